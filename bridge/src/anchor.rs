@@ -1,0 +1,193 @@
+//! The anchor's worker: `outbox -> log -> checkpoint -> chain`. Ingest never waits for it. Each step is safe to repeat:
+//! start-up runs the same code as every round.
+
+use crate::app::{Core, StartError};
+use crate::config::Log;
+use crate::error::VaultError;
+use crate::index::store::{LogReader, StoreError};
+use crate::limits::MAX_LEAVES;
+use notary::chain::{ChainError, Head, Ledger};
+use notary::checkpoint::CheckpointError;
+use notary::commitment::Entry;
+use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
+use notary::tree::{self, LeafHash, TreeError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the log or the chain did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AnchorError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the outbox holds something that is no log entry")]
+    Entry,
+    #[error("the worker was cut short")]
+    CutShort,
+}
+
+/// The embedded ledger and what was last seen on it.
+#[derive(Debug)]
+pub struct LedgerState {
+    ledger: Ledger,
+    last_error: Option<String>,
+}
+
+impl LedgerState {
+    /// A freshly opened ledger.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, last_error: None }
+    }
+
+    /// The contract's head.
+    pub fn head(&mut self) -> Result<Head, ChainError> {
+        self.ledger.head()
+    }
+
+    /// The last failure, for the readiness page.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+}
+
+/// Signs and anchors for ever: a checkpoint soon after entries come in, an anchor less often.
+pub async fn run(core: Arc<Core>, settings: Log) {
+    let checkpoint_pause = Duration::from_millis(settings.checkpoint_ms);
+    let anchor_pause = Duration::from_millis(settings.anchor_ms);
+    let mut anchored: Option<tokio::time::Instant> = None;
+    loop {
+        let due = anchored.is_none_or(|at| at.elapsed() >= anchor_pause);
+        match step(&core, due).await {
+            Ok(true) => anchored = Some(tokio::time::Instant::now()),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "the log or the ledger does not go on; entries wait in the outbox");
+                lock(&core).last_error = Some(error.to_string());
+            }
+        }
+        // Entries gather for a while; without any, a late anchor is still made.
+        tokio::time::sleep(checkpoint_pause).await;
+        let _ = tokio::time::timeout(anchor_pause, core.wake_sequencer.notified()).await;
+    }
+}
+
+/// One round: every waiting entry into the log, one checkpoint a portion, and an anchor if it is due. Tells whether one
+/// was made.
+pub async fn step(core: &Arc<Core>, anchor_due: bool) -> Result<bool, AnchorError> {
+    let core = core.clone();
+    let work = move || {
+        while sequence(&core)? {}
+        if anchor_due { anchor(&core) } else { Ok(false) }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(AnchorError::CutShort))
+}
+
+/// Takes a portion of the outbox into the log and signs the new tree, in one transaction of the index.
+fn sequence(core: &Core) -> Result<bool, AnchorError> {
+    let grow = |size: u64, entry: &[u8], reader: &LogReader<'_>| -> Result<_, AnchorError> {
+        let entry = Entry::from_bytes(entry).map_err(|_| AnchorError::Entry)?;
+        Ok(tree::append(size, LeafHash::of(&entry.to_bytes()), reader)?)
+    };
+    let sign = |size: u64, reader: &LogReader<'_>| -> Result<_, AnchorError> {
+        Ok(core.signer.sign(size, tree::root(size, reader)?)?)
+    };
+    // A crash before the commit leaves the entries in the outbox; after it, log and checkpoint stand together.
+    Ok(core.store.sequence(MAX_LEAVES, grow, sign)?.is_some())
+}
+
+/// Anchors the newest checkpoint if the chain does not have it. The chain itself checks that history was only added to.
+fn anchor(core: &Core) -> Result<bool, AnchorError> {
+    let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(false) };
+    let checkpoint = core.signer.key().open(&note)?;
+    let mut state = lock(core);
+    let head = state.ledger.head()?;
+    if head.size >= size {
+        state.last_error = None;
+        return Ok(false);
+    }
+    let proof = core.store.read_log(|reader| tree::prove_consistency(head.size, size, reader))??;
+    let now = core.clock.now().as_second().max(0) as u64;
+    // A crash here anchors nothing; a crash inside leaves the block in the ledger's journal or not at all.
+    let gas = state.ledger.anchor(size, checkpoint.root, &proof, now)?;
+    state.last_error = None;
+    tracing::info!(size, gas, entries = size - head.size, "anchored");
+    Ok(true)
+}
+
+/// At the start: the chain's newest root must be a root of this very log. If not, the index was rolled back or changed.
+pub fn check(core: &Core) -> Result<(), StartError> {
+    let head = lock(core).ledger.head()?;
+    if head.size == 0 {
+        return Ok(());
+    }
+    let size = core.store.log_size()?;
+    if size < head.size {
+        return Err(StartError::Contradiction(format!(
+            "the ledger has anchored {} log entries and the index holds {size}: the index was restored from an older backup",
+            head.size
+        )));
+    }
+    let root = core.store.read_log(|reader| tree::root(head.size, reader))?;
+    match root {
+        Ok(root) if root == head.root => Ok(()),
+        _ => Err(StartError::Contradiction(format!(
+            "the first {} log entries are not the ones that the ledger anchored: the index was changed",
+            head.size
+        ))),
+    }
+}
+
+/// Builds the receipt of one version, or says that its entry is not in a signed checkpoint yet.
+pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Receipt>, AnchorError> {
+    let Some((position, entry)) = core.store.position(opened.stored.row)? else { return Ok(None) };
+    let mut state = lock(core);
+    let head = state.ledger.head()?;
+    // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
+    let anchored = (position < head.size).then_some(head.size);
+    let covering = anchored.map(|size| size - 1);
+    let Some((size, note)) = core.store.checkpoint(covering)? else { return Ok(None) };
+    let hashes = core.store.read_log(|reader| tree::prove_inclusion(size, position, reader))??;
+    let proof = TlogProof { index: position, hashes, checkpoint: note };
+    Ok(Some(Receipt {
+        format: FORMAT.to_owned(),
+        custodian: core.custodian.clone(),
+        reference: opened.stored.name.to_string(),
+        version_id: opened.stored.version.to_string(),
+        entry: hex::encode(entry),
+        proof: proof.to_text(),
+        log_key: core.signer.key().to_string(),
+        opening: Some(Opening {
+            salt: hex::encode(opened.salt.0),
+            canonical: notary::commitment::Digest::of(&opened.resource).to_string(),
+            raw: opened.raw.map(|d| d.to_string()),
+        }),
+        anchor: anchored.and_then(|size| state.ledger.bundle(size)),
+    }))
+}
+
+/// The sizes of log and chain, for the readiness page.
+pub fn progress(core: &Core) -> Result<Progress, VaultError> {
+    let log = core.store.log_size()?;
+    let checkpoint = core.store.checkpoint(None)?.map_or(0, |(size, _)| size);
+    let mut state = lock(core);
+    let anchored = state.head().map_or(0, |head| head.size);
+    Ok(Progress { log, checkpoint, anchored, last_error: state.last_error().map(str::to_owned) })
+}
+
+/// How far the log has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub log: u64,
+    pub checkpoint: u64,
+    pub anchored: u64,
+    pub last_error: Option<String>,
+}
+
+fn lock(core: &Core) -> std::sync::MutexGuard<'_, LedgerState> {
+    core.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,218 @@
+//! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
+
+use crate::anchor::{self, LedgerState};
+use crate::clock::Clock;
+use crate::commit::{self, Waiting};
+use crate::config::Config;
+use crate::error::VaultError;
+use crate::ids::Owner;
+use crate::index::store::{Batch, Store, StoreError};
+use crate::index::tokens::{Token, Tokenizer};
+use crate::limits::MAX_WAITING;
+use crate::secret::{Key, system_random};
+use crate::smart::token::{TokenError, TokenKey};
+use crate::vault::keys::{KeyError, KeyRing, root_key};
+use crate::vault::objects::{ObjectError, Objects};
+use jiff::tz::TimeZone;
+use mappings::charset::Charset;
+use mappings::maps::MapSet;
+use notary::chain::{ChainError, Ledger};
+use notary::checkpoint::LogSigner;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, mpsc};
+
+/// What the write path, the read path and the anchor share.
+pub struct Core {
+    pub clock: Arc<dyn Clock>,
+    pub custodian: String,
+    pub store: Arc<Store>,
+    pub objects: Objects,
+    pub keys: KeyRing,
+    pub tokens: Tokenizer,
+    identities: Tokenizer,
+    pub maps: MapSet,
+    pub zone: Option<TimeZone>,
+    pub charset: Charset,
+    pub signer: LogSigner,
+    pub ledger: Mutex<LedgerState>,
+    /// Rung when something waits for the sequencer.
+    pub wake_sequencer: Notify,
+}
+
+/// A running medseal.
+pub struct App {
+    pub core: Arc<Core>,
+    pub config: Config,
+    pub token_key: TokenKey,
+    /// The committer's queue; taken away when the service stops.
+    pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
+    /// Held as long as the process lives: one process a data directory.
+    _lock: File,
+}
+
+/// Why the service does not start: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("data directory {path}: {source}")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("data directory {path} is in use by another medseal: stop that one, or name another directory with --data")]
+    InUse { path: PathBuf },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Maps(#[from] mappings::plan::PlanError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("log.origin in the configuration: {0}")]
+    Log(#[from] notary::checkpoint::CheckpointError),
+    #[error("configuration: {0}")]
+    Config(String),
+    #[error("the index and the ledger contradict each other: {0}")]
+    Contradiction(String),
+    #[error("pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}")]
+    Pack { name: String, place: String },
+}
+
+/// Everything opened, not working yet: for the service, and for commands at the machine.
+pub struct Opened {
+    pub core: Arc<Core>,
+    pub token_key: TokenKey,
+    lock: File,
+}
+
+/// Opens the data directory. Start and recovery are this same path: whatever a crash left is mended here or was
+/// harmless (see the crash comments in `commit.rs`, `anchor.rs` and the ledger's journal).
+pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
+    let data = &config.data;
+    let directory = |source| StartError::Directory { path: data.clone(), source };
+    std::fs::create_dir_all(data).map_err(directory)?;
+    let lock = lock(config)?;
+    let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
+    let fresh = store.is_empty()?;
+    let root = root_key(&data.join("root.key"), fresh, &system_random)?;
+    let objects = match &config.s3 {
+        Some(settings) => Objects::s3(settings)?,
+        None => Objects::directory(&data.join("objects"))?,
+    };
+    let keys = KeyRing::new(root);
+    let index_key = system_key(&keys, &store, &objects, ".index").await?;
+    let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
+    let log_key = system_key(&keys, &store, &objects, ".log").await?;
+    let now = clock.now().as_second().max(0) as u64;
+    let ledger = Ledger::open(&data.join("ledger.journal"), now)?;
+    let core = Core {
+        custodian: config.custodian.clone(),
+        tokens: Tokenizer::new(&index_key),
+        identities: Tokenizer::new(&identity_key),
+        maps: match &config.maps {
+            Some(path) => MapSet::load(path)?,
+            None => MapSet::embedded()?,
+        },
+        zone: config.zone().map_err(StartError::Config)?,
+        charset: config.charset().map_err(StartError::Config)?,
+        signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
+        ledger: Mutex::new(LedgerState::new(ledger)),
+        wake_sequencer: Notify::new(),
+        clock,
+        store,
+        objects,
+        keys,
+    };
+    check_packs(&core).await?;
+    anchor::check(&core)?;
+    let token_key = TokenKey::open(&data.join("token.key"))?;
+    Ok(Opened { core: Arc::new(core), token_key, lock })
+}
+
+/// Opens everything and sets the committer and the anchor to work.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Workers), StartError> {
+    let Opened { core, token_key, lock } = open(&config, clock).await?;
+    let (sender, queue) = mpsc::channel(MAX_WAITING);
+    let committer = tokio::spawn(commit::run(core.clone(), queue));
+    let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
+    let app = App { core, config, token_key, committer: Mutex::new(Some(sender)), _lock: lock };
+    Ok((Arc::new(app), Workers { committer, anchor }))
+}
+
+/// The background tasks.
+pub struct Workers {
+    committer: tokio::task::JoinHandle<()>,
+    anchor: tokio::task::JoinHandle<()>,
+}
+
+impl Workers {
+    /// Takes nothing more in, commits what waits, signs and anchors what was committed.
+    pub async fn drain(self, app: &App) {
+        drop(app.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
+            tracing::error!("the committer did not finish in time: unanswered senders will send again");
+        }
+        self.anchor.abort();
+        if let Err(error) = anchor::step(&app.core, true).await {
+            tracing::warn!(%error, "the last entries are signed and anchored after the next start");
+        }
+    }
+}
+
+impl Core {
+    /// A keyed hash for identities and messages; another key than the search tokens'.
+    pub fn identity_token(&self, parts: &[&str]) -> Token {
+        self.identities.token(parts)
+    }
+
+    /// An owner's data key from the cache or the index.
+    pub fn stored_key(&self, owner: &Owner) -> Result<Option<Key>, VaultError> {
+        if let Some(key) = self.keys.cached(owner) {
+            return Ok(Some(key));
+        }
+        match self.store.key(owner)? {
+            Some(wrapped) => Ok(Some(self.keys.unwrap(owner, &wrapped)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+fn lock(config: &Config) -> Result<File, StartError> {
+    let path = &config.data;
+    let directory = |source| StartError::Directory { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(directory)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse { path: path.clone() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(directory(source)),
+    }
+}
+
+/// A key of the server's own, made at the first start.
+async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str) -> Result<Key, StartError> {
+    let owner = Owner::from_stored(name);
+    if let Some(wrapped) = store.key(&owner)? {
+        return Ok(keys.unwrap(&owner, &wrapped)?);
+    }
+    let (key, wrapped) = keys.generate(&owner, &system_random)?;
+    let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
+    // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
+    objects.put(&format!("keys/system{name}"), object.into_bytes()).await?;
+    store.commit(&Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
+    Ok(key)
+}
+
+/// Each pack that the index refers to is there and long enough. Content is checked when it is read.
+async fn check_packs(core: &Core) -> Result<(), StartError> {
+    let Objects::Directory(root) = &core.objects else { return Ok(()) };
+    for (name, end) in core.store.packs()? {
+        let length = std::fs::metadata(root.join(&name)).map_or(0, |m| m.len());
+        if length < end {
+            return Err(StartError::Pack { name, place: core.objects.place() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The commands of the program `medseal`.
+
+pub mod demo;
+pub mod receipt;
+pub mod send;
+pub mod serve;
+pub mod token;
+
+/// A command that failed: one line for people, what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(pub String);
+
+impl Failed {
+    /// Whatever went wrong, in its own words.
+    pub fn from_error(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}

@@ -1,0 +1,57 @@
+//! `medseal receipt`: writes a receipt from the data directory, with the service stopped; a running one is asked over
+//! `GET .../$receipt`.
+
+use super::Failed;
+use crate::anchor;
+use crate::app;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::consent::decide::decide;
+use crate::ids::{Name, Version};
+use crate::smart::scopes::{self, Interaction};
+use crate::smart::token::Caller;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Writes the receipt of `Type/id` or `Type/id/version`, and the resource beside it if asked.
+pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Option<&Path>) -> Result<(), Failed> {
+    let (name, version) = parse(what)?;
+    let opened = app::open(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
+    // Whoever may read the key files of the data directory is its administrator.
+    let scopes = scopes::parse("system/*.r").map_err(Failed)?;
+    let caller = Caller { subject: "administrator".into(), scopes };
+    let permit = decide(&caller, Interaction::Read, Some(name.kind)).map_err(Failed::from_error)?;
+    let core = opened.core;
+    anchor::step(&core, true).await.map_err(Failed::from_error)?;
+    let read = crate::read::read(&core, &permit, &name, version).await.map_err(Failed::from_error)?;
+    let read = read.ok_or_else(|| Failed(format!("{what} is not stored here")))?;
+    let receipt = anchor::receipt(&core, &read).map_err(Failed::from_error)?;
+    let receipt = receipt.ok_or_else(|| Failed(format!("{what} is not in a signed checkpoint yet")))?;
+    if let Some(path) = resource {
+        write(path, &read.resource)?;
+    }
+    match out {
+        Some(path) => write(path, receipt.to_json().as_bytes()),
+        None => {
+            println!("{}", receipt.to_json());
+            Ok(())
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    std::fs::write(path, bytes).map_err(|e| Failed(format!("{}: {e}", path.display())))
+}
+
+fn parse(what: &str) -> Result<(Name, Option<Version>), Failed> {
+    let wrong = || Failed(format!("{what}: write Type/id or Type/id/version"));
+    let parts: Vec<&str> = what.split('/').collect();
+    match parts.as_slice() {
+        [kind, id] => Ok((Name::parse(&format!("{kind}/{id}")).ok_or_else(wrong)?, None)),
+        [kind, id, version] => {
+            let version = Version::parse(version).ok_or_else(wrong)?;
+            Ok((Name::parse(&format!("{kind}/{id}")).ok_or_else(wrong)?, Some(version)))
+        }
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,50 @@
+//! `medseal token`: mints a bearer token with the data directory's key.
+
+use super::Failed;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::limits::MAX_TOKEN_LIFE;
+use crate::smart::token::TokenKey;
+use std::time::Duration;
+
+/// Prints a token.
+pub fn run(config: &Config, scope: &str, life: &str) -> Result<(), Failed> {
+    let life = duration(life)?;
+    std::fs::create_dir_all(&config.data)
+        .map_err(|e| Failed(format!("data directory {}: {e}", config.data.display())))?;
+    let key = TokenKey::open(&config.data.join("token.key")).map_err(Failed::from_error)?;
+    let now = SystemClock.now().as_second().max(0) as u64;
+    println!("{}", key.mint("administrator", scope, now, life).map_err(Failed::from_error)?);
+    Ok(())
+}
+
+/// `90s`, `15m`, `8h`, `7d`.
+pub fn duration(text: &str) -> Result<Duration, Failed> {
+    let wrong = || {
+        Failed(format!("--ttl {text}: a number and s, m, h or d, at most {} days", MAX_TOKEN_LIFE.as_secs() / 86_400))
+    };
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let life = Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?);
+    if life.is_zero() || life > MAX_TOKEN_LIFE { Err(wrong()) } else { Ok(life) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_are_bounded() {
+        assert_eq!(duration("8h").unwrap(), Duration::from_secs(28_800));
+        for bad in ["", "8", "h", "0s", "31d", "99999999999999999999d", "5w", "é"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Who may see what. Today the token's scopes decide; patients' own consent joins in the same place.
+
+pub mod decide;

@@ -1,0 +1,134 @@
+//! Whose fault a failure is. Each family of errors has its enum where it arises; here stands what they share, and the
+//! write path's own.
+
+use crate::index::store::StoreError;
+use crate::secret::NoRandomness;
+use crate::vault::keys::KeyError;
+use crate::vault::objects::ObjectError;
+use crate::vault::pack::PackError;
+use crate::vault::seal::SealError;
+use mappings::path::Place;
+
+/// Who must do something about a failure: it decides the acknowledgement code and the HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The sender: sending the same again will fail again.
+    Sender,
+    /// This server.
+    Us,
+    /// Nobody: the same may well succeed later.
+    RetryLater,
+}
+
+/// One thing that is wrong with what was sent, and where. The text never quotes patient data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// FHIR's issue type (<http://hl7.org/fhir/R4/valueset-issue-type.html>).
+    pub code: &'static str,
+    pub text: String,
+    /// A FHIRPath expression, `Patient.name[0].family`.
+    pub expression: Option<String>,
+    /// In a message: segment name, its occurrence, and the place.
+    pub source: Option<(String, usize, Place)>,
+}
+
+impl Issue {
+    /// An issue of the whole.
+    pub fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), expression: None, source: None }
+    }
+
+    /// An issue at an element.
+    pub fn at(code: &'static str, expression: &str, text: impl Into<String>) -> Self {
+        Self { expression: Some(expression.to_owned()), ..Self::new(code, text) }
+    }
+}
+
+/// Why something was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("the message cannot be read")]
+    Unparsable(Issue),
+    #[error("this kind of message or request is not supported")]
+    Unsupported(Issue),
+    #[error("what was sent is not valid")]
+    Invalid(Vec<Issue>),
+    #[error("a condition of the request does not hold")]
+    Precondition(Issue),
+    #[error("two entries of one transaction are the same resource")]
+    Conflict(Issue),
+    #[error("too many wait already")]
+    Busy,
+    #[error("the service is stopping")]
+    Stopping,
+    #[error("another writer was first")]
+    Raced,
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Why stored content could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error(transparent)]
+    Index(#[from] StoreError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("pack {pack}, record at byte {offset}: {source}")]
+    Pack { pack: String, offset: u64, source: PackError },
+    #[error("pack {pack}, record at byte {offset}: {source}")]
+    Seal { pack: String, offset: u64, source: SealError },
+    #[error("pack {pack}, record at byte {offset}: {what}")]
+    Tampered { pack: String, offset: u64, what: &'static str },
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl IngestError {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unparsable(_)
+            | Self::Unsupported(_)
+            | Self::Invalid(_)
+            | Self::Precondition(_)
+            | Self::Conflict(_) => Fault::Sender,
+            Self::Busy | Self::Stopping | Self::Raced => Fault::RetryLater,
+            Self::Vault(error) => error.fault(),
+        }
+    }
+
+    /// What the sender is told.
+    pub fn issues(&self) -> Vec<Issue> {
+        match self {
+            Self::Invalid(issues) => issues.clone(),
+            Self::Unparsable(i) | Self::Unsupported(i) | Self::Precondition(i) | Self::Conflict(i) => vec![i.clone()],
+            Self::Busy | Self::Stopping | Self::Raced => vec![Issue::new("transient", format!("{self}: try again"))],
+            Self::Vault(error) => vec![error.issue()],
+        }
+    }
+}
+
+impl VaultError {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Object(ObjectError::Missing { .. })
+            | Self::Pack { .. }
+            | Self::Seal { .. }
+            | Self::Tampered { .. } => Fault::Us,
+            Self::Key(_) => Fault::Us,
+            Self::Index(_) | Self::Object(_) | Self::Randomness(_) => Fault::RetryLater,
+        }
+    }
+
+    /// What the caller is told: that it failed and whether to retry. The cause is for the log.
+    pub fn issue(&self) -> Issue {
+        match self.fault() {
+            Fault::RetryLater => Issue::new("transient", "the store does not answer: nothing was stored, try again"),
+            _ => Issue::new("exception", "stored content is damaged or cannot be opened: the operator's log names it"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a message says changes a resource; what it is silent on stays. In HL7 v2 an empty field means "no news", and `""`
+//! means "delete" (v2.8.2 chapter 2.5.3): a laboratory's short PID must not wipe an address out.
+
+use notary::canonical::Json;
+
+/// Elements that gather instead of being replaced: another sender's identifier is still an identifier.
+const GATHERED: &[&str] = &["identifier", "link"];
+
+/// The existing resource with what it lacks put in: for a message that speaks of it second-hand, as a result does of
+/// the visit.
+pub fn fill(existing: &Json, news: &Json) -> Json {
+    let mut filled = existing.clone();
+    for (name, value) in news.members() {
+        if filled.get(name).is_none() && !has_other_choice(existing, news, name) {
+            filled.set(name, value.clone());
+        }
+    }
+    filled
+}
+
+/// The existing resource with the message's elements put in and its deletions taken out.
+pub fn merge(existing: &Json, news: &Json, deleted: &[&str]) -> Json {
+    let mut merged = existing.clone();
+    for name in deleted {
+        merged.remove(name);
+        merged.remove(&format!("_{name}"));
+    }
+    for (name, value) in news.members() {
+        if matches!(name.as_str(), "id" | "meta") {
+            continue;
+        }
+        remove_other_choice(&mut merged, news, name);
+        match (GATHERED.contains(&name.as_str()), merged.get(name)) {
+            (true, Some(Json::Array(old))) => {
+                let gathered = gather(old, value.items());
+                merged.set(name, Json::Array(gathered));
+            }
+            _ => merged.set(name, value.clone()),
+        }
+    }
+    merged
+}
+
+/// `deceasedDateTime` replaces `deceasedBoolean`: a choice has one type at a time.
+fn remove_other_choice(merged: &mut Json, news: &Json, name: &str) {
+    for other in other_choices(merged, news, name) {
+        merged.remove(&other);
+    }
+}
+
+fn has_other_choice(existing: &Json, news: &Json, name: &str) -> bool {
+    !other_choices(existing, news, name).is_empty()
+}
+
+/// The members that are another type of the same choice.
+fn other_choices(json: &Json, news: &Json, name: &str) -> Vec<String> {
+    let Some(kind) = news.text("resourceType").and_then(|t| mappings::r4::model().get(t)) else { return Vec::new() };
+    let Some(found) = kind.element(name).filter(|f| f.element.choice) else { return Vec::new() };
+    let same = |n: &str| kind.element(n).is_some_and(|f| std::ptr::eq(f.element, found.element));
+    json.members().iter().map(|(n, _)| n.clone()).filter(|n| n != name && same(n)).collect()
+}
+
+/// Old items stay unless a new one is of the same system and value, or is the same link.
+fn gather(old: &[Json], new: &[Json]) -> Vec<Json> {
+    let same = |a: &Json, b: &Json| {
+        let key = |j: &Json| {
+            let other = j.get("other").and_then(|o| o.text("reference"));
+            [j.text("system"), j.text("value"), other, j.text("type")].map(|t| t.map(str::to_owned))
+        };
+        key(a) == key(b)
+    };
+    let kept = old.iter().filter(|item| !new.iter().any(|n| same(item, n)));
+    kept.chain(new).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn silence_keeps_news_replaces_and_deletion_deletes() {
+        let existing = json(
+            r#"{"resourceType":"Patient","id":"1","identifier":[{"system":"a","value":"1"},{"system":"b","value":"2"}],
+            "gender":"male","birthDate":"1980","deceasedBoolean":false,"address":[{"city":"X"}]}"#,
+        );
+        let news = json(
+            r#"{"resourceType":"Patient","identifier":[{"system":"b","value":"2","use":"old"},{"system":"c","value":"3"}],
+            "gender":"female","deceasedDateTime":"2020"}"#,
+        );
+        let merged = merge(&existing, &news, &["birthDate"]);
+        let expected = json(
+            r#"{"resourceType":"Patient","id":"1","identifier":[{"system":"a","value":"1"},{"system":"b","value":"2","use":"old"},
+            {"system":"c","value":"3"}],"gender":"female","address":[{"city":"X"}],"deceasedDateTime":"2020"}"#,
+        );
+        assert_eq!(merged.canonical(), expected.canonical());
+        let filled = fill(&existing, &news);
+        assert_eq!((filled.text("gender"), filled.get("deceasedDateTime")), (Some("male"), None));
+        assert_eq!(fill(&json("{\"id\":\"1\"}"), &news).text("gender"), Some("female"));
+        assert_eq!(merge(&merged, &news, &[]).canonical(), expected.canonical(), "saying it again changes nothing");
+    }
+}

@@ -1,0 +1,8 @@
+//! FHIR R4 as data: what comes in is validated, what goes out is built. No I/O.
+
+pub mod bundle;
+pub mod capability;
+pub mod merge;
+pub mod outcome;
+pub mod references;
+pub mod validate;

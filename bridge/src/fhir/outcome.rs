@@ -1,0 +1,27 @@
+//! OperationOutcome: how every error is told over FHIR (R4 2.30).
+
+use crate::error::Issue;
+use serde_json::{Value, json};
+
+/// An outcome of errors.
+pub fn errors(issues: &[Issue]) -> Value {
+    outcome(issues, "error")
+}
+
+/// An outcome of warnings, such as ignored search parameters.
+pub fn warnings(issues: &[Issue]) -> Value {
+    outcome(issues, "warning")
+}
+
+fn outcome(issues: &[Issue], severity: &str) -> Value {
+    let list: Vec<Value> = issues.iter().map(|issue| one(issue, severity)).collect();
+    json!({"resourceType": "OperationOutcome", "issue": list})
+}
+
+fn one(issue: &Issue, severity: &str) -> Value {
+    let mut value = json!({"severity": severity, "code": issue.code, "details": {"text": issue.text}});
+    if let Some(expression) = &issue.expression {
+        value["expression"] = json!([expression]);
+    }
+    value
+}

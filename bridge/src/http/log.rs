@@ -1,0 +1,129 @@
+//! The public face of the log: C2SP tlog-tiles, and readiness.
+
+use super::reply::{Reply, body, failure, unreadable};
+use super::routes::not_found;
+use crate::anchor::progress;
+use crate::app::App;
+use crate::error::Issue;
+use crate::read::in_background;
+use notary::commitment::ENTRY_BYTES;
+use notary::tree::{TILE_HEIGHT, Tile};
+use serde_json::json;
+use std::sync::Arc;
+use warp::http::{HeaderValue, StatusCode, header};
+
+/// Entries of a full tile.
+const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
+
+/// `GET /log/checkpoint`.
+pub async fn checkpoint(app: &Arc<App>) -> Reply {
+    let store = app.core.store.clone();
+    match in_background(move || store.checkpoint(None)).await {
+        Ok(Some((_, note))) => body(StatusCode::OK, "text/plain; charset=utf-8", note),
+        Ok(None) => failure(StatusCode::NOT_FOUND, Issue::new("not-found", "nothing was signed yet")),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// `GET /log/tile/<level>/<index>[.p/<width>]` and `/log/tile/entries/...` (C2SP tlog-tiles).
+pub async fn tile(app: &Arc<App>, rest: &[&str]) -> Reply {
+    let Some((level, index, width)) = tile_path(rest) else {
+        return failure(StatusCode::BAD_REQUEST, Issue::new("value", "not the path of a tile"));
+    };
+    let store = app.core.store.clone();
+    let bytes = in_background(move || {
+        let size = store.checkpoint(None)?.map_or(0, |(size, _)| size);
+        let full = size >> (u32::from(level.unwrap_or(0)) * u32::from(TILE_HEIGHT)).min(63);
+        if index.checked_mul(TILE_WIDTH).and_then(|at| at.checked_add(width)).is_none_or(|end| end > full) {
+            return Ok(None);
+        }
+        match level {
+            None => {
+                let entries = store.entries(index * TILE_WIDTH, width)?;
+                Ok((entries.len() as u64 == width).then(|| bundle(&entries)))
+            }
+            Some(level) => {
+                let tile = Tile::new(TILE_HEIGHT, level, index, width as u32, false);
+                store.read_log(|reader| tile.read_data(reader).ok())
+            }
+        }
+    })
+    .await;
+    match bytes {
+        Ok(Some(bytes)) => immutable(body(StatusCode::OK, "application/octet-stream", bytes)),
+        Ok(None) => not_found(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// Entries with their lengths as two bytes each, as C2SP's entry bundles have them.
+fn bundle(entries: &[Vec<u8>]) -> Vec<u8> {
+    let length = (ENTRY_BYTES as u16).to_be_bytes();
+    entries.iter().flat_map(|entry| length.iter().chain(entry).copied().collect::<Vec<u8>>()).collect()
+}
+
+/// Tiles never change and hold no patient data: anyone may cache them.
+fn immutable(mut reply: Reply) -> Reply {
+    let value = HeaderValue::from_static("public, max-age=31536000, immutable");
+    reply.headers_mut().insert(header::CACHE_CONTROL, value);
+    reply
+}
+
+/// Level (none: entries), index and width of a path such as `0/x001/234.p/17`.
+fn tile_path(rest: &[&str]) -> Option<(Option<u8>, u64, u64)> {
+    let (level, rest) = rest.split_first()?;
+    let level = match *level {
+        "entries" => None,
+        level => Some(level.parse::<u8>().ok().filter(|l| *l < 8 && l.to_string() == level)?),
+    };
+    let (rest, width) = match rest {
+        [inner @ .., last, width] if last.ends_with(".p") => {
+            let width = width.parse::<u64>().ok().filter(|w| (1..TILE_WIDTH).contains(w) && w.to_string() == *width)?;
+            ([inner, &[&last[..last.len() - 2]]].concat(), width)
+        }
+        whole => (whole.to_vec(), TILE_WIDTH),
+    };
+    let (last, leading) = rest.split_last()?;
+    let three = |digits: &str| {
+        (digits.len() == 3)
+            .then(|| digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit())))?
+    };
+    if leading.len() > 5 {
+        return None;
+    }
+    let index = leading.iter().try_fold(0, |index, part| Some(index * 1_000 + three(part.strip_prefix('x')?)?))?;
+    let index = index * 1_000 + three(last)?;
+    // `x000/001` is another spelling of `001`: only one is right.
+    let canonical = leading.first().is_none_or(|first| *first != "x000");
+    canonical.then_some((level, index, width))
+}
+
+/// `GET /readyz`.
+pub async fn readiness(app: &Arc<App>) -> Reply {
+    let core = app.core.clone();
+    let progress = tokio::task::spawn_blocking(move || progress(&core)).await;
+    let (ready, store, log) = match progress {
+        Ok(Ok(p)) => (true, "ok", json!({"size": p.log, "checkpoint": p.checkpoint, "anchored": p.anchored})),
+        _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0})),
+    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    body(status, "application/json", json!({"ready": ready, "store": store, "log": log}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tile_paths_have_one_spelling() {
+        let path = |text: &str| tile_path(&text.split('/').collect::<Vec<_>>());
+        assert_eq!(path("0/000"), Some((Some(0), 0, 256)));
+        assert_eq!(path("1/x001/x234/067"), Some((Some(1), 1_234_067, 256)));
+        assert_eq!(path("entries/x001/234.p/17"), Some((None, 1_234, 17)));
+        for bad in
+            ["0", "8/000", "00/000", "0/00", "0/x000/001", "0/000.p/0", "0/000.p/256", "0/000.p/017", "x/000", "0/-01"]
+        {
+            assert_eq!(path(bad), None, "{bad}");
+        }
+    }
+}

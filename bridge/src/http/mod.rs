@@ -1,0 +1,10 @@
+//! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
+//! builds answers, `server` listens.
+
+pub mod fhir;
+pub mod hl7v2;
+pub mod log;
+pub mod query;
+pub mod reply;
+pub mod routes;
+pub mod server;

@@ -1,0 +1,107 @@
+//! Builds HTTP answers. Errors become OperationOutcomes here, with the status that their fault asks for.
+
+use crate::clock::http_date;
+use crate::commit::Written;
+use crate::error::{Fault, IngestError, Issue, VaultError};
+use crate::fhir::outcome;
+use crate::ids::Version;
+use warp::http::{HeaderValue, Response, StatusCode, header};
+
+/// The body type of every answer.
+pub type Reply = Response<bytes::Bytes>;
+
+/// FHIR's media type.
+pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+
+/// An answer with a body.
+pub fn body(status: StatusCode, media_type: &'static str, body: impl Into<bytes::Bytes>) -> Reply {
+    let mut reply = Response::new(body.into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Patient data belongs in no cache between here and the client.
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// A FHIR answer.
+pub fn fhir(status: StatusCode, resource: impl Into<bytes::Bytes>) -> Reply {
+    body(status, FHIR_JSON, resource)
+}
+
+/// A header whose value this server made.
+pub fn with_header(mut reply: Reply, name: header::HeaderName, value: &str) -> Reply {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        reply.headers_mut().insert(name, value);
+    }
+    reply
+}
+
+/// `W/"3"`.
+pub fn etag(version: Version) -> String {
+    format!("W/\"{version}\"")
+}
+
+/// ETag and Last-Modified.
+pub fn versioned(reply: Reply, version: Version, updated: i64) -> Reply {
+    let time = jiff::Timestamp::from_millisecond(updated).unwrap_or_default();
+    let reply = with_header(reply, header::ETAG, &etag(version));
+    with_header(reply, header::LAST_MODIFIED, &http_date(time))
+}
+
+/// An OperationOutcome.
+pub fn failure(status: StatusCode, issue: Issue) -> Reply {
+    failures(status, &[issue])
+}
+
+/// An OperationOutcome of several issues. A 503 says when to come back.
+pub fn failures(status: StatusCode, issues: &[Issue]) -> Reply {
+    let reply = fhir(status, outcome::errors(issues).to_string());
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => with_header(reply, header::RETRY_AFTER, "5"),
+        StatusCode::UNAUTHORIZED => with_header(reply, header::WWW_AUTHENTICATE, "Bearer"),
+        _ => reply,
+    }
+}
+
+/// The status of a failed write.
+pub fn status(error: &IngestError) -> StatusCode {
+    match error {
+        IngestError::Unparsable(_) => StatusCode::BAD_REQUEST,
+        IngestError::Unsupported(_) | IngestError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        IngestError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
+        IngestError::Conflict(_) => StatusCode::CONFLICT,
+        other => fault_status(other.fault()),
+    }
+}
+
+fn fault_status(fault: Fault) -> StatusCode {
+    match fault {
+        Fault::Sender => StatusCode::UNPROCESSABLE_ENTITY,
+        Fault::Us => StatusCode::INTERNAL_SERVER_ERROR,
+        Fault::RetryLater => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// A failed write: the sender hears what concerns the sender, the log hears the cause.
+pub fn refused(error: &IngestError) -> Reply {
+    if error.fault() != Fault::Sender {
+        tracing::error!(%error, "a write failed");
+    }
+    failures(status(error), &error.issues())
+}
+
+/// A failed read.
+pub fn unreadable(error: &VaultError) -> Reply {
+    tracing::error!(%error, "a read failed");
+    failure(fault_status(error.fault()), error.issue())
+}
+
+/// The answer to a single create or update.
+pub fn written(base: &str, written: &Written) -> Reply {
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let reply = fhir(status, written.resource.as_ref().clone());
+    let location = format!("{base}/{}/_history/{}", written.name, written.version);
+    let reply = with_header(reply, header::LOCATION, &location);
+    versioned(reply, written.version, written.updated)
+}

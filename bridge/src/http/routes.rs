@@ -1,0 +1,136 @@
+//! ALL ROUTES, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
+//! 405 with `Allow`. Everything but what is public takes a bearer token.
+
+use super::reply::{Reply, body, failure};
+use super::{fhir, hl7v2, log};
+use crate::app::App;
+use crate::error::Issue;
+use crate::limits::MAX_BODY_BYTES;
+use crate::smart::token::Caller;
+use bytes::Bytes;
+use std::sync::Arc;
+use warp::http::{HeaderMap, Method, StatusCode, header};
+
+/// A request that was read whole.
+#[derive(Debug)]
+pub struct Request {
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    pub headers: HeaderMap,
+    /// None: longer than [`MAX_BODY_BYTES`].
+    pub body: Option<Bytes>,
+}
+
+/// An allowed request: what a handler gets.
+
+pub struct Call<'r> {
+    pub app: &'r Arc<App>,
+    pub caller: Caller,
+    pub request: &'r Request,
+    pub body: &'r Bytes,
+}
+
+/// Answers a request.
+pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
+    route(app, &request).await.unwrap_or_else(|refused| refused)
+}
+
+/// A refusal on the way is an answer too.
+async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
+    let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
+    let get = || only(request, &[Method::GET]);
+    match segments.as_slice() {
+        [""] => get().map(|()| body(StatusCode::OK, "text/html; charset=utf-8", landing(app))),
+        ["healthz"] => get().map(|()| body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
+        ["openapi.yaml"] => get().map(|()| body(StatusCode::OK, "application/yaml", OPENAPI)),
+        ["readyz"] => {
+            get()?;
+            Ok(log::readiness(app).await)
+        }
+        ["log", "checkpoint"] => {
+            get()?;
+            Ok(log::checkpoint(app).await)
+        }
+        ["log", "tile", rest @ ..] if !rest.is_empty() => {
+            get()?;
+            Ok(log::tile(app, rest).await)
+        }
+        ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
+        ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
+        _ => Err(not_found()),
+    }
+}
+
+async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
+    fhir::acceptable(request)?;
+    let call = |methods: &[Method]| guard(app, request, methods);
+    match rest {
+        [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
+        ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
+        [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT])?, kind).await,
+        [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
+        [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT])?, kind, id).await,
+        [kind, id, "_history"] => fhir::history(call(&[Method::GET])?, kind, id).await,
+        [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
+        [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
+        [kind, id, "_history", version, "$receipt"] => {
+            fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await
+        }
+        _ => Err(not_found()),
+    }
+}
+
+/// Method, then caller, then size: nothing is done for a stranger.
+fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
+    only(request, methods)?;
+    let login =
+        || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));
+    let caller = authenticate(app, &request.headers).ok_or_else(login)?;
+    let too_long = || {
+        let issue = Issue::new("too-long", format!("a body is at most {MAX_BODY_BYTES} bytes and arrives in time"));
+        failure(StatusCode::PAYLOAD_TOO_LARGE, issue)
+    };
+    let body = request.body.as_ref().ok_or_else(too_long)?;
+    Ok(Call { app, caller, request, body })
+}
+
+fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let now = app.core.clock.now().as_second().max(0) as u64;
+    scheme.eq_ignore_ascii_case("bearer").then(|| app.token_key.check(token.trim(), now).ok())?
+}
+
+/// A 405 unless the method is one of those.
+fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
+    if methods.contains(&request.method) {
+        return Ok(());
+    }
+    let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let reply =
+        failure(StatusCode::METHOD_NOT_ALLOWED, Issue::new("not-supported", format!("this address takes {allow}")));
+    Err(super::reply::with_header(reply, header::ALLOW, &allow))
+}
+
+/// Nothing is here.
+pub fn not_found() -> Reply {
+    failure(StatusCode::NOT_FOUND, Issue::new("not-found", "there is nothing at this address"))
+}
+
+/// The API's description, as served and as tested.
+pub const OPENAPI: &str = include_str!("../../../openapi/medseal.yaml");
+
+fn landing(app: &App) -> String {
+    let custodian = app.core.custodian.replace('&', "&amp;").replace('<', "&lt;");
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>medseal</title>\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <h1>medseal</h1><p>Records of <b>{custodian}</b>, sealed and notarised.</p><ul>\
+         <li><a href=\"/fhir/metadata\">/fhir/metadata</a> what this FHIR R4 server does</li>\
+         <li><a href=\"/openapi.yaml\">/openapi.yaml</a> every address, described</li>\
+         <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
+         <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\
+         <p>Records need a token: run <code>medseal token --scope 'system/*.rs'</code> at the machine.</p></html>\n"
+    )
+}

@@ -1,0 +1,94 @@
+//! Listens: an accept loop of our own under warp, for header time-outs, a bound on connections, and a stop that lets running
+//! requests end.
+
+use super::reply::Reply;
+use super::routes::{Request, dispatch};
+use crate::app::App;
+use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use warp::Filter;
+use warp::http::{HeaderMap, Method};
+
+/// Serves until `stop` turns true, then lets running requests end.
+pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let service = TowerToHyperService::new(warp::service(filter(app)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stopping| *stopping) => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let _ = stream.set_nodelay(true);
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A client that breaks off is no news.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some HTTP requests did not end in time");
+    }
+}
+
+/// One filter: everything about a request, then the routes.
+fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone {
+    let query = warp::query::raw().or_else(|_| async { Ok::<_, warp::Rejection>((String::new(),)) });
+    let request = warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, body| {
+            let app = app.clone();
+            async move {
+                let body = collect(body).await;
+                let path = percent_decoded(path.as_str());
+                dispatch(&app, Request { method, path, query, headers, body }).await
+            }
+        });
+    request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
+}
+
+fn percent_decoded(path: &str) -> String {
+    // `+` is itself in a path; a bad escape stays and matches nothing.
+    super::query::decode(&path.replace('+', "%2B")).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The whole body, or nothing where it is too long or does not arrive.
+async fn collect<B: Buf>(body: impl futures_util::Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
+    use futures_util::StreamExt;
+    let mut body = pin!(body);
+    let mut whole = BytesMut::new();
+    let read = async {
+        while let Some(part) = body.next().await {
+            let mut part = part.ok()?;
+            if whole.len() + part.remaining() > MAX_BODY_BYTES {
+                return None;
+            }
+            whole.put(part.copy_to_bytes(part.remaining()));
+        }
+        Some(())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, read).await.ok()??;
+    Some(whole.freeze())
+}

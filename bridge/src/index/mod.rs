@@ -1,0 +1,4 @@
+//! The index finds without knowing: it holds blind tokens, places in packs, log entries, and no patient data.
+
+pub mod store;
+pub mod tokens;

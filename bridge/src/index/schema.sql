@@ -1,0 +1,65 @@
+-- The index of one custodian. No column holds patient data: content is sealed in packs, what is searched for is
+-- a keyed hash, ids are random or keyed hashes.
+
+-- One row a version of a resource, or a received message (type 'Message').
+CREATE TABLE record (
+    row      INTEGER PRIMARY KEY,
+    type     TEXT    NOT NULL,
+    id       TEXT    NOT NULL,
+    version  INTEGER NOT NULL,
+    current  INTEGER NOT NULL,            -- 1 for the newest version
+    pack     TEXT    NOT NULL,
+    offset   INTEGER NOT NULL,
+    length   INTEGER NOT NULL,
+    updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server
+    UNIQUE (type, id, version)
+);
+CREATE INDEX record_current ON record (type, row) WHERE current = 1;
+
+-- token: 16 bytes of HMAC-SHA256; row: the version that it finds.
+CREATE TABLE posting (
+    token BLOB    NOT NULL,
+    row   INTEGER NOT NULL,
+    PRIMARY KEY (token, row)
+) WITHOUT ROWID;
+
+-- A conditional identity belongs to one resource: whoever claims it second must retry.
+CREATE TABLE identity (
+    token BLOB NOT NULL PRIMARY KEY,
+    type  TEXT NOT NULL,
+    id    TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Messages already taken, by the keyed hash of sender, MSH-10 and content.
+CREATE TABLE message (
+    token BLOB NOT NULL PRIMARY KEY,
+    id    TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Data keys under the root key.
+CREATE TABLE data_key (
+    owner   TEXT NOT NULL PRIMARY KEY,
+    wrapped BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- Log entries that wait for the sequencer, in the order of commit.
+CREATE TABLE outbox (
+    row   INTEGER PRIMARY KEY,
+    entry BLOB NOT NULL
+);
+
+-- The log: entry n, and the row it speaks of.
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY,
+    entry    BLOB    NOT NULL,
+    row      INTEGER NOT NULL UNIQUE
+);
+-- The hashes of the tree, numbered as C2SP tlog numbers them.
+CREATE TABLE log_hash (
+    number INTEGER PRIMARY KEY,
+    hash   BLOB NOT NULL
+);
+CREATE TABLE checkpoint (
+    size INTEGER PRIMARY KEY,
+    note TEXT NOT NULL
+);

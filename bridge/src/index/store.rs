@@ -1,0 +1,492 @@
+//! The index in SQLite: the few statements that the write path, the read path and the sequencer need.
+//! One writer at a time, many readers, write-ahead log, every commit synced.
+
+use super::tokens::Token;
+use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
+use crate::vault::keys::Wrapped;
+use crate::vault::pack::Extent;
+use notary::tree::{HashReader, StoredHash, TlogError, stored_hash_count};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+/// How long a writer waits for the other one (the committer, the sequencer).
+const BUSY: Duration = Duration::from_secs(20);
+/// Readers kept open.
+const MAX_IDLE: usize = 8;
+
+/// Why the index did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("index {path}: {source}")]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "index {path} has schema version {found}, this medseal knows {SCHEMA_VERSION}: use the medseal that wrote it, or a newer one"
+    )]
+    Schema { path: PathBuf, found: i64 },
+    #[error("the index did not answer: {0}")]
+    Query(#[from] rusqlite::Error),
+    #[error("the index holds a row that makes no sense: {0}")]
+    Nonsense(&'static str),
+}
+
+/// A version of a resource, and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub row: i64,
+    pub name: Name,
+    pub version: Version,
+    pub place: Place,
+    /// Milliseconds since 1970.
+    pub updated: i64,
+}
+
+/// Where a record lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub pack: String,
+    pub extent: Extent,
+}
+
+/// What one group commit writes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub records: Vec<NewRecord>,
+    pub identities: Vec<(Token, Name)>,
+    pub messages: Vec<(Token, ResourceId)>,
+    pub keys: Vec<(Owner, Wrapped)>,
+}
+
+/// A record to index.
+#[derive(Debug)]
+pub struct NewRecord {
+    pub type_name: String,
+    pub id: ResourceId,
+    pub version: Version,
+    pub place: Place,
+    pub updated: i64,
+    pub tokens: Vec<Token>,
+    /// The log entry that the sequencer is to take.
+    pub entry: Option<Vec<u8>>,
+}
+
+/// A page of a search.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub kind: TypeName,
+    /// Each inner list holds alternatives; all outer ones must hold.
+    pub terms: Vec<Vec<Token>>,
+    pub ids: Option<Vec<String>>,
+    /// Milliseconds, from inclusive, to exclusive.
+    pub updated: Vec<(Option<i64>, Option<i64>)>,
+    /// Only rows after this one.
+    pub after: i64,
+    pub limit: usize,
+}
+
+/// The index.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Store {
+    /// Opens the index, and makes it if it is new.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) };
+        let mut connection = store.connect()?;
+        let version = |c: &Connection| c.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0));
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(open)?;
+        match version(&transaction).map_err(open)? {
+            0 => {
+                transaction.execute_batch(include_str!("schema.sql")).map_err(open)?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(open)?;
+            }
+            SCHEMA_VERSION => {}
+            found => return Err(StoreError::Schema { path: path.to_owned(), found }),
+        }
+        transaction.commit().map_err(open)?;
+        store.give_back(connection);
+        Ok(store)
+    }
+
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let open = |source| StoreError::Open { path: self.path.clone(), source };
+        let connection = Connection::open(&self.path).map_err(open)?;
+        connection.busy_timeout(BUSY).map_err(open)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let mut connection = idle.map_or_else(|| self.connect(), Ok)?;
+        let result = work(&mut connection);
+        self.give_back(connection);
+        result
+    }
+
+    /// The current version of a resource.
+    pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+             WHERE type = ?1 AND id = ?2 AND current = 1";
+        self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
+    }
+
+    /// One version of a resource.
+    pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+             WHERE type = ?1 AND id = ?2 AND version = ?3";
+        self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
+    }
+
+    /// The versions of a resource, newest first.
+    pub fn history(&self, name: &Name, before: Version, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+             WHERE type = ?1 AND id = ?2 AND version < ?3 ORDER BY version DESC LIMIT ?4";
+        self.with(|c| many(c, SQL, params![name.kind.as_str(), name.id.as_str(), before.0, limit as i64]))
+    }
+
+    /// The number of versions of a resource.
+    pub fn versions(&self, name: &Name) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM record WHERE type = ?1 AND id = ?2";
+        self.with(|c| {
+            Ok(c.prepare_cached(SQL)?
+                .query_row(params![name.kind.as_str(), name.id.as_str()], |r| r.get::<_, i64>(0))?
+                as u64)
+        })
+    }
+
+    /// Where a received message lies.
+    pub fn message(&self, id: &ResourceId) -> Result<Option<Place>, StoreError> {
+        const SQL: &str = "SELECT pack, offset, length FROM record WHERE type = 'Message' AND id = ?1";
+        self.with(|c| Ok(c.prepare_cached(SQL)?.query_row([id.as_str()], |r| place(r, 0)).optional()?))
+    }
+
+    /// A page of a search over current versions, by row.
+    pub fn search(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
+        let (condition, values) = conditions(query);
+        let sql = format!(
+            "SELECT row, type, id, version, pack, offset, length, updated FROM record r \
+             WHERE {condition} AND row > {} ORDER BY row LIMIT {}",
+            query.after, query.limit
+        );
+        self.with(|c| many(c, &sql, params_from_iter(values)))
+    }
+
+    /// How many resources a search finds in all.
+    pub fn count(&self, query: &Query) -> Result<u64, StoreError> {
+        let (condition, values) = conditions(query);
+        let sql = format!("SELECT count(*) FROM record r WHERE {condition}");
+        self.with(|c| Ok(c.prepare_cached(&sql)?.query_row(params_from_iter(values), |r| r.get::<_, i64>(0))? as u64))
+    }
+
+    /// The resource that claimed an identity.
+    pub fn identity(&self, token: &Token) -> Result<Option<Name>, StoreError> {
+        const SQL: &str = "SELECT type, id FROM identity WHERE token = ?1";
+        let found = self.with(|c| {
+            let row = |r: &Row<'_>| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?));
+            Ok(c.prepare_cached(SQL)?.query_row([token.0.as_slice()], row).optional()?)
+        })?;
+        found.map(|(kind, id)| name(&kind, &id)).transpose()
+    }
+
+    /// Whether a message was taken before, and under which id.
+    pub fn taken(&self, token: &Token) -> Result<Option<ResourceId>, StoreError> {
+        const SQL: &str = "SELECT id FROM message WHERE token = ?1";
+        let id = self.with(|c| {
+            Ok(c.prepare_cached(SQL)?.query_row([token.0.as_slice()], |r| r.get::<_, String>(0)).optional()?)
+        })?;
+        id.map(|id| ResourceId::parse(&id).ok_or(StoreError::Nonsense("a message id"))).transpose()
+    }
+
+    /// An owner's wrapped key.
+    pub fn key(&self, owner: &Owner) -> Result<Option<Wrapped>, StoreError> {
+        const SQL: &str = "SELECT wrapped FROM data_key WHERE owner = ?1";
+        self.with(|c| Ok(c.prepare_cached(SQL)?.query_row([owner.as_str()], |r| r.get(0).map(Wrapped)).optional()?))
+    }
+
+    /// Writes one group commit, all or nothing.
+    pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.with(|c| {
+            let transaction = c.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            write_batch(&transaction, batch)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// The packs that records lie in, with the end of the last record in each.
+    pub fn packs(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        const SQL: &str = "SELECT pack, max(offset + length) FROM record GROUP BY pack ORDER BY pack";
+        self.with(|c| {
+            let mut statement = c.prepare(SQL)?;
+            let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as u64)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Whether the index holds any record.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        self.with(|c| Ok(c.query_row("SELECT NOT EXISTS (SELECT 1 FROM data_key)", [], |r| r.get(0))?))
+    }
+}
+
+/// The log's half of the index.
+impl Store {
+    /// The number of log entries.
+    pub fn log_size(&self) -> Result<u64, StoreError> {
+        self.with(|c| log_size(c))
+    }
+
+    /// How many entries wait for the sequencer.
+    pub fn waiting(&self) -> Result<u64, StoreError> {
+        self.with(|c| Ok(c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0))? as u64))
+    }
+
+    /// Moves waiting entries into the log and stores the tree's new hashes and the checkpoint over them, all in one
+    /// transaction: `grow` computes the hashes of an entry, `sign` the note. Returns the new size, or nothing if
+    /// nothing waits. The size is read inside the transaction, so two sequencers cannot both extend it.
+    pub fn sequence<E: From<StoreError>>(
+        &self,
+        limit: usize,
+        mut grow: impl FnMut(u64, &[u8], &LogReader<'_>) -> Result<Vec<[u8; 32]>, E>,
+        sign: impl FnOnce(u64, &LogReader<'_>) -> Result<String, E>,
+    ) -> Result<Option<u64>, E> {
+        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let mut connection = idle.map_or_else(|| self.connect(), Ok)?;
+        let result = (|| {
+            let transaction = connection
+                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+                .map_err(StoreError::from)?;
+            let waiting = waiting_entries(&transaction, limit)?;
+            if waiting.is_empty() {
+                return Ok(None);
+            }
+            let mut size = log_size(&transaction)?;
+            for (row, entry) in &waiting {
+                let hashes = grow(size, entry, &LogReader(&transaction))?;
+                append_entry(&transaction, size, *row, entry, &hashes)?;
+                size += 1;
+            }
+            let note = sign(size, &LogReader(&transaction))?;
+            transaction
+                .execute("INSERT INTO checkpoint (size, note) VALUES (?1, ?2)", params![size as i64, note])
+                .map_err(StoreError::from)?;
+            transaction.commit().map_err(StoreError::from)?;
+            Ok(Some(size))
+        })();
+        self.give_back(connection);
+        result
+    }
+
+    /// The newest checkpoint, or the first one that covers a position: (size, note).
+    pub fn checkpoint(&self, covering: Option<u64>) -> Result<Option<(u64, String)>, StoreError> {
+        let (sql, at) = match covering {
+            None => ("SELECT size, note FROM checkpoint WHERE size > ?1 ORDER BY size DESC LIMIT 1", -1),
+            Some(at) => ("SELECT size, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1", at as i64),
+        };
+        self.with(|c| {
+            let row = |r: &Row<'_>| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?));
+            Ok(c.prepare_cached(sql)?.query_row([at], row).optional()?)
+        })
+    }
+
+    /// Every checkpoint, by size.
+    pub fn checkpoints(&self) -> Result<Vec<(u64, String)>, StoreError> {
+        self.with(|c| {
+            let mut statement = c.prepare("SELECT size, note FROM checkpoint ORDER BY size")?;
+            let rows = statement.query_map([], |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The log position and entry of a record.
+    pub fn position(&self, row: i64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        const SQL: &str = "SELECT position, entry FROM log WHERE row = ?1";
+        self.with(|c| {
+            let found = |r: &Row<'_>| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?));
+            Ok(c.prepare_cached(SQL)?.query_row([row], found).optional()?)
+        })
+    }
+
+    /// Log entries from a position on.
+    pub fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        const SQL: &str = "SELECT entry FROM log WHERE position >= ?1 ORDER BY position LIMIT ?2";
+        self.with(|c| {
+            let mut statement = c.prepare_cached(SQL)?;
+            let rows = statement.query_map(params![from as i64, limit as i64], |r| r.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Reads the tree's hashes.
+    pub fn read_log<T>(&self, work: impl FnOnce(&LogReader<'_>) -> T) -> Result<T, StoreError> {
+        self.with(|c| Ok(work(&LogReader(c))))
+    }
+}
+
+/// The tree's hashes in the index.
+#[derive(Debug)]
+pub struct LogReader<'c>(&'c Connection);
+
+impl HashReader for LogReader<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<StoredHash>, TlogError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT hash FROM log_hash WHERE number = ?1")
+            .map_err(|_| TlogError::IndexesNotInTree)?;
+        let one = |index: &u64| {
+            let hash: Vec<u8> = statement.query_row([*index as i64], |r| r.get(0)).ok()?;
+            hash.try_into().ok().map(StoredHash)
+        };
+        indexes.iter().map(one).collect::<Option<_>>().ok_or(TlogError::IndexesNotInTree)
+    }
+}
+
+fn log_size(c: &Connection) -> Result<u64, StoreError> {
+    Ok(c.query_row("SELECT coalesce(max(position) + 1, 0) FROM log", [], |r| r.get::<_, i64>(0))? as u64)
+}
+
+fn waiting_entries(c: &Connection, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    let mut statement = c.prepare_cached("SELECT row, entry FROM outbox ORDER BY row LIMIT ?1")?;
+    let rows = statement.query_map([limit as i64], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn append_entry(c: &Connection, position: u64, row: i64, entry: &[u8], hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+    c.prepare_cached("INSERT INTO log (position, entry, row) VALUES (?1, ?2, ?3)")?.execute(params![
+        position as i64,
+        entry,
+        row
+    ])?;
+    let first = stored_hash_count(position);
+    let mut insert = c.prepare_cached("INSERT INTO log_hash (number, hash) VALUES (?1, ?2)")?;
+    for (n, hash) in hashes.iter().enumerate() {
+        insert.execute(params![(first + n as u64) as i64, hash.as_slice()])?;
+    }
+    c.prepare_cached("DELETE FROM outbox WHERE row = ?1")?.execute([row])?;
+    Ok(())
+}
+
+fn write_batch(c: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let mut postings: Vec<(Token, i64)> = Vec::new();
+    for record in &batch.records {
+        let row = write_record(c, record)?;
+        postings.extend(record.tokens.iter().map(|token| (*token, row)));
+    }
+    // Sorted inserts touch each page once.
+    postings.sort_unstable();
+    let mut insert = c.prepare_cached("INSERT INTO posting (token, row) VALUES (?1, ?2)")?;
+    for (token, row) in &postings {
+        insert.execute(params![token.0.as_slice(), row])?;
+    }
+    let mut insert = c.prepare_cached("INSERT INTO identity (token, type, id) VALUES (?1, ?2, ?3)")?;
+    for (token, name) in &batch.identities {
+        insert.execute(params![token.0.as_slice(), name.kind.as_str(), name.id.as_str()])?;
+    }
+    let mut insert = c.prepare_cached("INSERT INTO message (token, id) VALUES (?1, ?2)")?;
+    for (token, id) in &batch.messages {
+        insert.execute(params![token.0.as_slice(), id.as_str()])?;
+    }
+    let mut insert = c.prepare_cached("INSERT INTO data_key (owner, wrapped) VALUES (?1, ?2)")?;
+    for (owner, wrapped) in &batch.keys {
+        insert.execute(params![owner.as_str(), wrapped.0])?;
+    }
+    Ok(())
+}
+
+fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreError> {
+    let (kind, id) = (record.type_name.as_str(), record.id.as_str());
+    c.prepare_cached("UPDATE record SET current = 0 WHERE type = ?1 AND id = ?2 AND current = 1 AND version < ?3")?
+        .execute(params![kind, id, record.version.0])?;
+    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated) \
+         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)";
+    let extent = record.place.extent;
+    c.prepare_cached(SQL)?.execute(params![
+        kind,
+        id,
+        record.version.0,
+        record.place.pack,
+        extent.offset as i64,
+        extent.length,
+        record.updated
+    ])?;
+    let row = c.last_insert_rowid();
+    if let Some(entry) = &record.entry {
+        c.prepare_cached("INSERT INTO outbox (row, entry) VALUES (?1, ?2)")?.execute(params![row, entry])?;
+    }
+    Ok(row)
+}
+
+/// The condition of a search, and its values. Tokens are bytes, ids were checked: nothing is quoted into the text.
+fn conditions(query: &Query) -> (String, Vec<rusqlite::types::Value>) {
+    use rusqlite::types::Value;
+    let mut text = "type = ? AND current = 1".to_owned();
+    let mut values = vec![Value::Text(query.kind.as_str().to_owned())];
+    for alternatives in &query.terms {
+        let marks = vec!["?"; alternatives.len()].join(", ");
+        text.push_str(&format!(" AND row IN (SELECT row FROM posting WHERE token IN ({marks}))"));
+        values.extend(alternatives.iter().map(|token| Value::Blob(token.0.to_vec())));
+    }
+    if let Some(ids) = &query.ids {
+        let marks = vec!["?"; ids.len()].join(", ");
+        text.push_str(&format!(" AND id IN ({marks})"));
+        values.extend(ids.iter().map(|id| Value::Text(id.clone())));
+    }
+    for (from, to) in &query.updated {
+        for (bound, sign) in [(from, ">="), (to, "<")] {
+            if let Some(bound) = bound {
+                text.push_str(&format!(" AND updated {sign} ?"));
+                values.push(Value::Integer(*bound));
+            }
+        }
+    }
+    (text, values)
+}
+
+fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Option<Stored>, StoreError> {
+    let row = c.prepare_cached(sql)?.query_row(values, raw).optional()?;
+    row.map(stored).transpose()
+}
+
+fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(stored).collect()
+}
+
+type Raw = (i64, String, String, u32, Place, i64);
+
+fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?))
+}
+
+fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
+    let extent = Extent { offset: r.get::<_, i64>(at + 1)? as u64, length: r.get(at + 2)? };
+    Ok(Place { pack: r.get(at)?, extent })
+}
+
+fn stored((row, kind, id, version, place, updated): Raw) -> Result<Stored, StoreError> {
+    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated })
+}
+
+fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
+    let kind = TypeName::parse(kind).ok_or(StoreError::Nonsense("a resource type"))?;
+    let id = ResourceId::parse(id).ok_or(StoreError::Nonsense("a resource id"))?;
+    Ok(Name { kind, id })
+}

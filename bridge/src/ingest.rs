@@ -1,0 +1,154 @@
+//! THE WRITE PATH, in order, whatever the transport:
+//!
+//! ```text
+//! Received -> parse -> Message | Bundle -> map -> Draft -> validate -> Validated
+//!   -> resolve -> seal -> Sealed -> pack + index (group commit) -> Committed -> acknowledge
+//! later:  outbox -> log -> checkpoint -> anchor -> receipt
+//! ```
+//!
+//! Parsing, mapping and validating happen here, in the caller's task; `commit.rs` resolves, seals and stores; whoever
+//! called acknowledges, and only after [`Committed`].
+
+use crate::app::App;
+use crate::clock::instant;
+use crate::commit::{Committed, RawMessage, Transaction, Waiting};
+use crate::error::{IngestError, Issue};
+use crate::fhir::bundle::{How, Write};
+use crate::fhir::validate::validate;
+use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES};
+use mappings::charset::{self, Decoded};
+use mappings::engine::{Context, Draft, MapError, Mapped, draft_urn, map};
+use mappings::parse::Message;
+use mappings::report::Report;
+use notary::canonical::Json;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// A message or batch as it came over MLLP or HTTP.
+#[derive(Debug)]
+pub struct Received {
+    pub bytes: Vec<u8>,
+}
+
+/// What became of one message: what its acknowledgement needs.
+#[derive(Debug)]
+pub struct Answered {
+    /// The message's text, for its header; empty where it could not be decoded.
+    pub text: String,
+    pub outcome: Result<Taken, IngestError>,
+}
+
+/// A message that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    pub committed: Committed,
+    pub report: Report,
+}
+
+/// Takes in a message, or each message of a batch.
+pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
+    let decoded = match charset::decode(&received.bytes, app.core.charset) {
+        Ok(decoded) => decoded,
+        Err(error) => return vec![undecodable(&received.bytes, &error)],
+    };
+    let messages = mappings::batch::messages(&decoded.text);
+    if messages.is_empty() || messages.len() > MAX_BATCH_MESSAGES {
+        let text = format!("a batch holds 1 to {MAX_BATCH_MESSAGES} messages");
+        let outcome = Err(IngestError::Unparsable(Issue::new("structure", text)));
+        return vec![Answered { text: String::new(), outcome }];
+    }
+    let mut answers = Vec::with_capacity(messages.len());
+    for text in messages {
+        // A message alone is kept in the very bytes that came; one of a batch in its own part of the text.
+        let alone = text.len() == decoded.text.trim_start_matches('\u{feff}').len();
+        let raw = if alone { received.bytes.clone() } else { text.as_bytes().to_vec() };
+        let outcome = message(app, text, raw, &decoded).await;
+        answers.push(Answered { text: text.to_owned(), outcome });
+    }
+    answers
+}
+
+async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, decoded: &Decoded<'_>) -> Result<Taken, IngestError> {
+    let (transaction, report) = prepare(app, text, raw, decoded)?;
+    let committed = commit(app, transaction).await?;
+    Ok(Taken { committed, report })
+}
+
+/// Received -> Message -> Draft -> Validated.
+fn prepare(app: &App, text: &str, raw: Vec<u8>, decoded: &Decoded<'_>) -> Result<(Transaction, Report), IngestError> {
+    let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
+    if message.header(10).trim().is_empty() {
+        return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
+    }
+    let now = instant(app.core.clock.now());
+    let context = Context { charset: decoded.charset, zone: app.core.zone.as_ref(), now: &now };
+    let mapped = map(&app.core.maps, &message, &context).map_err(unmappable)?;
+    let sender = format!("{}|{}", message.header(3), message.header(4));
+    let raw = RawMessage { bytes: raw, sender, control_id: message.header(10).to_owned() };
+    let Mapped { drafts, report, .. } = mapped;
+    let writes = drafts.into_iter().enumerate().map(|(n, draft)| write(draft, n, &message));
+    let writes = writes.collect::<Result<Vec<_>, _>>()?;
+    Ok((Transaction { writes, message: Some(raw) }, report))
+}
+
+/// Draft -> Validated: an error is told at the field that the element came from.
+fn write(draft: Draft, n: usize, message: &Message<'_>) -> Result<Write, IngestError> {
+    let Draft { resource, identity, deleted, weak, origins, .. } = draft;
+    let json = Json::from(serde_json::Value::Object(resource));
+    let resource = validate(json).map_err(|issues| {
+        let located = issues.into_iter().map(|issue| {
+            let path = issue.expression.clone().unwrap_or_default();
+            let origin = origins.iter().find(|o| o.path == path).or_else(|| {
+                let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+                origins.iter().find(|o| o.path.starts_with(parent))
+            });
+            let source = origin.and_then(|o| source(message, o.place));
+            Issue { source, ..issue }
+        });
+        IngestError::Invalid(located.collect())
+    })?;
+    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak } })
+}
+
+fn source(message: &Message<'_>, place: mappings::path::Place) -> Option<(String, usize, mappings::path::Place)> {
+    let index = place.segment as usize;
+    let name = message.segment(index)?.name().to_owned();
+    let occurrence = message.segments().take(index + 1).filter(|s| s.name() == name).count();
+    Some((name, occurrence, place))
+}
+
+/// Hands a transaction to the committer and waits until it is durable.
+pub async fn commit(app: &Arc<App>, transaction: Transaction) -> Result<Committed, IngestError> {
+    let (reply, answer) = oneshot::channel();
+    let queue = app.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let queue = queue.ok_or(IngestError::Stopping)?;
+    queue.try_send(Waiting { transaction, reply }).map_err(|_| IngestError::Busy)?;
+    match tokio::time::timeout(COMMIT_TIMEOUT, answer).await {
+        Ok(Ok(outcome)) => outcome,
+        // It may still be committed: the sender sends it again, and it is recognised.
+        Ok(Err(_)) => Err(IngestError::Stopping),
+        Err(_) => Err(IngestError::Busy),
+    }
+}
+
+fn unmappable(error: MapError) -> IngestError {
+    let text = error.to_string();
+    match error {
+        MapError::NoType => IngestError::Unsupported(header_issue("required", 9, text)),
+        MapError::NoMap(_) => IngestError::Unsupported(header_issue("not-supported", 9, text)),
+        MapError::Nothing => IngestError::Invalid(vec![Issue::new("structure", text)]),
+    }
+}
+
+fn header_issue(code: &'static str, field: u16, text: impl Into<String>) -> Issue {
+    let place = mappings::path::Place { field, ..mappings::path::Place::default() };
+    Issue { source: Some(("MSH".into(), 1, place)), ..Issue::new(code, text) }
+}
+
+/// The header can be read even where the rest cannot: separators and ids are ASCII in nearly every set.
+fn undecodable(bytes: &[u8], error: &charset::CharsetError) -> Answered {
+    let line = bytes.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default();
+    let text: String = line.iter().take(2_000).map(|b| if b.is_ascii() { char::from(*b) } else { '?' }).collect();
+    let issue = header_issue("value", 18, error.to_string());
+    Answered { text, outcome: Err(IngestError::Unparsable(issue)) }
+}

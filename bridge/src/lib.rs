@@ -1,0 +1,35 @@
+//! medseal: a FHIR/HL7 interoperability bridge with blockchain notarization. This crate is everything that touches the
+//! network, a disk or the clock; maps are in `mappings`, proofs in `notary`.
+//!
+//! The flow: `intake` and `http` receive; [`ingest`] is the write path and [`read`] the read path, each on one page;
+//! `commit` is the one writer; [`anchor`] carries what was committed into the log and onto the chain.
+//!
+//! Who may use whom (held by `tests/it/tidy.rs`):
+//!
+//! | layer | modules | may use |
+//! |---|---|---|
+//! | words | ids, secret, clock, limits, error, config | nothing above |
+//! | pure | fhir, index::tokens, vault::{seal,pack}, consent::decide, smart::scopes, intake::{frame,ack}, http::query | words |
+//! | outside world | vault::{keys,objects}, index::store, smart::token | pure, words |
+//! | use cases | app, ingest, commit, read, anchor | all above |
+//! | edges | http, intake::mllp, the commands | use cases |
+
+pub mod anchor;
+pub mod app;
+pub mod clock;
+pub mod commands;
+pub mod commit;
+pub mod config;
+pub mod consent;
+pub mod error;
+pub mod fhir;
+pub mod http;
+pub mod ids;
+pub mod index;
+pub mod ingest;
+pub mod intake;
+pub mod limits;
+pub mod read;
+pub mod secret;
+pub mod smart;
+pub mod vault;

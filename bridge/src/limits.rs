@@ -1,0 +1,51 @@
+//! Every bound on what comes from outside, with its reason.
+
+use std::time::Duration;
+
+/// The longest HTTP body: a transaction Bundle with some scanned documents.
+pub const MAX_BODY_BYTES: usize = 32 << 20;
+/// The longest MLLP frame: an ORU with an embedded PDF stays well below.
+pub const MAX_FRAME_BYTES: usize = 16 << 20;
+/// The most entries of a Bundle: Synthea's largest patients have about 5,000.
+pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
+/// The most messages of one HL7 batch file.
+pub const MAX_BATCH_MESSAGES: usize = 10_000;
+/// The most issues that one refusal lists: more help nobody.
+pub const MAX_ISSUES: usize = 50;
+/// The longest query string; GET searches with long lists belong in a POST.
+pub const MAX_QUERY_BYTES: usize = 16 << 10;
+/// The most parameters of one search: each is a walk over postings.
+pub const MAX_QUERY_TERMS: usize = 32;
+/// The most values that one parameter may offer as alternatives.
+pub const MAX_QUERY_VALUES: usize = 100;
+/// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
+pub const DEFAULT_PAGE: usize = 50;
+pub const MAX_PAGE: usize = 1_000;
+/// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
+pub const MAX_HTTP_CONNECTIONS: usize = 512;
+/// Open MLLP connections; a hospital has some dozens of feeds.
+pub const MAX_MLLP_CONNECTIONS: usize = 256;
+/// How long a client may take to send its header, and its body: slow ones hold a connection.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a frame that has begun may take to arrive. Between frames a feed may be silent for days.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an acknowledgement may take to be taken by the sender.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stopping service waits for what it has taken.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// The longest that one transaction waits for its commit before the sender is told to retry.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Transactions that wait for the committer: beyond, senders are told to retry.
+pub const MAX_WAITING: usize = 4_096;
+/// The most transactions, and sealed bytes, of one group commit: bounds its latency and memory.
+pub const MAX_GROUP: usize = 512;
+pub const MAX_GROUP_BYTES: usize = 64 << 20;
+/// The longest bearer token.
+pub const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// The longest life of a token minted at the machine.
+pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Leaves that the sequencer takes at a time: bounds its transaction.
+pub const MAX_LEAVES: usize = 10_000;
+/// Data keys held unwrapped in memory.
+pub const MAX_CACHED_KEYS: usize = 10_000;

@@ -1,0 +1,123 @@
+//! The program `medseal`: arguments, configuration, logging; the work is in the library.
+
+use bridge::commands::{self, Failed};
+use bridge::config::Config;
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// medseal: HL7 v2 and FHIR in, sealed and notarised records out.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve on a fresh temporary data directory, feed samples, anchor, verify, tamper, refuse; print each step.
+    Demo {
+        /// End with the last step instead of going on serving.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Serve. Prints `ready http=... mllp=...` once both ports answer.
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        /// HTTP address, 127.0.0.1:8080 by default.
+        #[arg(long)]
+        http: Option<SocketAddr>,
+        /// MLLP address, 127.0.0.1:2575 by default.
+        #[arg(long)]
+        mllp: Option<SocketAddr>,
+    },
+    /// Send HL7 v2 files over MLLP and print the acknowledgements.
+    Send(commands::send::Arguments),
+    /// Mint a bearer token with the data directory's key (administrator at the machine).
+    Token {
+        #[command(flatten)]
+        place: Place,
+        /// SMART v2 system scopes, for example 'system/*.cruds'.
+        #[arg(long)]
+        scope: String,
+        /// How long it holds: 90s, 15m, 8h, 7d.
+        #[arg(long, default_value = "8h")]
+        ttl: String,
+    },
+    /// Write the receipt of Type/id or Type/id/version, with the service stopped.
+    Receipt {
+        #[command(flatten)]
+        place: Place,
+        what: String,
+        /// Write it here instead of to standard output.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        /// Also write the resource that it speaks for.
+        #[arg(long)]
+        resource: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The configuration; medseal.toml where it is there.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The data directory, ./medseal-data by default.
+    #[arg(long)]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, Failed> {
+        let mut config = Config::load(self.config.as_deref()).map_err(Failed::from_error)?;
+        config.data = self.data.clone().unwrap_or(config.data);
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let quiet = matches!(arguments.command, Command::Demo { .. });
+    log(if quiet { "warn" } else { "info" });
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&Failed::from_error(error)),
+    };
+    match runtime.block_on(run(arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Failed) -> ExitCode {
+    eprintln!("medseal: {error}");
+    ExitCode::FAILURE
+}
+
+/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them.
+fn log(default: &str) {
+    let filter = EnvFilter::try_from_env("MEDSEAL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+async fn run(command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Demo { once } => commands::demo::run(once).await,
+        Command::Send(arguments) => commands::send::run(&arguments).await,
+        Command::Token { place, scope, ttl } => commands::token::run(&place.config()?, &scope, &ttl),
+        Command::Receipt { place, what, output, resource } => {
+            commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
+        }
+        Command::Serve { place, http, mllp } => {
+            let mut config = place.config()?;
+            config.http = http.unwrap_or(config.http);
+            config.mllp = mllp.unwrap_or(config.mllp);
+            commands::serve::run(config).await
+        }
+    }
+}

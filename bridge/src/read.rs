@@ -1,0 +1,172 @@
+//! THE READ PATH. `authenticate -> decide -> index -> fetch -> open -> check against the leaf -> reply`: whoever fetches
+//! holds a [`Permit`], which only `consent::decide` makes.
+
+use crate::app::Core;
+use crate::consent::decide::Permit;
+use crate::error::VaultError;
+use crate::ids::{Name, Owner, Version};
+use crate::index::store::{Query, Store, StoreError, Stored};
+use crate::secret::Key;
+use crate::vault::pack::read_record;
+use crate::vault::seal::{RecordKind, open};
+use notary::commitment::{Digest, Entry, Salt, Subject};
+use std::sync::Arc;
+
+/// What is sealed in a record: the opening of its commitment, and the resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain {
+    pub salt: Salt,
+    pub raw: Option<Digest>,
+    pub resource: Vec<u8>,
+}
+
+/// A resource that was fetched, opened and checked.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub stored: Stored,
+    pub salt: Salt,
+    pub raw: Option<Digest>,
+    /// The canonical resource.
+    pub resource: Vec<u8>,
+}
+
+impl Plain {
+    /// salt, 0 or 1 and the raw digest, the resource.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(65 + self.resource.len());
+        out.extend(self.salt.0);
+        out.push(u8::from(self.raw.is_some()));
+        out.extend(self.raw.iter().flat_map(|d| d.0));
+        out.extend(&self.resource);
+        out
+    }
+
+    /// Reads what `to_bytes` made.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (salt, rest) = bytes.split_first_chunk::<32>()?;
+        let (raw, resource) = match rest.split_first()? {
+            (0, rest) => (None, rest),
+            (1, rest) => {
+                let (digest, rest) = rest.split_first_chunk::<32>()?;
+                (Some(Digest(*digest)), rest)
+            }
+            _ => return None,
+        };
+        Some(Self { salt: Salt(*salt), raw, resource: resource.to_vec() })
+    }
+}
+
+/// The current version, or the named one.
+pub async fn read(
+    core: &Core,
+    _permit: &Permit,
+    name: &Name,
+    version: Option<Version>,
+) -> Result<Option<Opened>, VaultError> {
+    let (store, wanted) = (core.store.clone(), name.clone());
+    let stored = in_background(move || match version {
+        Some(version) => store.version(&wanted, version),
+        None => store.current(&wanted),
+    })
+    .await?;
+    match stored {
+        Some(stored) => core.open(&stored).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A page of a resource's versions, newest first, and how many there are.
+pub async fn history(
+    core: &Core,
+    _permit: &Permit,
+    name: &Name,
+    before: Version,
+    limit: usize,
+) -> Result<(u64, Vec<Opened>), VaultError> {
+    let (store, name) = (core.store.clone(), name.clone());
+    let (total, stored) =
+        in_background(move || Ok((store.versions(&name)?, store.history(&name, before, limit)?))).await?;
+    Ok((total, open_all(core, &stored).await?))
+}
+
+/// A page of a search and the total. The caller checks the exact terms on what comes back.
+pub async fn search(core: &Core, _permit: &Permit, query: Query) -> Result<(u64, Vec<Opened>), VaultError> {
+    let store = core.store.clone();
+    let (total, stored) = in_background(move || Ok((store.count(&query)?, store.search(&query)?))).await?;
+    Ok((total, open_all(core, &stored).await?))
+}
+
+async fn open_all(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    let mut opened = Vec::with_capacity(stored.len());
+    for one in stored {
+        opened.push(core.open(one).await?);
+    }
+    Ok(opened)
+}
+
+/// Runs index work beside the network threads.
+pub(crate) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, VaultError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    match joined {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::Nonsense("index work was cut short").into()),
+    }
+}
+
+/// Fetching and opening; also the write path's way to see what it changes.
+impl Core {
+    /// Fetches a version, opens it, and checks it against its log entry.
+    pub(crate) async fn open(&self, stored: &Stored) -> Result<Opened, VaultError> {
+        let place = &stored.place;
+        let at = |what| VaultError::Tampered { pack: place.pack.clone(), offset: place.extent.offset, what };
+        let bytes = self.objects.read(&place.pack, place.extent.offset, place.extent.length as usize).await?;
+        let record = read_record(&bytes).map_err(|source| VaultError::Pack {
+            pack: place.pack.clone(),
+            offset: place.extent.offset,
+            source,
+        })?;
+        let label = &record.sealed.label;
+        let expected = (RecordKind::Resource, stored.name.kind.as_str(), &stored.name.id, stored.version);
+        if (label.kind, label.type_name.as_str(), &label.id, label.version) != expected {
+            return Err(at("another record lies at its place"));
+        }
+        let key = self.owner_key(&label.owner).await?;
+        let plain = open(&key, &self.custodian, &record.sealed).map_err(|source| VaultError::Seal {
+            pack: place.pack.clone(),
+            offset: place.extent.offset,
+            source,
+        })?;
+        let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
+        let opened = Opened { stored: stored.clone(), salt: plain.salt, raw: plain.raw, resource: plain.resource };
+        let entry = record.entry.as_deref().map(Entry::from_bytes);
+        match entry {
+            Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
+            _ => Err(at("its content does not open its log entry")),
+        }
+    }
+
+    /// Whether an opened resource is the one that a log entry commits to.
+    pub(crate) fn matches_entry(&self, opened: &Opened, entry: &Entry) -> bool {
+        let subject = Subject {
+            custodian: &self.custodian,
+            reference: &opened.stored.name.to_string(),
+            version: &opened.stored.version.to_string(),
+            canonical: Digest::of(&opened.resource),
+            raw: opened.raw,
+        };
+        entry.commitment.opens(&opened.salt, &subject)
+    }
+
+    async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {
+        if let Some(key) = self.keys.cached(owner) {
+            return Ok(key);
+        }
+        let (store, wanted): (Arc<Store>, Owner) = (self.store.clone(), owner.clone());
+        let wrapped = in_background(move || store.key(&wanted)).await?;
+        let wrapped =
+            wrapped.ok_or_else(|| crate::vault::keys::KeyError::NoKey { owner: owner.as_str().to_owned() })?;
+        Ok(self.keys.unwrap(owner, &wrapped)?)
+    }
+}

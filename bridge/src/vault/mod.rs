@@ -1,0 +1,6 @@
+//! Seals resources and keeps them. Nothing leaves this module unsealed.
+
+pub mod keys;
+pub mod objects;
+pub mod pack;
+pub mod seal;

@@ -1,0 +1,319 @@
+//! The guide's condition language: `PID-13.2 NOT VALUED AND (PV1-2 IN ("I", "E") OR OBX-5 LST.COUNT GREATER THAN 1)`.
+//! AND binds closer than OR. Reading is here; looking a path up is the caller's.
+
+use crate::path::Source;
+
+/// How deep parentheses may nest: maps are written by people.
+const MAX_DEPTH: usize = 20;
+
+/// A compiled condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    Valued(Source),
+    In(Source, Vec<String>),
+    Length(Source, Compare, usize),
+    Count(Source, Compare, usize),
+    Not(Box<Condition>),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+}
+
+/// A comparison of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+}
+
+/// Where a condition stops making sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("condition `{text}`: {problem} at word {word}")]
+pub struct ConditionError {
+    text: String,
+    problem: &'static str,
+    word: usize,
+}
+
+/// Answers what a condition asks of a message.
+pub trait Facts {
+    /// The decoded text of a path's first value, empty where there is none.
+    fn text(&self, path: &Source) -> String;
+    /// How many repetitions of a field are valued.
+    fn count(&self, path: &Source) -> usize;
+}
+
+impl Condition {
+    /// Reads a condition; a leading `IF` is the guide's habit.
+    pub fn parse(text: &str) -> Result<Self, ConditionError> {
+        let words = words(text);
+        let mut reader = Reader { words: &words, at: 0, text, depth: 0 };
+        reader.take("IF");
+        let condition = reader.any()?;
+        if reader.at < words.len() {
+            return Err(reader.fail("something is left over"));
+        }
+        Ok(condition)
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self, facts: &impl Facts) -> bool {
+        match self {
+            Self::Valued(path) => !facts.text(path).is_empty(),
+            Self::In(path, list) => {
+                let text = facts.text(path);
+                list.contains(&text)
+            }
+            Self::Length(path, compare, n) => compare.holds(facts.text(path).chars().count(), *n),
+            Self::Count(path, compare, n) => compare.holds(facts.count(path), *n),
+            Self::Not(inner) => !inner.holds(facts),
+            Self::All(list) => list.iter().all(|c| c.holds(facts)),
+            Self::Any(list) => list.iter().any(|c| c.holds(facts)),
+        }
+    }
+
+    /// Every path that it reads.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Self::Valued(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => vec![p],
+            Self::Not(inner) => inner.sources(),
+            Self::All(list) | Self::Any(list) => list.iter().flat_map(Self::sources).collect(),
+        }
+    }
+}
+
+impl Compare {
+    fn holds(self, left: usize, right: usize) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::NotEqual => left != right,
+            Self::Greater => left > right,
+            Self::Less => left < right,
+            Self::GreaterOrEqual => left >= right,
+            Self::LessOrEqual => left <= right,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Word {
+    Plain(String),
+    Quoted(String),
+    Mark(char),
+}
+
+fn words(text: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => words.push(Word::Quoted(chars.by_ref().take_while(|c| *c != '"').collect())),
+            '(' | ')' | ',' => words.push(Word::Mark(c)),
+            c if c.is_whitespace() => {}
+            c => {
+                let mut word = String::from(c);
+                while let Some(next) = chars.next_if(|n| !n.is_whitespace() && !"(),\"".contains(*n)) {
+                    word.push(next);
+                }
+                words.push(Word::Plain(word));
+            }
+        }
+    }
+    words
+}
+
+struct Reader<'w> {
+    words: &'w [Word],
+    at: usize,
+    text: &'w str,
+    depth: usize,
+}
+
+impl Reader<'_> {
+    fn fail(&self, problem: &'static str) -> ConditionError {
+        ConditionError { text: self.text.to_owned(), problem, word: self.at + 1 }
+    }
+
+    fn take(&mut self, word: &str) -> bool {
+        let found = matches!(self.words.get(self.at), Some(Word::Plain(w)) if w.eq_ignore_ascii_case(word));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn mark(&mut self, mark: char) -> bool {
+        let found = self.words.get(self.at) == Some(&Word::Mark(mark));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn any(&mut self) -> Result<Condition, ConditionError> {
+        let mut list = vec![self.all()?];
+        while self.take("OR") {
+            self.take("IF");
+            list.push(self.all()?);
+        }
+        Ok(if list.len() == 1 { list.remove(0) } else { Condition::Any(list) })
+    }
+
+    fn all(&mut self) -> Result<Condition, ConditionError> {
+        let mut list = vec![self.one()?];
+        while self.take("AND") {
+            self.take("IF");
+            list.push(self.one()?);
+        }
+        Ok(if list.len() == 1 { list.remove(0) } else { Condition::All(list) })
+    }
+
+    fn one(&mut self) -> Result<Condition, ConditionError> {
+        if self.take("NOT") {
+            return Ok(Condition::Not(Box::new(self.one()?)));
+        }
+        if self.mark('(') {
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                return Err(self.fail("parentheses nest too deep"));
+            }
+            let inner = self.any()?;
+            self.depth -= 1;
+            return if self.mark(')') { Ok(inner) } else { Err(self.fail("a parenthesis is missing")) };
+        }
+        let path = match self.words.get(self.at) {
+            Some(Word::Plain(word)) => Source::parse(word).map_err(|_| self.fail("not a path"))?,
+            _ => return Err(self.fail("a path is missing")),
+        };
+        self.at += 1;
+        self.test(path)
+    }
+
+    fn test(&mut self, path: Source) -> Result<Condition, ConditionError> {
+        self.take("IS");
+        let not = self.take("NOT");
+        let condition = if self.take("VALUED") {
+            Condition::Valued(path)
+        } else if self.take("IN") {
+            Condition::In(path, self.list()?)
+        } else if self.take("LENGTH") {
+            let compare = self.compare()?;
+            Condition::Length(path, compare, self.number()?)
+        } else if self.take("LST.COUNT") || self.take("COUNT") {
+            let compare = self.compare()?;
+            Condition::Count(path, compare, self.number()?)
+        } else {
+            _ = self.take("EQUALS") || self.take("EQUAL") || self.take("=");
+            Condition::In(path, vec![self.quoted()?])
+        };
+        Ok(if not { Condition::Not(Box::new(condition)) } else { condition })
+    }
+
+    fn compare(&mut self) -> Result<Compare, ConditionError> {
+        let not = self.take("NOT");
+        if self.take("EQUALS") || self.take("EQUAL") {
+            return Ok(if not { Compare::NotEqual } else { Compare::Equal });
+        }
+        let greater = self.take("GREATER");
+        if not || !(greater || self.take("LESS")) || !self.take("THAN") {
+            return Err(self.fail("a comparison is missing"));
+        }
+        let or_equal = self.take("OR") && (self.take("EQUALS") || self.take("EQUAL"));
+        Ok(match (greater, or_equal) {
+            (true, false) => Compare::Greater,
+            (true, true) => Compare::GreaterOrEqual,
+            (false, false) => Compare::Less,
+            (false, true) => Compare::LessOrEqual,
+        })
+    }
+
+    fn number(&mut self) -> Result<usize, ConditionError> {
+        let number = match self.words.get(self.at) {
+            Some(Word::Plain(word)) => word.parse().ok(),
+            _ => None,
+        };
+        self.at += 1;
+        number.ok_or_else(|| self.fail("a number is missing"))
+    }
+
+    fn quoted(&mut self) -> Result<String, ConditionError> {
+        let Some(Word::Quoted(text)) = self.words.get(self.at) else {
+            return Err(self.fail("a quoted text is missing"));
+        };
+        self.at += 1;
+        Ok(text.clone())
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, ConditionError> {
+        if !self.mark('(') {
+            return Err(self.fail("a list is missing"));
+        }
+        let mut list = vec![self.quoted()?];
+        while self.mark(',') {
+            list.push(self.quoted()?);
+        }
+        if self.mark(')') { Ok(list) } else { Err(self.fail("a parenthesis is missing")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    struct Fixed(HashMap<&'static str, Vec<&'static str>>);
+
+    impl Facts for Fixed {
+        fn text(&self, path: &Source) -> String {
+            let Source::Field { segment, field, .. } = path else { return String::new() };
+            let values = self.0.get(format!("{segment}-{field}").as_str());
+            values.and_then(|v| v.first()).map_or(String::new(), |t| (*t).to_owned())
+        }
+
+        fn count(&self, path: &Source) -> usize {
+            let Source::Field { segment, field, .. } = path else { return 0 };
+            self.0.get(format!("{segment}-{field}").as_str()).map_or(0, Vec::len)
+        }
+    }
+
+    #[test]
+    fn the_guides_words_mean_what_they_say() {
+        let facts =
+            Fixed(HashMap::from([("PV1-2", vec!["I"]), ("OBX-5", vec!["1", "2"]), ("PID-7", vec!["198002291305"])]));
+        for (text, expected) in [
+            ("PV1-2 VALUED", true),
+            ("IF PV1-3 NOT VALUED", true),
+            ("PV1-2 IS NOT VALUED", false),
+            ("PV1-2 EQUALS \"I\"", true),
+            ("PV1-2 NOT EQUALS \"I\"", false),
+            ("PV1-2 IN (\"E\", \"I\")", true),
+            ("PV1-2 NOT IN (\"E\")", true),
+            ("PID-7 LENGTH GREATER THAN 8", true),
+            ("PID-7 LENGTH LESS THAN OR EQUALS 12", true),
+            ("OBX-5 LST.COUNT GREATER THAN 1", true),
+            ("OBX-5 LST.COUNT NOT EQUALS 2", false),
+            ("PV1-3 VALUED OR PV1-2 VALUED AND PID-7 VALUED", true),
+            ("(PV1-2 VALUED OR PV1-3 VALUED) AND PV1-4 VALUED", false),
+            ("NOT (PV1-3 VALUED OR PV1-4 VALUED)", true),
+        ] {
+            assert_eq!(Condition::parse(text).unwrap().holds(&facts), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_place() {
+        for text in [
+            "",
+            "PV1-2",
+            "PV1-2 VALUED PV1-3",
+            "PV1-2 IN \"A\"",
+            "(PV1-2 VALUED",
+            "PV1-2 LENGTH 8",
+            "PV1-2 EQUALS I",
+            "hello VALUED",
+        ] {
+            assert!(Condition::parse(text).is_err(), "{text}");
+        }
+        let deep = format!("{}PV1-2 VALUED", "(".repeat(100));
+        assert!(Condition::parse(&deep).unwrap_err().to_string().contains("too deep"));
+    }
+}

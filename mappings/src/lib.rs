@@ -1,0 +1,24 @@
+//! HL7 v2 in, draft FHIR out: no network, no disk but the map files, no clock.
+//!
+//! `charset` and `batch` turn bytes into messages, `parse` and `escape` read them, `maps` holds the
+//! compiled maps (`map_file` -> `plan`), and `engine` runs a message through them: [`engine::map`].
+//! `r4` is the table of FHIR R4's elements. What gives a draft its id and version is the bridge.
+
+pub mod batch;
+pub mod bundle;
+pub mod charset;
+pub mod condition;
+pub mod convert;
+pub mod engine;
+pub mod escape;
+pub mod identity;
+pub mod map_file;
+pub mod maps;
+pub mod parse;
+pub mod path;
+pub mod plan;
+pub mod r4;
+pub mod report;
+pub mod structure;
+pub mod time;
+pub mod tree;

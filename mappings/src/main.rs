@@ -1,0 +1,142 @@
+//! `medseal-map`: turns HL7 v2 files into FHIR Bundles, for analysts.
+
+use clap::Parser;
+use jiff::tz::TimeZone;
+use mappings::charset::{self, Charset};
+use mappings::engine::{Context, Mapped, map};
+use mappings::maps::MapSet;
+use mappings::parse::Message;
+use mappings::{batch, bundle};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Maps HL7 v2 to FHIR R4: one message gives a Bundle, several give NDJSON.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// A directory of maps instead of those built in.
+    #[arg(long)]
+    maps: Option<PathBuf>,
+    /// The zone of times that were sent without one, such as Europe/Berlin.
+    #[arg(long)]
+    zone: Option<String>,
+    /// Print the rule and the source behind each element, and what no rule used.
+    #[arg(long)]
+    explain: bool,
+    /// List the rules that differ from the guide, and why; needs no file.
+    #[arg(long)]
+    deviations: bool,
+    /// HL7 v2 files, or directories of them.
+    paths: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("medseal-map: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let set = match &arguments.maps {
+        Some(directory) => MapSet::load(directory),
+        None => MapSet::embedded(),
+    };
+    let set = set.map_err(|e| e.to_string())?;
+    if arguments.deviations {
+        set.deviations().for_each(|(rule, why)| println!("{rule}\t{why}"));
+        return Ok(true);
+    }
+    let zone = arguments
+        .zone
+        .as_deref()
+        .map(|name| TimeZone::get(name).map_err(|_| format!("--zone {name}: no such time zone")));
+    let zone = zone.transpose()?;
+    let files = files(&arguments.paths)?;
+    let mut all_good = true;
+    for file in &files {
+        let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        all_good &= one_file(&set, &bytes, file, zone.as_ref(), arguments, files.len() > 1);
+    }
+    Ok(all_good)
+}
+
+fn one_file(
+    set: &MapSet,
+    bytes: &[u8],
+    file: &Path,
+    zone: Option<&TimeZone>,
+    arguments: &Arguments,
+    many: bool,
+) -> bool {
+    let decoded = match charset::decode(bytes, Charset::Utf8) {
+        Ok(decoded) => decoded,
+        Err(error) => return refused(file, &error.to_string()),
+    };
+    let messages = batch::messages(&decoded.text);
+    let context = Context { charset: decoded.charset, zone, now: "1970-01-01T00:00:00.000Z" };
+    let mut good = true;
+    for text in &messages {
+        let mapped = Message::parse(text)
+            .map_err(|e| e.to_string())
+            .and_then(|m| map(set, &m, &context).map_err(|e| e.to_string()));
+        match mapped {
+            Ok(mapped) if arguments.explain => explain(&mapped),
+            Ok(mapped) if many || messages.len() > 1 => println!("{}", bundle::transaction(&mapped)),
+            // A Value of strings, numbers and lists always prints.
+            Ok(mapped) => {
+                println!("{}", serde_json::to_string_pretty(&bundle::transaction(&mapped)).unwrap_or_default())
+            }
+            Err(why) => good = refused(file, &why),
+        }
+    }
+    good
+}
+
+fn refused(file: &Path, why: &str) -> bool {
+    eprintln!("{}: {why}", file.display());
+    false
+}
+
+fn explain(mapped: &Mapped) {
+    println!("map {}", mapped.map);
+    for (n, draft) in mapped.drafts.iter().enumerate() {
+        println!("\n{} ({n})", draft.type_name);
+        for origin in &draft.origins {
+            println!("  {:<60} {:<44} {}", origin.path, origin.rule, origin.place);
+        }
+    }
+    println!("\nnot used, or not usable");
+    for note in &mapped.report.notes {
+        println!(
+            "  {:<20} {}{}",
+            note.path(),
+            note.finding,
+            note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})"))
+        );
+    }
+}
+
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let mut inside: Vec<PathBuf> =
+                entries.flatten().map(|e| e.path()).filter(|p| p.is_dir() || is_hl7(p)).collect();
+            inside.sort();
+            found.extend(files(&inside)?);
+        } else {
+            found.push(path.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn is_hl7(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "hl7" || e == "txt" || e == "er7")
+}

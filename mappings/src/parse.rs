@@ -1,0 +1,469 @@
+//! Parses HL7 v2 (ER7 encoding, HL7 v2.8.2 chapter 2.5) without copying: a message is the received text
+//! plus the offsets of its segments and fields; repetitions, components and subcomponents are
+//! found in a field when somebody asks for them. Nothing is dropped: an odd line is a segment with an
+//! odd name, and [`Message::oddities`] tells of it.
+//!
+//! Character sets are in `charset.rs`, escapes in `escape.rs`.
+
+use std::fmt;
+
+/// The longest message that is parsed, in bytes. Larger ones carry scanned documents that belong in
+/// a document feed; 64 MiB is ten times the largest that the corpora and the field show.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The most segments of one message. A day's microbiology batch has some thousands.
+pub const MAX_SEGMENTS: usize = 100_000;
+/// The most fields of one segment; the standard's longest (OBR, PID, PV1) stay below 60.
+pub const MAX_FIELDS: usize = 1_000;
+
+/// The message's own separators, MSH-1 and MSH-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Separators {
+    pub field: u8,
+    pub component: u8,
+    pub repetition: u8,
+    pub escape: Option<u8>,
+    pub subcomponent: Option<u8>,
+    /// The fifth encoding character, since 2.7.
+    pub truncation: Option<u8>,
+}
+
+impl Default for Separators {
+    fn default() -> Self {
+        Self {
+            field: b'|',
+            component: b'^',
+            repetition: b'~',
+            escape: Some(b'\\'),
+            subcomponent: Some(b'&'),
+            truncation: None,
+        }
+    }
+}
+
+/// Why text is not an HL7 v2 message. No variant carries any of its content.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
+pub enum ParseError {
+    #[error("the message does not begin with an MSH segment")]
+    NoHeader,
+    #[error("MSH-1 or MSH-2 does not hold usable separators")]
+    Separators,
+    #[error("the message has more than {MAX_SEGMENTS} segments")]
+    TooManySegments,
+    #[error("segment {segment} has more than {MAX_FIELDS} fields")]
+    TooManyFields { segment: usize },
+    #[error("the message is larger than {MAX_MESSAGE_BYTES} bytes")]
+    TooLarge,
+}
+
+/// What the parser tolerated, to be told in the mapping report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// An empty line before segment number `before` (0-based).
+    BlankLine { before: usize },
+    /// Segment `at` has a name that is not three letters or digits beginning with a letter.
+    SegmentName { at: usize },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Span,
+    first_field: u32,
+    fields: u32,
+    end: u32,
+}
+
+/// A parsed message over the text it was parsed from.
+#[derive(Debug, Clone)]
+pub struct Message<'a> {
+    text: &'a str,
+    separators: Separators,
+    lines: Vec<Line>,
+    fields: Vec<Span>,
+    oddities: Vec<Oddity>,
+}
+
+impl<'a> Message<'a> {
+    /// Parses one message that begins with MSH; a byte-order mark and leading line ends are skipped.
+    pub fn parse(text: &'a str) -> Result<Self, ParseError> {
+        if text.len() > MAX_MESSAGE_BYTES {
+            return Err(ParseError::TooLarge);
+        }
+        let body = text.trim_start_matches(['\u{feff}', '\r', '\n', ' ', '\t']);
+        let separators = read_separators(body.as_bytes())?;
+        let mut message = Self {
+            text: body,
+            separators,
+            lines: Vec::with_capacity(32),
+            fields: Vec::with_capacity(256),
+            oddities: Vec::new(),
+        };
+        message.split_lines()?;
+        Ok(message)
+    }
+
+    /// The message's separators.
+    pub fn separators(&self) -> Separators {
+        self.separators
+    }
+
+    /// The text that was parsed, without a leading byte-order mark.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What the parser tolerated.
+    pub fn oddities(&self) -> &[Oddity] {
+        &self.oddities
+    }
+
+    /// The number of segments.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Never true of a parsed message: it has at least MSH.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The segments, in order.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_, 'a>> {
+        (0..self.lines.len()).map(|index| Segment { message: self, index })
+    }
+
+    /// Segment number `index`, 0 being MSH.
+    pub fn segment(&self, index: usize) -> Option<Segment<'_, 'a>> {
+        (index < self.lines.len()).then_some(Segment { message: self, index })
+    }
+
+    /// The first segment of that name.
+    pub fn first(&self, name: &str) -> Option<Segment<'_, 'a>> {
+        self.segments().find(|segment| segment.name() == name)
+    }
+
+    /// A field of MSH by its number in the standard, still escaped; empty where it is absent.
+    pub fn header(&self, number: usize) -> &'a str {
+        self.segment(0).map_or("", |msh| msh.field(number))
+    }
+
+    fn split_lines(&mut self) -> Result<(), ParseError> {
+        let bytes = self.text.as_bytes();
+        let mode = LineEnds::of(bytes);
+        let mut start = 0;
+        while start < bytes.len() {
+            let end = mode.next(bytes, start, self.separators.field);
+            self.push_line(start, end)?;
+            start = skip_line_end(bytes, end);
+        }
+        Ok(())
+    }
+
+    fn push_line(&mut self, start: usize, end: usize) -> Result<(), ParseError> {
+        let bytes = self.text.as_bytes();
+        if bytes[start..end].iter().all(|b| b.is_ascii_whitespace() || *b == 0) {
+            if end < bytes.len() {
+                self.oddities.push(Oddity::BlankLine { before: self.lines.len() });
+            }
+            return Ok(());
+        }
+        if self.lines.len() == MAX_SEGMENTS {
+            return Err(ParseError::TooManySegments);
+        }
+        let separator = self.separators.field;
+        let name_end = find(bytes, separator, start, end);
+        if !is_segment_name(&bytes[start..name_end]) {
+            self.oddities.push(Oddity::SegmentName { at: self.lines.len() });
+        }
+        let first_field = self.fields.len();
+        let mut at = name_end;
+        while at < end {
+            let stop = find(bytes, separator, at + 1, end);
+            if self.fields.len() - first_field == MAX_FIELDS {
+                return Err(ParseError::TooManyFields { segment: self.lines.len() });
+            }
+            self.fields.push(span(at + 1, stop));
+            at = stop;
+        }
+        self.lines.push(Line {
+            name: span(start, name_end),
+            first_field: first_field as u32,
+            fields: (self.fields.len() - first_field) as u32,
+            end: end as u32,
+        });
+        Ok(())
+    }
+
+    fn slice(&self, span: Span) -> &'a str {
+        // All spans begin and end at ASCII separators or at the text's ends, so they are boundaries.
+        self.text.get(span.start as usize..span.end as usize).unwrap_or("")
+    }
+}
+
+impl fmt::Display for Message<'_> {
+    /// Prints the message in its own separators with CR ends, as it goes on the wire.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines
+            .iter()
+            .try_for_each(|line| write!(f, "{}\r", self.slice(Span { start: line.name.start, end: line.end })))
+    }
+}
+
+/// One segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment<'m, 'a> {
+    message: &'m Message<'a>,
+    index: usize,
+}
+
+impl<'m, 'a> Segment<'m, 'a> {
+    fn line(&self) -> &'m Line {
+        &self.message.lines[self.index]
+    }
+
+    /// Its 0-based place in the message.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its name, such as `PID`.
+    pub fn name(&self) -> &'a str {
+        self.message.slice(self.line().name)
+    }
+
+    /// MSH, FHS and BHS count their own field separator as field 1.
+    fn is_header(&self) -> bool {
+        matches!(self.name(), "MSH" | "FHS" | "BHS")
+    }
+
+    /// The highest field number that is there.
+    pub fn len(&self) -> usize {
+        self.line().fields as usize + usize::from(self.is_header())
+    }
+
+    /// Whether it has no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The field of that number in the standard, still escaped; empty where it is absent.
+    pub fn field(&self, number: usize) -> &'a str {
+        let offset = match (self.is_header(), number) {
+            (_, 0) => return "",
+            (true, 1) => {
+                let at = self.line().name.end;
+                return self.message.slice(Span { start: at, end: at + 1 });
+            }
+            (true, n) => n - 2,
+            (false, n) => n - 1,
+        };
+        let line = self.line();
+        if offset >= line.fields as usize {
+            return "";
+        }
+        self.message.slice(self.message.fields[line.first_field as usize + offset])
+    }
+
+    /// The repetitions of a field; MSH-1 and MSH-2 do not repeat.
+    pub fn repetitions(&self, number: usize) -> impl Iterator<Item = &'a str> + use<'m, 'a> {
+        let field = self.field(number);
+        let separators = self.message.separators;
+        let literal = self.is_header() && number <= 2;
+        split(field, (!literal).then_some(separators.repetition))
+    }
+}
+
+/// Splits at a separator; without one the whole text is the only part.
+pub fn split(text: &str, separator: Option<u8>) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let current = rest?;
+        let cut = separator.and_then(|s| memchr::memchr(s, current.as_bytes()));
+        let (part, tail) = match cut {
+            Some(at) => (current.get(..at).unwrap_or(""), current.get(at + 1..)),
+            None => (current, None),
+        };
+        rest = tail;
+        Some(part)
+    })
+}
+
+/// Part number `number` (1-based) of a text split at a separator, or empty.
+pub fn part(text: &str, separator: Option<u8>, number: usize) -> &str {
+    split(text, separator).nth(number.saturating_sub(1)).unwrap_or("")
+}
+
+#[derive(Clone, Copy)]
+enum LineEnds {
+    /// CR or CRLF: a lone LF inside a segment is text, unless a segment plainly begins after it.
+    Cr,
+    Lf,
+}
+
+impl LineEnds {
+    fn of(bytes: &[u8]) -> Self {
+        match memchr::memchr2(b'\r', b'\n', bytes) {
+            Some(at) if bytes[at] == b'\n' => Self::Lf,
+            _ => Self::Cr,
+        }
+    }
+
+    fn next(self, bytes: &[u8], start: usize, separator: u8) -> usize {
+        let mut from = start;
+        while let Some(found) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) {
+            let at = from + found;
+            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r';
+            if ends || begins_segment(&bytes[at + 1..], separator) {
+                return at;
+            }
+            from = at + 1;
+        }
+        bytes.len()
+    }
+}
+
+fn begins_segment(bytes: &[u8], separator: u8) -> bool {
+    bytes.len() > 3 && bytes[3] == separator && is_segment_name(&bytes[..3])
+}
+
+fn skip_line_end(bytes: &[u8], end: usize) -> usize {
+    match bytes.get(end..end + 2) {
+        Some(b"\r\n") => end + 2,
+        _ => end + 1,
+    }
+}
+
+fn is_segment_name(name: &[u8]) -> bool {
+    name.len() == 3 && name[0].is_ascii_uppercase() && name.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+fn find(bytes: &[u8], needle: u8, start: usize, end: usize) -> usize {
+    memchr::memchr(needle, &bytes[start..end]).map_or(end, |at| start + at)
+}
+
+fn span(start: usize, end: usize) -> Span {
+    // MAX_MESSAGE_BYTES is far below u32::MAX.
+    Span { start: start as u32, end: end as u32 }
+}
+
+/// MSH-1 is the byte after the name; MSH-2 is component, repetition, escape, subcomponent and, since
+/// 2.7, truncation. Old senders leave the later ones out.
+fn read_separators(bytes: &[u8]) -> Result<Separators, ParseError> {
+    let rest = bytes.strip_prefix(b"MSH").ok_or(ParseError::NoHeader)?;
+    let (&field, rest) = rest.split_first().ok_or(ParseError::Separators)?;
+    let end = rest.iter().position(|&b| b == field || b == b'\r' || b == b'\n').unwrap_or(rest.len());
+    let encoding = &rest[..end];
+    let all = || std::iter::once(&field).chain(encoding);
+    let usable = |b: u8| b.is_ascii_graphic() && !b.is_ascii_alphanumeric();
+    let distinct = all().enumerate().all(|(i, b)| all().skip(i + 1).all(|other| other != b));
+    if !(1..=5).contains(&encoding.len()) || !all().all(|&b| usable(b)) || !distinct {
+        return Err(ParseError::Separators);
+    }
+    let at = |n: usize| encoding.get(n).copied();
+    let component = at(0).ok_or(ParseError::Separators)?;
+    Ok(Separators {
+        field,
+        component,
+        repetition: at(1).unwrap_or(if field == b'~' || component == b'~' { 0 } else { b'~' }),
+        escape: at(2),
+        subcomponent: at(3),
+        truncation: at(4),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SMALL: &str = "MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5\rPID|1||5^^^H&1.2&ISO^MR~6||X^Y\r";
+
+    #[test]
+    fn fields_have_the_numbers_of_the_standard() {
+        let message = Message::parse(SMALL).unwrap();
+        let msh = message.segment(0).unwrap();
+        assert_eq!(
+            (msh.field(1), msh.field(2), msh.field(3), msh.field(12), msh.field(13)),
+            ("|", "^~\\&", "A", "2.5", "")
+        );
+        let pid = message.first("PID").unwrap();
+        assert_eq!(pid.repetitions(3).collect::<Vec<_>>(), ["5^^^H&1.2&ISO^MR", "6"]);
+        assert_eq!(part(part("5^^^H&1.2&ISO", Some(b'^'), 4), Some(b'&'), 2), "1.2");
+    }
+
+    #[test]
+    fn every_line_end_gives_the_same_segments() {
+        for end in ["\r", "\n", "\r\n"] {
+            let text = SMALL.replace('\r', end);
+            let message = Message::parse(&text).unwrap();
+            assert_eq!(message.to_string(), SMALL);
+        }
+    }
+
+    #[test]
+    fn blank_lines_and_odd_names_are_kept_and_told() {
+        let text = "MSH|^~\\&|A\r\rpid|1\rthis is a stray line\rOBX|1\r";
+        let message = Message::parse(text).unwrap();
+        let names: Vec<_> = message.segments().map(|s| s.name()).collect();
+        assert_eq!(names, ["MSH", "pid", "this is a stray line", "OBX"]);
+        assert_eq!(
+            message.oddities(),
+            [Oddity::BlankLine { before: 1 }, Oddity::SegmentName { at: 1 }, Oddity::SegmentName { at: 2 }]
+        );
+    }
+
+    #[test]
+    fn a_line_feed_inside_a_segment_is_text_where_segments_end_in_cr() {
+        let message = Message::parse("MSH|^~\\&|A\rOBX|1|TX|||one\ntwo\rNTE|1\nNTE|2").unwrap();
+        assert_eq!(message.len(), 4);
+        assert_eq!(message.segment(1).unwrap().field(5), "one\ntwo");
+    }
+
+    #[test]
+    fn separators_are_the_messages_own() {
+        let message = Message::parse("MSH$%+?!#$A\rPID$1$$7%%%H!1+8").unwrap();
+        assert_eq!(message.separators().truncation, Some(b'#'));
+        assert_eq!(message.first("PID").unwrap().repetitions(3).count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_by_name() {
+        assert_eq!(Message::parse("").unwrap_err(), ParseError::NoHeader);
+        assert_eq!(Message::parse("PID|1").unwrap_err(), ParseError::NoHeader);
+        assert_eq!(Message::parse("MSH").unwrap_err(), ParseError::Separators);
+        assert_eq!(Message::parse("MSH||").unwrap_err(), ParseError::Separators);
+        assert_eq!(Message::parse("MSH|^^\\&|").unwrap_err(), ParseError::Separators);
+        let many = format!("MSH|^~\\&|A\rZZZ{}", "|".repeat(MAX_FIELDS + 1));
+        assert_eq!(Message::parse(&many).unwrap_err(), ParseError::TooManyFields { segment: 1 });
+        let long = format!("MSH|^~\\&|A\r{}", "Z|\r".repeat(MAX_SEGMENTS));
+        assert_eq!(Message::parse(&long).unwrap_err(), ParseError::TooManySegments);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_parses_or_is_refused(text in "(MSH\\|\\^~\\\\&)?[\\PC\\r\\n|^~&]{0,200}") {
+            if let Ok(message) = Message::parse(&text) {
+                for segment in message.segments() {
+                    for n in 0..=segment.len() + 1 {
+                        let _ = segment.repetitions(n).count();
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn printing_and_parsing_again_changes_nothing(
+            lines in prop::collection::vec("[A-Z][A-Z0-9]{2}(\\|[^\\r\\n]{0,12}){0,8}", 0..12)
+        ) {
+            let text = format!("MSH|^~\\&|A\r{}\r", lines.join("\r"));
+            let printed = Message::parse(&text).unwrap().to_string();
+            let again = Message::parse(&printed).unwrap().to_string();
+            prop_assert_eq!(printed, again);
+        }
+    }
+}

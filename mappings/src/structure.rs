@@ -1,0 +1,268 @@
+//! Places the segments of a message in the groups of its structure. Real senders leave segments out,
+//! add some, and change the order: each segment goes to the innermost group that can take it, a
+//! group begins anew when its segment comes again, and what fits nowhere is told.
+
+use crate::map_file::Part;
+
+/// One segment position of a message structure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub segment: String,
+    /// `PATIENT_RESULT.PATIENT.PID`.
+    pub path: String,
+    pub group: usize,
+    pub repeats: bool,
+}
+
+/// One group; number 0 is the whole message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub parent: Option<usize>,
+    pub repeats: bool,
+}
+
+/// A message structure, flattened in the order of the standard.
+#[derive(Debug, Clone, Default)]
+pub struct Structure {
+    pub slots: Vec<Slot>,
+    pub groups: Vec<Group>,
+}
+
+/// Where a segment stands: its slot, and the instance number of each group around it, outermost first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub slot: usize,
+    pub chain: Vec<(usize, u32)>,
+    /// The group that began anew with this segment.
+    pub began: Option<usize>,
+}
+
+impl Structure {
+    /// Flattens the YAML form.
+    pub fn new(parts: &[Part]) -> Self {
+        let root = Group { name: String::new(), parent: None, repeats: false };
+        let mut structure = Self { slots: Vec::new(), groups: vec![root] };
+        structure.add(parts, 0, "");
+        structure
+    }
+
+    fn add(&mut self, parts: &[Part], group: usize, prefix: &str) {
+        for part in parts {
+            match part {
+                Part::Segment(text) => {
+                    let (name, repeats) = cardinality(text);
+                    let path = format!("{prefix}{name}");
+                    self.slots.push(Slot { segment: name.to_owned(), path, group, repeats });
+                }
+                Part::Group(map) => {
+                    for (text, inner) in map {
+                        let (name, repeats) = cardinality(text);
+                        let number = self.groups.len();
+                        self.groups.push(Group { name: name.to_owned(), parent: Some(group), repeats });
+                        self.add(inner, number, &format!("{prefix}{name}."));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether `group` is `ancestor` or lies inside it.
+    pub fn is_within(&self, group: usize, ancestor: usize) -> bool {
+        let mut at = Some(group);
+        while let Some(number) = at {
+            if number == ancestor {
+                return true;
+            }
+            at = self.groups[number].parent;
+        }
+        false
+    }
+
+    /// The slots whose segment is `name`, inside `group`.
+    fn slots_in<'s>(&'s self, group: usize, name: &'s str) -> impl Iterator<Item = usize> + 's {
+        (0..self.slots.len())
+            .filter(move |&s| self.slots[s].segment == name && self.is_within(self.slots[s].group, group))
+    }
+}
+
+fn cardinality(text: &str) -> (&str, bool) {
+    let name = text.trim_end_matches(['?', '*', '+']);
+    (name, text.ends_with(['*', '+']))
+}
+
+/// Walks a message through a structure.
+#[derive(Debug)]
+pub struct Placer<'s> {
+    structure: &'s Structure,
+    cursor: usize,
+    started: bool,
+    instances: Vec<u32>,
+}
+
+impl<'s> Placer<'s> {
+    pub fn new(structure: &'s Structure) -> Self {
+        Self { structure, cursor: 0, started: false, instances: vec![0; structure.groups.len()] }
+    }
+
+    /// Places the next segment, or tells that the structure has no place for it.
+    pub fn place(&mut self, name: &str) -> Option<Placed> {
+        let mut group = Some(self.structure.slots.get(self.cursor)?.group);
+        while let Some(number) = group {
+            if let Some(slot) = self.forward(number, name) {
+                return Some(self.settle(slot, None));
+            }
+            if self.structure.groups[number].repeats
+                && let Some(slot) = self.structure.slots_in(number, name).next()
+            {
+                return Some(self.settle(slot, Some(number)));
+            }
+            group = self.structure.groups[number].parent;
+        }
+        // Out of order, and in no group that repeats: it stands where the standard has it.
+        let slot = self.structure.slots_in(0, name).next()?;
+        Some(Placed { slot, chain: self.chain(slot), began: None })
+    }
+
+    /// The next slot of that name after the cursor, or the cursor's own if its segment repeats there.
+    fn forward(&self, group: usize, name: &str) -> Option<usize> {
+        let reachable = |slot: &usize| {
+            *slot > self.cursor || (*slot == self.cursor && (!self.started || self.structure.slots[*slot].repeats))
+        };
+        self.structure.slots_in(group, name).find(reachable)
+    }
+
+    /// Moves to a slot. Groups that are entered from outside, and the one that begins `anew` with all inside it on the
+    /// way, get a new instance; the outermost of them is what began.
+    fn settle(&mut self, slot: usize, anew: Option<usize>) -> Placed {
+        let was_in = self.structure.slots[self.cursor].group;
+        let mut began = None;
+        let mut at = Some(self.structure.slots[slot].group);
+        while let Some(group) = at {
+            let entered = match anew {
+                Some(top) => self.structure.is_within(group, top),
+                None => group != 0 && !(self.started && self.structure.is_within(was_in, group)),
+            };
+            if entered {
+                self.instances[group] += 1;
+                began = Some(group);
+            }
+            at = self.structure.groups[group].parent;
+        }
+        self.cursor = slot;
+        self.started = true;
+        Placed { slot, chain: self.chain(slot), began }
+    }
+
+    fn chain(&self, slot: usize) -> Vec<(usize, u32)> {
+        let mut chain = Vec::new();
+        let mut at = Some(self.structure.slots[slot].group);
+        while let Some(group) = at {
+            chain.push((group, self.instances[group]));
+            at = self.structure.groups[group].parent;
+        }
+        chain.reverse();
+        chain
+    }
+}
+
+/// Whether a segment at `other` may be meant by a rule that stands at `here`: not where the two are in
+/// different instances of the same group (the ORC of one order is not the ORC of the next).
+pub fn sees(here: &[(usize, u32)], other: &[(usize, u32)]) -> bool {
+    for (mine, theirs) in here.iter().zip(other) {
+        if mine.0 != theirs.0 {
+            return true;
+        }
+        if mine.1 != theirs.1 {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORU: &str = "
+- MSH
+- PATIENT_RESULT+:
+    - PATIENT?:
+        - PID
+        - NTE*
+        - VISIT?:
+            - PV1
+            - PV2?
+    - ORDER_OBSERVATION+:
+        - ORC?
+        - OBR
+        - NTE*
+        - OBSERVATION*:
+            - OBX
+            - NTE*
+        - SPECIMEN*:
+            - SPM
+            - OBX*
+";
+
+    fn walk(names: &str) -> Vec<String> {
+        let parts: Vec<Part> = serde_saphyr::from_str(ORU).unwrap();
+        let structure = Structure::new(&parts);
+        let mut placer = Placer::new(&structure);
+        names
+            .split(' ')
+            .map(|name| match placer.place(name) {
+                None => "-".to_owned(),
+                Some(placed) => {
+                    let count = placed.chain.last().unwrap().1;
+                    format!("{}#{count}", structure.slots[placed.slot].path)
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn segments_go_to_the_innermost_group_that_takes_them() {
+        let order = "PATIENT_RESULT.ORDER_OBSERVATION";
+        assert_eq!(
+            walk("MSH PID NTE PV1 ORC OBR NTE OBX OBX NTE SPM OBX OBR OBX"),
+            [
+                "MSH#0".to_owned(),
+                "PATIENT_RESULT.PATIENT.PID#1".into(),
+                "PATIENT_RESULT.PATIENT.NTE#1".into(),
+                "PATIENT_RESULT.PATIENT.VISIT.PV1#1".into(),
+                format!("{order}.ORC#1"),
+                format!("{order}.OBR#1"),
+                format!("{order}.NTE#1"),
+                format!("{order}.OBSERVATION.OBX#1"),
+                format!("{order}.OBSERVATION.OBX#2"),
+                format!("{order}.OBSERVATION.NTE#2"),
+                format!("{order}.SPECIMEN.SPM#1"),
+                format!("{order}.SPECIMEN.OBX#1"),
+                format!("{order}.OBR#2"),
+                format!("{order}.OBSERVATION.OBX#3"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_second_patient_begins_a_second_result() {
+        let walked = walk("MSH PID OBR OBX PID OBR OBX");
+        assert_eq!(walked[4], "PATIENT_RESULT.PATIENT.PID#2");
+        assert_eq!(walked[6], "PATIENT_RESULT.ORDER_OBSERVATION.OBSERVATION.OBX#2");
+    }
+
+    #[test]
+    fn strangers_are_told_and_change_nothing() {
+        let walked = walk("MSH PID ZZZ PV1");
+        assert_eq!(walked[2..], ["-", "PATIENT_RESULT.PATIENT.VISIT.PV1#1"]);
+    }
+
+    #[test]
+    fn one_order_does_not_see_the_other() {
+        let (patient, order) = ((2, 1), 4);
+        assert!(sees(&[(0, 0), (1, 1), (order, 2)], &[(0, 0), (1, 1), patient]));
+        assert!(!sees(&[(0, 0), (1, 1), (order, 2)], &[(0, 0), (1, 1), (order, 1)]));
+        assert!(sees(&[(0, 0), (1, 1), (order, 2)], &[(0, 0)]));
+    }
+}

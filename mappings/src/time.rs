@@ -1,0 +1,313 @@
+//! Dates and times: HL7 v2 DTM, TS, DT and TM into FHIR's date, dateTime, instant and time. Precision is
+//! kept as sent. A zone comes from the value or from the feed's configured zone; it is never invented.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// The parts of a v2 timestamp `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]` (v2.8.2 chapter 2.A.22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp<'a> {
+    year: &'a str,
+    month: Option<&'a str>,
+    day: Option<&'a str>,
+    hour: Option<&'a str>,
+    minute: Option<&'a str>,
+    second: Option<&'a str>,
+    fraction: Option<&'a str>,
+    zone: Option<&'a str>,
+}
+
+/// Why a v2 timestamp has no FHIR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    #[error("not a date or time")]
+    Malformed,
+    #[error("a time of day without a zone, and the feed has no default zone")]
+    NoZone,
+    #[error("not precise enough")]
+    Imprecise,
+}
+
+/// A FHIR date: the day, month or year that was sent.
+pub fn date(v2: &str) -> Result<String, TimeError> {
+    Stamp::read(v2).map(|stamp| stamp.date())
+}
+
+/// A FHIR dateTime with the precision that was sent. FHIR's time of day always carries a zone: sent without one, and
+/// without a zone for the feed, the day is kept and the caller tells of the rest ([`lost_clock`]). FHIR has no hour
+/// or minute precision either: an hour alone falls back to the day, a missing second is written `:00`.
+pub fn date_time(v2: &str, zone: Option<&TimeZone>) -> Result<String, TimeError> {
+    let stamp = Stamp::read(v2)?;
+    if stamp.minute.is_none() || (stamp.zone.is_none() && zone.is_none()) {
+        return Ok(stamp.date());
+    }
+    stamp.instant(zone)
+}
+
+/// Whether a value has a time of day that cannot be kept without a zone: [`date_time`] gives its day only.
+pub fn lost_clock(v2: &str) -> bool {
+    Stamp::read(v2).is_ok_and(|stamp| stamp.minute.is_some() && stamp.zone.is_none())
+}
+
+/// A FHIR instant: at least seconds, and a zone.
+pub fn instant(v2: &str, zone: Option<&TimeZone>) -> Result<String, TimeError> {
+    let stamp = Stamp::read(v2)?;
+    if stamp.minute.is_none() {
+        return Err(TimeError::Imprecise);
+    }
+    stamp.instant(zone)
+}
+
+/// A FHIR time from TM `HH[MM[SS[.SSSS]]]`. The zone has no place in FHIR's time.
+pub fn time(v2: &str) -> Result<String, TimeError> {
+    let clock = v2.split(['+', '-']).next().unwrap_or("");
+    let stamp = Stamp::read_clock("2000", Some("01"), Some("01"), clock, None)?;
+    let (Some(hour), Some(minute)) = (stamp.hour, stamp.minute) else {
+        return Err(TimeError::Imprecise);
+    };
+    Ok(format!("{hour}:{minute}:{}{}", stamp.second.unwrap_or("00"), stamp.decimals()))
+}
+
+impl<'a> Stamp<'a> {
+    fn read(v2: &'a str) -> Result<Self, TimeError> {
+        let v2 = v2.trim();
+        if !v2.is_ascii() {
+            return Err(TimeError::Malformed);
+        }
+        let (body, zone) = match v2.find(['+', '-']) {
+            Some(at) if at >= 4 => (&v2[..at], Some(&v2[at..])),
+            Some(_) => return Err(TimeError::Malformed),
+            None => (v2, None),
+        };
+        if zone.is_some_and(|z| z.len() != 5 || !digits(&z[1..])) {
+            return Err(TimeError::Malformed);
+        }
+        let take = |from: usize, to: usize| body.get(from..to);
+        let year = take(0, 4).ok_or(TimeError::Malformed)?;
+        let clock = take(8, body.len()).unwrap_or("");
+        match body.len() {
+            4 => Self::read_clock(year, None, None, "", zone),
+            6 => Self::read_clock(year, take(4, 6), None, "", zone),
+            8.. => Self::read_clock(year, take(4, 6), take(6, 8), clock, zone),
+            _ => Err(TimeError::Malformed),
+        }
+    }
+
+    fn read_clock(
+        year: &'a str,
+        month: Option<&'a str>,
+        day: Option<&'a str>,
+        clock: &'a str,
+        zone: Option<&'a str>,
+    ) -> Result<Self, TimeError> {
+        let (whole, fraction) = match clock.split_once('.') {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (clock, None),
+        };
+        let at = |n: usize| whole.get(n..n + 2);
+        let stamp = Self { year, month, day, hour: at(0), minute: at(2), second: at(4), fraction, zone };
+        let odd = !whole.len().is_multiple_of(2) || whole.len() > 6 || (fraction.is_some() && whole.len() != 6);
+        let fraction_ok = fraction.is_none_or(|f| !f.is_empty() && f.len() <= 9 && digits(f));
+        if odd || !fraction_ok || !digits(year) || !digits(whole) || !stamp.exists() {
+            return Err(TimeError::Malformed);
+        }
+        Ok(stamp)
+    }
+
+    fn civil(&self) -> Option<DateTime> {
+        let number = |part: Option<&str>, default: i8| match part {
+            Some(text) if digits(text) => text.parse::<i8>().ok(),
+            Some(_) => None,
+            None => Some(default),
+        };
+        let year = self.year.parse::<i16>().ok().filter(|y| *y > 0)?;
+        // A leap second is a true one; calendars know 59.
+        let second = number(self.second, 0)?;
+        DateTime::new(
+            year,
+            number(self.month, 1)?,
+            number(self.day, 1)?,
+            number(self.hour, 0)?,
+            number(self.minute, 0)?,
+            if second == 60 { 59 } else { second },
+            0,
+        )
+        .ok()
+    }
+
+    fn exists(&self) -> bool {
+        self.civil().is_some()
+    }
+
+    fn date(&self) -> String {
+        [Some(self.year), self.month, self.day].into_iter().flatten().collect::<Vec<_>>().join("-")
+    }
+
+    fn decimals(&self) -> String {
+        self.fraction.map_or(String::new(), |f| format!(".{f}"))
+    }
+
+    fn instant(&self, zone: Option<&TimeZone>) -> Result<String, TimeError> {
+        let offset = match self.zone {
+            Some(zone) => sent_offset(zone)?,
+            None => self.configured_offset(zone.ok_or(TimeError::NoZone)?)?,
+        };
+        Ok(format!(
+            "{}T{}:{}:{}{}{offset}",
+            self.date(),
+            self.hour.unwrap_or("00"),
+            self.minute.unwrap_or("00"),
+            self.second.unwrap_or("00"),
+            self.decimals()
+        ))
+    }
+
+    fn configured_offset(&self, zone: &TimeZone) -> Result<String, TimeError> {
+        let civil = self.civil().ok_or(TimeError::Malformed)?;
+        let zoned = civil.to_zoned(zone.clone()).map_err(|_| TimeError::Malformed)?;
+        let minutes = zoned.offset().seconds() / 60;
+        if minutes == 0 {
+            return Ok("Z".to_owned());
+        }
+        let sign = if minutes < 0 { '-' } else { '+' };
+        Ok(format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60))
+    }
+}
+
+fn sent_offset(zone: &str) -> Result<String, TimeError> {
+    let offset = format!("{}:{}", &zone[..3], &zone[3..]);
+    if is_offset(&offset) { Ok(offset) } else { Err(TimeError::Malformed) }
+}
+
+fn digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_offset(text: &str) -> bool {
+    let number = |range| text.get(range).filter(|t: &&str| digits(t)).and_then(|t| t.parse::<u8>().ok());
+    text == "Z"
+        || (text.len() == 6
+            && matches!(text.as_bytes()[0], b'+' | b'-')
+            && text.as_bytes()[3] == b':'
+            && match (number(1..3), number(4..6)) {
+                (Some(14), Some(minute)) => minute == 0,
+                (Some(hour), Some(minute)) => hour < 14 && minute < 60,
+                _ => false,
+            })
+}
+
+/// A FHIR date: YYYY, YYYY-MM or YYYY-MM-DD, a day that exists.
+pub fn is_date(text: &str) -> bool {
+    let shape = |n: usize| match n {
+        4 | 7 => b'-',
+        _ => b'0',
+    };
+    matches!(text.len(), 4 | 7 | 10)
+        && text.bytes().enumerate().all(|(i, b)| match shape(i) {
+            b'-' => b == b'-',
+            _ => b.is_ascii_digit(),
+        })
+        && Stamp::read(&text.replace('-', "")).is_ok()
+}
+
+/// A FHIR dateTime.
+pub fn is_date_time(text: &str) -> bool {
+    match text.split_once('T') {
+        None => is_date(text),
+        Some(_) => is_instant(text),
+    }
+}
+
+/// A FHIR instant.
+pub fn is_instant(text: &str) -> bool {
+    let Some((day, rest)) = text.split_once('T') else { return false };
+    let Some(cut) = rest.find(['Z', '+', '-']) else { return false };
+    day.len() == 10 && is_date(day) && is_time(&rest[..cut]) && is_offset(&rest[cut..])
+}
+
+/// A FHIR time: HH:MM:SS with optional decimals.
+pub fn is_time(text: &str) -> bool {
+    let (clock, fraction) = text.split_once('.').map_or((text, None), |(c, f)| (c, Some(f)));
+    let parts: Vec<&str> = clock.split(':').collect();
+    let below = |part: &str, limit: u8| part.len() == 2 && digits(part) && part.parse::<u8>().is_ok_and(|n| n < limit);
+    parts.len() == 3
+        && below(parts[0], 24)
+        && below(parts[1], 60)
+        && below(parts[2], 61)
+        && fraction.is_none_or(|f| !f.is_empty() && digits(f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn berlin() -> TimeZone {
+        TimeZone::get("Europe/Berlin").unwrap()
+    }
+
+    #[test]
+    fn precision_is_kept_as_sent() {
+        let utc = TimeZone::UTC;
+        for (v2, expected) in [
+            ("1980", "1980"),
+            ("198002", "1980-02"),
+            ("19800229", "1980-02-29"),
+            ("1980022913", "1980-02-29"),
+            ("198002291305", "1980-02-29T13:05:00Z"),
+            ("19800229130507", "1980-02-29T13:05:07Z"),
+            ("19800229130507.1200", "1980-02-29T13:05:07.1200Z"),
+            ("19800229130507.12-0500", "1980-02-29T13:05:07.12-05:00"),
+            ("20240229+0100", "2024-02-29"),
+        ] {
+            assert_eq!(date_time(v2, Some(&utc)).unwrap(), expected);
+            assert!(is_date_time(expected));
+        }
+    }
+
+    #[test]
+    fn the_zone_is_sent_or_configured_never_invented() {
+        assert_eq!(date_time("202607011200", None).unwrap(), "2026-07-01");
+        assert!(lost_clock("202607011200") && !lost_clock("202607011200+0100") && !lost_clock("20260701"));
+        assert_eq!(instant("202607011200", None), Err(TimeError::NoZone));
+        assert_eq!(date_time("202607011200", Some(&berlin())).unwrap(), "2026-07-01T12:00:00+02:00");
+        assert_eq!(date_time("202601011200", Some(&berlin())).unwrap(), "2026-01-01T12:00:00+01:00");
+        assert_eq!(instant("20260101", Some(&berlin())), Err(TimeError::Imprecise));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for bad in [
+            "",
+            "198",
+            "19801",
+            "19801301",
+            "20230229",
+            "20260101250000",
+            "2026010112305",
+            "today",
+            "20260101120000.",
+            "20260101120000+25",
+            "20260101120000+9900",
+            "0000",
+            "１９８０",
+        ] {
+            assert_eq!(date_time(bad, Some(&TimeZone::UTC)), Err(TimeError::Malformed), "{bad}");
+        }
+        assert_eq!(time("1305").unwrap(), "13:05:00");
+        assert_eq!(time("130507.25+0100").unwrap(), "13:05:07.25");
+        assert_eq!(time("13"), Err(TimeError::Imprecise));
+        for bad in ["2023-02-29", "2024-1-01", "2024-01-01T10:00Z", "2024-01-01T24:00:00Z", "2024-01-01T10:00:00"] {
+            assert!(!is_date_time(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_converts_is_valid_fhir(v2 in "[0-9]{4,14}(\\.[0-9]{1,4})?([+-][0-9]{4})?") {
+            if let Ok(text) = date_time(&v2, Some(&berlin())) {
+                prop_assert!(is_date_time(&text), "{} -> {}", v2, text);
+            }
+        }
+    }
+}

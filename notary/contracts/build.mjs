@@ -1,0 +1,143 @@
+// Compiles src/NotaryAnchor.sol into artifacts/NotaryAnchor.json, which is committed so that the
+// Rust side needs no Solidity compiler.
+//
+//   node build.mjs           writes the artifact
+//   node build.mjs --check   compiles and compares with what is committed; exit 1 if they differ
+//
+// The compiler is the `solc` that package-lock.json pins, from $MEDSEAL_TOOLS/node_modules, where
+// ci.sh installs it: never from the tree.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, posix, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const TOOLS = resolve(process.env.MEDSEAL_TOOLS || "/tmp/medseal-tools");
+const CONTRACT = "NotaryAnchor";
+const MAIN = `src/${CONTRACT}.sol`;
+const ARTIFACT = `artifacts/${CONTRACT}.json`;
+
+// The same as in foundry.toml; test/NotaryAnchor.t.sol holds the two to the same bytecode.
+const SETTINGS = {
+  evmVersion: "cancun",
+  optimizer: { enabled: true, runs: 10000 },
+  metadata: { bytecodeHash: "none", appendCBOR: false },
+};
+
+function fail(why) {
+  console.error(`build.mjs: ${why}`);
+  process.exit(1);
+}
+
+function loadSolc() {
+  const pinned = JSON.parse(readFileSync(join(HERE, "package.json"), "utf8")).devDependencies.solc;
+  let solc;
+  try {
+    solc = createRequire(join(TOOLS, "package.json"))("solc");
+  } catch (error) {
+    fail(`no solc in ${TOOLS} (${error.code}): run ./ci.sh, or set MEDSEAL_TOOLS`);
+  }
+  if (!solc.version().startsWith(`${pinned}+`)) {
+    fail(`solc in ${TOOLS} is ${solc.version()}, package.json pins ${pinned}: run ./ci.sh`);
+  }
+  return solc;
+}
+
+// MAIN and all it imports, by path from here.
+function readSources(path, found = {}) {
+  if (path in found) return found;
+  const content = readFileSync(join(HERE, path), "utf8");
+  found[path] = { content };
+  for (const [, target] of content.matchAll(/^import\s[^;]*?"(\.[^"]+)";/gm)) {
+    readSources(posix.join(posix.dirname(path), target), found);
+  }
+  return found;
+}
+
+function compile(solc, sources) {
+  const input = {
+    language: "Solidity",
+    sources,
+    settings: {
+      ...SETTINGS,
+      outputSelection: {
+        "*": { [CONTRACT]: ["abi", "evm.bytecode.object", "evm.deployedBytecode", "storageLayout"] },
+      },
+    },
+  };
+  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+  // A warning stops the build too: what is committed compiles clean.
+  if (output.errors?.length) fail(output.errors.map((e) => e.formattedMessage).join("\n"));
+  return output.contracts[MAIN][CONTRACT];
+}
+
+// The numbers in AST ids and type names depend on what else is compiled; the layout does not.
+function stableLayout({ storage, types }) {
+  const stable = (name) => name.replace(/\)\d+_/g, ")_");
+  return {
+    storage: storage.map(({ label, slot, offset, type }) => ({ label, slot, offset, type: stable(type) })),
+    types: Object.fromEntries(Object.entries(types).map(([name, type]) => [stable(name), type])),
+  };
+}
+
+function sortKeys(value) {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sortKeys(value[key])]));
+}
+
+function buildArtifact() {
+  const solc = loadSolc();
+  const sources = readSources(MAIN);
+  const { abi, evm, storageLayout } = compile(solc, sources);
+  const sourceSha256 = Object.fromEntries(
+    Object.entries(sources).map(([path, { content }]) => [path, createHash("sha256").update(content).digest("hex")]),
+  );
+  return {
+    contract: CONTRACT,
+    solc: solc.version(),
+    settings: SETTINGS,
+    sourceSha256: sortKeys(sourceSha256),
+    abi: sortKeys(abi),
+    bytecode: `0x${evm.bytecode.object}`,
+    deployedBytecode: `0x${evm.deployedBytecode.object}`,
+    // Where the constructor writes the immutables (`notary`, 32 bytes, left-padded) into
+    // deployedBytecode, whose own bytes there are zero. By position, in order.
+    immutableReferences: Object.values(evm.deployedBytecode.immutableReferences).flat(),
+    storageLayout: sortKeys(stableLayout(storageLayout)),
+  };
+}
+
+const artifact = buildArtifact();
+const text = `${JSON.stringify(artifact, null, 2)}\n`;
+const file = join(HERE, ARTIFACT);
+
+if (process.argv[2] === "--check") {
+  let committed;
+  try {
+    committed = readFileSync(file, "utf8");
+  } catch {
+    fail(`${ARTIFACT} is missing: run node build.mjs`);
+  }
+  if (committed !== text) {
+    let old = {};
+    try {
+      old = JSON.parse(committed);
+    } catch {
+      // Not JSON: every part differs.
+    }
+    const parts = [...new Set([...Object.keys(artifact), ...Object.keys(old)])].filter(
+      (key) => JSON.stringify(artifact[key]) !== JSON.stringify(old[key]),
+    );
+    fail(`${ARTIFACT} is not what the sources compile to (${parts.join(", ") || "layout of the file"}): run node build.mjs`);
+  }
+  console.log(`${ARTIFACT} is what ${MAIN} compiles to with solc ${artifact.solc}`);
+} else if (process.argv[2] === undefined) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
+  console.log(`wrote ${ARTIFACT}: ${(artifact.deployedBytecode.length - 2) / 2} bytes deployed, solc ${artifact.solc}`);
+} else {
+  fail(`unknown argument ${process.argv[2]}: none, or --check`);
+}

@@ -1,0 +1,537 @@
+//! `medseal-canon/1`: one byte form for each JSON value. UTF-8, no white space, object keys in the order of their
+//! UTF-16 code units and string escapes as in JCS (RFC 8785), but **number lexemes verbatim**: in
+//! FHIR `1.00` and `1.0` are two values (R4 2.24.0.1, decimal). Duplicate keys are refused, depth and size
+//! bounded.
+
+use std::fmt;
+
+/// The deepest nesting that is read. FHIR resources stay under 30; more is an attack on the stack.
+pub const MAX_DEPTH: usize = 100;
+/// The longest document, in bytes: a Bundle with scanned documents fits.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// A JSON value that keeps the digits of its numbers and the order of its keys.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    /// The lexeme as it stood.
+    Number(Box<str>),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+/// Why a text is not JSON that has a canonical form. Carries no content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at byte {at}")]
+pub struct CanonError {
+    pub at: usize,
+    pub kind: Fault,
+}
+
+/// The kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("not JSON")]
+    Syntax,
+    #[error("a key stands twice in one object")]
+    DuplicateKey,
+    #[error("nested deeper than {MAX_DEPTH}")]
+    TooDeep,
+    #[error("longer than {MAX_BYTES} bytes")]
+    TooLong,
+    #[error("not UTF-8")]
+    Encoding,
+    #[error("half a surrogate pair")]
+    Surrogate,
+    #[error("something follows the value")]
+    Trailing,
+}
+
+impl fmt::Debug for Json {
+    /// JSON here is patient data: its shape prints, its content does not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Number(_) => "number",
+            Self::String(_) => "string",
+            Self::Array(_) => "array",
+            Self::Object(_) => "object",
+        })
+    }
+}
+
+impl Json {
+    /// Reads one JSON document.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CanonError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(CanonError { at: MAX_BYTES, kind: Fault::TooLong });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|e| CanonError { at: e.valid_up_to(), kind: Fault::Encoding })?;
+        let mut reader = Reader { text, bytes, at: 0, depth: 0 };
+        reader.space();
+        let value = reader.value()?;
+        reader.space();
+        if reader.at < bytes.len() { Err(reader.fail(Fault::Trailing)) } else { Ok(value) }
+    }
+
+    /// The canonical bytes.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        self.write(&mut out, true);
+        out
+    }
+
+    /// The same value with keys in their own order, for people.
+    pub fn compact(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        self.write(&mut out, false);
+        out
+    }
+
+    /// The member of that name, if this is an object that has it.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        match self {
+            Self::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The member of that name, to change.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Json> {
+        match self {
+            Self::Object(members) => members.iter_mut().find(|(key, _)| key == name).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// Sets a member of an object; on anything else it does nothing.
+    pub fn set(&mut self, name: &str, value: Json) {
+        if let Some(old) = self.get_mut(name) {
+            *old = value;
+        } else if let Self::Object(members) = self {
+            members.push((name.to_owned(), value));
+        }
+    }
+
+    /// Takes a member out of an object.
+    pub fn remove(&mut self, name: &str) -> Option<Json> {
+        let Self::Object(members) = self else { return None };
+        let at = members.iter().position(|(key, _)| key == name)?;
+        Some(members.remove(at).1)
+    }
+
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a string member.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_str()
+    }
+
+    /// The items of an array; none of anything else.
+    pub fn items(&self) -> &[Json] {
+        match self {
+            Self::Array(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The members of an object; none of anything else.
+    pub fn members(&self) -> &[(String, Json)] {
+        match self {
+            Self::Object(members) => members,
+            _ => &[],
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, sorted: bool) {
+        match self {
+            Self::Null => out.extend(b"null"),
+            Self::Bool(true) => out.extend(b"true"),
+            Self::Bool(false) => out.extend(b"false"),
+            Self::Number(lexeme) => out.extend(lexeme.as_bytes()),
+            Self::String(text) => write_string(text, out),
+            Self::Array(items) => {
+                out.push(b'[');
+                for (n, item) in items.iter().enumerate() {
+                    if n > 0 {
+                        out.push(b',');
+                    }
+                    item.write(out, sorted);
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => write_object(members, out, sorted),
+        }
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(b) => Self::Bool(b),
+            Value::Number(n) => Self::Number(n.to_string().into()),
+            Value::String(text) => Self::String(text),
+            Value::Array(items) => Self::Array(items.into_iter().map(Self::from).collect()),
+            Value::Object(map) => Self::Object(map.into_iter().map(|(k, v)| (k, Self::from(v))).collect()),
+        }
+    }
+}
+
+fn write_object(members: &[(String, Json)], out: &mut Vec<u8>, sorted: bool) {
+    let mut order: Vec<&(String, Json)> = members.iter().collect();
+    if sorted {
+        order.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
+    }
+    out.push(b'{');
+    for (n, (key, value)) in order.into_iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write_string(key, out);
+        out.push(b':');
+        value.write(out, sorted);
+    }
+    out.push(b'}');
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            0x08 => b"\\b",
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            0x0c => b"\\f",
+            b'\r' => b"\\r",
+            0..=0x1f => b"",
+            _ => continue,
+        };
+        out.extend(&text.as_bytes()[plain..at]);
+        if escape.is_empty() {
+            out.extend(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend(escape);
+        }
+        plain = at + 1;
+    }
+    out.extend(&text.as_bytes()[plain..]);
+    out.push(b'"');
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+}
+
+impl Reader<'_> {
+    fn fail(&self, kind: Fault) -> CanonError {
+        CanonError { at: self.at, kind }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, word: &str) -> Result<(), CanonError> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.fail(Fault::Syntax));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn value(&mut self) -> Result<Json, CanonError> {
+        match self.peek() {
+            Some(b'{') => self.nested(Self::object),
+            Some(b'[') => self.nested(Self::array),
+            Some(b'"') => self.string().map(Json::String),
+            Some(b't') => self.expect("true").map(|()| Json::Bool(true)),
+            Some(b'f') => self.expect("false").map(|()| Json::Bool(false)),
+            Some(b'n') => self.expect("null").map(|()| Json::Null),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => Err(self.fail(Fault::Syntax)),
+        }
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Json, CanonError>) -> Result<Json, CanonError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.fail(Fault::TooDeep));
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.space();
+        let value = read(self);
+        self.depth -= 1;
+        value
+    }
+
+    fn array(&mut self) -> Result<Json, CanonError> {
+        let mut items = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Json::Array(items));
+        }
+        loop {
+            items.push(self.value()?);
+            if self.ends(b']')? {
+                return Ok(Json::Array(items));
+            }
+        }
+    }
+
+    fn object(&mut self) -> Result<Json, CanonError> {
+        let mut members: Vec<(String, Json)> = Vec::new();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Json::Object(members));
+        }
+        let mut keys = Keys::default();
+        loop {
+            let at = self.at;
+            if self.peek() != Some(b'"') {
+                return Err(self.fail(Fault::Syntax));
+            }
+            let key = self.string()?;
+            if !keys.add(&members, &key) {
+                return Err(CanonError { at, kind: Fault::DuplicateKey });
+            }
+            self.space();
+            self.expect(":")?;
+            self.space();
+            let value = self.value()?;
+            members.push((key, value));
+            if self.ends(b'}')? {
+                return Ok(Json::Object(members));
+            }
+        }
+    }
+
+    fn ends(&mut self, close: u8) -> Result<bool, CanonError> {
+        self.space();
+        let byte = self.peek();
+        if byte != Some(b',') && byte != Some(close) {
+            return Err(self.fail(Fault::Syntax));
+        }
+        self.at += 1;
+        self.space();
+        Ok(byte == Some(close))
+    }
+
+    fn number(&mut self) -> Result<Json, CanonError> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(Json::Number(self.text[start..self.at].into()))
+    }
+
+    fn digits(&mut self) -> Result<(), CanonError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.fail(Fault::Syntax)) } else { Ok(()) }
+    }
+
+    fn string(&mut self) -> Result<String, CanonError> {
+        self.at += 1;
+        let mut out = String::new();
+        loop {
+            let start = self.at;
+            while self.peek().is_some_and(|b| b != b'"' && b != b'\\' && b >= 0x20) {
+                self.at += 1;
+            }
+            out.push_str(&self.text[start..self.at]);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(out);
+                }
+                Some(b'\\') => out.push(self.escape()?),
+                _ => return Err(self.fail(Fault::Syntax)),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, CanonError> {
+        let letter = self.bytes.get(self.at + 1).copied();
+        self.at += 2;
+        Ok(match letter {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode(),
+            _ => return Err(self.fail(Fault::Syntax)),
+        })
+    }
+
+    fn unicode(&mut self) -> Result<char, CanonError> {
+        let high = self.hex4()?;
+        let code = if (0xd800..0xdc00).contains(&high) {
+            self.expect("\\u").map_err(|e| CanonError { kind: Fault::Surrogate, ..e })?;
+            let low = self.hex4()?;
+            if !(0xdc00..0xe000).contains(&low) {
+                return Err(self.fail(Fault::Surrogate));
+            }
+            0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)
+        } else {
+            high
+        };
+        char::from_u32(code).ok_or_else(|| self.fail(Fault::Surrogate))
+    }
+
+    fn hex4(&mut self) -> Result<u32, CanonError> {
+        let digits = self.bytes.get(self.at..self.at + 4).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
+        let text = digits.and_then(|d| std::str::from_utf8(d).ok());
+        let code = text.and_then(|t| u32::from_str_radix(t, 16).ok());
+        self.at += 4;
+        code.ok_or_else(|| self.fail(Fault::Syntax))
+    }
+}
+
+/// Finds duplicate keys: by looking back while an object is small, by a set once it is large, so that a
+/// hostile object with a million keys costs no square.
+#[derive(Default)]
+struct Keys {
+    seen: std::collections::HashSet<String>,
+}
+
+impl Keys {
+    fn add(&mut self, members: &[(String, Json)], key: &str) -> bool {
+        const SMALL: usize = 32;
+        if members.len() < SMALL {
+            return members.iter().all(|(k, _)| k != key);
+        }
+        if self.seen.is_empty() {
+            self.seen.extend(members.iter().map(|(k, _)| k.clone()));
+        }
+        self.seen.insert(key.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canon(text: &str) -> String {
+        String::from_utf8(Json::parse(text.as_bytes()).unwrap().canonical()).unwrap()
+    }
+
+    #[test]
+    fn the_vectors_hold() {
+        let file: serde_json::Value = serde_json::from_str(include_str!("../vectors/canonical.json")).unwrap();
+        for case in file["valid"].as_array().unwrap() {
+            assert_eq!(canon(case["input"].as_str().unwrap()), case["canonical"].as_str().unwrap());
+        }
+        for case in file["refused"].as_array().unwrap() {
+            let error = Json::parse(case["input"].as_str().unwrap().as_bytes()).unwrap_err();
+            assert_eq!(error.kind.to_string(), case["error"].as_str().unwrap(), "{case}");
+        }
+    }
+
+    #[test]
+    fn depth_and_encoding_are_bounded() {
+        let deep = "[".repeat(100_000);
+        assert_eq!(Json::parse(deep.as_bytes()).unwrap_err().kind, Fault::TooDeep);
+        assert_eq!(Json::parse(b"\"\xff\"").unwrap_err().kind, Fault::Encoding);
+        let many: String = (0..200).map(|n| format!("\"k{n}\":1,")).collect();
+        assert!(Json::parse(format!("{{{many}\"z\":1}}").as_bytes()).is_ok());
+        let twice = format!("{{{many}\"k150\":1}}");
+        assert_eq!(Json::parse(twice.as_bytes()).unwrap_err().kind, Fault::DuplicateKey);
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::Bool),
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,10})?([eE][+-]?[0-9]{1,3})?".prop_map(|n| Json::Number(n.into())),
+            "\\PC{0,8}|[\\x00-\\x1f\"\\\\]{0,4}".prop_map(Json::String),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Json::Array),
+                prop::collection::btree_map("\\PC{0,4}", inner, 0..6)
+                    .prop_map(|m| Json::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn shuffled(json: &Json) -> Json {
+        match json {
+            Json::Array(items) => Json::Array(items.iter().map(shuffled).collect()),
+            Json::Object(members) => {
+                Json::Object(members.iter().rev().map(|(k, v)| (k.clone(), shuffled(v))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_value_has_the_same_bytes(json in any_json()) {
+            let bytes = json.canonical();
+            prop_assert_eq!(&shuffled(&json).canonical(), &bytes);
+            let again = Json::parse(&bytes).unwrap();
+            prop_assert_eq!(again.canonical(), bytes);
+            prop_assert_eq!(Json::parse(&json.compact()).unwrap(), json);
+        }
+
+        #[test]
+        fn any_bytes_parse_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Json::parse(&bytes);
+        }
+
+        #[test]
+        fn accepts_exactly_what_serde_json_accepts(text in "[\\[\\]{}:,\"a0-9.eE+ -]{0,24}") {
+            let serde = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            let ours = Json::parse(text.as_bytes());
+            let duplicate = matches!(&ours, Err(e) if e.kind == Fault::DuplicateKey);
+            prop_assert!(ours.is_ok() == serde || duplicate, "{}", text);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The ledger's journal: one line a block, each with the hash of its content, appended and synced before the
+//! block counts. Starting means reading it again.
+
+use crate::commitment::Digest;
+use alloy_primitives::{B256, Bytes};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// One block: its single transaction and what it led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Block {
+    pub number: u64,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+    pub input: Bytes,
+    pub gas_used: u64,
+    pub parent: B256,
+    pub state_root: B256,
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("ledger journal {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "ledger journal {path} is corrupt at line {line} (byte {offset}): {what}; restore it from a backup, or move it away to begin a new ledger whose anchors start from zero"
+    )]
+    Corrupt { path: PathBuf, line: usize, offset: usize, what: String },
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens or creates a journal and reads its blocks. A last line without its line end is a crash in the
+    /// middle of an append: that block never counted, and is cut off. Anything else is corruption.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Block>), JournalError> {
+        let io = |source| JournalError::Io { path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path).map_err(io)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io)?;
+        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io)?;
+        }
+        let blocks = read_lines(path, &text[..whole])?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok((Self { path: path.to_owned(), file }, blocks))
+    }
+
+    /// Appends a block; when this returns it is on disk. After an error the torn line is taken back.
+    pub fn append(&mut self, block: &Block) -> Result<(), JournalError> {
+        let io = |source| JournalError::Io { path: self.path.clone(), source };
+        let start = self.file.stream_position().map_err(io)?;
+        let line = line(block);
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // Best effort: if this fails too, the next start cuts the torn line off.
+            let _ = self.file.set_len(start);
+            let _ = self.file.seek(SeekFrom::Start(start));
+            return Err(io(source));
+        }
+        Ok(())
+    }
+
+    /// The error for a line whose content is well-formed but wrong.
+    pub fn corrupt(&self, line: usize, what: impl Into<String>) -> JournalError {
+        JournalError::Corrupt { path: self.path.clone(), line, offset: 0, what: what.into() }
+    }
+}
+
+fn line(block: &Block) -> String {
+    // Numbers and hexadecimal only: serialisation cannot fail.
+    let json = serde_json::to_string(block).unwrap_or_default();
+    format!("{} {json}\n", Digest::of(json.as_bytes()))
+}
+
+fn read_lines(path: &Path, text: &[u8]) -> Result<Vec<Block>, JournalError> {
+    let mut blocks = Vec::new();
+    let mut offset = 0;
+    for (n, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+        let block = read_line(line).map_err(|what| JournalError::Corrupt {
+            path: path.to_owned(),
+            line: n + 1,
+            offset,
+            what: what.to_owned(),
+        })?;
+        blocks.push(block);
+        offset += line.len();
+    }
+    Ok(blocks)
+}
+
+fn read_line(line: &[u8]) -> Result<Block, &'static str> {
+    let text = std::str::from_utf8(line).map_err(|_| "not text")?.trim_end();
+    let (hash, json) = text.split_once(' ').ok_or("not a block")?;
+    if Digest::of(json.as_bytes()).to_string() != hash {
+        return Err("its content does not match its hash");
+    }
+    serde_json::from_str(json).map_err(|_| "not a block")
+}

@@ -1,0 +1,316 @@
+//! The embedded ledger: the real bytecode of `NotaryAnchor` in an EVM of its own, its transactions in a journal.
+//! It lets medseal run with nothing set up and gives receipts the same form as on a real chain. It is the
+//! operator's own: **no independent trust**.
+
+use super::journal::{Block, Journal};
+use super::{ChainError, INotaryAnchor, refusal, state};
+use crate::anchor::{AnchorBundle, ChainKind, root_slot};
+use crate::tree::Root;
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, Bytes, TxKind, address, keccak256};
+use alloy_sol_types::SolCall;
+use revm::context::result::ExecutionResult;
+use revm::context::{Context, TxEnv};
+use revm::database::InMemoryDB;
+use revm::primitives::hardfork::SpecId;
+use revm::{ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext};
+use std::path::Path;
+
+/// The embedded ledger's chain id: `medseal` has no public chain.
+pub const CHAIN_ID: u64 = 0x6d65_6473;
+/// The account that anchors on the embedded ledger. It has no key: nothing is signed inside one process.
+const NOTARY: Address = address!("0x6d65647365616c000000000000000000000000a1");
+const GAS_LIMIT: u64 = 10_000_000;
+const ARTIFACT: &str = include_str!("../../contracts/artifacts/NotaryAnchor.json");
+
+/// The newest anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub size: u64,
+    pub root: Root,
+}
+
+/// The ledger, open.
+#[derive(Debug)]
+pub struct Ledger {
+    db: InMemoryDB,
+    journal: Journal,
+    contract: Address,
+    tip: Option<Block>,
+    nonce: u64,
+}
+
+impl Ledger {
+    /// Opens the journal, replays it, and checks the state that comes out. A new journal gets its first block,
+    /// which deploys the contract. `now`: seconds since 1970.
+    pub fn open(path: &Path, now: u64) -> Result<Self, ChainError> {
+        let (journal, blocks) = Journal::open(path)?;
+        let contract = NOTARY.create(0);
+        let mut ledger = Self { db: InMemoryDB::default(), journal, contract, tip: None, nonce: 0 };
+        for (n, block) in blocks.into_iter().enumerate() {
+            ledger.replay(n + 1, block)?;
+        }
+        match &ledger.tip {
+            None => ledger.deploy(now)?,
+            Some(tip) if state::root(&ledger.db) != tip.state_root => {
+                let line = tip.number as usize + 1;
+                return Err(ledger.journal.corrupt(line, "replaying it leads to another state").into());
+            }
+            Some(_) => {}
+        }
+        Ok(ledger)
+    }
+
+    /// The contract's address.
+    pub fn contract(&self) -> Address {
+        self.contract
+    }
+
+    /// The number of blocks and the newest one's hash.
+    pub fn tip(&self) -> Option<(u64, B256)> {
+        self.tip.as_ref().map(|tip| (tip.number, header(tip).hash_slow()))
+    }
+
+    /// The contract's head.
+    pub fn head(&mut self) -> Result<Head, ChainError> {
+        let output = self.call(INotaryAnchor::headCall {}.abi_encode())?;
+        let head = INotaryAnchor::headCall::abi_decode_returns(&output).map_err(undecodable)?;
+        Ok(Head { size: head.size, root: Root(head.root.0) })
+    }
+
+    /// The root anchored at a size, if any.
+    pub fn root_at(&mut self, size: u64) -> Result<Option<Root>, ChainError> {
+        let output = self.call(INotaryAnchor::rootAtCall { size }.abi_encode())?;
+        let root = INotaryAnchor::rootAtCall::abi_decode_returns(&output).map_err(undecodable)?;
+        Ok((root != B256::ZERO).then_some(Root(root.0)))
+    }
+
+    /// Anchors a root; the contract checks the consistency proof. Returns the gas used. When this returns,
+    /// the block is on disk.
+    pub fn anchor(&mut self, size: u64, root: Root, proof: &[[u8; 32]], now: u64) -> Result<u64, ChainError> {
+        let call = INotaryAnchor::anchorCall {
+            size,
+            root: B256::from(root.0),
+            proof: proof.iter().copied().map(B256::from).collect(),
+        };
+        self.mine(call.abi_encode().into(), now)
+    }
+
+    /// The proof that the root at `size` is in the newest block's state.
+    pub fn bundle(&self, size: u64) -> Option<AnchorBundle> {
+        let tip = self.tip.as_ref()?;
+        let proved = state::prove(&self.db, self.contract, root_slot(size));
+        Some(AnchorBundle {
+            kind: ChainKind::Embedded,
+            chain_id: CHAIN_ID,
+            contract: self.contract,
+            size,
+            header: alloy_rlp::encode(header(tip)).into(),
+            account_proof: proved.account,
+            storage_proof: proved.storage,
+        })
+    }
+
+    /// The hash of the contract's code.
+    pub fn code_hash(&self) -> B256 {
+        self.db.cache.accounts.get(&self.contract).map_or(B256::ZERO, |a| a.info.code_hash)
+    }
+
+    fn deploy(&mut self, now: u64) -> Result<(), ChainError> {
+        let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).map_err(undecodable)?;
+        let code = artifact["bytecode"].as_str().unwrap_or_default().trim_start_matches("0x");
+        let mut input = hex::decode(code).map_err(undecodable)?;
+        input.extend(NOTARY.into_word());
+        self.mine(input.into(), now).map(|_| ())
+    }
+
+    /// Runs a transaction, writes its block, and only then keeps its state.
+    fn mine(&mut self, input: Bytes, now: u64) -> Result<u64, ChainError> {
+        let before = self.db.clone();
+        let (number, parent) = self.tip().map_or((0, B256::ZERO), |(number, hash)| (number + 1, hash));
+        let timestamp = now.max(self.tip.as_ref().map_or(0, |tip| tip.timestamp));
+        let mut block = Block { number, timestamp, input, gas_used: 0, parent, state_root: B256::ZERO };
+        let outcome = self.execute(&block).and_then(|gas_used| {
+            block.gas_used = gas_used;
+            block.state_root = state::root(&self.db);
+            // A crash here leaves no trace of the block: it is mined again after the restart.
+            self.journal.append(&block).map_err(ChainError::from)
+        });
+        // A crash here leaves the block in the journal: the restart finds the anchor already made.
+        if let Err(error) = outcome {
+            self.db = before;
+            return Err(error);
+        }
+        self.nonce += 1;
+        let gas_used = block.gas_used;
+        self.tip = Some(block);
+        Ok(gas_used)
+    }
+
+    fn replay(&mut self, line: usize, block: Block) -> Result<(), ChainError> {
+        let expected = self.tip().map_or((0, B256::ZERO), |(number, hash)| (number + 1, hash));
+        if (block.number, block.parent) != expected {
+            return Err(self.journal.corrupt(line, "the block does not follow the one before it").into());
+        }
+        let gas = self.execute(&block).map_err(|e| self.journal.corrupt(line, e.to_string()))?;
+        if gas != block.gas_used {
+            return Err(self.journal.corrupt(line, "the block used other gas when replayed").into());
+        }
+        self.nonce += 1;
+        self.tip = Some(block);
+        Ok(())
+    }
+
+    fn execute(&mut self, block: &Block) -> Result<u64, ChainError> {
+        let kind = if block.number == 0 { TxKind::Create } else { TxKind::Call(self.contract) };
+        let tx = transaction(kind, block.input.clone(), self.nonce)?;
+        let context = Context::mainnet().with_db(&mut self.db).modify_cfg_chained(configure);
+        let mut evm = context
+            .modify_block_chained(|env| {
+                env.number = alloy_primitives::U256::from(block.number);
+                env.timestamp = alloy_primitives::U256::from(block.timestamp);
+            })
+            .build_mainnet();
+        let result = evm.transact_commit(tx).map_err(|e| ChainError::Execution(format!("{e:?}")))?;
+        match result {
+            ExecutionResult::Success { gas, .. } => Ok(gas.tx_gas_used()),
+            ExecutionResult::Revert { output, .. } => Err(ChainError::Refused(refusal(&output))),
+            ExecutionResult::Halt { reason, .. } => Err(ChainError::Execution(format!("{reason:?}"))),
+        }
+    }
+
+    fn call(&mut self, input: Vec<u8>) -> Result<Bytes, ChainError> {
+        let tx = transaction(TxKind::Call(self.contract), input.into(), self.nonce)?;
+        let context = Context::mainnet().with_db(&mut self.db).modify_cfg_chained(configure);
+        let result = context.build_mainnet().transact(tx).map_err(|e| ChainError::Execution(format!("{e:?}")))?;
+        match result.result {
+            ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+            ExecutionResult::Revert { output, .. } => Err(ChainError::Refused(refusal(&output))),
+            ExecutionResult::Halt { reason, .. } => Err(ChainError::Execution(format!("{reason:?}"))),
+        }
+    }
+}
+
+fn configure(cfg: &mut revm::context::CfgEnv) {
+    cfg.chain_id = CHAIN_ID;
+    cfg.set_spec_and_mainnet_gas_params(SpecId::CANCUN);
+}
+
+fn transaction(kind: TxKind, data: Bytes, nonce: u64) -> Result<TxEnv, ChainError> {
+    TxEnv::builder()
+        .caller(NOTARY)
+        .kind(kind)
+        .data(data)
+        .nonce(nonce)
+        .gas_limit(GAS_LIMIT)
+        .gas_price(0)
+        .chain_id(Some(CHAIN_ID))
+        .build()
+        .map_err(|e| ChainError::Execution(format!("{e:?}")))
+}
+
+/// The block's header: of Ethereum's form, its transaction root standing for the one input.
+fn header(block: &Block) -> Header {
+    Header {
+        parent_hash: block.parent,
+        number: block.number,
+        timestamp: block.timestamp,
+        gas_limit: GAS_LIMIT,
+        gas_used: block.gas_used,
+        state_root: block.state_root,
+        transactions_root: keccak256(&block.input),
+        ..Header::default()
+    }
+}
+
+fn undecodable(error: impl std::fmt::Display) -> ChainError {
+    ChainError::Execution(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{self, LeafHash, MemoryTree};
+
+    fn grow(tree: &mut MemoryTree, to: u64) -> Root {
+        for i in tree.size()..to {
+            tree.push(LeafHash::of_bytes(&i.to_be_bytes())).unwrap();
+        }
+        tree::root(to, tree).unwrap()
+    }
+
+    fn open(directory: &Path) -> Ledger {
+        Ledger::open(&directory.join("ledger.journal"), 1_700_000_000).unwrap()
+    }
+
+    #[test]
+    fn anchors_survive_a_restart_and_prove_themselves() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tree = MemoryTree::default();
+        let mut ledger = open(directory.path());
+        assert_eq!(ledger.head().unwrap().size, 0);
+        let mut old = 0;
+        for size in [1, 7, 8, 100] {
+            let root = grow(&mut tree, size);
+            let proof = tree::prove_consistency(old, size, &tree).unwrap();
+            let gas = ledger.anchor(size, root, &proof, 1_700_000_001).unwrap();
+            assert!((50_000..120_000).contains(&gas), "{gas}");
+            old = size;
+        }
+        drop(ledger);
+        let mut ledger = open(directory.path());
+        assert_eq!(ledger.head().unwrap(), Head { size: 100, root: tree::root(100, &tree).unwrap() });
+        for size in [1, 7, 8, 100] {
+            let root = tree::root(size, &tree).unwrap();
+            assert_eq!(ledger.root_at(size).unwrap(), Some(root));
+            let bundle = ledger.bundle(size).unwrap();
+            assert_eq!(bundle.check(root).unwrap().block_number, 4);
+            assert!(bundle.check(Root([1; 32])).is_err());
+        }
+        assert_eq!(ledger.root_at(50).unwrap(), None);
+        assert!(ledger.bundle(50).unwrap().check(Root([1; 32])).is_err());
+    }
+
+    #[test]
+    fn the_contract_refuses_a_rewritten_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = open(directory.path());
+        let mut tree = MemoryTree::default();
+        ledger.anchor(5, grow(&mut tree, 5), &[], 1).unwrap();
+        let mut forged = MemoryTree::default();
+        forged.push(LeafHash([7; 32])).unwrap();
+        let root = grow(&mut forged, 9);
+        let proof = tree::prove_consistency(5, 9, &forged).unwrap();
+        let refused = |result: Result<u64, ChainError>| match result {
+            Err(ChainError::Refused(name)) => name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(ledger.anchor(9, root, &proof, 2)), "InconsistentHead");
+        assert_eq!(refused(ledger.anchor(5, root, &proof, 2)), "SizeNotGrowing");
+        assert_eq!(refused(ledger.anchor(9, root, &[], 2)), "BadProof");
+        // A refusal changes nothing: the honest log goes on.
+        let root = grow(&mut tree, 9);
+        let proof = tree::prove_consistency(5, 9, &tree).unwrap();
+        ledger.anchor(9, root, &proof, 3).unwrap();
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_a_changed_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.journal");
+        let mut tree = MemoryTree::default();
+        let mut ledger = open(directory.path());
+        ledger.anchor(3, grow(&mut tree, 3), &[], 1).unwrap();
+        drop(ledger);
+        let good = std::fs::read(&path).unwrap();
+        let torn = [good.as_slice(), b"1234 {\"num"].concat();
+        std::fs::write(&path, torn).unwrap();
+        assert_eq!(open(directory.path()).head().unwrap().size, 3);
+        assert_eq!(std::fs::read(&path).unwrap(), good);
+        let mut bad = good.clone();
+        bad[100] ^= 1;
+        std::fs::write(&path, bad).unwrap();
+        let error = Ledger::open(&path, 1).unwrap_err().to_string();
+        assert!(error.contains("corrupt at line 1") && error.contains("ledger.journal"), "{error}");
+    }
+}

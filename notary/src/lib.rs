@@ -1,0 +1,10 @@
+pub mod anchor;
+pub mod canonical;
+pub mod checkpoint;
+pub mod commitment;
+pub mod receipt;
+pub mod tree;
+pub mod verify;
+
+#[cfg(feature = "chain")]
+pub mod chain;

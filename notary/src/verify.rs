@@ -1,0 +1,238 @@
+//! Verifies a receipt offline and says what the verdict rests on. Each refusal has a name; there is no bare
+//! "valid".
+
+use crate::anchor::{AnchorError, Anchored, ChainKind};
+use crate::canonical::{CanonError, Json};
+use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};
+use crate::commitment::{Digest, Subject};
+use crate::receipt::{Opening, Receipt, ReceiptError};
+use crate::tree::{LeafHash, check_inclusion};
+use alloy_primitives::{Address, B256};
+use serde::Deserialize;
+use std::fmt;
+
+/// What the verifier trusts. An empty policy trusts the receipt's own log key, and says so.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Log keys that count.
+    pub log_keys: Vec<String>,
+    /// Contracts that count, as (chain id, address).
+    pub contracts: Vec<TrustedContract>,
+    /// Block hashes that the verifier knows to be final.
+    pub blocks: Vec<B256>,
+}
+
+/// A contract that counts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedContract {
+    pub chain_id: u64,
+    pub address: Address,
+    /// The code that it must have.
+    #[serde(default)]
+    pub code_hash: Option<B256>,
+}
+
+/// How far a receipt's proof reaches, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// The log's operator signed it.
+    Logged,
+    /// The embedded ledger of the same operator holds it: no independent trust.
+    AnchoredLocal,
+    /// A consortium chain holds it.
+    AnchoredConsortium,
+    /// A public chain holds it.
+    AnchoredPublic,
+}
+
+/// What was proved, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub grade: Grade,
+    pub checkpoint: Checkpoint,
+    pub index: u64,
+    pub anchored: Option<Anchored>,
+    /// The resource was given and is the one that was sealed.
+    pub resource_checked: bool,
+    /// The raw message was given and is the one that was received.
+    pub raw_checked: bool,
+    /// Sentences on what the verdict rests on.
+    pub rests_on: Vec<String>,
+}
+
+/// Why a receipt is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("MALFORMED: {0}")]
+    Receipt(#[from] ReceiptError),
+    #[error("MALFORMED: the resource is not JSON: {0}")]
+    Resource(#[from] CanonError),
+    #[error("RESOURCE-CHANGED: the resource is not the one that was sealed")]
+    ResourceChanged,
+    #[error("RESOURCE-SWAPPED: the resource is {found}, the receipt is of {receipt}")]
+    ResourceSwapped { found: String, receipt: String },
+    #[error("MESSAGE-CHANGED: the raw message is not the one that was received")]
+    RawChanged,
+    #[error("NO-OPENING: the receipt has no opening, so it cannot speak for a resource")]
+    NoOpening,
+    #[error("OPENING-FORGED: the opening does not open the log entry's commitment")]
+    Opening,
+    #[error("PROOF-FORGED: the entry is not in the log at this place")]
+    NotIncluded,
+    #[error("CHECKPOINT-FORGED: {0}")]
+    Checkpoint(CheckpointError),
+    #[error("UNTRUSTED-LOG: the policy does not name the log key {0}")]
+    UntrustedLog(String),
+    #[error("UNTRUSTED-CHAIN: the policy does not name the anchor's chain and contract, its code or its block")]
+    UntrustedChain,
+    #[error("LOG-REWRITTEN: the chain holds another root for this log size")]
+    LogRewritten,
+    #[error("ANCHOR-FORGED: {0}")]
+    Anchor(AnchorError),
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logged => "LOGGED",
+            Self::AnchoredLocal => "ANCHORED-LOCAL",
+            Self::AnchoredConsortium => "ANCHORED-CONSORTIUM",
+            Self::AnchoredPublic => "ANCHORED-PUBLIC",
+        })
+    }
+}
+
+/// Verifies a receipt, and the resource and raw message if they are given.
+pub fn verify(
+    receipt: &Receipt,
+    resource: Option<&[u8]>,
+    raw: Option<&[u8]>,
+    policy: &Policy,
+) -> Result<Verdict, Refusal> {
+    let entry = receipt.log_entry()?;
+    let mut rests_on = Vec::new();
+    open_commitment(receipt, resource, raw)?;
+    let proof = receipt.tlog_proof()?;
+    let key = trusted_key(receipt, policy, &mut rests_on)?;
+    let checkpoint = key.open(&proof.checkpoint).map_err(Refusal::Checkpoint)?;
+    let leaf = LeafHash::of(&entry.to_bytes());
+    check_inclusion(&proof.hashes, checkpoint.size, checkpoint.root, proof.index, leaf)
+        .map_err(|_| Refusal::NotIncluded)?;
+    rests_on.push(format!("entry {} of {} in the log {}", proof.index, checkpoint.size, checkpoint.origin));
+    let (grade, anchored) = anchored(receipt, &checkpoint, policy, &mut rests_on)?;
+    Ok(Verdict {
+        grade,
+        checkpoint,
+        index: proof.index,
+        anchored,
+        resource_checked: resource.is_some(),
+        raw_checked: raw.is_some(),
+        rests_on,
+    })
+}
+
+fn open_commitment(receipt: &Receipt, resource: Option<&[u8]>, raw: Option<&[u8]>) -> Result<(), Refusal> {
+    let Some(opening) = &receipt.opening else {
+        return if resource.is_some() || raw.is_some() { Err(Refusal::NoOpening) } else { Ok(()) };
+    };
+    let (salt, canonical, raw_digest) = opening.read()?;
+    let subject = Subject {
+        custodian: &receipt.custodian,
+        reference: &receipt.reference,
+        version: &receipt.version_id,
+        canonical,
+        raw: raw_digest,
+    };
+    if !receipt.log_entry()?.commitment.opens(&salt, &subject) {
+        return Err(Refusal::Opening);
+    }
+    resource.map_or(Ok(()), |bytes| check_resource(receipt, opening, bytes))?;
+    match raw {
+        Some(bytes) if Some(Digest::of(bytes)) != raw_digest => Err(Refusal::RawChanged),
+        _ => Ok(()),
+    }
+}
+
+/// The name first: a swapped resource is told apart from a changed one.
+fn check_resource(receipt: &Receipt, opening: &Opening, bytes: &[u8]) -> Result<(), Refusal> {
+    let resource = Json::parse(bytes)?;
+    let text = |name| resource.text(name).unwrap_or("?");
+    let version = resource.get("meta").and_then(|m| m.text("versionId")).unwrap_or("?");
+    let found = format!("{}/{} version {version}", text("resourceType"), text("id"));
+    let expected = format!("{} version {}", receipt.reference, receipt.version_id);
+    if found != expected {
+        return Err(Refusal::ResourceSwapped { found: found.chars().take(200).collect(), receipt: expected });
+    }
+    if Digest::of(&resource.canonical()).to_string() != opening.canonical {
+        return Err(Refusal::ResourceChanged);
+    }
+    Ok(())
+}
+
+fn trusted_key(receipt: &Receipt, policy: &Policy, rests_on: &mut Vec<String>) -> Result<LogKey, Refusal> {
+    let key = LogKey::parse(&receipt.log_key).map_err(Refusal::Checkpoint)?;
+    if policy.log_keys.is_empty() {
+        rests_on.push(format!("the log key that the receipt itself names ({key}); no policy pins it"));
+    } else if policy.log_keys.iter().any(|k| *k == receipt.log_key) {
+        rests_on.push(format!("the log key {key}, which the policy pins"));
+    } else {
+        return Err(Refusal::UntrustedLog(receipt.log_key.clone()));
+    }
+    Ok(key)
+}
+
+fn anchored(
+    receipt: &Receipt,
+    checkpoint: &Checkpoint,
+    policy: &Policy,
+    rests_on: &mut Vec<String>,
+) -> Result<(Grade, Option<Anchored>), Refusal> {
+    let Some(bundle) = &receipt.anchor else {
+        rests_on.push("the operator's signature alone: not anchored yet".into());
+        return Ok((Grade::Logged, None));
+    };
+    if bundle.size != checkpoint.size {
+        return Err(Refusal::LogRewritten);
+    }
+    let anchored = bundle.check(checkpoint.root).map_err(|error| match error {
+        AnchorError::Storage => Refusal::LogRewritten,
+        other => Refusal::Anchor(other),
+    })?;
+    let listed = policy.contracts.iter().find(|c| {
+        c.chain_id == bundle.chain_id
+            && c.address == bundle.contract
+            && c.code_hash.is_none_or(|hash| hash == anchored.code_hash)
+    });
+    if !policy.contracts.is_empty() && listed.is_none() {
+        return Err(Refusal::UntrustedChain);
+    }
+    if !policy.blocks.is_empty() && !policy.blocks.contains(&anchored.block_hash) {
+        return Err(Refusal::UntrustedChain);
+    }
+    let pinned = policy.blocks.contains(&anchored.block_hash);
+    rests_on.push(format!(
+        "block {} ({}) of chain {}, contract {}{}",
+        anchored.block_number,
+        anchored.block_hash,
+        bundle.chain_id,
+        bundle.contract,
+        if pinned {
+            ", a block that the policy pins"
+        } else {
+            "; whether that block is the chain's is not checked offline"
+        }
+    ));
+    // Nothing in a bundle proves that a block belongs to a chain: only a pinned block lifts the grade.
+    let grade = match bundle.kind {
+        ChainKind::Consortium if pinned => Grade::AnchoredConsortium,
+        ChainKind::Public if pinned => Grade::AnchoredPublic,
+        ChainKind::Embedded => Grade::AnchoredLocal,
+        _ => Grade::Logged,
+    };
+    if bundle.kind == ChainKind::Embedded {
+        rests_on.push("ANCHORED-LOCAL: the ledger is the operator's own, no independent trust".into());
+    }
+    Ok((grade, Some(anchored)))
+}
