@@ -49,6 +49,11 @@ impl LedgerState {
         self.ledger.head()
     }
 
+    /// The root anchored at a size, if any.
+    pub fn root_at(&mut self, size: u64) -> Result<Option<tree::Root>, ChainError> {
+        self.ledger.root_at(size)
+    }
+
     /// The last failure, for the readiness page.
     pub fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()

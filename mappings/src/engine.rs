@@ -159,6 +159,9 @@ pub(crate) struct Run<'r, 'a> {
     fresh: u32,
 }
 
+/// A source value of a rule: the field and repetition where it is the segment's own, and the value.
+type Found<'a> = (Option<(u16, u16)>, Option<At<'a>>);
+
 /// Where a rule stands while it runs.
 #[derive(Clone, Copy)]
 struct Here<'a> {
@@ -281,7 +284,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     /// The source values of a segment rule, one for each valued repetition.
-    fn values(&self, rule: &Rule, here: Here<'a>) -> Vec<(Option<(u16, u16)>, Option<At<'a>>)> {
+    fn values(&self, rule: &Rule, here: Here<'a>) -> Vec<Found<'a>> {
         let Source::Field { segment, field, .. } = &rule.source else {
             return vec![(None, None)];
         };
@@ -359,14 +362,20 @@ impl<'r, 'a> Run<'r, 'a> {
         let table = rule.table.or(here.table.filter(|_| rule.target.hops.is_empty()));
         let Some(text) = self.translate(text, table, rule, place) else { return };
         let codes = rule.target.codes.or(here.codes.filter(|_| rule.target.hops.is_empty()));
-        match self.convert(&text, &rule.target, codes) {
+        let converted = match rule.action {
+            // Already FHIR, unlike what a sender writes.
+            Action::Now => Ok(Scalar::Text(text.clone())),
+            _ => self.convert(&text, &rule.target, codes),
+        };
+        match converted {
             Ok(scalar) => {
                 let at = self.go(cursor, &rule.target, repetition, here);
                 self.set(&at, scalar, &rule.id, place);
             }
             Err(error) => self.note(place, Finding::Value(error), Some(&rule.id)),
         }
-        if self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text) {
+        let sent = matches!(rule.action, Action::Convert | Action::First(_));
+        if sent && self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text) {
             self.note(place, Finding::Value(ConvertError::Time(TimeError::NoZone)), Some(&rule.id));
         }
     }

@@ -128,5 +128,5 @@ fn leaf_value(node: &[u8]) -> Option<Vec<u8>> {
     let PayloadView::List(items) = Header::decode_raw(&mut rest).ok()? else { return None };
     let [_, value] = items.as_slice() else { return None };
     let mut value: &[u8] = value;
-    alloy_rlp::Header::decode_bytes(&mut value, false).ok().map(<[u8]>::to_vec)
+    Header::decode_bytes(&mut value, false).ok().map(<[u8]>::to_vec)
 }

@@ -260,7 +260,7 @@ impl Reader<'_> {
         }
     }
 
-    fn expect(&mut self, word: &str) -> Result<(), CanonError> {
+    fn word(&mut self, word: &str) -> Result<(), CanonError> {
         if !self.bytes[self.at..].starts_with(word.as_bytes()) {
             return Err(self.fail(Fault::Syntax));
         }
@@ -273,9 +273,9 @@ impl Reader<'_> {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
             Some(b'"') => self.string().map(Json::String),
-            Some(b't') => self.expect("true").map(|()| Json::Bool(true)),
-            Some(b'f') => self.expect("false").map(|()| Json::Bool(false)),
-            Some(b'n') => self.expect("null").map(|()| Json::Null),
+            Some(b't') => self.word("true").map(|()| Json::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| Json::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| Json::Null),
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => Err(self.fail(Fault::Syntax)),
         }
@@ -324,7 +324,7 @@ impl Reader<'_> {
                 return Err(CanonError { at, kind: Fault::DuplicateKey });
             }
             self.space();
-            self.expect(":")?;
+            self.word(":")?;
             self.space();
             let value = self.value()?;
             members.push((key, value));
@@ -412,7 +412,7 @@ impl Reader<'_> {
     fn unicode(&mut self) -> Result<char, CanonError> {
         let high = self.hex4()?;
         let code = if (0xd800..0xdc00).contains(&high) {
-            self.expect("\\u").map_err(|e| CanonError { kind: Fault::Surrogate, ..e })?;
+            self.word("\\u").map_err(|e| CanonError { kind: Fault::Surrogate, ..e })?;
             let low = self.hex4()?;
             if !(0xdc00..0xe000).contains(&low) {
                 return Err(self.fail(Fault::Surrogate));

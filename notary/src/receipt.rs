@@ -78,10 +78,21 @@ impl Receipt {
             return Err(ReceiptError::TooLong);
         }
         let receipt: Self = serde_json::from_slice(bytes).map_err(|e| ReceiptError::Malformed(e.to_string()))?;
+        receipt.in_its_only_form(bytes)?;
         if receipt.format != FORMAT {
             return Err(ReceiptError::OtherFormat(receipt.format.chars().take(40).collect()));
         }
         Ok(receipt)
+    }
+
+    /// Each member has one spelling: hexadecimal in lower case. Two receipts that say the same are the same.
+    fn in_its_only_form(&self, bytes: &[u8]) -> Result<(), ReceiptError> {
+        let read: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+        let hex = |text: &str| !text.bytes().any(|b| b.is_ascii_uppercase());
+        let opening = self.opening.as_ref();
+        let lower = hex(&self.entry)
+            && opening.is_none_or(|o| hex(&o.salt) && hex(&o.canonical) && o.raw.as_deref().is_none_or(hex));
+        if lower && read == serde_json::to_value(self).ok() { Ok(()) } else { Err(bad("spelling")) }
     }
 
     /// The receipt as people file it.

@@ -175,7 +175,7 @@ fn trusted_key(receipt: &Receipt, policy: &Policy, rests_on: &mut Vec<String>) -
     let key = LogKey::parse(&receipt.log_key).map_err(Refusal::Checkpoint)?;
     if policy.log_keys.is_empty() {
         rests_on.push(format!("the log key that the receipt itself names ({key}); no policy pins it"));
-    } else if policy.log_keys.iter().any(|k| *k == receipt.log_key) {
+    } else if policy.log_keys.contains(&receipt.log_key) {
         rests_on.push(format!("the log key {key}, which the policy pins"));
     } else {
         return Err(Refusal::UntrustedLog(receipt.log_key.clone()));

@@ -1,5 +1,6 @@
 //! The commands of the program `medseal`.
 
+pub mod client;
 pub mod demo;
 pub mod receipt;
 pub mod send;

@@ -23,7 +23,6 @@ pub struct Request {
 }
 
 /// An allowed request: what a handler gets.
-
 pub struct Call<'r> {
     pub app: &'r Arc<App>,
     pub caller: Caller,

@@ -178,7 +178,7 @@ mod tests {
             version: Version(u32::from(n) + 1),
             owner: Owner::custodian(),
         };
-        Record { sealed: Sealed { label, body }, time: 5, entry: (n % 2 == 0).then(|| vec![n; 35]) }
+        Record { sealed: Sealed { label, body }, time: 5, entry: n.is_multiple_of(2).then(|| vec![n; 35]) }
     }
 
     proptest! {

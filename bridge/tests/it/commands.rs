@@ -1,0 +1,144 @@
+//! The program itself, as people start it.
+
+use super::world::{admission, msa};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+pub const MEDSEAL: &str = env!("CARGO_BIN_EXE_medseal");
+
+/// `medseal serve` as a process of its own.
+pub struct Served {
+    pub child: Child,
+    pub http: String,
+    pub mllp: String,
+}
+
+impl Served {
+    pub fn start(data: &Path) -> Self {
+        let mut command = Command::new(MEDSEAL);
+        command.arg("serve");
+        Self::spawn(command, data)
+    }
+
+    /// Starts a `medseal serve` that has some arguments already.
+    pub fn spawn(mut command: Command, data: &Path) -> Self {
+        let mut child = command
+            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = |name: &str| {
+            let found = line.split_whitespace().find_map(|w| w.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("not ready: {line}")).to_owned()
+        };
+        assert!(line.starts_with("ready "), "{line}");
+        Self { child, http: address("http="), mllp: address("mllp=") }
+    }
+
+    pub fn terminate(mut self) -> i32 {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+fn medseal(arguments: &[&str]) -> Output {
+    Command::new(MEDSEAL).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn serve_send_token_receipt_verify() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let served = Served::start(&data);
+    let file = directory.path().join("in.hl7");
+    let both = format!("{}{}", admission("C1", "77", "Lovelace"), admission("C2", "78", "Hopper"));
+    std::fs::File::create(&file).unwrap().write_all(both.as_bytes()).unwrap();
+    let sent = medseal(&["send", "--to", &format!("mllp://{}", served.mllp), file.to_str().unwrap()]);
+    let out = text(&sent.stdout);
+    assert!(sent.status.success() && out.contains("AA  C1") && out.contains("2 accepted, 0 refused"), "{out}");
+    let token = medseal(&["token", "--scope", "system/*.rs", "--data", data.to_str().unwrap()]);
+    assert_eq!(text(&token.stdout).trim().split('.').count(), 3);
+    let url = format!("http://{}/fhir/Patient?identifier=77", served.http);
+    let curl = Command::new("curl")
+        .args(["-s", "-H", &format!("Authorization: Bearer {}", text(&token.stdout).trim()), &url])
+        .output()
+        .unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&curl.stdout).unwrap();
+    let name = format!("Patient/{}", found["entry"][0]["resource"]["id"].as_str().unwrap());
+    assert_eq!(served.terminate(), 0, "SIGTERM drains and ends well");
+    let (receipt, resource) = (directory.path().join("receipt.json"), directory.path().join("resource.json"));
+    let written = medseal(&[
+        "receipt",
+        &name,
+        "--data",
+        data.to_str().unwrap(),
+        "-o",
+        receipt.to_str().unwrap(),
+        "--resource",
+        resource.to_str().unwrap(),
+    ]);
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let receipt = notary::receipt::Receipt::parse(&std::fs::read(receipt).unwrap()).unwrap();
+    let verdict =
+        notary::verify::verify(&receipt, Some(&std::fs::read(resource).unwrap()), None, &Default::default()).unwrap();
+    assert_eq!(verdict.grade, notary::verify::Grade::AnchoredLocal);
+}
+
+#[test]
+fn mistakes_are_told_in_one_line_that_helps() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("medseal.toml");
+    std::fs::write(&config, "[log]\nanchor_mz = 5\n").unwrap();
+    let data = directory.path().join("data");
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    for (arguments, part) in [
+        (vec!["serve", "--config", config], "did you mean `anchor_ms`?"),
+        (vec!["serve", "--config", "/nowhere.toml"], "/nowhere.toml"),
+        (vec!["token", "--scope", "everything", "--data", data], "system/*.rs"),
+        (vec!["token", "--scope", "system/*.rs", "--ttl", "1y", "--data", data], "--ttl"),
+        (vec!["receipt", "Patient/none", "--data", data], "not stored here"),
+        (vec!["receipt", "nonsense", "--data", data], "Type/id"),
+        (vec!["send", "--to", "nowhere", "x"], "mllp://HOST:PORT"),
+        (vec!["send", "--to", "mllp://127.0.0.1:1", "/nowhere.hl7"], "/nowhere.hl7"),
+    ] {
+        let out = medseal(&arguments);
+        let error = text(&out.stderr);
+        assert!(!out.status.success() && error.contains(part), "{arguments:?}: {error}");
+        assert_eq!(error.trim().lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn the_demo_runs_through() {
+    let out = medseal(&["demo", "--once"]);
+    let told = text(&out.stdout);
+    assert!(out.status.success(), "{told}{}", text(&out.stderr));
+    for part in ["7 of 7 acknowledged", "201 Created", "Maren Lindqvist", "ANCHORED-LOCAL", "REFUSED RESOURCE-CHANGED"]
+    {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(!told.contains('\x1b'), "plain when it is no terminal");
+}
+
+#[tokio::test]
+async fn a_refused_file_makes_send_fail() {
+    let world = super::world::World::new().await;
+    let ack = world.send(&admission("C1", "1", "A").replace("ADT^A01^ADT_A01", "QQQ^Q99")).await;
+    assert_eq!(msa(&ack).0, "AE");
+    let file = world.directory.path().join("bad.hl7");
+    std::fs::write(&file, admission("C2", "1", "A").replace("ADT^A01^ADT_A01", "QQQ^Q99")).unwrap();
+    let to = format!("mllp://{}", world.running.mllp);
+    let out =
+        tokio::task::spawn_blocking(move || medseal(&["send", "--to", &to, file.to_str().unwrap()])).await.unwrap();
+    assert!(!out.status.success() && text(&out.stderr).contains("1 messages were not accepted"));
+}

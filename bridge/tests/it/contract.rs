@@ -1,0 +1,72 @@
+//! Holds every reply of these tests against `openapi/medseal.yaml`: path, method, status, media type, headers, body.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+use warp::http::Response;
+
+static CONTRACT: LazyLock<Value> = LazyLock::new(|| {
+    let text = include_str!("../../../openapi/medseal.yaml");
+    serde_saphyr::from_str(text).expect("openapi/medseal.yaml is YAML")
+});
+static VALIDATORS: LazyLock<Mutex<HashMap<String, jsonschema::Validator>>> = LazyLock::new(Mutex::default);
+
+/// Panics with the reason if the reply is not one that the description promises.
+pub fn check(method: &str, path: &str, reply: &Response<Bytes>) {
+    let path = path.split('?').next().unwrap();
+    let status = reply.status().as_u16();
+    let place = format!("{method} {path} {status}");
+    let described = described(method, path, status).unwrap_or_else(|| panic!("{place} is not described"));
+    for (name, header) in described["headers"].as_object().into_iter().flatten() {
+        let header = resolve(header);
+        assert!(header["required"] != json!(true) || reply.headers().contains_key(name), "{place}: no header {name}");
+    }
+    let media = reply.headers().get("content-type").map_or("", |v| v.to_str().unwrap());
+    let media = media.split(';').next().unwrap();
+    let Some(content) = described.get("content").and_then(Value::as_object) else { return };
+    let body = content.get(media).unwrap_or_else(|| panic!("{place}: {media} is not described"));
+    if media.ends_with("json") && !reply.body().is_empty() {
+        let value: Value = serde_json::from_slice(reply.body()).expect("a JSON body is JSON");
+        validate(&place, &body["schema"], &value);
+    }
+}
+
+fn validate(place: &str, schema: &Value, value: &Value) {
+    let mut validators = VALIDATORS.lock().unwrap();
+    let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+        let root = json!({"components": CONTRACT["components"], "allOf": [schema]});
+        jsonschema::validator_for(&root).expect("the schema is a schema")
+    });
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|e| format!("{} at {}", e.masked(), e.instance_path())).take(5).collect();
+    assert!(errors.is_empty(), "{place}: {errors:#?}\n{}", value.to_string().chars().take(2_000).collect::<String>());
+}
+
+fn described(method: &str, path: &str, status: u16) -> Option<&'static Value> {
+    let paths = CONTRACT["paths"].as_object().unwrap();
+    let mut matching: Vec<_> = paths.iter().filter(|(template, _)| matches(template, path)).collect();
+    // Literal paths go before templates.
+    matching.sort_by_key(|(template, _)| template.matches('{').count());
+    let Some((_, item)) = matching.first() else {
+        return (status == 404).then(|| &CONTRACT["components"]["responses"]["NotFound"]);
+    };
+    let operation = item.get(method.to_lowercase());
+    let any = || item.as_object().unwrap().values().find(|o| o["responses"].get("405").is_some());
+    let operation = operation.or_else(|| any().filter(|_| status == 405))?;
+    operation["responses"].get(status.to_string()).map(resolve)
+}
+
+fn resolve(value: &'static Value) -> &'static Value {
+    match value["$ref"].as_str() {
+        Some(reference) => CONTRACT.pointer(reference.trim_start_matches('#')).expect("a $ref that resolves"),
+        None => value,
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let one = |(t, p): (&&str, &&str)| t == p || (t.starts_with('{') && !p.is_empty() && !p.starts_with('$'));
+    let rest = template.last() == Some(&"{index}") && path.len() > template.len();
+    (template.len() == path.len() || rest) && template.iter().zip(&path).all(one)
+}

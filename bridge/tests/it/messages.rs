@@ -1,0 +1,182 @@
+//! HL7 v2 in: mapping, identity, merging, acknowledgements, character sets, batches.
+
+use super::world::{World, admission, msa};
+
+#[tokio::test]
+async fn an_admission_becomes_a_patient_and_an_encounter() {
+    let world = World::new().await;
+    assert_eq!(msa(&world.send(&admission("C1", "77", "Lovelace")).await), ("AA".into(), "C1".into()));
+    let patient = world.only("/fhir/Patient?identifier=urn:oid:1.2.3.4%7C77").await;
+    assert_eq!(patient["name"][0]["family"], "Lovelace");
+    assert_eq!(patient["birthDate"], "1980-02-29");
+    assert_eq!(patient["gender"], "female");
+    let id = patient["id"].as_str().unwrap();
+    let encounter = world.only(&format!("/fhir/Encounter?patient={id}")).await;
+    assert_eq!(encounter["subject"]["reference"], format!("Patient/{id}"));
+    assert_eq!(encounter["period"]["start"], "2026-03-02T08:00:00+01:00", "the feed's zone, and no other");
+}
+
+#[tokio::test]
+async fn later_messages_change_the_same_resources() {
+    let world = World::new().await;
+    world.send(&admission("C1", "77", "Lovelace")).await;
+    let update = admission("C2", "77", "King").replace("ADT^A01", "ADT^A08").replace("|F\n", "|F|||1 New Road^^Ely\n");
+    assert_eq!(msa(&world.send(&update).await).0, "AA");
+    let result = "MSH|^~\\&|LAB|NORTHQUAY|MED|SEAL|20260303||ORU^R01^ORU_R01|C3|P|2.5.1\n\
+         PID|1||77^^^NQ&1.2.3.4&ISO^MR||King^Ada\n\
+         OBR|1||F-9|2345-7^Glucose^LN|||20260303070000\n\
+         OBX|1|NM|2345-7^Glucose^LN||5.10|mmol/L^^UCUM|||||F\n";
+    assert_eq!(msa(&world.send(result).await).0, "AA");
+    let patient = world.only("/fhir/Patient?identifier=77").await;
+    assert_eq!(patient["name"][0]["family"], "King");
+    assert_eq!(patient["address"][0]["city"], "Ely", "a result's short PID does not wipe the address out");
+    assert_eq!(patient["birthDate"], "1980-02-29");
+    let bytes = world.bytes(&format!("/fhir/Observation?patient={}", patient["id"].as_str().unwrap())).await;
+    assert!(String::from_utf8_lossy(&bytes).contains("\"value\":5.10"), "digits are kept as sent");
+    let corrected =
+        result.replace("|C3|", "|C4|").replace("5.10", "5.20").replace("||F\n", "||C\n").replace("|||||F", "|||||C");
+    assert_eq!(msa(&world.send(&corrected).await).0, "AA");
+    let observation = world.only(&format!("/fhir/Observation?patient={}", patient["id"].as_str().unwrap())).await;
+    assert_eq!(
+        (observation["status"].as_str(), observation["meta"]["versionId"].as_str()),
+        (Some("corrected"), Some("2"))
+    );
+}
+
+#[tokio::test]
+async fn an_explicit_null_deletes() {
+    let world = World::new().await;
+    world.send(&admission("C1", "77", "Lovelace")).await;
+    world.send(&admission("C2", "77", "Lovelace").replace("19800229", "\"\"")).await;
+    let patient = world.only("/fhir/Patient?identifier=77").await;
+    assert_eq!(patient.get("birthDate"), None);
+    assert_eq!(patient["gender"], "female");
+}
+
+#[tokio::test]
+async fn a_message_sent_again_is_acknowledged_and_stored_once() {
+    let world = World::new().await;
+    let message = admission("C1", "77", "Lovelace");
+    for _ in 0..3 {
+        assert_eq!(msa(&world.send(&message).await), ("AA".into(), "C1".into()));
+    }
+    let (_, messages) = world.get("/fhir/MessageHeader").await;
+    assert_eq!(messages["total"], 1);
+    let patient = world.only("/fhir/Patient?identifier=77").await;
+    assert_eq!(patient["meta"]["versionId"], "1");
+}
+
+#[tokio::test]
+async fn a_merge_links_the_two_patients() {
+    let world = World::new().await;
+    world.send(&admission("C1", "77", "Lovelace")).await;
+    world.send(&admission("C2", "78", "Lovelace")).await;
+    let merge = "MSH|^~\\&|ADT|NORTHQUAY|MED|SEAL|20260303||ADT^A40^ADT_A39|C3|P|2.5.1\n\
+         EVN|A40|20260303\nPID|1||77^^^NQ&1.2.3.4&ISO^MR||Lovelace^Ada\nMRG|78^^^NQ&1.2.3.4&ISO^MR\n";
+    assert_eq!(msa(&world.send(merge).await).0, "AA");
+    let (survivor, prior) =
+        (world.only("/fhir/Patient?identifier=77").await, world.only("/fhir/Patient?identifier=78").await);
+    assert_eq!(prior["active"], false);
+    assert_eq!(prior["link"][0]["type"], "replaced-by");
+    assert_eq!(prior["link"][0]["other"]["reference"], format!("Patient/{}", survivor["id"].as_str().unwrap()));
+    assert_eq!(survivor["link"][0]["type"], "replaces");
+    assert_eq!(prior["birthDate"], "1980-02-29", "what was known of the prior patient stays");
+}
+
+#[tokio::test]
+async fn refusals_say_where_and_store_nothing() {
+    let world = World::new().await;
+    for (message, code, part) in [
+        ("this is no message".to_owned(), "AR", "MSH segment"),
+        (admission("C1", "77", "X").replace("ADT^A01^ADT_A01", "ZZZ^Z99"), "AE", "ERR||MSH^1^9^1|200^"),
+        (admission("C1", "77", "X").replace("|C1|", "||"), "AE", "ERR||MSH^1^10^1|101^"),
+        (admission("C1", "77", "X").replace("|P|2.5.1", "|P|2.5.1||||||KLINGON"), "AR", "ERR||MSH^1^18^1|102^"),
+        ("MSH|^^\\&|A|B\n".to_owned(), "AR", "separators"),
+    ] {
+        let ack = world.send(&message).await;
+        assert_eq!(msa(&ack).0, code, "{ack}");
+        assert!(ack.contains(part), "{ack}");
+    }
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 0);
+}
+
+#[tokio::test]
+async fn every_promised_character_set_arrives() {
+    let world = World::new().await;
+    for (n, set, name, expected) in [
+        (1, "UNICODE UTF-8", "Zoë".as_bytes(), "Zoë"),
+        (2, "8859/1", b"Zo\xeb".as_slice(), "Zoë"),
+        (3, "8859/15", b"Zo\xeb \xa4".as_slice(), "Zoë €"),
+        (4, "windows-1252", b"\x80uro".as_slice(), "€uro"),
+        (5, "ISO IR6~ISO IR87", b"\x1b$B;3ED\x1b(B".as_slice(), "山田"),
+        (6, "GB 18030-2000", b"\xcd\xf5".as_slice(), "王"),
+        (7, "", b"Plain".as_slice(), "Plain"),
+    ] {
+        let text =
+            admission(&format!("C{n}"), &format!("9{n}"), "@").replace("|2.5.1\n", &format!("|2.5.1||||||{set}\n"));
+        let (before, after) = text.split_once('@').unwrap();
+        let bytes = [before.as_bytes(), name, after.as_bytes()].concat();
+        let bytes: Vec<u8> = bytes.into_iter().map(|b| if b == b'\n' { b'\r' } else { b }).collect();
+        let ack = world.mllp().await.exchange(&bytes).await.unwrap();
+        assert_eq!(msa(&ack).0, "AA", "{set}: {ack}");
+        let patient = world.only(&format!("/fhir/Patient?identifier=9{n}")).await;
+        assert_eq!(patient["name"][0]["family"], expected, "{set}");
+    }
+    let text = admission("C8", "98", "Žofie").replace("|2.5.1\n", "|2.5.1||||||UNICODE UTF-16\n").replace('\n', "\r");
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    // UTF-16 holds 0x1C and 0x0B bytes in no text of this message, so that a frame can carry it.
+    assert_eq!(msa(&world.mllp().await.exchange(&bytes).await.unwrap()).0, "AA");
+    assert_eq!(world.only("/fhir/Patient?identifier=98").await["name"][0]["family"], "Žofie");
+}
+
+#[tokio::test]
+async fn http_and_mllp_are_one_path() {
+    let world = World::new().await;
+    let token = format!("Bearer {}", world.token);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/hl7-v2")];
+    let message = admission("C1", "77", "Lovelace").replace('\n', "\r");
+    let reply = world.request("POST", "/hl7v2", &headers, message.as_bytes()).await;
+    assert_eq!(reply.status(), 200);
+    assert_eq!(msa(&String::from_utf8_lossy(reply.body())).0, "AA");
+    assert_eq!(msa(&world.send(&message).await).0, "AA", "the same message over MLLP is recognised");
+    assert_eq!(world.get("/fhir/MessageHeader").await.1["total"], 1);
+    let batch =
+        format!("FHS|^~\\&|A\rBHS|^~\\&|A\r{}{}BTS|2\rFTS|1\r", admission("C2", "78", "A"), admission("C3", "79", "B"))
+            .replace('\n', "\r");
+    let reply = world.request("POST", "/hl7v2", &headers, batch.as_bytes()).await;
+    let acks = String::from_utf8_lossy(reply.body()).into_owned();
+    assert_eq!(acks.matches("MSA|AA|").count(), 2, "{acks}");
+    for (headers, body, status) in [
+        (vec![("authorization", token.as_str()), ("content-type", "text/csv")], "x", 415),
+        (vec![("content-type", "application/hl7-v2")], "x", 401),
+        (vec![("authorization", "Bearer x.y.z"), ("content-type", "application/hl7-v2")], "x", 401),
+        (headers.to_vec(), "garbage", 400),
+        (headers.to_vec(), "MSH|^~\\&|A|B|C|D|2026||ZZZ^Z01|1|P|2.5", 422),
+    ] {
+        let reply = world.request("POST", "/hl7v2", &headers, body.as_bytes()).await;
+        assert_eq!(reply.status(), status, "{body}");
+    }
+    let narrow = super::world::mint(&world.running, "system/Patient.cruds");
+    let bearer = format!("Bearer {narrow}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/hl7-v2")];
+    assert_eq!(world.request("POST", "/hl7v2", &headers, b"x").await.status(), 403);
+}
+
+#[tokio::test]
+async fn many_senders_meet_in_group_commits_and_one_patient_stays_one() {
+    let world = World::new().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let address = world.running.mllp.to_string();
+        tasks.spawn(async move {
+            let mut connection = bridge::commands::send::Connection::open(&address).await.unwrap();
+            let message = admission(&format!("M{n}"), &format!("{}", n % 4), "Same").replace('\n', "\r");
+            msa(&connection.exchange(message.as_bytes()).await.unwrap()).0
+        });
+    }
+    while let Some(code) = tasks.join_next().await {
+        assert_eq!(code.unwrap(), "AA");
+    }
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 4);
+    assert_eq!(world.get("/fhir/Encounter").await.1["total"], 4);
+}

@@ -1,0 +1,123 @@
+//! Habits of the repository, as a test: the layers of `lib.rs`, no patient text in what prints, no leftovers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(path) = open.pop() {
+        for entry in std::fs::read_dir(path).unwrap().flatten().map(|e| e.path()) {
+            if entry.is_dir() {
+                open.push(entry);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&entry).unwrap();
+                found.push((entry, text));
+            }
+        }
+    }
+    found
+}
+
+/// The layers, lowest first; a module uses its own layer and those below.
+const LAYERS: &[&[&str]] = &[
+    &["ids", "secret", "clock", "limits"],
+    &[
+        "fhir",
+        "index::tokens",
+        "vault::seal",
+        "vault::pack",
+        "consent::decide",
+        "smart::scopes",
+        "smart::token",
+        "intake::frame",
+        "http::query",
+        "error",
+        "config",
+        "vault::keys",
+        "vault::objects",
+        "index::store",
+    ],
+    &["app", "ingest", "commit", "read", "anchor", "intake::ack"],
+    &["http", "intake::mllp", "commands", "main"],
+];
+
+fn layer(module: &str) -> Option<usize> {
+    let parts: Vec<&str> = module.split("::").collect();
+    let two = parts.iter().take(2).copied().collect::<Vec<_>>().join("::");
+    LAYERS.iter().position(|l| l.contains(&two.as_str())).or_else(|| LAYERS.iter().position(|l| l.contains(&parts[0])))
+}
+
+fn module_of(path: &Path) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let name = path.strip_prefix(source).unwrap().with_extension("");
+    name.to_string_lossy().replace('/', "::").trim_end_matches("::mod").to_owned()
+}
+
+#[test]
+fn modules_use_their_own_layer_and_those_below() {
+    let mut broken = Vec::new();
+    for (path, text) in sources("src") {
+        let module = module_of(&path);
+        let Some(own) = layer(&module) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
+            for used in line.split("crate::").skip(1) {
+                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+                if layer(&used).is_some_and(|other| other > own) {
+                    broken.push(format!("{module} uses {used}"));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn nothing_is_left_unfinished_and_nothing_from_outside_is_unwrapped() {
+    let mut found = Vec::new();
+    for folder in ["src", "../notary/src", "../mappings/src"] {
+        for (path, text) in sources(folder) {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for (n, line) in code.lines().enumerate() {
+                let words = ["todo!", "unimplemented!", "dbg!", ".unwrap()", ".expect(", "panic!("];
+                if words.iter().any(|w| line.contains(w)) && !line.trim_start().starts_with("//") {
+                    found.push(format!("{}:{}: {}", path.display(), n + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut lengths = Vec::new();
+    let mut long_files = BTreeMap::new();
+    for folder in ["src", "../notary/src", "../mappings/src"] {
+        for (path, text) in sources(folder) {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            if code.lines().count() > 800 {
+                long_files.insert(path.display().to_string(), code.lines().count());
+            }
+            let mut begun: Option<(usize, usize)> = None;
+            for (n, line) in code.lines().enumerate() {
+                let indent = line.len() - line.trim_start().len();
+                let starts = line.trim_start();
+                if begun.is_none() && (starts.contains("fn ") && line.trim_end().ends_with('{')) {
+                    begun = Some((n, indent));
+                } else if let Some((start, depth)) = begun
+                    && line.trim_end() == format!("{}}}", " ".repeat(depth))
+                {
+                    lengths.push(n - start + 1);
+                    begun = None;
+                }
+            }
+        }
+    }
+    lengths.sort_unstable();
+    assert!(long_files.is_empty(), "{long_files:#?}");
+    let median = lengths[lengths.len() / 2];
+    assert!(median <= 10, "the median function has {median} lines");
+}
