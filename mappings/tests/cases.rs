@@ -23,17 +23,15 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn mapped(set: &MapSet, text: &str) -> String {
+/// The Bundle, and a line for each finding of the report.
+fn mapped(set: &MapSet, text: &str) -> (String, String) {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let context = Context { charset: Charset::Utf8, zone: Some(&zone), now: "2026-03-01T12:00:00.000Z" };
     let message = Message::parse(text).unwrap();
     let mapped = map(set, &message, &context).unwrap();
-    let mut text = serde_json::to_string_pretty(&transaction(&mapped)).unwrap();
-    text.push_str("\n");
-    for note in &mapped.report.notes {
-        text.push_str(&format!("// {}: {}\n", note.path(), note.finding));
-    }
-    text
+    let bundle = serde_json::to_string_pretty(&transaction(&mapped)).unwrap() + "\n";
+    let report = mapped.report.notes.iter().map(|note| format!("{}: {}\n", note.path(), note.finding)).collect();
+    (bundle, report)
 }
 
 #[test]
@@ -43,13 +41,15 @@ fn every_case_gives_its_bundle_and_its_report() {
     let cases = files(&folder, "hl7");
     assert!(cases.len() >= 8, "{}", cases.len());
     for case in cases {
-        let got = mapped(&set, &std::fs::read_to_string(&case).unwrap());
-        let expected = case.with_extension("fhir.json");
-        if std::env::var_os("UPDATE_CASES").is_some() {
-            std::fs::write(&expected, &got).unwrap();
+        let (bundle, report) = mapped(&set, &std::fs::read_to_string(&case).unwrap());
+        for (got, extension) in [(bundle, "fhir.json"), (report, "report.txt")] {
+            let expected = case.with_extension(extension);
+            if std::env::var_os("UPDATE_CASES").is_some() {
+                std::fs::write(&expected, &got).unwrap();
+            }
+            let want = std::fs::read_to_string(&expected).unwrap_or_default();
+            assert!(got == want, "{} differs: see UPDATE_CASES in CONTRIBUTING.md", expected.display());
         }
-        let want = std::fs::read_to_string(&expected).unwrap_or_default();
-        assert!(got == want, "{} differs: see UPDATE_CASES in CONTRIBUTING.md", expected.display());
     }
 }
 
@@ -57,8 +57,7 @@ fn every_case_gives_its_bundle_and_its_report() {
 fn references_resolve_inside_each_bundle() {
     let set = MapSet::embedded().unwrap();
     for case in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases"), "hl7") {
-        let text = mapped(&set, &std::fs::read_to_string(&case).unwrap());
-        let json = text.lines().filter(|l| !l.starts_with("//")).collect::<Vec<_>>().join("\n");
+        let (json, _) = mapped(&set, &std::fs::read_to_string(&case).unwrap());
         let bundle: serde_json::Value = serde_json::from_str(&json).unwrap();
         let urls: Vec<&str> =
             bundle["entry"].as_array().unwrap().iter().map(|e| e["fullUrl"].as_str().unwrap()).collect();
