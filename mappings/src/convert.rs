@@ -41,7 +41,11 @@ pub fn primitive(
         "time" => Ok(Scalar::Text(time::time(text)?)),
         _ if codes.is_some_and(|codes| !codes.contains(&text)) => Err(ConvertError::Code),
         _ => {
-            let text = without_controls(text);
+            let text = match type_name {
+                // A space is written `%20` in a URI; dropping the whole name for it would lose the sender.
+                "uri" | "url" => text.replace(' ', "%20"),
+                _ => without_controls(text),
+            };
             if is_valid_text(type_name, &text) { Ok(Scalar::Text(text)) } else { Err(ConvertError::Invalid(type_name)) }
         }
     }
@@ -130,6 +134,7 @@ mod tests {
         assert_eq!(to("99999999999", "integer"), Err(ConvertError::Integer("integer")));
         assert_eq!(to("a  b", "code"), Err(ConvertError::Invalid("code")));
         assert_eq!(primitive("F", "code", Some(&["female"]), None), Err(ConvertError::Code));
+        assert_eq!(to("EMR SYSTEM", "url"), Ok(Scalar::Text("EMR%20SYSTEM".into())));
         assert_eq!(to("a\rb\u{1}", "string"), Ok(Scalar::Text("a\nb".into())));
     }
 

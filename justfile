@@ -1,0 +1,39 @@
+# The verbs of the project. `./ci/test` and `cargo run --release -- demo` need no `just`.
+
+# Format, lints, dependencies
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny check
+
+# Everything that a change must pass
+test:
+    ./ci/test
+
+# What becomes of one case, and by which rule: just case ADT_A01/admit
+case name:
+    cargo run --quiet -p mappings -- --maps mappings/maps --explain mappings/cases/{{name}}.hl7
+
+# The first minute
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# Contracts: artifact, vectors, format, tests, gas; `just contracts --update` writes them anew
+contracts *arguments:
+    notary/contracts/ci.sh {{arguments}}
+
+# Messages, resources and receipts a second
+bench:
+    cargo bench --workspace
+
+# Kill the service while it takes messages
+crash kills="50":
+    MEDSEAL_KILLS={{kills}} cargo test --release -p bridge --test it crash -- --nocapture
+
+# Format everything
+fmt:
+    cargo fmt --all
+
+# The documentation of the code
+docs:
+    cargo doc --workspace --no-deps --document-private-items
