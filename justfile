@@ -3,7 +3,7 @@
 # Format, lints, dependencies
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
     cargo deny check
 
 # Everything that a change must pass

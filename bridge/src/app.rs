@@ -8,7 +8,7 @@ use crate::error::VaultError;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
-use crate::limits::MAX_WAITING;
+use crate::limits::{MAX_BODIES, MAX_WAITING};
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
 use crate::vault::keys::{KeyError, KeyRing, root_key};
@@ -21,7 +21,7 @@ use notary::checkpoint::LogSigner;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -48,6 +48,8 @@ pub struct App {
     pub token_key: TokenKey,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
+    /// Places for request bodies in memory.
+    pub bodies: Semaphore,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
 }
@@ -75,6 +77,10 @@ pub enum StartError {
     Log(#[from] notary::checkpoint::CheckpointError),
     #[error("configuration: {0}")]
     Config(String),
+    #[error(
+        "the index in {data} is new, but {what} is not: put index.sqlite back from your backup; nothing was changed"
+    )]
+    IndexLost { data: PathBuf, what: String },
     #[error("the index and the ledger contradict each other: {0}")]
     Contradiction(String),
     #[error("pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}")]
@@ -93,15 +99,20 @@ pub struct Opened {
 pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
     let data = &config.data;
     let directory = |source| StartError::Directory { path: data.clone(), source };
-    std::fs::create_dir_all(data).map_err(directory)?;
+    private_directory(data).map_err(directory)?;
     let lock = lock(config)?;
     let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
-    let fresh = store.is_empty()?;
-    let root = root_key(&data.join("root.key"), fresh, &system_random)?;
     let objects = match &config.s3 {
         Some(settings) => Objects::s3(settings)?,
         None => Objects::directory(&data.join("objects"))?,
     };
+    let fresh = store.is_empty()?;
+    if fresh {
+        nothing_else_here(config, &objects).await?;
+    }
+    let root = root_key(&data.join("root.key"), fresh, &system_random)?;
+    store.keep_setting("custodian", &config.custodian)?;
+    store.keep_setting("log.origin", &config.log.origin)?;
     let keys = KeyRing::new(root);
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
@@ -138,7 +149,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
-    let app = App { core, config, token_key, committer: Mutex::new(Some(sender)), _lock: lock };
+    let app = App {
+        core,
+        config,
+        token_key,
+        committer: Mutex::new(Some(sender)),
+        bodies: Semaphore::new(MAX_BODIES),
+        _lock: lock,
+    };
     Ok((Arc::new(app), Workers { committer, anchor }))
 }
 
@@ -180,6 +198,19 @@ impl Core {
     }
 }
 
+/// A new index over old data would give the server new keys and bury the old ones: refused before anything is written.
+async fn nothing_else_here(config: &Config, objects: &Objects) -> Result<(), StartError> {
+    let lost = |what: String| StartError::IndexLost { data: config.data.clone(), what };
+    let journal = config.data.join("ledger.journal");
+    if std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
+        return Err(lost(journal.display().to_string()));
+    }
+    match objects.list("packs/").await?.first() {
+        Some(_) => Err(lost(format!("the object store {}", objects.place()))),
+        None => Ok(()),
+    }
+}
+
 fn lock(config: &Config) -> Result<File, StartError> {
     let path = &config.data;
     let directory = |source| StartError::Directory { path: path.clone(), source };
@@ -189,6 +220,12 @@ fn lock(config: &Config) -> Result<File, StartError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse { path: path.clone() }),
         Err(std::fs::TryLockError::Error(source)) => Err(directory(source)),
     }
+}
+
+/// Made for its owner alone; an existing one keeps the mode that the operator gave it.
+pub fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// A key of the server's own, made at the first start.

@@ -17,7 +17,7 @@ use crate::vault::seal::{Label, RecordKind, seal};
 use mappings::identity::Identity;
 use notary::canonical::Json;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,7 +29,7 @@ pub struct Transaction {
 }
 
 /// A received message, to be kept as it was.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RawMessage {
     /// The received bytes.
     pub bytes: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct Committed {
 }
 
 /// One resource after its write.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Written {
     pub name: Name,
     pub version: Version,
@@ -60,6 +60,8 @@ pub struct Written {
     /// The canonical resource as stored.
     pub resource: Arc<Vec<u8>>,
 }
+
+crate::redacted_debug!(RawMessage, Written);
 
 /// A waiting transaction and who waits for it.
 pub struct Waiting {
@@ -299,10 +301,11 @@ impl Group<'_> {
     async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Targets, IngestError> {
         let mut targets: Vec<Target> = Vec::new();
         let mut by_url = HashMap::new();
+        let mut taken: HashSet<Name> = HashSet::new();
         for (n, write) in writes.iter().enumerate() {
             let target = self.resolve(write, stage).await?;
             let from_message = matches!(write.how, How::Recognise { .. });
-            let twice = targets.iter().any(|t| t.name == target.name && !(t.found && target.found));
+            let twice = !target.found && !taken.insert(target.name.clone());
             if twice && !from_message {
                 return Err(IngestError::Conflict(Issue::at(
                     "duplicate",
@@ -329,7 +332,15 @@ impl Group<'_> {
             How::Update { id, .. } => (Name { kind, id: id.clone() }, false),
             How::ConditionalUpdate { criteria, .. } => match self.one_match(kind, criteria).await? {
                 Some(name) => (name, false),
-                None => (self.claim(kind, criteria, write.resource.json().text("id"), stage)?, false),
+                None => {
+                    let name = self.claim(kind, criteria, write.resource.json().text("id"), stage)?;
+                    if self.current(&name).await?.is_some() {
+                        let text =
+                            "the condition matches nothing, and the resource's own id is taken by another resource";
+                        return Err(IngestError::Conflict(Issue::new("duplicate", text)));
+                    }
+                    (name, false)
+                }
             },
             How::Recognise { identity: None, .. } => (Name { kind, id: self.new_id()? }, false),
             How::Recognise { identity: Some(identity), .. } => (self.recognise(kind, identity, stage).await?, false),

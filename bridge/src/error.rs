@@ -61,8 +61,6 @@ pub enum IngestError {
     Busy,
     #[error("the service is stopping")]
     Stopping,
-    #[error("another writer was first")]
-    Raced,
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
@@ -95,7 +93,7 @@ impl IngestError {
             | Self::Invalid(_)
             | Self::Precondition(_)
             | Self::Conflict(_) => Fault::Sender,
-            Self::Busy | Self::Stopping | Self::Raced => Fault::RetryLater,
+            Self::Busy | Self::Stopping => Fault::RetryLater,
             Self::Vault(error) => error.fault(),
         }
     }
@@ -105,7 +103,7 @@ impl IngestError {
         match self {
             Self::Invalid(issues) => issues.clone(),
             Self::Unparsable(i) | Self::Unsupported(i) | Self::Precondition(i) | Self::Conflict(i) => vec![i.clone()],
-            Self::Busy | Self::Stopping | Self::Raced => vec![Issue::new("transient", format!("{self}: try again"))],
+            Self::Busy | Self::Stopping => vec![Issue::new("transient", format!("{self}: try again"))],
             Self::Vault(error) => vec![error.issue()],
         }
     }

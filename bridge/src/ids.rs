@@ -84,9 +84,9 @@ impl Owner {
         Self(".custodian".to_owned())
     }
 
-    /// A patient's own.
+    /// A patient's own. The slash is in no id, so that no patient can be called like a key of the server's.
     pub fn patient(id: &ResourceId) -> Self {
-        Self(id.0.clone())
+        Self(format!("Patient/{}", id.0))
     }
 
     /// As the pack and the index name it.

@@ -16,7 +16,7 @@ use crate::error::{IngestError, Issue};
 use crate::fhir::bundle::{How, Write};
 use crate::fhir::validate::validate;
 use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES};
-use mappings::charset::{self, Decoded};
+use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Draft, MapError, Mapped, draft_urn, map};
 use mappings::parse::Message;
 use mappings::report::Report;
@@ -25,18 +25,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A message or batch as it came over MLLP or HTTP.
-#[derive(Debug)]
 pub struct Received {
     pub bytes: Vec<u8>,
 }
 
 /// What became of one message: what its acknowledgement needs.
-#[derive(Debug)]
 pub struct Answered {
     /// The message's text, for its header; empty where it could not be decoded.
     pub text: String,
     pub outcome: Result<Taken, IngestError>,
 }
+
+crate::redacted_debug!(Received, Answered);
 
 /// A message that was taken.
 #[derive(Debug)]
@@ -57,31 +57,34 @@ pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
         let outcome = Err(IngestError::Unparsable(Issue::new("structure", text)));
         return vec![Answered { text: String::new(), outcome }];
     }
+    let alone = !mappings::batch::is_batch(&decoded.text);
     let mut answers = Vec::with_capacity(messages.len());
     for text in messages {
         // A message alone is kept in the very bytes that came; one of a batch in its own part of the text.
-        let alone = text.len() == decoded.text.trim_start_matches('\u{feff}').len();
         let raw = if alone { received.bytes.clone() } else { text.as_bytes().to_vec() };
-        let outcome = message(app, text, raw, &decoded).await;
+        let outcome = message(app, text, raw, decoded.charset).await;
         answers.push(Answered { text: text.to_owned(), outcome });
     }
     answers
 }
 
-async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, decoded: &Decoded<'_>) -> Result<Taken, IngestError> {
-    let (transaction, report) = prepare(app, text, raw, decoded)?;
+async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, charset: Charset) -> Result<Taken, IngestError> {
+    let (preparing, text) = (app.clone(), text.to_owned());
+    // Mapping a large message takes a while: it must not hold up a network thread.
+    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, &text, raw, charset)).await;
+    let (transaction, report) = prepared.unwrap_or(Err(IngestError::Stopping))?;
     let committed = commit(app, transaction).await?;
     Ok(Taken { committed, report })
 }
 
 /// Received -> Message -> Draft -> Validated.
-fn prepare(app: &App, text: &str, raw: Vec<u8>, decoded: &Decoded<'_>) -> Result<(Transaction, Report), IngestError> {
+fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Transaction, Report), IngestError> {
     let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
     if message.header(10).trim().is_empty() {
         return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
     }
     let now = instant(app.core.clock.now());
-    let context = Context { charset: decoded.charset, zone: app.core.zone.as_ref(), now: &now };
+    let context = Context { charset, zone: app.core.zone.as_ref(), now: &now };
     let mapped = map(&app.core.maps, &message, &context).map_err(unmappable)?;
     let sender = format!("{}|{}", message.header(3), message.header(4));
     let raw = RawMessage { bytes: raw, sender, control_id: message.header(10).to_owned() };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The longest HTTP body: a transaction Bundle with some scanned documents.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
+/// Bodies read at the same time: bounds their memory to 2 GiB.
+pub const MAX_BODIES: usize = 64;
 /// The longest MLLP frame: an ORU with an embedded PDF stays well below.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.

@@ -13,7 +13,7 @@ use notary::commitment::{Digest, Entry, Salt, Subject};
 use std::sync::Arc;
 
 /// What is sealed in a record: the opening of its commitment, and the resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Plain {
     pub salt: Salt,
     pub raw: Option<Digest>,
@@ -21,7 +21,7 @@ pub struct Plain {
 }
 
 /// A resource that was fetched, opened and checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Opened {
     pub stored: Stored,
     pub salt: Salt,
@@ -29,6 +29,8 @@ pub struct Opened {
     /// The canonical resource.
     pub resource: Vec<u8>,
 }
+
+crate::redacted_debug!(Plain, Opened);
 
 impl Plain {
     /// salt, 0 or 1 and the raw digest, the resource.
@@ -140,6 +142,9 @@ impl Core {
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let opened = Opened { stored: stored.clone(), salt: plain.salt, raw: plain.raw, resource: plain.resource };
+        if stored.entry.is_some() && stored.entry != record.entry {
+            return Err(at("the log holds another entry for it"));
+        }
         let entry = record.entry.as_deref().map(Entry::from_bytes);
         match entry {
             Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),

@@ -4,8 +4,8 @@
 /// The messages of a text: one for a plain message, all of them for a batch.
 /// Line ends stay as they were.
 pub fn messages(text: &str) -> Vec<&str> {
-    let text = text.trim_start_matches(['\u{feff}', '\r', '\n', ' ', '\t']);
-    if !(text.starts_with("FHS") || text.starts_with("BHS")) {
+    let text = trimmed(text);
+    if !is_batch(text) {
         return vec![text];
     }
     let mut starts = Vec::new();
@@ -22,6 +22,16 @@ pub fn messages(text: &str) -> Vec<&str> {
         next.map_or(stop, |&n| stop.min(n))
     };
     starts.iter().enumerate().map(|(i, &start)| &text[start..end_of(start, starts.get(i + 1))]).collect()
+}
+
+/// Whether a text is a batch file or a batch.
+pub fn is_batch(text: &str) -> bool {
+    let text = trimmed(text);
+    text.starts_with("FHS") || text.starts_with("BHS")
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches(['\u{feff}', '\r', '\n', ' ', '\t'])
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {

@@ -8,7 +8,7 @@ use crate::escape;
 use crate::identity::Identity;
 use crate::maps::MapSet;
 use crate::parse::{Message, part};
-use crate::path::{Place, Source};
+use crate::path::{Label, Place, Source};
 use crate::plan::{Action, Given, Hop, MessagePlan, MessageRule, Piece, Plan, Rule, Slotted, Target};
 use crate::report::{self, Finding, Note, Report};
 use crate::structure::{Placed, Placer, sees};
@@ -17,7 +17,7 @@ use crate::tree::{Address, Key, Node, Scalar};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What the caller knows about a message beside its text.
 #[derive(Debug, Clone)]
@@ -151,6 +151,10 @@ pub(crate) struct Run<'r, 'a> {
     plan: &'r MessagePlan,
     context: &'r Context<'r>,
     placed: Vec<Option<Placed>>,
+    occurrences: Vec<usize>,
+    by_name: HashMap<&'a str, Vec<usize>>,
+    /// References that a `set` has made already: draft, element, draft.
+    linked: HashSet<(usize, &'static str, usize)>,
     bound: Vec<Binding>,
     reasons: Vec<Reason<'r>>,
     used: RefCell<HashSet<Place>>,
@@ -180,6 +184,8 @@ impl<'r, 'a> Run<'r, 'a> {
     fn new(set: &'r MapSet, plan: &'r MessagePlan, message: &'r Message<'a>, context: &'r Context<'r>) -> Self {
         let mut placer = Placer::new(&plan.structure);
         let placed = message.segments().map(|s| placer.place(s.name())).collect();
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        message.segments().for_each(|s| by_name.entry(s.name()).or_default().push(s.index()));
         Self {
             set,
             message,
@@ -188,6 +194,9 @@ impl<'r, 'a> Run<'r, 'a> {
             plan,
             context,
             placed,
+            occurrences: report::occurrences(message),
+            by_name,
+            linked: HashSet::new(),
             bound: Vec::new(),
             reasons: Vec::new(),
             used: RefCell::default(),
@@ -470,18 +479,10 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// Moves to a fresh item of a repeating reference, unless one links there already.
     fn unlinked(&mut self, at: &mut Cursor, other: usize) -> bool {
-        let Some(last) = at.address.last().copied() else { return true };
-        let mut array = at.address.clone();
-        array.pop();
-        array.push(Address { key: None, ..last });
-        let reference = |n: &Node| matches!(n.field("reference"), Some(Node::Link(d, _)) if *d == other);
-        if self.drafts[at.draft].root.find(&array).is_some_and(|n| n.items().any(reference)) {
-            return false;
-        }
-        let key = Key::new(crate::path::Label::New, 0, 0, &mut self.fresh);
-        at.address.pop();
-        at.address.push(Address { key: Some(key), ..last });
-        true
+        let Some(last) = at.address.last_mut() else { return true };
+        let key = Key::new(Label::New, 0, 0, &mut self.fresh);
+        last.key = Some(key);
+        self.linked.insert((at.draft, last.name, other))
     }
 
     fn bound_draft(&self, type_name: &str, label: u16) -> Option<usize> {
@@ -543,7 +544,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     fn note(&mut self, place: Place, finding: Finding, rule: Option<&str>) {
-        self.notes.push(report::note(self.message, place, finding, rule));
+        self.notes.push(report::note(self.message, &self.occurrences, place, finding, rule));
     }
 
     fn finish(mut self) -> Result<Mapped, MapError> {
@@ -564,7 +565,7 @@ impl<'r, 'a> Run<'r, 'a> {
             let rules = self.placed[s].as_ref().map_or(&[][..], |p| &self.plan.rules[p.slot]);
             rules.iter().any(|r| self.set.maps[r.with].known.contains(&field))
         };
-        let unused = report::unused(self.message, &self.used.borrow(), &mapped, &left_alone);
+        let unused = report::unused(self.message, &self.occurrences, &self.used.borrow(), &mapped, &left_alone);
         self.notes.extend(unused);
         Ok(Mapped { map: self.plan.name.clone(), drafts, report: Report { notes: self.notes } })
     }
@@ -572,21 +573,18 @@ impl<'r, 'a> Run<'r, 'a> {
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
     fn unite(&mut self, identities: &[Option<Identity>]) -> Vec<usize> {
         let mut alias: Vec<usize> = (0..self.drafts.len()).collect();
-        for later in 1..self.drafts.len() {
-            let same = |first: &usize| {
-                self.drafts[*first].type_name == self.drafts[later].type_name
-                    && identities[later].is_some()
-                    && identities[*first] == identities[later]
-                    && alias[*first] == *first
-            };
-            if let Some(first) = (0..later).find(same) {
-                alias[later] = first;
-                let moved = std::mem::take(&mut self.drafts[later].root);
-                if let (Node::Object(into), Node::Object(from)) = (&mut self.drafts[first].root, moved) {
-                    let missing = from.into_iter().filter(|(n, _)| !into.iter().any(|(m, _)| m == n));
-                    let missing: Vec<_> = missing.collect();
-                    into.extend(missing);
-                }
+        let mut first_of: HashMap<(&str, &Identity), usize> = HashMap::new();
+        for (later, identity) in identities.iter().enumerate() {
+            let Some(identity) = identity else { continue };
+            let first = *first_of.entry((self.drafts[later].type_name, identity)).or_insert(later);
+            if first == later {
+                continue;
+            }
+            alias[later] = first;
+            let moved = std::mem::take(&mut self.drafts[later].root);
+            if let (Node::Object(into), Node::Object(from)) = (&mut self.drafts[first].root, moved) {
+                let missing: Vec<_> = from.into_iter().filter(|(n, _)| !into.iter().any(|(m, _)| m == n)).collect();
+                into.extend(missing);
             }
         }
         alias
@@ -649,13 +647,16 @@ pub(crate) struct Look<'l, 'r, 'a> {
 }
 
 impl<'a> Look<'_, '_, 'a> {
-    /// The nearest segment of that name that this one may see: itself, before it, after it.
+    /// The nearest segment of that name that this one may see: itself, before it, after it. Behind a number of
+    /// invisible ones, those of other groups, none is looked for.
     fn segment(&self, name: &str) -> Option<usize> {
-        let message = self.run.message;
-        let named = |i: &usize| message.segment(*i).is_some_and(|s| s.name() == name);
+        const MAX_INVISIBLE: usize = 100;
+        let named = self.run.by_name.get(name)?;
         let chain = |i: usize| self.run.placed[i].as_ref().map_or(&[][..], |p| &p.chain);
-        let visible = |i: &usize| named(i) && sees(chain(self.segment), chain(*i));
-        (0..=self.segment).rev().find(visible).or_else(|| (self.segment + 1..message.len()).find(visible))
+        let visible = |i: &&usize| sees(chain(self.segment), chain(**i));
+        let (before, after) = named.split_at(named.partition_point(|i| *i <= self.segment));
+        let nearest = before.iter().rev().take(MAX_INVISIBLE).find(visible);
+        nearest.or_else(|| after.iter().take(MAX_INVISIBLE).find(visible)).copied()
     }
 
     /// The value a source path means, at its own level.

@@ -1,5 +1,4 @@
-//! A set of maps: read from the files built into the program or from a directory, compiled, and named by
-//! the hash of nothing but its content.
+//! A set of maps: read from the files built into the program or from a directory, and compiled.
 
 use crate::engine::MapError;
 use crate::map_file::{MapFile, MessageFile, TableFile};

@@ -4,7 +4,7 @@
 use crate::convert::ConvertError;
 use crate::parse::{Message, split};
 use crate::path::Place;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What happened to a part of a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,11 +66,28 @@ impl Note {
     }
 }
 
+/// Which of the segments of its name each segment is, from 1.
+pub(crate) fn occurrences(message: &Message<'_>) -> Vec<usize> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut count = |name| {
+        let count = seen.entry(name).or_default();
+        *count += 1;
+        *count
+    };
+    message.segments().map(|s| count(s.name())).collect()
+}
+
 /// The place's segment by name and occurrence.
-pub(crate) fn note(message: &Message<'_>, place: Place, finding: Finding, rule: Option<&str>) -> Note {
+pub(crate) fn note(
+    message: &Message<'_>,
+    occurrences: &[usize],
+    place: Place,
+    finding: Finding,
+    rule: Option<&str>,
+) -> Note {
     let index = place.segment as usize;
     let segment = message.segment(index).map_or("", |s| s.name());
-    let occurrence = message.segments().take(index + 1).filter(|s| s.name() == segment).count();
+    let occurrence = occurrences.get(index).copied().unwrap_or(1);
     // An odd line's "name" may be its whole text: it is not repeated into a report.
     let odd = segment.len() > 4 || !segment.bytes().all(|b| b.is_ascii_alphanumeric());
     let segment = if odd { format!("line {}", index + 1) } else { segment.to_owned() };
@@ -83,6 +100,7 @@ const HEADER_USED: &[u16] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 /// Every valued component that no rule read, in segments that have a map.
 pub(crate) fn unused(
     message: &Message<'_>,
+    occurrences: &[usize],
     used: &HashSet<Place>,
     mapped: &dyn Fn(usize) -> bool,
     left_alone: &dyn Fn(usize, u16) -> bool,
@@ -99,7 +117,7 @@ pub(crate) fn unused(
                 }
                 let alone = left_alone(segment.index(), field);
                 let finding = if alone { Finding::LeftAlone } else { Finding::Unused };
-                notes.push(note(message, place, finding, None));
+                notes.push(note(message, occurrences, place, finding, None));
             }
         }
     }

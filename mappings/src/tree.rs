@@ -117,7 +117,12 @@ impl Node {
             *self = Node::Array(Vec::new());
         }
         let Node::Array(items) = self else { unreachable!("made an array above") };
-        let at = items.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+        // A fresh key is in no item but perhaps the last: thousands of results are appended, not searched.
+        let known = match key.label {
+            u16::MAX => items.len().checked_sub(1).filter(|last| items[*last].0 == key),
+            _ => items.iter().position(|(k, _)| *k == key),
+        };
+        let at = known.unwrap_or_else(|| {
             items.push((key, Node::default()));
             items.len() - 1
         });

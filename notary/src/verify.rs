@@ -4,7 +4,7 @@
 use crate::anchor::{AnchorError, Anchored, ChainKind};
 use crate::canonical::{CanonError, Json};
 use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};
-use crate::commitment::{Digest, Subject};
+use crate::commitment::{Digest, Kind, Subject};
 use crate::receipt::{Opening, Receipt, ReceiptError};
 use crate::tree::{LeafHash, check_inclusion};
 use alloy_primitives::{Address, B256};
@@ -32,6 +32,8 @@ pub struct TrustedContract {
     /// The code that it must have.
     #[serde(default)]
     pub code_hash: Option<B256>,
+    /// What kind of chain the verifier knows it to be on; a receipt's own word for it counts for nothing.
+    pub kind: ChainKind,
 }
 
 /// How far a receipt's proof reaches, weakest first.
@@ -87,6 +89,10 @@ pub enum Refusal {
     UntrustedLog(String),
     #[error("UNTRUSTED-CHAIN: the policy does not name the anchor's chain and contract, its code or its block")]
     UntrustedChain,
+    #[error("NOT-ANCHORED: the policy asks for an anchor and the receipt has none")]
+    NotAnchored,
+    #[error("OTHER-KIND: the log entry speaks of a {0}, not of a resource")]
+    OtherKind(&'static str),
     #[error("LOG-REWRITTEN: the chain holds another root for this log size")]
     LogRewritten,
     #[error("ANCHOR-FORGED: {0}")]
@@ -112,7 +118,13 @@ pub fn verify(
     policy: &Policy,
 ) -> Result<Verdict, Refusal> {
     let entry = receipt.log_entry()?;
+    if entry.kind != Kind::Resource {
+        return Err(Refusal::OtherKind(entry.kind.name()));
+    }
     let mut rests_on = Vec::new();
+    if receipt.opening.is_none() {
+        rests_on.push("no opening: custodian, resource name and version are the receipt's own words, unproved".into());
+    }
     open_commitment(receipt, resource, raw)?;
     let proof = receipt.tlog_proof()?;
     let key = trusted_key(receipt, policy, &mut rests_on)?;
@@ -189,7 +201,11 @@ fn anchored(
     policy: &Policy,
     rests_on: &mut Vec<String>,
 ) -> Result<(Grade, Option<Anchored>), Refusal> {
+    let asked = !policy.contracts.is_empty() || !policy.blocks.is_empty();
     let Some(bundle) = &receipt.anchor else {
+        if asked {
+            return Err(Refusal::NotAnchored);
+        }
         rests_on.push("the operator's signature alone: not anchored yet".into());
         return Ok((Grade::Logged, None));
     };
@@ -224,11 +240,12 @@ fn anchored(
             "; whether that block is the chain's is not checked offline"
         }
     ));
-    // Nothing in a bundle proves that a block belongs to a chain: only a pinned block lifts the grade.
-    let grade = match bundle.kind {
-        ChainKind::Consortium if pinned => Grade::AnchoredConsortium,
-        ChainKind::Public if pinned => Grade::AnchoredPublic,
-        ChainKind::Embedded => Grade::AnchoredLocal,
+    // Nothing in a bundle proves that a block belongs to a chain, or what kind of chain that is: only a pinned block and a
+    // listed contract lift the grade.
+    let grade = match (listed.map(|c| c.kind), bundle.kind) {
+        (Some(ChainKind::Public), _) if pinned => Grade::AnchoredPublic,
+        (Some(ChainKind::Consortium), _) if pinned => Grade::AnchoredConsortium,
+        (Some(ChainKind::Embedded), _) | (None, ChainKind::Embedded) => Grade::AnchoredLocal,
         _ => Grade::Logged,
     };
     if bundle.kind == ChainKind::Embedded {

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Prints a token.
 pub fn run(config: &Config, scope: &str, life: &str) -> Result<(), Failed> {
     let life = duration(life)?;
-    std::fs::create_dir_all(&config.data)
+    crate::app::private_directory(&config.data)
         .map_err(|e| Failed(format!("data directory {}: {e}", config.data.display())))?;
     let key = TokenKey::open(&config.data.join("token.key")).map_err(Failed::from_error)?;
     let now = SystemClock.now().as_second().max(0) as u64;

@@ -69,8 +69,10 @@ fn gather(old: &[Json], new: &[Json]) -> Vec<Json> {
         };
         key(a) == key(b)
     };
-    let kept = old.iter().filter(|item| !new.iter().any(|n| same(item, n)));
-    kept.chain(new).cloned().collect()
+    // In place: news that says nothing new must not even change the order.
+    let kept = old.iter().map(|item| new.iter().find(|n| same(item, n)).unwrap_or(item));
+    let added = new.iter().filter(|n| !old.iter().any(|item| same(item, n)));
+    kept.chain(added).cloned().collect()
 }
 
 #[cfg(test)]
@@ -97,6 +99,12 @@ mod tests {
             {"system":"c","value":"3"}],"gender":"female","address":[{"city":"X"}],"deceasedDateTime":"2020"}"#,
         );
         assert_eq!(merged.canonical(), expected.canonical());
+        let order = |j: &Json| {
+            j.get("identifier")
+                .map(|i| i.items().iter().map(|x| x.text("system").map(str::to_owned)).collect::<Vec<_>>())
+        };
+        let short = json(r#"{"resourceType":"Patient","identifier":[{"system":"a","value":"1"}]}"#);
+        assert_eq!(order(&merge(&existing, &short, &[])), order(&existing), "no news, no change");
         let filled = fill(&existing, &news);
         assert_eq!((filled.text("gender"), filled.get("deceasedDateTime")), (Some("male"), None));
         assert_eq!(fill(&json("{\"id\":\"1\"}"), &news).text("gender"), Some("female"));

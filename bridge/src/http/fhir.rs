@@ -21,6 +21,7 @@ use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use bytes::Bytes;
 use notary::canonical::Json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -184,29 +185,26 @@ fn history_bundle(app: &App, name: &Name, total: u64, versions: &[Opened], count
     if let Some(last) = versions.last().filter(|last| versions.len() == count && last.stored.version > Version(1)) {
         links.push(json!({"relation": "next", "url": format!("{url}?_count={count}&_cursor={}", last.stored.version)}));
     }
-    let entries: Vec<Value> = versions
-        .iter()
-        .map(|opened| {
-            let version = opened.stored.version;
-            let (method, target) =
-                if version == Version(1) { ("POST", name.kind.to_string()) } else { ("PUT", name.to_string()) };
-            json!({
-                "fullUrl": format!("{}/{name}", base(app)),
-                "resource": raw(&opened.resource),
-                "request": {"method": method, "url": target},
-                "response": {
-                    "status": if version == Version(1) { "201 Created" } else { "200 OK" },
-                    "etag": etag(version),
-                    "lastModified": instant(jiff::Timestamp::from_millisecond(opened.stored.updated).unwrap_or_default()),
-                },
-            })
-        })
-        .collect();
-    let mut bundle = json!({"resourceType": "Bundle", "type": "history", "total": total, "link": links});
-    if !entries.is_empty() {
-        bundle["entry"] = Value::Array(entries);
+    let entry = versions.iter().map(|opened| history_entry(app, name, opened)).collect();
+    Page { resource_type: "Bundle", kind: "history", total, link: links, entry }.reply()
+}
+
+fn history_entry(app: &App, name: &Name, opened: &Opened) -> Entry {
+    let version = opened.stored.version;
+    let first = version == Version(1);
+    let (method, target) = if first { ("POST", name.kind.to_string()) } else { ("PUT", name.to_string()) };
+    let time = jiff::Timestamp::from_millisecond(opened.stored.updated).unwrap_or_default();
+    Entry {
+        full_url: Some(format!("{}/{name}", base(app))),
+        resource: raw(&opened.resource),
+        search: None,
+        request: Some(json!({"method": method, "url": target})),
+        response: Some(json!({
+            "status": if first { "201 Created" } else { "200 OK" },
+            "etag": etag(version),
+            "lastModified": instant(time),
+        })),
     }
-    fhir(StatusCode::OK, bundle.to_string())
 }
 
 /// `GET .../$receipt`.
@@ -315,19 +313,22 @@ async fn run_search(
         let json = Json::parse(&opened.resource).unwrap_or(Json::Null);
         search.terms.iter().all(|alternatives| alternatives.iter().any(|term| term.matches(&json)))
     };
-    let mut entries: Vec<Value> = found.iter().filter(exact).map(|opened| match_entry(app, opened)).collect();
+    let mut entry: Vec<Entry> = found.iter().filter(exact).map(|opened| match_entry(app, opened)).collect();
     if !search.unknown.is_empty() {
         let text = "a search parameter is not known and was ignored; the self link shows what was understood";
-        let warning = outcome::warnings(&[Issue::new("not-supported", text)]);
-        entries.push(json!({"resource": warning, "search": {"mode": "outcome"}}));
+        let warning = outcome::warnings(&[Issue::new("not-supported", text)]).to_string();
+        let mode = Some(json!({"mode": "outcome"}));
+        entry.push(Entry {
+            full_url: None,
+            resource: raw(warning.as_bytes()),
+            search: mode,
+            request: None,
+            response: None,
+        });
     }
     let next = found.last().filter(|_| found.len() == search.count).map(|last| last.stored.row);
-    let links = search_links(app, kind, pairs, next);
-    let mut bundle = json!({"resourceType": "Bundle", "type": "searchset", "total": total, "link": links});
-    if !entries.is_empty() {
-        bundle["entry"] = Value::Array(entries);
-    }
-    Ok(fhir(StatusCode::OK, bundle.to_string()))
+    let link = search_links(app, kind, pairs, next);
+    Ok(Page { resource_type: "Bundle", kind: "searchset", total, link, entry }.reply())
 }
 
 fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Option<i64>) -> Vec<Value> {
@@ -342,20 +343,54 @@ fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Opt
     links
 }
 
-fn match_entry(app: &App, opened: &Opened) -> Value {
-    json!({
-        "fullUrl": format!("{}/{}", base(app), opened.stored.name),
-        "resource": raw(&opened.resource),
-        "search": {"mode": "match"},
-    })
+/// An entry that holds a stored resource in its very text: a number's spelling is part of what was sealed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full_url: Option<String>,
+    resource: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Value>,
 }
 
-/// A stored resource inside a Bundle: with `arbitrary_precision` a number keeps its digits; an exponent's spelling is kept by
-/// going through the raw text.
-fn raw(resource: &[u8]) -> Value {
+/// A Bundle of stored resources.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    resource_type: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    total: u64,
+    link: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entry: Vec<Entry>,
+}
+
+impl Page {
+    fn reply(self) -> Reply {
+        // Strings, numbers and JSON that was parsed before it was stored: serialisation cannot fail.
+        fhir(StatusCode::OK, serde_json::to_string(&self).unwrap_or_default())
+    }
+}
+
+fn match_entry(app: &App, opened: &Opened) -> Entry {
+    Entry {
+        full_url: Some(format!("{}/{}", base(app), opened.stored.name)),
+        resource: raw(&opened.resource),
+        search: Some(json!({"mode": "match"})),
+        request: None,
+        response: None,
+    }
+}
+
+fn raw(resource: &[u8]) -> Box<RawValue> {
     let text = String::from_utf8_lossy(resource).into_owned();
-    let value = RawValue::from_string(text).ok().and_then(|raw| serde_json::to_value(&*raw).ok());
-    value.unwrap_or(Value::Null)
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 fn answer_read(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap) -> Reply {
@@ -406,10 +441,13 @@ fn may_read(caller: &Caller, kind: TypeName) -> Result<Permit, Reply> {
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
 }
 
-/// A create needs `c`, an update `u`; an update that may create needs both.
+/// A create needs `c`, an update `u`; an update that may create needs both. A condition tells whether something exists, and a
+/// conditional create answers with what it found: that is reading.
 fn may_write(caller: &Caller, write: &Write) -> Result<(), Reply> {
     let needed: &[Interaction] = match write.how {
-        How::Create { .. } => &[Interaction::Create],
+        How::Create { if_none_exist: None } => &[Interaction::Create],
+        How::Create { .. } => &[Interaction::Create, Interaction::Read],
+        How::ConditionalUpdate { .. } => &[Interaction::Create, Interaction::Update, Interaction::Read],
         _ => &[Interaction::Create, Interaction::Update],
     };
     for interaction in needed {

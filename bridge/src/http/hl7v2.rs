@@ -27,6 +27,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
         }
     }
     let answers = ingest(app, Received { bytes: bytes.to_vec() }).await;
+    answers.iter().for_each(ack::log_ours);
     let worst = answers.iter().filter_map(|a| a.outcome.as_ref().err()).map(status).max_by_key(|s| severity(*s));
     let acks: String =
         answers.iter().map(|answer| ack::acknowledge(answer, app.core.clock.now(), Mode::Http)).collect();

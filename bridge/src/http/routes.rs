@@ -12,7 +12,6 @@ use std::sync::Arc;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
 /// A request that was read whole.
-#[derive(Debug)]
 pub struct Request {
     pub method: Method,
     pub path: String,
@@ -92,6 +91,11 @@ fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Res
     };
     let body = request.body.as_ref().ok_or_else(too_long)?;
     Ok(Call { app, caller, request, body })
+}
+
+/// Whether the request bears a valid token.
+pub fn known(app: &App, headers: &HeaderMap) -> bool {
+    authenticate(app, headers).is_some()
 }
 
 fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {

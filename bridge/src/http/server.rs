@@ -2,7 +2,7 @@
 //! requests end.
 
 use super::reply::Reply;
-use super::routes::{Request, dispatch};
+use super::routes::{Request, dispatch, known};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -61,12 +61,23 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
         .then(move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, body| {
             let app = app.clone();
             async move {
-                let body = collect(body).await;
                 let path = percent_decoded(path.as_str());
-                dispatch(&app, Request { method, path, query, headers, body }).await
+                let mut request = Request { method, path, query, headers, body: Some(Bytes::new()) };
+                // Nothing is read for a stranger, and not more bodies at once than memory has room for.
+                if takes_body(&request.method) && known(&app, &request.headers) {
+                    request.body = match app.bodies.acquire().await {
+                        Ok(_place) => collect(body).await,
+                        Err(_) => None,
+                    };
+                }
+                dispatch(&app, request).await
             }
         });
     request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
+}
+
+fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT)
 }
 
 fn percent_decoded(path: &str) -> String {

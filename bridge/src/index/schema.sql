@@ -1,5 +1,11 @@
 -- The index of one custodian. No column holds patient data: content is sealed in packs, what is searched for is
--- a keyed hash, ids are random or keyed hashes.
+-- a keyed hash, ids are random unless a client chose its own (update as create).
+
+-- What must not change while the data lives: the custodian's and the log's names.
+CREATE TABLE setting (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
 
 -- One row a version of a resource, or a received message (type 'Message').
 CREATE TABLE record (

@@ -31,6 +31,8 @@ pub enum StoreError {
     Query(#[from] rusqlite::Error),
     #[error("the index holds a row that makes no sense: {0}")]
     Nonsense(&'static str),
+    #[error("{name} was `{stored}` when this data directory was made and must stay so: it stands in every commitment")]
+    Changed { name: &'static str, stored: String },
 }
 
 /// A version of a resource, and where it lies.
@@ -42,6 +44,8 @@ pub struct Stored {
     pub place: Place,
     /// Milliseconds since 1970.
     pub updated: i64,
+    /// Its entry in the log, once the sequencer took it.
+    pub entry: Option<Vec<u8>>,
 }
 
 /// Where a record lies.
@@ -143,21 +147,21 @@ impl Store {
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND current = 1";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND version = ?3";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
     }
 
     /// The versions of a resource, newest first.
     pub fn history(&self, name: &Name, before: Version, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND version < ?3 ORDER BY version DESC LIMIT ?4";
         self.with(|c| many(c, SQL, params![name.kind.as_str(), name.id.as_str(), before.0, limit as i64]))
     }
@@ -182,7 +186,7 @@ impl Store {
     pub fn search(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
         let (condition, values) = conditions(query);
         let sql = format!(
-            "SELECT row, type, id, version, pack, offset, length, updated FROM record r \
+            "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = r.row) FROM record r \
              WHERE {condition} AND row > {} ORDER BY row LIMIT {}",
             query.after, query.limit
         );
@@ -238,6 +242,15 @@ impl Store {
             let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as u64)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// Stores a setting that must never change, or compares it with what was stored.
+    pub fn keep_setting(&self, name: &'static str, value: &str) -> Result<(), StoreError> {
+        let stored: String = self.with(|c| {
+            c.execute("INSERT OR IGNORE INTO setting (name, value) VALUES (?1, ?2)", [name, value])?;
+            Ok(c.query_row("SELECT value FROM setting WHERE name = ?1", [name], |r| r.get(0))?)
+        })?;
+        if stored == value { Ok(()) } else { Err(StoreError::Changed { name, stored }) }
     }
 
     /// Whether the index holds any record.
@@ -470,10 +483,10 @@ fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<
     rows.into_iter().map(stored).collect()
 }
 
-type Raw = (i64, String, String, u32, Place, i64);
+type Raw = (i64, String, String, u32, Place, i64, Option<Vec<u8>>);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?))
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?))
 }
 
 fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
@@ -481,8 +494,8 @@ fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
     Ok(Place { pack: r.get(at)?, extent })
 }
 
-fn stored((row, kind, id, version, place, updated): Raw) -> Result<Stored, StoreError> {
-    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated })
+fn stored((row, kind, id, version, place, updated, entry): Raw) -> Result<Stored, StoreError> {
+    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, entry })
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {

@@ -131,7 +131,10 @@ pub fn terms(resource: &Json) -> Vec<Term> {
 
 /// The ids of the patients that a resource refers to as its own.
 pub fn patient_ids(resource: &Json) -> Vec<String> {
-    let references = PATIENT_ELEMENTS.iter().filter_map(|name| resource.get(name)?.text("reference"));
+    let elements = PATIENT_ELEMENTS.iter().filter_map(|name| resource.get(name));
+    let each =
+        elements.flat_map(|e| if let Json::Array(items) = e { items.iter() } else { std::slice::from_ref(e).iter() });
+    let references = each.filter_map(|e| e.text("reference"));
     references
         .filter_map(|r| r.strip_prefix("Patient/"))
         .map(|id| id.split('/').next().unwrap_or("").to_owned())
@@ -164,6 +167,9 @@ mod tests {
         ] {
             assert_eq!(matches(text), expected, "{text}");
         }
+        let account =
+            Json::parse(br#"{"subject":[{"reference":"Device/d"},{"reference":"Patient/p9/_history/2"}]}"#).unwrap();
+        assert_eq!(patient_ids(&account), ["p9"]);
         assert!(Term::Patient("p1".into()).matches(&resource) && !Term::Patient("e".into()).matches(&resource));
         assert_eq!(Identifier::parse("|"), None);
     }

@@ -23,7 +23,9 @@ pub fn acknowledge(answer: &Answered, now: Timestamp, mode: Mode) -> String {
 
 /// The acknowledgements that a message asks for, at least one.
 pub fn acknowledgements(answer: &Answered, now: Timestamp, mode: Mode) -> Vec<String> {
-    let message = Message::parse(&answer.text).ok();
+    // Where the whole cannot be parsed its header may still say who waits for an answer to what.
+    let first = answer.text.trim_start().split(['\r', '\n']).next().unwrap_or("");
+    let message = Message::parse(&answer.text).or_else(|_| Message::parse(first)).ok();
     let header = Header::of(message.as_ref());
     let error = answer.outcome.as_ref().err();
     let verdict = error.map_or(Verdict::Accept, verdict);
@@ -205,9 +207,11 @@ fn condition(code: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether a failure should be logged as ours.
-pub fn is_ours(answer: &Answered) -> bool {
-    answer.outcome.as_ref().err().is_some_and(|e| e.fault() != Fault::Sender)
+/// Logs a failure that is not the sender's: the acknowledgement says only that it was ours.
+pub fn log_ours(answer: &Answered) {
+    if let Some(error) = answer.outcome.as_ref().err().filter(|e| e.fault() != Fault::Sender) {
+        tracing::error!(%error, "a message could not be taken");
+    }
 }
 
 #[cfg(test)]

@@ -85,11 +85,7 @@ async fn answer(app: &Arc<App>, event: Event) -> Vec<u8> {
     let now = app.core.clock.now();
     let mut out = Vec::new();
     for answer in &answers {
-        if ack::is_ours(answer)
-            && let Err(error) = &answer.outcome
-        {
-            tracing::error!(%error, "a message could not be taken");
-        }
+        ack::log_ours(answer);
         for text in ack::acknowledgements(answer, now, Mode::Mllp) {
             out.extend(encode(text.as_bytes()));
         }

@@ -76,9 +76,15 @@ fn create_root(path: &Path, random: Random<'_>) -> Result<Key, KeyError> {
 
 /// Writes a file that only its owner may read, durably, and only if it is not there yet.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    // A crash here leaves a `.new` file that the next start writes over. A link, unlike a rename, replaces nothing.
+    std::fs::hard_link(&temporary, path)?;
+    std::fs::remove_file(&temporary)?;
     std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 

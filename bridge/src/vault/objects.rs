@@ -256,7 +256,7 @@ impl Bucket {
             let request = self.client.list_objects_v2().bucket(&self.name).prefix(self.key(prefix));
             let page = request.set_continuation_token(next).send().await.map_err(|e| failed(prefix, e))?;
             let keys = page.contents().iter().filter_map(|object| object.key());
-            names.extend(keys.map(|key| key.trim_start_matches(self.prefix.as_str()).to_owned()));
+            names.extend(keys.map(|key| key.strip_prefix(self.prefix.as_str()).unwrap_or(key).to_owned()));
             next = page.next_continuation_token().map(str::to_owned);
             if next.is_none() {
                 return Ok(names);

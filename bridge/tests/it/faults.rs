@@ -59,6 +59,44 @@ async fn a_lost_exposed_or_wrong_key_is_named() {
 }
 
 #[tokio::test]
+async fn a_lost_index_and_a_changed_name_are_refused_before_anything_is_written() {
+    let (_keep, data) = stopped().await;
+    let listing = |folder: &str| {
+        let mut files = Vec::new();
+        collect(&data.join(folder), &mut files);
+        files.sort();
+        files.into_iter().map(|f| (std::fs::read(&f).unwrap(), f)).collect::<Vec<_>>()
+    };
+    let before = listing("objects");
+    let aside = data.with_file_name("index.aside");
+    std::fs::rename(data.join("index.sqlite"), &aside).unwrap();
+    let error = start_error(&data).await;
+    assert!(error.contains("index.sqlite") && error.contains("backup"), "{error}");
+    assert_eq!(listing("objects"), before, "the server's keys are as they were");
+    for rest in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(rest));
+    }
+    std::fs::rename(&aside, data.join("index.sqlite")).unwrap();
+    let mut other = config(&data);
+    other.custodian = "somebody else".into();
+    let error = serve::start(other).await.err().unwrap().to_string();
+    assert!(error.contains("custodian was `urn:medseal:custodian:local`"), "{error}");
+    serve::start(config(&data)).await.unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_patient_cannot_be_called_like_a_key_of_the_server() {
+    let world = World::new().await;
+    let (status, _) = world.call("PUT", "/fhir/Patient/.log", r#"{"resourceType":"Patient","id":".log"}"#).await;
+    assert_eq!(status, 201);
+    let index = rusqlite::Connection::open(world.directory.path().join("data/index.sqlite")).unwrap();
+    let owners: i64 = index
+        .query_row("SELECT count(*) FROM data_key WHERE owner IN ('.log', 'Patient/.log')", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(owners, 2, "two keys, not one");
+}
+
+#[tokio::test]
 async fn a_corrupt_pack_is_refused_by_name_and_the_rest_goes_on() {
     let (directory, data) = stopped().await;
     let pack = only_pack(&data);

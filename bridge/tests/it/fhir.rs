@@ -47,6 +47,10 @@ async fn numbers_keep_their_digits_and_times_their_precision() {
     for digits in ["\"value\":1.00", "1769.859285", "9007199254740993", "1.5e3", "08:15:00.10+00:00"] {
         assert!(text.contains(digits), "{digits} in {text}");
     }
+    for path in ["/fhir/Observation", &format!("/fhir/Observation/{}/_history", id(&created))] {
+        let text = String::from_utf8(world.bytes(path).await.to_vec()).unwrap();
+        assert!(text.contains("1.5e3") && text.contains("\"value\":1.00"), "a Bundle holds them as they are: {text}");
+    }
 }
 
 #[tokio::test]
@@ -78,6 +82,14 @@ async fn conditions_of_requests_are_kept() {
     assert_eq!(send("GET", &path, ("if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT"), "").await.status(), 304);
     let (status, _) = world.call("PUT", "/fhir/Patient?identifier=urn:a%7C1", PATIENT).await;
     assert_eq!(status, 200);
+    let taken = PATIENT
+        .replace("\"identifier\"", &format!("\"id\":\"{}\",\"identifier\"", id(&patient)))
+        .replace("\"1\"", "\"other\"");
+    assert_eq!(
+        world.call("PUT", "/fhir/Patient?identifier=urn:a%7Cother", &taken).await.0,
+        409,
+        "nothing else is overwritten"
+    );
     world.call("POST", "/fhir/Patient", PATIENT).await;
     let (status, outcome) = world.call("PUT", "/fhir/Patient?identifier=urn:a%7C1", PATIENT).await;
     assert_eq!((status, outcome["issue"][0]["code"].as_str()), (412, Some("multiple-matches")));
@@ -266,6 +278,11 @@ async fn tokens_open_what_their_scopes_say() {
     let bundle = format!(
         r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{PATIENT},"request":{{"method":"POST","url":"Patient"}}}}]}}"#
     );
+    let bearer = format!("Bearer {}", mint(&world.running, "system/Patient.c"));
+    let condition = ("if-none-exist", "identifier=urn:a|1");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json"), condition];
+    let reply = world.request("POST", "/fhir/Patient", &headers, PATIENT.as_bytes()).await;
+    assert_eq!(reply.status(), 403, "a condition is a way to read");
     assert_eq!(as_scope("system/Observation.cruds", "POST", "/fhir", &bundle).await, 403);
     for path in ["/fhir/metadata", "/healthz", "/readyz", "/openapi.yaml", "/"] {
         assert_eq!(world.request("GET", path, &[], b"").await.status(), 200, "{path} is public");

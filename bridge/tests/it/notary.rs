@@ -71,6 +71,24 @@ async fn every_forgery_is_refused_by_name() {
     let hashes = notary::tree::prove_inclusion(checkpoint.size, proof.index, &rewritten).unwrap();
     let lie = notary::receipt::TlogProof { index: proof.index, hashes, checkpoint: note };
     assert_eq!(forged(&|r| r.proof = lie.to_text()), Refusal::LogRewritten);
+    let contract = notary::verify::TrustedContract {
+        chain_id: receipt.anchor.as_ref().unwrap().chain_id,
+        address: receipt.anchor.as_ref().unwrap().contract,
+        code_hash: None,
+        kind: notary::anchor::ChainKind::Embedded,
+    };
+    let pinned = Policy { contracts: vec![contract], ..Policy::default() };
+    assert_eq!(verify(&receipt, None, None, &pinned).unwrap().grade, Grade::AnchoredLocal);
+    let stripped = Receipt { anchor: None, ..receipt.clone() };
+    assert_eq!(verify(&stripped, None, None, &pinned), Err(Refusal::NotAnchored));
+    let elsewhere =
+        Policy { contracts: vec![notary::verify::TrustedContract { chain_id: 1, ..contract }], ..Policy::default() };
+    assert_eq!(verify(&receipt, None, None, &elsewhere), Err(Refusal::UntrustedChain));
+    let mut boast = receipt.clone();
+    boast.anchor.as_mut().unwrap().kind = notary::anchor::ChainKind::Public;
+    let block = verify(&receipt, None, None, &none).unwrap().anchored.unwrap().block_hash;
+    let known = Policy { blocks: vec![block], ..Policy::default() };
+    assert_eq!(verify(&boast, None, None, &known).unwrap().grade, Grade::Logged, "a receipt's own word lifts no grade");
     let strict = Policy { log_keys: vec![stranger.key().to_string()], ..Policy::default() };
     assert!(matches!(refused(&receipt, &text, &strict), Refusal::UntrustedLog(_)));
 }

@@ -4,7 +4,7 @@ mod journal;
 mod ledger;
 mod state;
 
-use alloy_sol_types::{SolError, SolInterface, sol};
+use alloy_sol_types::{SolInterface, sol};
 
 pub use journal::JournalError;
 pub use ledger::{CHAIN_ID, Head, Ledger};
@@ -45,10 +45,4 @@ fn refusal(output: &[u8]) -> String {
         Ok(error) => format!("{error:?}").split('(').next().unwrap_or_default().to_owned(),
         Err(_) => "an unknown error".to_owned(),
     }
-}
-
-/// Selectors of refusals that mean the history itself does not fit.
-pub fn is_rewrite(refusal: &str) -> bool {
-    let _ = INotaryAnchor::InconsistentHead::SELECTOR;
-    matches!(refusal, "InconsistentHead" | "InconsistentRoot" | "SizeNotGrowing" | "BadProof")
 }
