@@ -644,3 +644,37 @@ fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
     meta.set("lastUpdated", instant(time).as_str().into());
     json.set("meta", meta);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_record_belongs_to_its_patient_or_to_the_custodian() {
+        let owner = |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text)).as_str().to_owned();
+        assert_eq!(owner("Patient/p", "{}"), "Patient/p");
+        assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Patient/p"}}"#), "Patient/p");
+        assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Group/g"}}"#), ".custodian");
+        assert_eq!(owner("Organization/o", "{}"), ".custodian");
+    }
+
+    #[test]
+    fn the_server_decides_id_version_and_time_and_keeps_the_rest_of_meta() {
+        let mut resource = json(r#"{"id":"x","meta":{"versionId":"9","profile":["http://p"]}}"#);
+        stamp(&mut resource, &Name::parse("Patient/p").unwrap(), Version(2), 0);
+        let expected =
+            r#"{"id":"p","meta":{"lastUpdated":"1970-01-01T00:00:00.000Z","profile":["http://p"],"versionId":"2"}}"#;
+        assert_eq!(String::from_utf8(resource.canonical()).unwrap(), expected);
+    }
+
+    #[test]
+    fn if_match_holds_the_version() {
+        let how = How::Update { id: ResourceId::parse("p").unwrap(), if_match: Some(Version(2)) };
+        assert!(check_match(&how, Some(Version(2))).is_ok());
+        assert!(check_match(&how, Some(Version(3))).is_err() && check_match(&how, None).is_err());
+    }
+}

@@ -130,3 +130,19 @@ impl VaultError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_one_fault_and_says_nothing_of_its_inside() {
+        let missing = VaultError::Object(ObjectError::Missing { name: "packs/secret".into() });
+        assert_eq!(missing.fault(), Fault::Us);
+        assert!(!missing.issue().text.contains("secret"));
+        let busy = VaultError::Object(ObjectError::S3 { name: "packs/x".into(), what: "503 SlowDown".into() });
+        assert_eq!((busy.fault(), IngestError::Busy.fault()), (Fault::RetryLater, Fault::RetryLater));
+        assert!(!busy.issue().text.contains("SlowDown"));
+        assert_eq!(IngestError::Invalid(vec![Issue::new("value", "x")]).fault(), Fault::Sender);
+    }
+}

@@ -8,10 +8,10 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | words | ids, secret, clock, limits, error, config | nothing above |
-//! | pure | fhir, index::tokens, vault::{seal,pack}, consent::decide, smart::scopes, intake::{frame,ack}, http::query | words |
+//! | words | ids, secret, clock, limits | nothing above |
+//! | pure | fhir, index::tokens, vault::{seal,pack}, consent::decide, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
 //! | outside world | vault::{keys,objects}, index::store, smart::token | pure, words |
-//! | use cases | app, ingest, commit, read, anchor | all above |
+//! | use cases | app, ingest, commit, read, anchor, intake::ack | all above |
 //! | edges | http, intake::mllp, the commands | use cases |
 
 pub mod anchor;

@@ -175,3 +175,19 @@ impl Core {
         Ok(self.keys.unwrap(owner, &wrapped)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_read_back_and_odd_bytes_are_refused() {
+        for raw in [None, Some(Digest([9; 32]))] {
+            let plain = Plain { salt: Salt([3; 32]), raw, resource: b"{}".to_vec() };
+            assert_eq!(Plain::from_bytes(&plain.to_bytes()), Some(plain));
+        }
+        assert_eq!(Plain::from_bytes(&[0; 32]), None);
+        assert_eq!(Plain::from_bytes(&[2; 40]), None, "an unknown flag");
+        assert_eq!(Plain::from_bytes(&[1; 40]), None, "half a digest");
+    }
+}

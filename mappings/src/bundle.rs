@@ -31,3 +31,27 @@ fn encoded(text: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_business_identifier_makes_a_conditional_update() {
+        let identity =
+            Identity::Identifier { system: Some("urn:x y".into()), value: "a|b".into(), scope: String::new() };
+        let draft = |identity| Draft {
+            type_name: "Patient",
+            resource: serde_json::Map::new(),
+            identity,
+            deleted: Vec::new(),
+            weak: false,
+            origins: Vec::new(),
+        };
+        let drafts = vec![draft(Some(identity)), draft(None)];
+        let bundle = transaction(&Mapped { map: String::new(), drafts, report: Default::default() });
+        assert_eq!(bundle["entry"][0]["request"]["url"], "Patient?identifier=urn:x%20y|a%7Cb");
+        assert_eq!(bundle["entry"][1]["request"], json!({"method": "POST", "url": "Patient"}));
+        assert_ne!(bundle["entry"][0]["fullUrl"], bundle["entry"][1]["fullUrl"]);
+    }
+}

@@ -766,3 +766,66 @@ impl<'a> Look<'_, '_, 'a> {
         self.decoded(leaf).trim().to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Mapped {
+        let set = MapSet::embedded().unwrap();
+        let context = Context { charset: Charset::Utf8, zone: None, now: "2026-03-01T12:00:00.000Z" };
+        map(&set, &Message::parse(text).unwrap(), &context).unwrap()
+    }
+
+    fn all<'m>(mapped: &'m Mapped, kind: &str) -> Vec<&'m Map<String, Value>> {
+        mapped.drafts.iter().filter(|d| d.type_name == kind).map(|d| &d.resource).collect()
+    }
+
+    const HEAD: &str = "MSH|^~\\&|LAB|H|||20260303||ORU^R01^ORU_R01|1|P|2.5.1\r";
+
+    #[test]
+    fn two_patients_in_one_message_do_not_mix() {
+        let mapped = run(&format!(
+            "{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B\rOBR|1||F1|X^Y^L\rOBX|1|NM|C^N^L||1.0|mg|||||F\r\
+             PID|2||2^^^H&1.2&ISO^MR||C^D\rOBR|1||F2|X^Y^L\rOBX|1|NM|C^N^L||2.0|mg|||||F\r"
+        ));
+        let subjects: Vec<&Value> = all(&mapped, "Observation").iter().map(|o| &o["subject"]["reference"]).collect();
+        assert_eq!((all(&mapped, "Patient").len(), subjects.len()), (2, 2));
+        assert_ne!(subjects[0], subjects[1]);
+    }
+
+    #[test]
+    fn what_is_not_used_is_told_and_what_cannot_be_used_too() {
+        let mapped = run(&format!(
+            "{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B||19801399\rOBR|1||F1|X^Y^L\rOBX|1|NM|C^N^L||none|mg|||||F\rZZZ|1\r"
+        ));
+        let told: Vec<String> = mapped.report.notes.iter().map(|n| format!("{} {}", n.path(), n.finding)).collect();
+        for expected in [
+            "PID-7 not a date or time",
+            "OBX-5 not a number",
+            "ZZZ the message structure has no place for this segment",
+        ] {
+            assert!(told.iter().any(|t| t == expected), "{expected} in {told:#?}");
+        }
+        assert_eq!(all(&mapped, "Patient")[0].get("birthDate"), None);
+    }
+
+    #[test]
+    fn identities_are_scoped_by_their_authority() {
+        let identity = |cx: &str| {
+            let mapped = run(&format!("{HEAD}PID|1||{cx}||A^B\r"));
+            mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap().identity.clone().unwrap().key()
+        };
+        assert_eq!(identity("1^^^H&1.2&ISO^MR"), identity("1^^^OTHER&1.2&ISO^MR"), "the OID is the authority");
+        assert_ne!(identity("1^^^H"), identity("1^^^G"), "a name alone means something only with its sender");
+        assert_ne!(identity("1^^^H"), identity("1"));
+    }
+
+    #[test]
+    fn every_element_knows_its_rule_and_source() {
+        let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B|||F\r"));
+        let patient = mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap();
+        let gender = patient.origins.iter().find(|o| o.path == "Patient.gender").unwrap();
+        assert_eq!((gender.rule.as_str(), gender.place.field), ("PID[Patient]/PID-8", 8));
+    }
+}

@@ -105,3 +105,21 @@ fn text<'n>(node: &'n Node, name: &'static str) -> Option<&'n str> {
 fn type_code(identifier: &Node) -> Option<&str> {
     identifier.field("type")?.field("coding")?.items().find_map(|coding| text(coding, "code"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_lists_of_parts_make_one_key_and_none_prints() {
+        assert_ne!(joined("k", &["a", "bc"]), joined("k", &["ab", "c"]));
+        assert_ne!(joined("k", &["a|1:b"]), joined("k", &["a", "b"]));
+        let with = |system: Option<&str>| Identity::Identifier {
+            system: system.map(str::to_owned),
+            value: "7".into(),
+            scope: "s".into(),
+        };
+        assert_ne!(with(Some("s")).key(), with(None).key());
+        assert!(!format!("{:?}", with(Some("urn:secret"))).contains("secret"));
+    }
+}

@@ -150,3 +150,39 @@ impl Table {
         number.filter(|_| self.name == "CodingSystem").map(|n| format!("http://terminology.hl7.org/CodeSystem/v2-{n}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_maps_compile_and_are_found_by_type() {
+        let set = MapSet::embedded().unwrap();
+        for kind in ["ADT_A01", "ADT_A03", "ADT_A04", "ADT_A08", "ADT_A40", "ORU_R01"] {
+            assert!(set.message_types().contains(&kind), "{kind}");
+        }
+        let named = |field: &str| {
+            let text = format!("MSH|^~\\&|||||||{field}|1|P|2.5");
+            set.message_plan(&Message::parse(&text).unwrap()).map(|p| p.name.clone())
+        };
+        assert_eq!(named("ADT^A04^ADT_A01").as_deref(), Ok("ADT_A01"));
+        assert_eq!(named(""), Err(MapError::NoType));
+        assert_eq!(named("ZZZ^Z99"), Err(MapError::NoMap("ZZZ_Z99".into())));
+        assert_eq!(named("John Smith^19800101"), Err(MapError::NoMap("(not a type)".into())), "no content in an error");
+    }
+
+    #[test]
+    fn a_directory_is_a_map_set_too_and_a_fault_names_its_file() {
+        let set = MapSet::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("maps")).unwrap();
+        assert_eq!(set.message_types(), MapSet::embedded().unwrap().message_types());
+        let error = MapSet::load(Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/messages"), "{error}");
+    }
+
+    #[test]
+    fn tables_answer_by_row_or_by_the_number_of_a_v2_table() {
+        let table = Table { name: "CodingSystem".into(), rows: HashMap::new() };
+        assert_eq!(table.row("HL70001").as_deref(), Some("http://terminology.hl7.org/CodeSystem/v2-0001"));
+        assert_eq!((table.row("HL7001"), table.row("LN")), (None, None));
+    }
+}

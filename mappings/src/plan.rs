@@ -370,3 +370,45 @@ fn assignment(text: &str, id: &str) -> Result<(Slotted, Given), PlanError> {
     };
     Ok((left, given))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiled(rule: &str) -> Result<Plan, PlanError> {
+        let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
+        let file: MapFile = serde_saphyr::from_str(&text).unwrap();
+        let (maps, tables) = (HashMap::from([("X[Y]".to_owned(), 0)]), HashMap::new());
+        map(&file, &Names { maps: &maps, tables: &tables })
+    }
+
+    #[test]
+    fn a_target_is_resolved_with_its_type_and_codes() {
+        let plan = compiled("{row: PID-8, to: gender}").unwrap();
+        let target = &plan.rules[0].target;
+        assert_eq!((target.type_name, target.codes.map(<[_]>::len), target.repeats), ("code", Some(4), false));
+        let plan = compiled("{row: PID-7, to: \"birthDate.extension[1].valueDateTime\"}").unwrap();
+        assert!(matches!(plan.rules[0].target.hops[0], Hop::Element { name: "birthDate", shadow: true, .. }));
+        assert_eq!(plan.rules[0].target.type_name, "dateTime");
+        let plan = compiled("{row: PID-1, to: \"generalPractitioner[1](Practitioner.active)\", value: true}").unwrap();
+        assert!(matches!(plan.rules[0].target.hops[1], Hop::Through("Practitioner")));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_with_its_row() {
+        for (rule, part) in [
+            ("{row: PID-8, to: sex}", "Patient has no element sex"),
+            ("{row: PID-5, to: name}", "it needs a datatype map"),
+            ("{row: PID-5, to: name, with: \"XPN[Nothing]\"}", "there is no map XPN[Nothing]"),
+            ("{row: PID-8, to: gender, table: Nothing}", "there is no table Nothing"),
+            ("{row: PID-8, to: gender, when: maybe}", "condition"),
+            ("{row: PID-8, to: gender, eval: \"run(PID-8)\"}", "is not one of concat"),
+            ("{row: PID-8, to: gender, value: male, eval: \"now()\"}", "only one of"),
+            ("{row: PID-8, to: \"gender(Patient)\"}", "no reference to Patient here"),
+            ("{row: nonsense, to: gender}", "is not a path"),
+        ] {
+            let error = compiled(rule).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("PID[Patient]/"), "{rule}: {error}");
+        }
+    }
+}

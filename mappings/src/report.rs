@@ -143,3 +143,21 @@ fn valued(message: &Message<'_>, segment: usize, field: u16) -> Vec<Place> {
     }
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_written_as_people_write_them_and_odd_names_are_not_repeated() {
+        let message = Message::parse("MSH|^~\\&|A\rOBX|1\rOBX|2\rAda Lovelace 1815|x\r").unwrap();
+        let numbers = occurrences(&message);
+        let at = |segment, field, repetition, component| {
+            let place = Place { segment, field, repetition, component, subcomponent: 0 };
+            note(&message, &numbers, place, Finding::Unused, None).path()
+        };
+        assert_eq!(at(2, 5, 1, 4), "OBX(2)-5[2].4");
+        assert_eq!(at(1, 3, 0, 0), "OBX-3");
+        assert_eq!(at(3, 0, 0, 0), "line 4", "a stray line may be a name");
+    }
+}

@@ -253,3 +253,63 @@ fn anchored(
     }
     Ok((grade, Some(anchored)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::LogSigner;
+    use crate::commitment::{Commitment, Entry, Salt};
+    use crate::receipt::{FORMAT, TlogProof};
+    use crate::tree::{MemoryTree, prove_inclusion, root};
+
+    const RESOURCE: &[u8] = br#"{"id":"a","meta":{"versionId":"1"},"resourceType":"Patient"}"#;
+
+    fn receipt(kind: Kind) -> Receipt {
+        let (salt, canonical) = (Salt([3; 32]), Digest::of(RESOURCE));
+        let subject = Subject { custodian: "c", reference: "Patient/a", version: "1", canonical, raw: None };
+        let entry = Entry { kind, commitment: Commitment::new(&salt, &subject) };
+        let mut log = MemoryTree::default();
+        log.push(LeafHash([1; 32])).unwrap();
+        log.push(LeafHash::of(&entry.to_bytes())).unwrap();
+        let signer = LogSigner::from_seed("test/log", &[7; 32]).unwrap();
+        let checkpoint = signer.sign(2, root(2, &log).unwrap()).unwrap();
+        Receipt {
+            format: FORMAT.into(),
+            custodian: "c".into(),
+            reference: "Patient/a".into(),
+            version_id: "1".into(),
+            entry: hex::encode(entry.to_bytes()),
+            proof: TlogProof { index: 1, hashes: prove_inclusion(2, 1, &log).unwrap(), checkpoint }.to_text(),
+            log_key: signer.key().to_string(),
+            opening: Some(Opening { salt: hex::encode(salt.0), canonical: canonical.to_string(), raw: None }),
+            anchor: None,
+        }
+    }
+
+    #[test]
+    fn a_logged_receipt_says_what_it_rests_on() {
+        let verdict = verify(&receipt(Kind::Resource), Some(RESOURCE), None, &Policy::default()).unwrap();
+        assert_eq!((verdict.grade, verdict.index, verdict.resource_checked), (Grade::Logged, 1, true));
+        assert!(verdict.rests_on.iter().any(|line| line.contains("no policy pins it")));
+        let shared = Receipt { opening: None, ..receipt(Kind::Resource) };
+        let verdict = verify(&shared, None, None, &Policy::default()).unwrap();
+        assert!(verdict.rests_on[0].contains("unproved"), "{:?}", verdict.rests_on);
+        assert_eq!(verify(&shared, Some(RESOURCE), None, &Policy::default()), Err(Refusal::NoOpening));
+    }
+
+    #[test]
+    fn an_entry_of_another_kind_is_no_resource() {
+        let refused = verify(&receipt(Kind::Tombstone), Some(RESOURCE), None, &Policy::default());
+        assert_eq!(refused, Err(Refusal::OtherKind("tombstone")));
+    }
+
+    #[test]
+    fn a_policy_is_read_from_toml() {
+        let policy: Policy = toml::from_str(
+            "log_keys = [\"k\"]\n[[contracts]]\nchain_id = 1\nkind = \"public\"\naddress = \"0x68014d11cb02ebfa3db06ffd06a3328154df3672\"",
+        )
+        .unwrap();
+        assert_eq!(policy.contracts[0].kind, ChainKind::Public);
+        assert!(toml::from_str::<Policy>("log_key = []").is_err(), "a mistyped member is refused");
+    }
+}

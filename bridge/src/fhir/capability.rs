@@ -60,3 +60,24 @@ fn resource(name: &str) -> Value {
         "searchParam": parameters,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::validate::validate;
+    use notary::canonical::Json;
+
+    #[test]
+    fn the_statement_is_valid_and_promises_what_is_there() {
+        let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z");
+        let json = Json::parse(statement.to_string().as_bytes()).unwrap();
+        assert_eq!(validate(json).err(), None);
+        let types = statement["rest"][0]["resource"].as_array().unwrap();
+        let parameters = |name: &str| {
+            let found = types.iter().find(|t| t["type"] == name).unwrap()["searchParam"].as_array().unwrap();
+            found.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert!(parameters("Observation").contains(&"patient".to_owned()));
+        assert!(!parameters("Organization").contains(&"patient".to_owned()));
+    }
+}

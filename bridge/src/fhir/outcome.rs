@@ -25,3 +25,16 @@ fn one(issue: &Issue, severity: &str) -> Value {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issue_keeps_its_place() {
+        let outcome = errors(&[Issue::at("required", "Patient.name", "is required"), Issue::new("transient", "later")]);
+        assert_eq!(outcome["issue"][0]["expression"][0], "Patient.name");
+        assert_eq!(outcome["issue"][1].get("expression"), None);
+        assert_eq!(warnings(&[Issue::new("value", "x")])["issue"][0]["severity"], "warning");
+    }
+}

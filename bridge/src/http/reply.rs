@@ -105,3 +105,27 @@ pub fn written(base: &str, written: &Written) -> Reply {
     let reply = with_header(reply, header::LOCATION, &location);
     versioned(reply, written.version, written.updated)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fault_decides_the_status_and_503_says_when_to_come_back() {
+        let issue = || Issue::new("value", "x");
+        for (error, expected) in [
+            (IngestError::Unparsable(issue()), 400),
+            (IngestError::Invalid(vec![issue()]), 422),
+            (IngestError::Unsupported(issue()), 422),
+            (IngestError::Precondition(issue()), 412),
+            (IngestError::Conflict(issue()), 409),
+            (IngestError::Busy, 503),
+            (IngestError::Vault(VaultError::Tampered { pack: "p".into(), offset: 0, what: "x" }), 500),
+        ] {
+            let reply = refused(&error);
+            assert_eq!(reply.status(), expected, "{error}");
+            assert_eq!(reply.headers().contains_key(header::RETRY_AFTER), expected == 503);
+            assert_eq!(reply.headers()[header::CACHE_CONTROL], "no-store");
+        }
+    }
+}

@@ -503,3 +503,86 @@ fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
     let id = ResourceId::parse(id).ok_or(StoreError::Nonsense("a resource id"))?;
     Ok(Name { kind, id })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, version: u32, tokens: &[u8]) -> NewRecord {
+        NewRecord {
+            type_name: "Patient".into(),
+            id: ResourceId::parse(id).unwrap(),
+            version: Version(version),
+            place: Place { pack: "packs/p".into(), extent: Extent { offset: 7, length: 9 } },
+            updated: i64::from(version),
+            tokens: tokens.iter().map(|t| Token([*t; 16])).collect(),
+            entry: Some(vec![version as u8; 35]),
+        }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("index.sqlite")).unwrap();
+        (directory, store)
+    }
+
+    fn query(terms: Vec<Vec<u8>>) -> Query {
+        let terms = terms.into_iter().map(|t| t.into_iter().map(|b| Token([b; 16])).collect()).collect();
+        Query { kind: TypeName::parse("Patient").unwrap(), terms, ids: None, updated: vec![], after: 0, limit: 10 }
+    }
+
+    #[test]
+    fn the_newest_version_is_found_and_the_old_ones_stay() {
+        let (_keep, store) = store();
+        store
+            .commit(&Batch { records: vec![record("a", 1, &[1]), record("b", 1, &[1, 2])], ..Batch::default() })
+            .unwrap();
+        store.commit(&Batch { records: vec![record("a", 2, &[3])], ..Batch::default() }).unwrap();
+        let name = Name::parse("Patient/a").unwrap();
+        assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
+        assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
+        assert_eq!(store.versions(&name).unwrap(), 2);
+        for (terms, expected) in
+            [(vec![vec![1]], 1), (vec![vec![1, 3]], 2), (vec![vec![1], vec![2]], 1), (vec![vec![9]], 0), (vec![], 2)]
+        {
+            assert_eq!(store.count(&query(terms.clone())).unwrap(), expected, "{terms:?}");
+            assert_eq!(store.search(&query(terms)).unwrap().len() as u64, expected);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_all_or_nothing() {
+        let (_keep, store) = store();
+        let twice =
+            Batch { records: vec![record("a", 1, &[]), record("c", 1, &[]), record("a", 1, &[])], ..Batch::default() };
+        assert!(store.commit(&twice).is_err(), "a version exists once");
+        assert_eq!(store.count(&query(vec![])).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_outbox_goes_into_the_log_once_and_in_order() {
+        let (_keep, store) = store();
+        store.commit(&Batch { records: vec![record("a", 1, &[]), record("a", 2, &[])], ..Batch::default() }).unwrap();
+        let round = || {
+            let grow = |_: u64, entry: &[u8], _: &LogReader<'_>| Ok::<_, StoreError>(vec![[entry[0]; 32]]);
+            store.sequence(1, grow, |size, _| Ok(format!("note {size}"))).unwrap()
+        };
+        assert_eq!((round(), round(), round()), (Some(1), Some(2), None));
+        assert_eq!(store.entries(0, 10).unwrap(), [vec![1; 35], vec![2; 35]]);
+        assert_eq!(store.checkpoint(None).unwrap(), Some((2, "note 2".into())));
+        assert_eq!(store.checkpoint(Some(0)).unwrap(), Some((1, "note 1".into())), "the first that covers position 0");
+        assert_eq!(store.waiting().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_newer_schema_and_a_changed_setting_are_refused() {
+        let (directory, store) = store();
+        store.keep_setting("custodian", "a").unwrap();
+        assert!(
+            matches!(store.keep_setting("custodian", "b"), Err(StoreError::Changed { stored, .. }) if stored == "a")
+        );
+        let path = directory.path().join("index.sqlite");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Schema { found: 99, .. })));
+    }
+}

@@ -275,3 +275,22 @@ fn failed<E: std::error::Error>(name: &str, error: E) -> ObjectError {
     }
     ObjectError::S3 { name: name.to_owned(), what }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_no_half_object() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        write_file(&path, b"one").unwrap();
+        assert_eq!(read_file(&path, 1, 9).unwrap(), b"ne");
+        // A directory stands where the object should: the rename fails.
+        let blocked = directory.path().join("a/c");
+        std::fs::create_dir_all(blocked.join("inside")).unwrap();
+        assert!(write_file(&blocked, b"two").is_err());
+        assert_eq!(list_files(directory.path(), "a/").unwrap(), ["a/b"]);
+        assert!(!directory.path().join("a/c.new").exists());
+    }
+}
