@@ -97,33 +97,22 @@ async fn commit_group(core: &Core, waiting: Vec<Waiting>) {
             break;
         }
     }
-    let outcome = group.write().await;
-    if outcome.is_ok() {
-        core.wake_sequencer.notify_one();
+    let outcome = group.write().await.map_err(Arc::new);
+    match &outcome {
+        Ok(()) => core.wake_sequencer.notify_one(),
+        Err(error) => {
+            tracing::error!(%error, transactions = done.len(), "a group was not stored: its senders may try again")
+        }
     }
     for (reply, committed) in done {
         _ = reply.send(match &outcome {
             Ok(()) => Ok(committed),
-            Err(error) => Err(again(error)),
+            Err(error) => Err(IngestError::NotStored(error.clone())),
         });
     }
     let rest: Vec<Waiting> = queue.collect();
     if !rest.is_empty() {
         Box::pin(commit_group(core, rest)).await;
-    }
-}
-
-/// Nothing of the group was stored: every sender may try again. The cause is logged once.
-fn again(error: &VaultError) -> IngestError {
-    match error {
-        VaultError::Index(e) => IngestError::Vault(VaultError::Object(crate::vault::objects::ObjectError::Io {
-            name: "index".into(),
-            source: std::io::Error::other(e.to_string()),
-        })),
-        other => IngestError::Vault(VaultError::Object(crate::vault::objects::ObjectError::Io {
-            name: "pack".into(),
-            source: std::io::Error::other(other.to_string()),
-        })),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::vault::objects::ObjectError;
 use crate::vault::pack::PackError;
 use crate::vault::seal::SealError;
 use mappings::path::Place;
+use std::sync::Arc;
 
 /// Who must do something about a failure: it decides the acknowledgement code and the HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub enum IngestError {
     Stopping,
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The whole group failed: one cause, logged once, many senders.
+    #[error("nothing was stored: {0}")]
+    NotStored(Arc<VaultError>),
 }
 
 /// Why stored content could not be read or written.
@@ -95,7 +99,14 @@ impl IngestError {
             | Self::Conflict(_) => Fault::Sender,
             Self::Busy | Self::Stopping => Fault::RetryLater,
             Self::Vault(error) => error.fault(),
+            // Whatever the cause, nothing of it was acknowledged and the same may be sent again.
+            Self::NotStored(_) => Fault::RetryLater,
         }
+    }
+
+    /// Whether whoever answers should log the cause: it is not the sender's, and was not logged before.
+    pub fn is_news(&self) -> bool {
+        self.fault() != Fault::Sender && !matches!(self, Self::NotStored(_))
     }
 
     /// What the sender is told.
@@ -105,6 +116,7 @@ impl IngestError {
             Self::Unparsable(i) | Self::Unsupported(i) | Self::Precondition(i) | Self::Conflict(i) => vec![i.clone()],
             Self::Busy | Self::Stopping => vec![Issue::new("transient", format!("{self}: try again"))],
             Self::Vault(error) => vec![error.issue()],
+            Self::NotStored(_) => vec![VaultError::retry()],
         }
     }
 }
@@ -122,10 +134,15 @@ impl VaultError {
         }
     }
 
+    /// Try again.
+    fn retry() -> Issue {
+        Issue::new("transient", "the store does not answer: nothing was stored, try again")
+    }
+
     /// What the caller is told: that it failed and whether to retry. The cause is for the log.
     pub fn issue(&self) -> Issue {
         match self.fault() {
-            Fault::RetryLater => Issue::new("transient", "the store does not answer: nothing was stored, try again"),
+            Fault::RetryLater => Self::retry(),
             _ => Issue::new("exception", "stored content is damaged or cannot be opened: the operator's log names it"),
         }
     }

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::clock::{instant, parse_http_date};
 use crate::commit::{Committed, Transaction, Written};
 use crate::consent::decide::{Denied, Permit, decide};
-use crate::error::{Fault, Issue};
+use crate::error::Issue;
 use crate::fhir::bundle::{self, How, Write, criteria, if_match, same_id};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::{capability, outcome};
@@ -87,7 +87,7 @@ async fn batch(app: &Arc<App>, caller: &Caller, entries: Vec<Result<Write, Vec<I
                 Ok(()) => match commit(app, Transaction { writes: vec![write], message: None }).await {
                     Ok(committed) => committed.written.first().map_or(Value::Null, |w| response_entry(app, w)),
                     Err(error) => {
-                        if error.fault() != Fault::Sender {
+                        if error.is_news() {
                             tracing::error!(%error, "an entry of a batch failed");
                         }
                         failed_entry(super::reply::status(&error), &error.issues())

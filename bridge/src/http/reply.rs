@@ -85,7 +85,7 @@ fn fault_status(fault: Fault) -> StatusCode {
 
 /// A failed write: the sender hears what concerns the sender, the log hears the cause.
 pub fn refused(error: &IngestError) -> Reply {
-    if error.fault() != Fault::Sender {
+    if error.is_news() {
         tracing::error!(%error, "a write failed");
     }
     failures(status(error), &error.issues())

@@ -2,7 +2,7 @@
 //! application's own by MSH-16. A positive code only after the commit. Pure.
 
 use crate::clock::hl7;
-use crate::error::{Fault, IngestError, Issue};
+use crate::error::{IngestError, Issue};
 use crate::ingest::Answered;
 use jiff::Timestamp;
 use mappings::parse::{Message, Separators, part};
@@ -209,7 +209,7 @@ fn condition(code: &str) -> (&'static str, &'static str) {
 
 /// Logs a failure that is not the sender's: the acknowledgement says only that it was ours.
 pub fn log_ours(answer: &Answered) {
-    if let Some(error) = answer.outcome.as_ref().err().filter(|e| e.fault() != Fault::Sender) {
+    if let Some(error) = answer.outcome.as_ref().err().filter(|e| e.is_news()) {
         tracing::error!(%error, "a message could not be taken");
     }
 }
