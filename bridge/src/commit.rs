@@ -494,6 +494,10 @@ impl Group<'_> {
             }
             Ok::<_, IngestError>(by_url.get(reference).cloned())
         })?;
+        if let Some(path) = references::unresolved(json) {
+            let text = "refers to an entry by its fullUrl, and there is no such entry";
+            return Err(IngestError::Invalid(vec![Issue::at("not-found", &path, text)]));
+        }
         let mut found: HashMap<String, String> = HashMap::new();
         for reference in conditional {
             let Some((kind, criteria)) = conditional_reference(&reference) else { continue };

@@ -57,7 +57,7 @@ pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
         let outcome = Err(IngestError::Unparsable(Issue::new("structure", text)));
         return vec![Answered { text: String::new(), outcome }];
     }
-    let alone = !mappings::batch::is_batch(&decoded.text);
+    let alone = messages.len() == 1;
     let mut answers = Vec::with_capacity(messages.len());
     for text in messages {
         // A message alone is kept in the very bytes that came; one of a batch in its own part of the text.

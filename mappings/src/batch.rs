@@ -1,11 +1,11 @@
 //! Takes a batch file apart (FHS, BHS, messages, BTS, FTS; v2.8.2 chapter 2.10.3): each message is
 //! answered by an acknowledgement of its own.
 
-/// The messages of a text: one for a plain message, all of them for a batch.
-/// Line ends stay as they were.
+/// The messages of a text: one for a plain message, all of them for a batch. Messages that a sender strung together without
+/// a batch header are several too: two patients must not become one message. Line ends stay as they were.
 pub fn messages(text: &str) -> Vec<&str> {
     let text = trimmed(text);
-    if !is_batch(text) {
+    if !is_batch(text) && !is_strung(text) {
         return vec![text];
     }
     let mut starts = Vec::new();
@@ -24,10 +24,16 @@ pub fn messages(text: &str) -> Vec<&str> {
     starts.iter().enumerate().map(|(i, &start)| &text[start..end_of(start, starts.get(i + 1))]).collect()
 }
 
-/// Whether a text is a batch file or a batch.
-pub fn is_batch(text: &str) -> bool {
+/// Whether a text begins a batch file or a batch.
+fn is_batch(text: &str) -> bool {
     let text = trimmed(text);
     text.starts_with("FHS") || text.starts_with("BHS")
+}
+
+/// Whether a message is followed by another with the same separator.
+fn is_strung(text: &str) -> bool {
+    let head = text.get(..4).filter(|head| head.starts_with("MSH"));
+    head.is_some_and(|head| lines(text).skip(1).any(|(_, line)| line.starts_with(head)))
 }
 
 fn trimmed(text: &str) -> &str {
@@ -50,6 +56,12 @@ mod tests {
     #[test]
     fn a_plain_message_is_itself() {
         assert_eq!(messages("MSH|^~\\&|\rPID|1"), ["MSH|^~\\&|\rPID|1"]);
+    }
+
+    #[test]
+    fn messages_strung_together_are_several() {
+        assert_eq!(messages("MSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\r"), ["MSH|^~\\&|1\rPID|1\r", "MSH|^~\\&|2\r"]);
+        assert_eq!(messages("MSH|^~\\&|1\rNTE|1||\rMSH is a segment\r").len(), 1);
     }
 
     #[test]

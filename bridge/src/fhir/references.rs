@@ -30,9 +30,37 @@ pub fn rewrite<E>(json: &mut Json, change: &mut impl FnMut(&str) -> Result<Optio
     }
 }
 
+/// The path of a literal reference that still names an entry of a Bundle: once stored it would lead nowhere.
+pub fn unresolved(json: &Json) -> Option<String> {
+    fn search(json: &Json, path: &mut String) -> bool {
+        let length = path.len();
+        let members = json.members().iter().map(|(name, value)| (format!(".{name}"), value));
+        let items = json.items().iter().enumerate().map(|(n, value)| (format!("[{n}]"), value));
+        for (step, value) in members.chain(items) {
+            path.push_str(&step);
+            let dangling = step == ".reference" && value.as_str().is_some_and(|r| r.starts_with("urn:uuid:"));
+            if dangling || search(value, path) {
+                return true;
+            }
+            path.truncate(length);
+        }
+        false
+    }
+    let mut path = json.text("resourceType").unwrap_or("").to_owned();
+    search(json, &mut path).then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_to_no_entry_is_found() {
+        let json = |text: &str| Json::parse(text.as_bytes()).unwrap();
+        let dangling = json(r#"{"resourceType":"Group","member":[{"entity":{"reference":"urn:uuid:1"}}]}"#);
+        assert_eq!(unresolved(&dangling).as_deref(), Some("Group.member[0].entity.reference"));
+        assert_eq!(unresolved(&json(r#"{"resourceType":"Group","identifier":[{"value":"urn:uuid:1"}]}"#)), None);
+    }
 
     #[test]
     fn references_change_wherever_they_stand() {

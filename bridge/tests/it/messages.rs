@@ -67,6 +67,16 @@ async fn a_message_sent_again_is_acknowledged_and_stored_once() {
 }
 
 #[tokio::test]
+async fn two_messages_in_one_frame_are_two() {
+    let world = World::new().await;
+    let both = format!("{}{}", admission("C1", "77", "A"), admission("C2", "78", "B")).replace('\n', "\r");
+    let mut connection = world.mllp().await;
+    assert_eq!(msa(&connection.exchange(both.as_bytes()).await.unwrap()), ("AA".into(), "C1".into()));
+    assert_eq!(world.only("/fhir/Patient?identifier=77").await["name"][0]["family"], "A");
+    assert_eq!(world.only("/fhir/Patient?identifier=78").await["name"][0]["family"], "B");
+}
+
+#[tokio::test]
 async fn a_merge_links_the_two_patients() {
     let world = World::new().await;
     world.send(&admission("C1", "77", "Lovelace")).await;
