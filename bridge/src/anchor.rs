@@ -119,6 +119,8 @@ fn anchor(core: &Core) -> Result<bool, AnchorError> {
     let now = core.clock.now().as_second().max(0) as u64;
     // A crash here anchors nothing; a crash inside leaves the block in the ledger's journal or not at all.
     let gas = state.ledger.anchor(size, checkpoint.root, &proof, now)?;
+    // A crash here leaves a chain that is ahead of what the index remembers: harmless, the other way round is not.
+    core.store.remember_anchored(size)?;
     state.last_error = None;
     tracing::info!(size, gas, entries = size - head.size, "anchored");
     Ok(true)
@@ -127,6 +129,14 @@ fn anchor(core: &Core) -> Result<bool, AnchorError> {
 /// At the start: the chain's newest root must be a root of this very log. If not, the index was rolled back or changed.
 pub fn check(core: &Core) -> Result<(), StartError> {
     let head = lock(core).ledger.head()?;
+    let remembered = core.store.anchored()?;
+    if head.size < remembered {
+        return Err(StartError::Contradiction(format!(
+            "the ledger has anchored {} log entries and the index remembers {remembered}: ledger.journal was lost or is an older \
+             one; put it back from your backup",
+            head.size
+        )));
+    }
     if head.size == 0 {
         return Ok(());
     }

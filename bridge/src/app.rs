@@ -160,6 +160,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     Ok((Arc::new(app), Workers { committer, anchor }))
 }
 
+impl App {
+    /// Whether the committer lives and the service is not stopping.
+    pub fn takes_work(&self) -> bool {
+        let committer = self.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        committer.as_ref().is_some_and(|queue| !queue.is_closed())
+    }
+}
+
 /// The background tasks.
 pub struct Workers {
     committer: tokio::task::JoinHandle<()>,

@@ -144,6 +144,7 @@ struct Seen {
 struct Stage {
     records: Vec<(Record, Vec<Token>)>,
     identities: Vec<(Token, Name)>,
+    stale: Vec<Token>,
     written: Vec<Written>,
     message: Option<(Token, ResourceId)>,
 }
@@ -222,6 +223,11 @@ impl<'c> Group<'c> {
                 entry: record.entry,
             });
         }
+        for token in &stage.stale {
+            // An earlier transaction of the group may have made the claim that this one lets go.
+            self.batch.identities.retain(|(t, _)| t != token);
+        }
+        self.batch.stale.extend(stage.stale);
         self.batch.identities.extend(stage.identities);
         if let (Some((token, id)), false) = (&stage.message, duplicate) {
             self.seen.messages.insert(*token, id.clone());
@@ -302,8 +308,12 @@ impl Group<'_> {
                     "another entry of the transaction is the same resource",
                 )));
             }
-            if let Some(url) = &write.full_url {
-                by_url.insert(url.clone(), target.name.to_string());
+            for url in write.full_url.iter().flat_map(|url| named_by(url)) {
+                if by_url.insert(url, target.name.to_string()).is_some() {
+                    let path = format!("Bundle.entry[{n}].fullUrl");
+                    let text = "another entry has the same fullUrl";
+                    return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
+                }
             }
             targets.push(target);
         }
@@ -359,12 +369,16 @@ impl Group<'_> {
         Ok(name)
     }
 
-    /// A claim that points elsewhere although the search found nothing is stale: its resource has lost the identifier.
     fn claim_token(&mut self, token: Token, name: &Name, stage: &mut Stage) -> Result<(), IngestError> {
-        if self.claimed(&token)?.is_none() {
-            self.fresh.identities.insert(token, name.clone());
-            stage.identities.push((token, name.clone()));
+        match self.claimed(&token)? {
+            Some(claimed) if claimed == *name => return Ok(()),
+            // Its resource has lost the identifier, or the search would have found it: the claim is let go.
+            Some(_) => stage.stale.push(token),
+            None => {}
         }
+        self.fresh.identities.insert(token, name.clone());
+        stage.identities.retain(|(t, _)| *t != token);
+        stage.identities.push((token, name.clone()));
         Ok(())
     }
 
@@ -381,7 +395,9 @@ impl Group<'_> {
 
     async fn recognise(&mut self, kind: TypeName, identity: &Identity, stage: &mut Stage) -> Result<Name, IngestError> {
         let token = self.identity_token(kind, identity);
-        if let Some(name) = self.claimed(&token)? {
+        if let Some(name) = self.claimed(&token)?
+            && self.still_bears(&name, identity).await?
+        {
             return Ok(name);
         }
         // Somebody may have sent the same business identifier over FHIR.
@@ -395,6 +411,20 @@ impl Group<'_> {
         let name = Name { kind, id: self.new_id()? };
         self.claim_token(token, &name, stage)?;
         Ok(name)
+    }
+
+    /// Whether a claimed resource has the identifier still: it may have been given to somebody else since.
+    async fn still_bears(&self, name: &Name, identity: &Identity) -> Result<bool, IngestError> {
+        let Identity::Identifier { system, value, .. } = identity else { return Ok(true) };
+        let Some((_, json)) = self.current(name).await? else {
+            // Claimed by an earlier entry of this very transaction: it is not written yet.
+            return Ok(self.fresh.identities.values().any(|n| n == name));
+        };
+        let identifier = match system {
+            Some(system) => Identifier::Both(system.clone(), value.clone()),
+            None => Identifier::NoSystem(value.clone()),
+        };
+        Ok(Term::Identifier(identifier).matches(&json))
     }
 
     /// The only resource that a condition finds; several are an error (R4 3.1.0.8.1).
@@ -476,6 +506,7 @@ impl Group<'_> {
         let mut json = write.resource.into_json();
         self.rewrite_references(&mut json, by_url).await?;
         if let (How::Recognise { deleted, weak, .. }, Some((version, old))) = (&write.how, &existing) {
+            self.same_patient(old, &json).await?;
             json = if *weak { merge::fill(old, &json) } else { merge::merge(old, &json, deleted) };
             if without_meta(&json) == without_meta(old) {
                 return Ok(unchanged(&target.name, *version, old));
@@ -484,6 +515,28 @@ impl Group<'_> {
         let version = existing.map_or(Version(1), |(version, _)| version.next());
         stamp(&mut json, &target.name, version, self.now);
         self.seal_resource(json, &target.name, version, raw, stage).await
+    }
+
+    /// A visit or result does not change its patient, but for a merge: a number used twice must not move one person's record
+    /// to another.
+    async fn same_patient(&self, old: &Json, new: &Json) -> Result<(), IngestError> {
+        let (before, after) = (patient_ids(old), patient_ids(new));
+        let (Some(before), Some(after)) = (before.first(), after.first()) else { return Ok(()) };
+        if before == after || self.was_merged(before, after).await? {
+            return Ok(());
+        }
+        let text = "the visit, order or result number belongs to another patient already";
+        Err(IngestError::Conflict(Issue::new("conflict", text)))
+    }
+
+    async fn was_merged(&self, from: &str, into: &str) -> Result<bool, IngestError> {
+        let Some(name) = Name::parse(&format!("Patient/{from}")) else { return Ok(false) };
+        let Some((_, patient)) = self.current(&name).await? else { return Ok(false) };
+        let links = patient.get("link").map_or(&[][..], Json::items);
+        let target = format!("Patient/{into}");
+        Ok(links.iter().any(|l| {
+            l.text("type") == Some("replaced-by") && l.get("other").and_then(|o| o.text("reference")) == Some(&target)
+        }))
     }
 
     async fn rewrite_references(&self, json: &mut Json, by_url: &HashMap<String, String>) -> Result<(), IngestError> {
@@ -578,6 +631,16 @@ impl Group<'_> {
         self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
         Ok(key)
     }
+}
+
+/// The references that mean an entry: its fullUrl, and for an address on some server what is relative to that (R4 2.36.4.1).
+fn named_by(full_url: &str) -> Vec<String> {
+    let mut parts = full_url.rsplit('/');
+    let relative = match (parts.next(), parts.next()) {
+        (Some(id), Some(kind)) if full_url.starts_with("http") => Name::parse(&format!("{kind}/{id}")),
+        _ => None,
+    };
+    std::iter::once(full_url.to_owned()).chain(relative.map(|name| name.to_string())).collect()
 }
 
 /// The wrapped keys of a group, beside its pack: recovery needs nothing but both and the root key.

@@ -139,6 +139,10 @@ fn unmappable(error: MapError) -> IngestError {
     match error {
         MapError::NoType => IngestError::Unsupported(header_issue("required", 9, text)),
         MapError::NoMap(_) => IngestError::Unsupported(header_issue("not-supported", 9, text)),
+        MapError::Missing(segment) => {
+            let place = mappings::path::Place::default();
+            IngestError::Invalid(vec![Issue { source: Some((segment, 1, place)), ..Issue::new("structure", text) }])
+        }
         MapError::Nothing => IngestError::Invalid(vec![Issue::new("structure", text)]),
     }
 }

@@ -132,7 +132,10 @@ fn declared(bytes: &[u8], default: Charset) -> Result<Charset, CharsetError> {
 
 /// MSH-18 is read from the bytes: separators and header fields up to it are ASCII in every set left.
 fn msh18(bytes: &[u8]) -> Option<&[u8]> {
-    let start = bytes.windows(3).take(16).position(|w| w == b"MSH")?;
+    // Behind a batch's own header it is the first message's that speaks for all.
+    const FAR: usize = 4_096;
+    let begins = |at: usize| at == 0 || matches!(bytes[at - 1], b'\r' | b'\n' | b' ' | b'\t' | 0xbf);
+    let start = bytes.windows(3).take(FAR).enumerate().find(|(at, w)| *w == b"MSH" && begins(*at))?.0;
     let line = &bytes[start..];
     let end = line.iter().position(|&b| b == b'\r' || b == b'\n').unwrap_or(line.len());
     let separator = *line.get(3)?;
@@ -190,6 +193,14 @@ mod tests {
     fn wrong_bytes_and_unknown_sets_are_refused() {
         assert_eq!(name("UNICODE UTF-8", b"\xff"), Err(CharsetError::Malformed { name: "UTF-8" }));
         assert_eq!(name("KLINGON", b"x"), Err(CharsetError::Unknown));
+    }
+
+    #[test]
+    fn the_set_is_found_behind_a_batch_header_and_line_ends() {
+        for before in ["FHS|^~\\&|A\rBHS|^~\\&|A\r", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"] {
+            let bytes = [before.as_bytes(), &with_set("8859/1", b"Zo\xeb")].concat();
+            assert!(decode(&bytes, Charset::Utf8).unwrap().text.contains("Zoë"));
+        }
     }
 
     #[test]

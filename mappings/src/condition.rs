@@ -10,6 +10,8 @@ const MAX_DEPTH: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     Valued(Source),
+    /// The value is an NM: a decimal number.
+    Numeric(Source),
     In(Source, Vec<String>),
     Length(Source, Compare, usize),
     Count(Source, Compare, usize),
@@ -63,6 +65,7 @@ impl Condition {
     pub fn holds(&self, facts: &impl Facts) -> bool {
         match self {
             Self::Valued(path) => !facts.text(path).is_empty(),
+            Self::Numeric(path) => crate::convert::decimal(&facts.text(path)).is_some(),
             Self::In(path, list) => {
                 let text = facts.text(path);
                 list.contains(&text)
@@ -78,7 +81,7 @@ impl Condition {
     /// Every path that it reads.
     pub fn sources(&self) -> Vec<&Source> {
         match self {
-            Self::Valued(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => vec![p],
+            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => vec![p],
             Self::Not(inner) => inner.sources(),
             Self::All(list) | Self::Any(list) => list.iter().flat_map(Self::sources).collect(),
         }
@@ -193,6 +196,8 @@ impl Reader<'_> {
         let not = self.take("NOT");
         let condition = if self.take("VALUED") {
             Condition::Valued(path)
+        } else if self.take("NUMERIC") {
+            Condition::Numeric(path)
         } else if self.take("IN") {
             Condition::In(path, self.list()?)
         } else if self.take("LENGTH") {
@@ -287,6 +292,8 @@ mod tests {
             ("PV1-2 NOT EQUALS \"I\"", false),
             ("PV1-2 IN (\"E\", \"I\")", true),
             ("PV1-2 NOT IN (\"E\")", true),
+            ("PID-7 NUMERIC", true),
+            ("PV1-2 NOT NUMERIC", true),
             ("PID-7 LENGTH GREATER THAN 8", true),
             ("PID-7 LENGTH LESS THAN OR EQUALS 12", true),
             ("OBX-5 LST.COUNT GREATER THAN 1", true),

@@ -11,7 +11,7 @@ use crate::parse::{Message, part};
 use crate::path::{Label, Place, Source};
 use crate::plan::{Action, Given, Hop, MessagePlan, MessageRule, Piece, Plan, Rule, Slotted, Target};
 use crate::report::{self, Finding, Note, Report};
-use crate::structure::{Placed, Placer, sees};
+use crate::structure::{Placed, Placer, Slot, sees};
 use crate::time::{self, TimeError};
 use crate::tree::{Address, Key, Node, Scalar};
 use jiff::tz::TimeZone;
@@ -36,6 +36,8 @@ pub enum MapError {
     NoType,
     #[error("there is no map for messages of type {0}")]
     NoMap(String),
+    #[error("the message has no {0} segment")]
+    Missing(String),
     #[error("the message yields no resource")]
     Nothing,
 }
@@ -79,11 +81,19 @@ pub fn draft_urn(n: usize) -> String {
 /// Maps one message.
 pub fn map(set: &MapSet, message: &Message<'_>, context: &Context<'_>) -> Result<Mapped, MapError> {
     let plan = set.message_plan(message)?;
+    if let Some(missing) = plan.structure.slots.iter().find(|slot| is_missed(slot, message)) {
+        return Err(MapError::Missing(missing.segment.clone()));
+    }
     let mut run = Run::new(set, plan, message, context);
     for index in 0..message.len() {
         run.segment(index);
     }
     run.finish()
+}
+
+/// Senders leave EVN and PV1 out although the standard requires them; nothing hangs on those.
+fn is_missed(slot: &Slot, message: &Message<'_>) -> bool {
+    slot.required && !matches!(slot.segment.as_str(), "EVN" | "PV1") && message.first(&slot.segment).is_none()
 }
 
 /// A draft under construction.
@@ -346,8 +356,12 @@ impl<'r, 'a> Run<'r, 'a> {
 
     fn delete(&mut self, rule: &Rule, cursor: &Cursor, at: At<'a>) {
         self.mark(at);
-        if let (true, Some(Hop::Element { name, .. })) = (cursor.address.is_empty(), rule.target.hops.first()) {
-            self.drafts[cursor.draft].deleted.push(name);
+        match rule.target.hops.first() {
+            Some(Hop::Element { name, repeats: false, .. }) if cursor.address.is_empty() => {
+                self.drafts[cursor.draft].deleted.push(name);
+            }
+            // A repeating element holds what other fields and senders gave: it is not theirs to wipe out.
+            _ => self.note(at.place, Finding::NotDeleted, Some(&rule.id)),
         }
     }
 
@@ -800,20 +814,48 @@ mod tests {
             "{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B||19801399\rOBR|1||F1|X^Y^L\rOBX|1|NM|C^N^L||none|mg|||||F\rZZZ|1\r"
         ));
         let told: Vec<String> = mapped.report.notes.iter().map(|n| format!("{} {}", n.path(), n.finding)).collect();
-        for expected in [
-            "PID-7 not a date or time",
-            "OBX-5 not a number",
-            "ZZZ the message structure has no place for this segment",
-        ] {
+        for expected in ["PID-7 not a date or time", "ZZZ the message structure has no place for this segment"] {
             assert!(told.iter().any(|t| t == expected), "{expected} in {told:#?}");
         }
         assert_eq!(all(&mapped, "Patient")[0].get("birthDate"), None);
+        let result = all(&mapped, "Observation")[0];
+        assert_eq!(
+            (result["valueString"].as_str(), result.get("valueQuantity")),
+            (Some("none mg"), None),
+            "no value is lost"
+        );
+    }
+
+    #[test]
+    fn a_message_without_what_it_is_about_is_refused() {
+        let set = MapSet::embedded().unwrap();
+        let context = Context { charset: Charset::Utf8, zone: None, now: "2026-03-01T12:00:00.000Z" };
+        for (kind, rest, missing) in
+            [("ADT^A01", "PV1|1|I", "PID"), ("ADT^A40", "PID|1||1^^^H", "MRG"), ("ORU^R01", "PID|1||1^^^H", "OBR")]
+        {
+            let text = format!("MSH|^~\\&|||||||{kind}|1|P|2.5\r{rest}\r");
+            let error = map(&set, &Message::parse(&text).unwrap(), &context).unwrap_err();
+            assert_eq!(error, MapError::Missing(missing.into()));
+        }
+    }
+
+    #[test]
+    fn a_renumbered_result_is_the_same_result() {
+        let keys = |obx: &str| {
+            let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B\rOBR|1||F1|X^Y^L\r{obx}"));
+            let results = mapped.drafts.iter().filter(|d| d.type_name == "Observation");
+            results.map(|d| d.identity.clone().unwrap().key()).collect::<Vec<_>>()
+        };
+        let first = keys("OBX|1|NM|W^N^L||1|||||||P\rOBX|2|ST|C^N^L||a|||||||P\rOBX|3|ST|C^N^L||b|||||||P\r");
+        let second = keys("OBX|1|ST|Z^N^L||new|||||||F\rOBX|2|NM|W^N^L||2|||||||F\r");
+        assert_eq!(first[0], second[1]);
+        assert_ne!(first[1], first[2], "two of one code are two");
     }
 
     #[test]
     fn identities_are_scoped_by_their_authority() {
         let identity = |cx: &str| {
-            let mapped = run(&format!("{HEAD}PID|1||{cx}||A^B\r"));
+            let mapped = run(&format!("{HEAD}PID|1||{cx}||A^B\rOBR|1||F1|X^Y^L\r"));
             mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap().identity.clone().unwrap().key()
         };
         assert_eq!(identity("1^^^H&1.2&ISO^MR"), identity("1^^^OTHER&1.2&ISO^MR"), "the OID is the authority");
@@ -823,7 +865,7 @@ mod tests {
 
     #[test]
     fn every_element_knows_its_rule_and_source() {
-        let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B|||F\r"));
+        let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B|||F\rOBR|1||F1|X^Y^L\r"));
         let patient = mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap();
         let gender = patient.origins.iter().find(|o| o.path == "Patient.gender").unwrap();
         assert_eq!((gender.rule.as_str(), gender.place.field), ("PID[Patient]/PID-8", 8));

@@ -4,6 +4,7 @@
 use crate::engine::{Look, Run, Work};
 use crate::plan::{Identify, IdentityPart};
 use crate::tree::Node;
+use std::collections::HashMap;
 use std::fmt;
 
 /// How a resource is recognised in later messages.
@@ -15,6 +16,9 @@ pub enum Identity {
     /// Source values that together name it, already scoped by the sender.
     Derived(String),
 }
+
+/// Stands for the ordinal until all keys of a message are known; no decoded text holds it.
+const NTH: &str = "\u{0}nth\u{0}";
 
 impl fmt::Debug for Identity {
     /// An identity names a patient: it does not print.
@@ -45,7 +49,16 @@ fn joined(kind: &str, parts: &[&str]) -> String {
 impl Run<'_, '_> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
-        (0..self.drafts.len()).map(|draft| self.identity(draft, 0)).collect()
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut number = |identity: Identity| match identity {
+            Identity::Derived(key) if key.contains(NTH) => {
+                let count = seen.entry(key.clone()).or_default();
+                *count += 1;
+                Identity::Derived(key.replace(NTH, &count.to_string()))
+            }
+            other => other,
+        };
+        (0..self.drafts.len()).map(|draft| self.identity(draft, 0).map(&mut number)).collect()
     }
 
     fn identity(&self, draft: usize, depth: usize) -> Option<Identity> {
@@ -64,13 +77,19 @@ impl Run<'_, '_> {
             Node::Object(_) => vec![all],
             _ => all.items().filter(|i| text(i, "value").is_some()).collect(),
         };
+        // A social security number is no name for a record: 999-99-9999 is everybody.
+        let names = |i: &&&Node| !matches!(type_code(i), Some("SS" | "SB"));
         let of_type = |code: &str| items.iter().find(|i| type_code(i) == Some(code));
-        let chosen = prefer.iter().find_map(|code| of_type(code)).or(items.first())?;
+        let chosen = prefer.iter().find_map(|code| of_type(code)).or_else(|| items.iter().find(names))?;
         let authority = chosen.field("assigner").and_then(|a| text(a, "display")).unwrap_or("");
+        let scope = match authority {
+            "" => joined("sender", &[&self.sender]),
+            authority => joined("authority", &[self.message.header(4), authority]),
+        };
         Some(Identity::Identifier {
             system: text(chosen, "system").map(str::to_owned),
             value: text(chosen, "value")?.to_owned(),
-            scope: joined("scope", &[&self.sender, authority, type_code(chosen).unwrap_or("")]),
+            scope,
         })
     }
 
@@ -84,6 +103,7 @@ impl Run<'_, '_> {
         let origin = work.origin.as_ref()?;
         let look = Look { run: self, segment: origin.segment, here: None, value: origin.value };
         let texts = parts.iter().map(|part| match part {
+            IdentityPart::Nth => Some(NTH.to_owned()),
             IdentityPart::Path(path) => Some(look.raw_text(path)).filter(|t| !t.is_empty()),
             IdentityPart::Resource(name) => {
                 let bound = origin.bound.iter().rev().find(|(t, _)| t == name)?.1;

@@ -146,6 +146,9 @@ impl Table {
         if let Some(row) = self.rows.get(code) {
             return Some(row.to.clone());
         }
+        if self.name == "CodingSystem" && crate::r4::is_oid(code) {
+            return Some(format!("urn:oid:{code}"));
+        }
         let number = code.strip_prefix("HL7").filter(|n| n.len() == 4 && n.bytes().all(|b| b.is_ascii_digit()));
         number.filter(|_| self.name == "CodingSystem").map(|n| format!("http://terminology.hl7.org/CodeSystem/v2-{n}"))
     }
@@ -183,6 +186,7 @@ mod tests {
     fn tables_answer_by_row_or_by_the_number_of_a_v2_table() {
         let table = Table { name: "CodingSystem".into(), rows: HashMap::new() };
         assert_eq!(table.row("HL70001").as_deref(), Some("http://terminology.hl7.org/CodeSystem/v2-0001"));
+        assert_eq!(table.row("2.16.840.1.114222.4.5.277").as_deref(), Some("urn:oid:2.16.840.1.114222.4.5.277"));
         assert_eq!((table.row("HL7001"), table.row("LN")), (None, None));
     }
 }

@@ -87,6 +87,8 @@ pub enum Identify {
 
 #[derive(Debug)]
 pub enum IdentityPart {
+    /// Which of those with the same other parts it is in the message.
+    Nth,
     Path(Source),
     Resource(String),
 }
@@ -188,6 +190,9 @@ fn field_number(row: &str) -> Option<u16> {
 }
 
 fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
+    if text == "nth" {
+        return Ok(IdentityPart::Nth);
+    }
     if r4::model().is_resource(text) {
         return Ok(IdentityPart::Resource(text.to_owned()));
     }

@@ -25,6 +25,8 @@ pub enum Finding {
     NoRow(String),
     #[error("the element does not repeat: the first repetition was used")]
     Repeats,
+    #[error("the sender deletes this, and the element holds more than this field")]
+    NotDeleted,
     #[error("there is no resource to put this in")]
     NothingToFill,
 }

@@ -12,6 +12,8 @@ pub struct Slot {
     pub path: String,
     pub group: usize,
     pub repeats: bool,
+    /// Every message of this structure has it.
+    pub required: bool,
 }
 
 /// One group; number 0 is the whole message.
@@ -20,6 +22,7 @@ pub struct Group {
     pub name: String,
     pub parent: Option<usize>,
     pub repeats: bool,
+    pub required: bool,
 }
 
 /// A message structure, flattened in the order of the standard.
@@ -41,7 +44,7 @@ pub struct Placed {
 impl Structure {
     /// Flattens the YAML form.
     pub fn new(parts: &[Part]) -> Self {
-        let root = Group { name: String::new(), parent: None, repeats: false };
+        let root = Group { name: String::new(), parent: None, repeats: false, required: true };
         let mut structure = Self { slots: Vec::new(), groups: vec![root] };
         structure.add(parts, 0, "");
         structure
@@ -53,13 +56,15 @@ impl Structure {
                 Part::Segment(text) => {
                     let (name, repeats) = cardinality(text);
                     let path = format!("{prefix}{name}");
-                    self.slots.push(Slot { segment: name.to_owned(), path, group, repeats });
+                    let required = !text.ends_with(['?', '*']) && self.groups[group].required;
+                    self.slots.push(Slot { segment: name.to_owned(), path, group, repeats, required });
                 }
                 Part::Group(map) => {
                     for (text, inner) in map {
                         let (name, repeats) = cardinality(text);
                         let number = self.groups.len();
-                        self.groups.push(Group { name: name.to_owned(), parent: Some(group), repeats });
+                        let required = !text.ends_with(['?', '*']) && self.groups[group].required;
+                        self.groups.push(Group { name: name.to_owned(), parent: Some(group), repeats, required });
                         self.add(inner, number, &format!("{prefix}{name}."));
                     }
                 }

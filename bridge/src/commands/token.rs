@@ -10,6 +10,13 @@ use std::time::Duration;
 /// Prints a token.
 pub fn run(config: &Config, scope: &str, life: &str) -> Result<(), Failed> {
     let life = duration(life)?;
+    crate::smart::scopes::parse(scope).map_err(Failed)?;
+    if !config.data.join("index.sqlite").exists() {
+        let place = config.data.display();
+        return Err(Failed(format!(
+            "{place} is no data directory of a medseal: name it with --data, or start `medseal serve` first"
+        )));
+    }
     crate::app::private_directory(&config.data)
         .map_err(|e| Failed(format!("data directory {}: {e}", config.data.display())))?;
     let key = TokenKey::open(&config.data.join("token.key")).map_err(Failed::from_error)?;

@@ -35,10 +35,33 @@ pub fn merge(existing: &Json, news: &Json, deleted: &[&str]) -> Json {
                 let gathered = gather(old, value.items());
                 merged.set(name, Json::Array(gathered));
             }
+            (_, Some(old)) if grows(news, name) => {
+                let grown = merge(old, value, &[]);
+                merged.set(name, grown);
+            }
             _ => merged.set(name, value.clone()),
         }
+        drop_shadow(&mut merged, news, name);
     }
     merged
+}
+
+/// A period, or a part of the resource that stands once: `period.end` does not end what is known of its start.
+fn grows(news: &Json, name: &str) -> bool {
+    let kind = news.text("resourceType").and_then(|t| mappings::r4::model().get(t));
+    kind.and_then(|k| k.element(name)).is_some_and(|found| {
+        let backbone =
+            mappings::r4::model().get(found.type_name).is_some_and(|t| t.kind == mappings::r4::Kind::Backbone);
+        !found.element.repeats && (backbone || found.type_name == "Period")
+    })
+}
+
+/// A new value does not keep the old one's extensions: another birth date has another time of birth.
+fn drop_shadow(merged: &mut Json, news: &Json, name: &str) {
+    let shadow = format!("_{name}");
+    if !name.starts_with('_') && news.get(&shadow).is_none() {
+        merged.remove(&shadow);
+    }
 }
 
 /// `deceasedDateTime` replaces `deceasedBoolean`: a choice has one type at a time.
@@ -99,6 +122,12 @@ mod tests {
             {"system":"c","value":"3"}],"gender":"female","address":[{"city":"X"}],"deceasedDateTime":"2020"}"#,
         );
         assert_eq!(merged.canonical(), expected.canonical());
+        let stay = json(r#"{"resourceType":"Encounter","period":{"start":"2020"},"_status":{"id":"x"}}"#);
+        let end = json(r#"{"resourceType":"Encounter","status":"finished","period":{"end":"2021"}}"#);
+        let grown = merge(&stay, &end, &[]);
+        let period = grown.get("period").map(Json::canonical);
+        assert_eq!(period.as_deref(), Some(br#"{"end":"2021","start":"2020"}"#.as_slice()));
+        assert_eq!(grown.get("_status"), None);
         let order = |j: &Json| {
             j.get("identifier")
                 .map(|i| i.items().iter().map(|x| x.text("system").map(str::to_owned)).collect::<Vec<_>>())

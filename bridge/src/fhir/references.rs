@@ -3,6 +3,9 @@
 
 use notary::canonical::Json;
 
+/// The elements beside references in which a transaction's fullUrl is looked for.
+const URIS: &[&str] = &["uri", "valueUri", "valueUrl", "valueUuid"];
+
 /// Calls `change` with every literal reference in the resource and puts in what it gives.
 pub fn rewrite<E>(json: &mut Json, change: &mut impl FnMut(&str) -> Result<Option<String>, E>) -> Result<(), E> {
     match json {
@@ -14,12 +17,9 @@ pub fn rewrite<E>(json: &mut Json, change: &mut impl FnMut(&str) -> Result<Optio
                 }
                 Ok(())
             }
-            // Elements of type uri may name an entry of the transaction too.
-            Json::String(text) if text.starts_with("urn:uuid:") || text.starts_with("urn:oid:") => {
-                if name != "system"
-                    && name != "value"
-                    && let Some(new) = change(text)?
-                {
+            // Elements of type uri may name an entry of the transaction too; text that looks so is text.
+            Json::String(text) if URIS.contains(&name.as_str()) => {
+                if let Some(new) = change(text)? {
                     *text = new;
                 }
                 Ok(())
@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     fn references_change_wherever_they_stand() {
-        let text = r#"{"a":{"reference":"urn:uuid:1"},"b":[{"c":{"reference":"Patient/2"}}],"identifier":{"value":"urn:uuid:1"}}"#;
+        let text = r#"{"a":{"reference":"urn:uuid:1"},"b":[{"c":{"reference":"Patient/2"}}],"identifier":{"value":"urn:uuid:1"},"valueString":"urn:uuid:1"}"#;
         let mut json = Json::parse(text.as_bytes()).unwrap();
         let mut change = |r: &str| Ok::<_, ()>((r == "urn:uuid:1").then(|| "Patient/1".to_owned()));
         rewrite(&mut json, &mut change).unwrap();
         assert_eq!(
             String::from_utf8(json.compact()).unwrap(),
-            r#"{"a":{"reference":"Patient/1"},"b":[{"c":{"reference":"Patient/2"}}],"identifier":{"value":"urn:uuid:1"}}"#
+            r#"{"a":{"reference":"Patient/1"},"b":[{"c":{"reference":"Patient/2"}}],"identifier":{"value":"urn:uuid:1"},"valueString":"urn:uuid:1"}"#
         );
     }
 }

@@ -30,7 +30,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
     answers.iter().for_each(ack::log_ours);
     let worst = answers.iter().filter_map(|a| a.outcome.as_ref().err()).map(status).max_by_key(|s| severity(*s));
     let acks: String =
-        answers.iter().map(|answer| ack::acknowledge(answer, app.core.clock.now(), Mode::Http)).collect();
+        answers.iter().enumerate().map(|(n, a)| ack::acknowledge(a, n, app.core.clock.now(), Mode::Http)).collect();
     let reply = body(worst.unwrap_or(StatusCode::OK), MEDIA_TYPE, acks);
     match worst {
         Some(StatusCode::SERVICE_UNAVAILABLE) => super::reply::with_header(reply, header::RETRY_AFTER, "5"),

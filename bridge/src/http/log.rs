@@ -103,7 +103,9 @@ pub async fn readiness(app: &Arc<App>) -> Reply {
     let core = app.core.clone();
     let progress = tokio::task::spawn_blocking(move || progress(&core)).await;
     let (ready, store, log) = match progress {
-        Ok(Ok(p)) => (true, "ok", json!({"size": p.log, "checkpoint": p.checkpoint, "anchored": p.anchored})),
+        Ok(Ok(p)) if app.takes_work() => {
+            (true, "ok", json!({"size": p.log, "checkpoint": p.checkpoint, "anchored": p.anchored}))
+        }
         _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0})),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

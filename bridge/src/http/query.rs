@@ -93,6 +93,10 @@ pub fn search(pairs: &[(String, String)]) -> Result<Search, String> {
             "_count" => search.count = page_size(value)?,
             "_cursor" => search.cursor = cursor(value)?,
             known if CONTROL.contains(&known) => {}
+            // An unknown modifier changes the meaning: never ignored (R4 3.1.1.4.5).
+            modified if modified.contains(':') || modified.contains('.') => {
+                return Err("modifiers and chained parameters are not supported in this release".into());
+            }
             _ => search.unknown.push(name.chars().take(100).collect()),
         }
     }
@@ -228,7 +232,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for query in ["identifier=%zz", "_count=x", "_cursor=-1", "identifier=", "patient=Group/1", "a=%ff"] {
+        for query in [
+            "identifier=%zz",
+            "identifier:not=1",
+            "patient.identifier=1",
+            "_count=x",
+            "_cursor=-1",
+            "identifier=",
+            "patient=Group/1",
+            "a=%ff",
+        ] {
             assert!(read(query).is_err(), "{query}");
         }
         assert!(read(&"a=1&".repeat(MAX_QUERY_TERMS + 1)).is_err());

@@ -6,8 +6,8 @@ use super::routes::{Request, dispatch, known};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
@@ -23,9 +23,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let service = TowerToHyperService::new(warp::service(filter(app)));
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
+    // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes with TLS, or from the proxy.
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stopping| *stopping) => break,
@@ -35,9 +35,12 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(limit = MAX_HTTP_CONNECTIONS, "an HTTP connection was refused: too many are open");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that breaks off is no news.
@@ -62,6 +65,8 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
             let app = app.clone();
             async move {
                 let path = percent_decoded(path.as_str());
+                // The connection leaves the body of an answer to HEAD away.
+                let method = if method == Method::HEAD { Method::GET } else { method };
                 let mut request = Request { method, path, query, headers, body: Some(Bytes::new()) };
                 // Nothing is read for a stranger, and not more bodies at once than memory has room for.
                 if takes_body(&request.method) && known(&app, &request.headers) {

@@ -60,6 +60,8 @@ pub struct Place {
 pub struct Batch {
     pub records: Vec<NewRecord>,
     pub identities: Vec<(Token, Name)>,
+    /// Claims of resources that have lost the identifier: let go before the new ones are made.
+    pub stale: Vec<Token>,
     pub messages: Vec<(Token, ResourceId)>,
     pub keys: Vec<(Owner, Wrapped)>,
 }
@@ -253,6 +255,25 @@ impl Store {
         if stored == value { Ok(()) } else { Err(StoreError::Changed { name, stored }) }
     }
 
+    /// Remembers how far the chain has come.
+    pub fn remember_anchored(&self, size: u64) -> Result<(), StoreError> {
+        self.with(|c| {
+            const SQL: &str =
+                "INSERT INTO setting (name, value) VALUES ('anchored', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
+            c.execute(SQL, [size.to_string()])?;
+            Ok(())
+        })
+    }
+
+    /// How far the chain had come when this index last saw it.
+    pub fn anchored(&self) -> Result<u64, StoreError> {
+        self.with(|c| {
+            let value: Option<String> =
+                c.query_row("SELECT value FROM setting WHERE name = 'anchored'", [], |r| r.get(0)).optional()?;
+            value.map_or(Ok(0), |v| v.parse().map_err(|_| StoreError::Nonsense("the anchored size")))
+        })
+    }
+
     /// Whether the index holds any record.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         self.with(|c| Ok(c.query_row("SELECT NOT EXISTS (SELECT 1 FROM data_key)", [], |r| r.get(0))?))
@@ -409,6 +430,10 @@ fn write_batch(c: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
         insert.execute(params![token.0.as_slice(), row])?;
     }
     let mut insert = c.prepare_cached("INSERT INTO identity (token, type, id) VALUES (?1, ?2, ?3)")?;
+    let mut drop = c.prepare_cached("DELETE FROM identity WHERE token = ?1")?;
+    for token in &batch.stale {
+        drop.execute([token.0.as_slice()])?;
+    }
     for (token, name) in &batch.identities {
         insert.execute(params![token.0.as_slice(), name.kind.as_str(), name.id.as_str()])?;
     }

@@ -17,16 +17,16 @@ pub enum Mode {
 }
 
 /// The acknowledgement, or both of enhanced mode one after the other, each as its own message.
-pub fn acknowledge(answer: &Answered, now: Timestamp, mode: Mode) -> String {
-    acknowledgements(answer, now, mode).concat()
+pub fn acknowledge(answer: &Answered, number: usize, now: Timestamp, mode: Mode) -> String {
+    acknowledgements(answer, number, now, mode).concat()
 }
 
-/// The acknowledgements that a message asks for, at least one.
-pub fn acknowledgements(answer: &Answered, now: Timestamp, mode: Mode) -> Vec<String> {
+/// The acknowledgements that a message asks for, at least one. `number`: which message of its batch it is.
+pub fn acknowledgements(answer: &Answered, number: usize, now: Timestamp, mode: Mode) -> Vec<String> {
     // Where the whole cannot be parsed its header may still say who waits for an answer to what.
     let first = answer.text.trim_start().split(['\r', '\n']).next().unwrap_or("");
     let message = Message::parse(&answer.text).or_else(|_| Message::parse(first)).ok();
-    let header = Header::of(message.as_ref());
+    let header = Header::of(message.as_ref(), number);
     let error = answer.outcome.as_ref().err();
     let verdict = error.map_or(Verdict::Accept, verdict);
     let accept = wanted(header.accept, verdict);
@@ -86,10 +86,11 @@ struct Header<'m> {
     version: &'m str,
     accept: &'m str,
     application: &'m str,
+    number: usize,
 }
 
 impl<'m> Header<'m> {
-    fn of(message: Option<&Message<'m>>) -> Self {
+    fn of(message: Option<&Message<'m>>, number: usize) -> Self {
         let field = |n: usize| message.map_or("", |m| m.header(n));
         let separators = message.map_or_else(Separators::default, Message::separators);
         Self {
@@ -102,6 +103,7 @@ impl<'m> Header<'m> {
             version: field(12),
             accept: field(15).trim(),
             application: field(16).trim(),
+            number,
         }
     }
 
@@ -116,7 +118,7 @@ impl<'m> Header<'m> {
         let event = if self.event.is_empty() { String::new() } else { format!("{component}{}", self.event) };
         let kind = format!("ACK{event}{component}ACK");
         let kind = if self.event.is_empty() { "ACK".to_owned() } else { kind };
-        let id = format!("{}{}", now.as_nanosecond() / 1_000, family);
+        let id = format!("{}.{}{family}", now.as_microsecond(), self.number);
         let version = if self.version.is_empty() { "2.5.1" } else { self.version };
         let processing = if self.processing.is_empty() { "P" } else { self.processing };
         let encoding: String =
@@ -226,7 +228,7 @@ mod tests {
     }
 
     fn acks(header: &str, outcome: Result<(), IngestError>, mode: Mode) -> Vec<String> {
-        acknowledgements(&answer(header, outcome), Timestamp::UNIX_EPOCH, mode)
+        acknowledgements(&answer(header, outcome), 0, Timestamp::UNIX_EPOCH, mode)
     }
 
     #[test]
@@ -235,7 +237,7 @@ mod tests {
         assert_eq!(
             acks,
             [
-                "MSH|^~\\&|MED|SEAL|LAB|HOSP|19700101000000.000+0000||ACK^R01^ACK|0A|P|2.5.1||||||UNICODE UTF-8\rMSA|AA|C7\r"
+                "MSH|^~\\&|MED|SEAL|LAB|HOSP|19700101000000.000+0000||ACK^R01^ACK|0.0A|P|2.5.1||||||UNICODE UTF-8\rMSA|AA|C7\r"
             ]
         );
     }

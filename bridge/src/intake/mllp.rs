@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 /// Accepts connections until `stop` turns true, then waits for those that are answering.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
@@ -46,11 +47,15 @@ async fn connection(app: &Arc<App>, mut stream: TcpStream, mut stop: watch::Rece
     let mut decoder = Decoder::new(MAX_FRAME_BYTES);
     let mut buffer = vec![0; 64 << 10];
     let mut events = Vec::new();
+    let mut deadline = Instant::now() + FRAME_TIMEOUT;
     loop {
+        if !decoder.is_inside() {
+            deadline = Instant::now() + FRAME_TIMEOUT;
+        }
         let read = tokio::select! {
-            // A frame that has begun may still end; without one the connection closes at once.
-            _ = stop.wait_for(|stopping| *stopping), if !decoder.is_inside() => return Ok(()),
-            read = next(&mut stream, &mut buffer, decoder.is_inside()) => read?,
+            // What has arrived whole was answered; half a frame was promised nothing and is sent again.
+            _ = stop.wait_for(|stopping| *stopping) => return Ok(()),
+            read = next(&mut stream, &mut buffer, decoder.is_inside().then_some(deadline)) => read?,
         };
         if read == 0 {
             return Ok(());
@@ -64,13 +69,11 @@ async fn connection(app: &Arc<App>, mut stream: TcpStream, mut stop: watch::Rece
     }
 }
 
-/// The next bytes; a frame that has begun must go on.
-async fn next(stream: &mut TcpStream, buffer: &mut [u8], inside: bool) -> std::io::Result<usize> {
-    if !inside {
-        return stream.read(buffer).await;
-    }
-    let read = tokio::time::timeout(FRAME_TIMEOUT, stream.read(buffer)).await;
-    read.map_err(|_| std::io::Error::other("a frame did not go on in time"))?
+/// The next bytes; a frame that has begun must be whole by its deadline.
+async fn next(stream: &mut TcpStream, buffer: &mut [u8], deadline: Option<Instant>) -> std::io::Result<usize> {
+    let Some(deadline) = deadline else { return stream.read(buffer).await };
+    let read = tokio::time::timeout_at(deadline, stream.read(buffer)).await;
+    read.map_err(|_| std::io::Error::other("a frame did not end in time"))?
 }
 
 async fn answer(app: &Arc<App>, event: Event) -> Vec<u8> {
@@ -84,9 +87,9 @@ async fn answer(app: &Arc<App>, event: Event) -> Vec<u8> {
     };
     let now = app.core.clock.now();
     let mut out = Vec::new();
-    for answer in &answers {
+    for (number, answer) in answers.iter().enumerate() {
         ack::log_ours(answer);
-        for text in ack::acknowledgements(answer, now, Mode::Mllp) {
+        for text in ack::acknowledgements(answer, number, now, Mode::Mllp) {
             out.extend(encode(text.as_bytes()));
         }
     }

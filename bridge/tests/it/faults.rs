@@ -168,6 +168,14 @@ async fn a_corrupt_ledger_and_a_rolled_back_index_are_named() {
 }
 
 #[tokio::test]
+async fn a_lost_ledger_is_not_begun_anew() {
+    let (_keep, data) = stopped().await;
+    std::fs::remove_file(data.join("ledger.journal")).unwrap();
+    let error = start_error(&data).await;
+    assert!(error.contains("ledger.journal was lost"), "{error}");
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_and_recovers() {
     // Root may write anywhere, so a read-only directory is no full disk: a file in the way of the packs is.
     let world = World::new().await;

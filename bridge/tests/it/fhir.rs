@@ -286,6 +286,9 @@ async fn tokens_open_what_their_scopes_say() {
     assert_eq!(as_scope("system/Observation.cruds", "POST", "/fhir", &bundle).await, 403);
     for path in ["/fhir/metadata", "/healthz", "/readyz", "/openapi.yaml", "/"] {
         assert_eq!(world.request("GET", path, &[], b"").await.status(), 200, "{path} is public");
+        let request = warp::http::Request::builder().method("HEAD").uri(path).body(Default::default()).unwrap();
+        let head = bridge::commands::client::send(world.running.http, request).await.unwrap();
+        assert_eq!((head.status().as_u16(), head.body().len()), (200, 0));
     }
     assert_eq!(world.request("GET", &path, &[], b"").await.status(), 401);
 }

@@ -77,6 +77,49 @@ async fn two_messages_in_one_frame_are_two() {
 }
 
 #[tokio::test]
+async fn one_persons_record_does_not_become_anothers() {
+    let world = World::new().await;
+    world.send(&admission("C1", "77", "Lovelace")).await;
+    // The same visit number for another patient: refused, and nothing moves.
+    let other = admission("C2", "78", "Hopper").replace("V78^^^NQ", "V77^^^NQ");
+    let ack = world.send(&other).await;
+    assert_eq!(msa(&ack).0, "AE", "{ack}");
+    assert!(ack.contains("another patient"), "{ack}");
+    assert_eq!(world.get("/fhir/Patient?identifier=78").await.1["total"], 0);
+    // A number that was given to somebody else since: the old holder keeps the old record.
+    let mut holder = world.only("/fhir/Patient?identifier=77").await;
+    holder["identifier"][0]["value"] = "770".into();
+    let path = format!("/fhir/Patient/{}", holder["id"].as_str().unwrap());
+    assert_eq!(world.call("PUT", &path, &holder.to_string()).await.0, 200);
+    let again = admission("C3", "77", "Hopper").replace("V77^^^NQ", "V79^^^NQ");
+    assert_eq!(msa(&world.send(&again).await).0, "AA");
+    assert_eq!(world.only("/fhir/Patient?identifier=770").await["name"][0]["family"], "Lovelace");
+    assert_eq!(world.only("/fhir/Patient?identifier=77").await["name"][0]["family"], "Hopper");
+    // The set id of the segment and a placeholder are nobody's names.
+    for (control, pid) in [("C4", "PID|1|1|a^^^H||Fa^One"), ("C5", "PID|1|1|b^^^H||Fb^Two")] {
+        let text =
+            format!("MSH|^~\\&|ADT|H|||20260303||ADT^A04|{control}|P|2.5\n{pid}||||||||||||||999-99-9999\nPV1|1|O\n");
+        assert_eq!(msa(&world.send(&text).await).0, "AA");
+    }
+    assert_eq!(world.only("/fhir/Patient?identifier=a").await["name"][0]["family"], "Fa");
+    assert_eq!(world.only("/fhir/Patient?identifier=b").await["name"][0]["family"], "Fb");
+}
+
+#[tokio::test]
+async fn two_systems_of_one_hospital_speak_of_one_patient() {
+    let world = World::new().await;
+    let text = |app: &str, control: &str, cx: &str| {
+        format!("MSH|^~\\&|{app}|NORTHQUAY|||20260303||ADT^A04|{control}|P|2.5\nPID|1||{cx}||Ada^B\nPV1|1|O\n")
+    };
+    for (n, (app, cx)) in
+        [("HIS", "900^^^HOSP^MR"), ("LAB", "900^^^HOSP^MR"), ("HIS", "900^^^HOSP")].into_iter().enumerate()
+    {
+        assert_eq!(msa(&world.send(&text(app, &format!("C{n}"), cx)).await).0, "AA");
+    }
+    world.only("/fhir/Patient?identifier=900").await;
+}
+
+#[tokio::test]
 async fn a_merge_links_the_two_patients() {
     let world = World::new().await;
     world.send(&admission("C1", "77", "Lovelace")).await;

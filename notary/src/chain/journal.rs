@@ -26,9 +26,7 @@ pub struct Block {
 pub enum JournalError {
     #[error("ledger journal {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error(
-        "ledger journal {path} is corrupt at line {line} (byte {offset}): {what}; restore it from a backup, or move it away to begin a new ledger whose anchors start from zero"
-    )]
+    #[error("ledger journal {path} is corrupt at line {line} (byte {offset}): {what}: put it back from your backup")]
     Corrupt { path: PathBuf, line: usize, offset: usize, what: String },
 }
 
