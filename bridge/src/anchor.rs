@@ -4,7 +4,8 @@
 use crate::app::{Core, StartError};
 use crate::config::Log;
 use crate::error::VaultError;
-use crate::index::store::{LogReader, StoreError};
+use crate::index::log::LogReader;
+use crate::index::store::StoreError;
 use crate::limits::MAX_LEAVES;
 use notary::chain::{ChainError, Head, Ledger};
 use notary::checkpoint::CheckpointError;

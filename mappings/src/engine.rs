@@ -2,16 +2,15 @@
 //! its rules fill the resources, and what was read is remembered so that the rest can be told.
 
 use crate::charset::Charset;
-use crate::condition::Facts;
 use crate::convert::{self, ConvertError};
-use crate::escape;
 use crate::identity::Identity;
+use crate::look::{At, Level, Look};
 use crate::maps::MapSet;
-use crate::parse::{Message, part};
+use crate::parse::Message;
 use crate::path::{Label, Place, Source};
-use crate::plan::{Action, Given, Hop, MessagePlan, MessageRule, Piece, Plan, Rule, Slotted, Target};
+use crate::plan::{Action, Given, Hop, MessagePlan, MessageRule, Plan, Rule, Slotted, Target};
 use crate::report::{self, Finding, Note, Report};
-use crate::structure::{Placed, Placer, Slot, sees};
+use crate::structure::{Placed, Placer, Slot};
 use crate::time::{self, TimeError};
 use crate::tree::{Address, Key, Node, Scalar};
 use jiff::tz::TimeZone;
@@ -115,21 +114,6 @@ pub(crate) struct Begun<'a> {
     pub bound: Vec<(&'static str, usize)>,
 }
 
-/// A value at hand: its raw text, its place, and how finely it may still be split.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct At<'a> {
-    text: &'a str,
-    place: Place,
-    level: Level,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Repetition,
-    Component,
-    Subcomponent,
-}
-
 /// A position in a draft.
 #[derive(Debug, Clone)]
 struct Cursor {
@@ -158,11 +142,11 @@ pub(crate) struct Run<'r, 'a> {
     pub message: &'r Message<'a>,
     pub sender: String,
     pub drafts: Vec<Work<'a>>,
-    plan: &'r MessagePlan,
-    context: &'r Context<'r>,
-    placed: Vec<Option<Placed>>,
+    pub plan: &'r MessagePlan,
+    pub context: &'r Context<'r>,
+    pub placed: Vec<Option<Placed>>,
     occurrences: Vec<usize>,
-    by_name: HashMap<&'a str, Vec<usize>>,
+    pub by_name: HashMap<&'a str, Vec<usize>>,
     /// References that a `set` has made already: draft, element, draft.
     linked: HashSet<(usize, &'static str, usize)>,
     bound: Vec<Binding>,
@@ -552,7 +536,7 @@ impl<'r, 'a> Run<'r, 'a> {
         (self.reasons.len() - 1) as u32
     }
 
-    fn mark(&self, at: At<'_>) {
+    pub fn mark(&self, at: At<'_>) {
         let component = at.place.component.max(1);
         self.used.borrow_mut().insert(Place { component, subcomponent: 0, ..at.place });
     }
@@ -650,135 +634,6 @@ fn prepend_coding(node: &mut Node, coding: Node, run: u32) {
 
 fn can_repeat(target: &Target) -> bool {
     target.hops.is_empty() || target.hops.iter().any(|hop| matches!(hop, Hop::Element { repeats: true, .. }))
-}
-
-/// Looks paths up from where a rule stands.
-pub(crate) struct Look<'l, 'r, 'a> {
-    pub run: &'l Run<'r, 'a>,
-    pub segment: usize,
-    pub here: Option<(u16, u16)>,
-    pub value: Option<At<'a>>,
-}
-
-impl<'a> Look<'_, '_, 'a> {
-    /// The nearest segment of that name that this one may see: itself, before it, after it. Behind a number of
-    /// invisible ones, those of other groups, none is looked for.
-    fn segment(&self, name: &str) -> Option<usize> {
-        const MAX_INVISIBLE: usize = 100;
-        let named = self.run.by_name.get(name)?;
-        let chain = |i: usize| self.run.placed[i].as_ref().map_or(&[][..], |p| &p.chain);
-        let visible = |i: &&usize| sees(chain(self.segment), chain(**i));
-        let (before, after) = named.split_at(named.partition_point(|i| *i <= self.segment));
-        let nearest = before.iter().rev().take(MAX_INVISIBLE).find(visible);
-        nearest.or_else(|| after.iter().take(MAX_INVISIBLE).find(visible)).copied()
-    }
-
-    /// The value a source path means, at its own level.
-    fn narrow(&self, path: &Source) -> Option<At<'a>> {
-        match path {
-            Source::Segment => None,
-            Source::Part { component, subcomponent } => {
-                let at = self.part(self.value?, *component);
-                Some(if *subcomponent > 0 { self.part(at, *subcomponent) } else { at })
-            }
-            Source::Field { segment, field, component, subcomponent } => {
-                let at = self.field(segment, *field)?;
-                let at = if *component > 0 { self.part(at, *component) } else { at };
-                Some(if *subcomponent > 0 { self.part(at, *subcomponent) } else { at })
-            }
-        }
-    }
-
-    fn field(&self, segment: &str, field: u16) -> Option<At<'a>> {
-        let index = self.segment(segment)?;
-        let found = self.run.message.segment(index)?;
-        let here = self.here.filter(|(f, _)| *f == field && index == self.segment);
-        let mut repetitions = found.repetitions(field as usize).enumerate();
-        let (n, text) = match here {
-            Some((_, n)) => repetitions.nth(n as usize)?,
-            None => repetitions.find(|(_, t)| !t.is_empty())?,
-        };
-        let place = Place { segment: index as u32, field, repetition: n as u16, ..Place::default() };
-        Some(At { text, place, level: Level::Repetition })
-    }
-
-    fn part(&self, at: At<'a>, number: u16) -> At<'a> {
-        let separators = self.run.message.separators();
-        let mut place = at.place;
-        match at.level {
-            Level::Repetition => {
-                place.component = number;
-                let text = part(at.text, Some(separators.component), number as usize);
-                At { text, place, level: Level::Component }
-            }
-            Level::Component => {
-                place.subcomponent = number;
-                let text = part(at.text, separators.subcomponent, number as usize);
-                At { text, place, level: Level::Subcomponent }
-            }
-            Level::Subcomponent if number == 1 => at,
-            Level::Subcomponent => At { text: "", ..at },
-        }
-    }
-
-    /// The decoded text of the first leaf of a value, marked as used.
-    fn simple(&self, at: At<'a>) -> String {
-        let mut leaf = at;
-        while leaf.level != Level::Subcomponent {
-            leaf = self.part(leaf, 1);
-        }
-        self.run.mark(leaf);
-        self.decoded(leaf)
-    }
-
-    fn decoded(&self, at: At<'a>) -> String {
-        if at.text.trim() == "\"\"" {
-            return String::new();
-        }
-        escape::decode(at.text, &self.run.message.separators(), self.run.context.charset).into_owned()
-    }
-
-    /// The text of a path without marking it; a whole field or component gives its raw text.
-    pub fn raw_text(&self, path: &Source) -> String {
-        self.narrow(path).map_or(String::new(), |at| self.decoded(at).trim().to_owned())
-    }
-
-    fn piece(&self, piece: &Piece) -> String {
-        match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Path(path) => self.narrow(path).map_or(String::new(), |at| self.simple(at)),
-        }
-    }
-}
-
-impl Facts for Look<'_, '_, '_> {
-    fn text(&self, path: &Source) -> String {
-        match path {
-            Source::Segment => String::new(),
-            _ => self.narrow(path).map_or(String::new(), |at| {
-                let whole = self.decoded(at);
-                // A comparison means the value's first part: `OBX-2 EQUALS "NM"`; VALUED any part.
-                let first = self.first_leaf(at);
-                if first.is_empty() { whole } else { first }
-            }),
-        }
-    }
-
-    fn count(&self, path: &Source) -> usize {
-        let Source::Field { segment, field, .. } = path else { return 0 };
-        let found = self.segment(segment).and_then(|i| self.run.message.segment(i));
-        found.map_or(0, |s| s.repetitions(*field as usize).filter(|t| !t.trim().is_empty()).count())
-    }
-}
-
-impl<'a> Look<'_, '_, 'a> {
-    fn first_leaf(&self, at: At<'a>) -> String {
-        let mut leaf = at;
-        while leaf.level != Level::Subcomponent {
-            leaf = self.part(leaf, 1);
-        }
-        self.decoded(leaf).trim().to_owned()
-    }
 }
 
 #[cfg(test)]

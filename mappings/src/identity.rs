@@ -1,7 +1,8 @@
 //! When two messages speak of the same resource. An identity is a business identifier, or a key made of
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
-use crate::engine::{Look, Run, Work};
+use crate::engine::{Run, Work};
+use crate::look::Look;
 use crate::plan::{Identify, IdentityPart};
 use crate::tree::Node;
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ pub mod convert;
 pub mod engine;
 pub mod escape;
 pub mod identity;
+mod look;
 pub mod map_file;
 pub mod maps;
 pub mod parse;

@@ -1,0 +1,245 @@
+//! Writing: references, merge, version, seal. What leaves here is sealed.
+
+use super::resolve::Target;
+use super::{Group, RawMessage, Stage, Written};
+use crate::clock::instant;
+use crate::error::{IngestError, Issue, VaultError};
+use crate::fhir::bundle::{How, Write, conditional_reference};
+use crate::fhir::{merge, references};
+use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::index::tokens::patient_ids;
+use crate::secret::{Key, bytes, system_random};
+use crate::vault::pack::Record;
+use crate::vault::seal::{Label, RecordKind, seal};
+use notary::canonical::Json;
+use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
+use std::collections::HashMap;
+use std::sync::Arc;
+impl Group<'_> {
+    pub(super) async fn write_one(
+        &mut self,
+        write: Write,
+        target: &Target,
+        by_url: &HashMap<String, String>,
+        raw: Option<Digest>,
+        stage: &mut Stage,
+    ) -> Result<Written, IngestError> {
+        let existing = self.current(&target.name).await?;
+        if let (true, Some((version, json))) = (target.found, &existing) {
+            return Ok(unchanged(&target.name, *version, json));
+        }
+        check_match(&write.how, existing.as_ref().map(|(v, _)| *v))?;
+        let mut json = write.resource.into_json();
+        self.rewrite_references(&mut json, by_url).await?;
+        if let (How::Recognise { deleted, weak, .. }, Some((version, old))) = (&write.how, &existing) {
+            self.same_patient(old, &json).await?;
+            json = if *weak { merge::fill(old, &json) } else { merge::merge(old, &json, deleted) };
+            if without_meta(&json) == without_meta(old) {
+                return Ok(unchanged(&target.name, *version, old));
+            }
+        }
+        let version = existing.map_or(Version(1), |(version, _)| version.next());
+        stamp(&mut json, &target.name, version, self.now);
+        self.seal_resource(json, &target.name, version, raw, stage).await
+    }
+
+    /// A visit or result does not change its patient, but for a merge: a number used twice must not move one person's record
+    /// to another.
+    async fn same_patient(&self, old: &Json, new: &Json) -> Result<(), IngestError> {
+        let (before, after) = (patient_ids(old), patient_ids(new));
+        let (Some(before), Some(after)) = (before.first(), after.first()) else { return Ok(()) };
+        if before == after || self.was_merged(before, after).await? {
+            return Ok(());
+        }
+        let text = "the visit, order or result number belongs to another patient already";
+        Err(IngestError::Conflict(Issue::new("conflict", text)))
+    }
+
+    async fn was_merged(&self, from: &str, into: &str) -> Result<bool, IngestError> {
+        let Some(name) = Name::parse(&format!("Patient/{from}")) else { return Ok(false) };
+        let Some((_, patient)) = self.current(&name).await? else { return Ok(false) };
+        let links = patient.get("link").map_or(&[][..], Json::items);
+        let target = format!("Patient/{into}");
+        Ok(links.iter().any(|l| {
+            l.text("type") == Some("replaced-by") && l.get("other").and_then(|o| o.text("reference")) == Some(&target)
+        }))
+    }
+
+    async fn rewrite_references(&self, json: &mut Json, by_url: &HashMap<String, String>) -> Result<(), IngestError> {
+        let mut conditional = Vec::new();
+        references::rewrite(json, &mut |reference| {
+            if conditional_reference(reference).is_some() {
+                conditional.push(reference.to_owned());
+            }
+            Ok::<_, IngestError>(by_url.get(reference).cloned())
+        })?;
+        if let Some(path) = references::unresolved(json) {
+            let text = "refers to an entry by its fullUrl, and there is no such entry";
+            return Err(IngestError::Invalid(vec![Issue::at("not-found", &path, text)]));
+        }
+        let mut found: HashMap<String, String> = HashMap::new();
+        for reference in conditional {
+            let Some((kind, criteria)) = conditional_reference(&reference) else { continue };
+            let criteria = criteria.map_err(|issue| IngestError::Invalid(vec![issue]))?;
+            let name = self.one_match(kind, &criteria).await?.ok_or_else(|| {
+                IngestError::Precondition(Issue::new("not-found", "a conditional reference matches no resource"))
+            })?;
+            found.insert(reference, name.to_string());
+        }
+        references::rewrite(json, &mut |reference| Ok(found.get(reference).cloned()))
+    }
+
+    async fn seal_resource(
+        &mut self,
+        json: Json,
+        name: &Name,
+        version: Version,
+        raw: Option<Digest>,
+        stage: &mut Stage,
+    ) -> Result<Written, IngestError> {
+        let resource = json.canonical();
+        let owner = owner(name, &json);
+        let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
+        let subject = Subject {
+            custodian: &self.core.custodian,
+            reference: &name.to_string(),
+            version: &version.to_string(),
+            canonical: Digest::of(&resource),
+            raw,
+        };
+        let entry = Entry { kind: Kind::Resource, commitment: Commitment::new(&salt, &subject) };
+        let plain = crate::read::Plain { salt, raw, resource }.to_bytes();
+        let label = Label {
+            kind: RecordKind::Resource,
+            type_name: name.kind.as_str().to_owned(),
+            id: name.id.clone(),
+            version,
+            owner: owner.clone(),
+        };
+        let tokens = self.core.tokens.tokens(name.kind, &json);
+        let record = self.sealed(label, &plain, Some(entry.to_bytes().to_vec())).await?;
+        stage.records.push((record, tokens.clone()));
+        for token in tokens {
+            self.fresh.terms.entry(token).or_default().push(name.clone());
+        }
+        let resource = Arc::new(json.canonical());
+        self.fresh.resources.insert(name.clone(), (version, resource.clone()));
+        Ok(Written { name: name.clone(), version, created: version == Version(1), updated: self.now, resource })
+    }
+
+    /// The message is sealed under the first patient that it speaks of, so that erasing the patient erases it.
+    pub(super) async fn seal_message(&mut self, message: &RawMessage, stage: &mut Stage) -> Result<(), IngestError> {
+        let Some((_, id)) = stage.message.clone() else { return Ok(()) };
+        let patient = stage.written.iter().find(|w| w.name.kind.as_str() == "Patient");
+        let owner = patient.map_or_else(Owner::custodian, |w| Owner::patient(&w.name.id));
+        let label = Label { kind: RecordKind::Message, type_name: "Message".into(), id, version: Version(1), owner };
+        let record = self.sealed(label, &message.bytes, None).await?;
+        stage.records.push((record, Vec::new()));
+        Ok(())
+    }
+
+    async fn sealed(&mut self, label: Label, plain: &[u8], entry: Option<Vec<u8>>) -> Result<Record, IngestError> {
+        let key = self.key(&label.owner)?;
+        let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
+            VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
+        })?;
+        Ok(Record { sealed, time: self.now, entry })
+    }
+
+    fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
+        if let Some((key, _)) = self.fresh.keys.get(owner).or_else(|| self.seen.keys.get(owner)) {
+            return Ok(key.clone());
+        }
+        if let Some(key) = self.core.stored_key(owner)? {
+            return Ok(key);
+        }
+        let (key, wrapped) = self.core.keys.generate(owner, &system_random)?;
+        self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
+        Ok(key)
+    }
+}
+
+/// Whose key seals a resource: the patient's that it is or speaks of, else the custodian's.
+fn owner(name: &Name, json: &Json) -> Owner {
+    if name.kind.as_str() == "Patient" {
+        return Owner::patient(&name.id);
+    }
+    let patient = patient_ids(json).into_iter().find_map(|id| ResourceId::parse(&id));
+    patient.map_or_else(Owner::custodian, |id| Owner::patient(&id))
+}
+
+fn check_match(how: &How, current: Option<Version>) -> Result<(), IngestError> {
+    let expected = match how {
+        How::Update { if_match, .. } | How::ConditionalUpdate { if_match, .. } => *if_match,
+        _ => None,
+    };
+    match expected {
+        Some(expected) if current != Some(expected) => Err(IngestError::Precondition(Issue::new(
+            "conflict",
+            "If-Match names another version than the current one",
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn unchanged(name: &Name, version: Version, json: &Json) -> Written {
+    let updated = json.get("meta").and_then(|m| m.text("lastUpdated")).and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    Written {
+        name: name.clone(),
+        version,
+        created: false,
+        updated: updated.map_or(0, jiff::Timestamp::as_millisecond),
+        resource: Arc::new(json.canonical()),
+    }
+}
+
+fn without_meta(json: &Json) -> Vec<u8> {
+    let mut copy = json.clone();
+    copy.remove("meta");
+    copy.remove("id");
+    copy.canonical()
+}
+
+/// Puts in what the server decides: id, version and time.
+fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
+    let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
+    json.set("id", name.id.as_str().into());
+    let mut meta = json.remove("meta").unwrap_or(Json::Object(Vec::new()));
+    meta.set("versionId", version.to_string().as_str().into());
+    meta.set("lastUpdated", instant(time).as_str().into());
+    json.set("meta", meta);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_record_belongs_to_its_patient_or_to_the_custodian() {
+        let owner = |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text)).as_str().to_owned();
+        assert_eq!(owner("Patient/p", "{}"), "Patient/p");
+        assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Patient/p"}}"#), "Patient/p");
+        assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Group/g"}}"#), ".custodian");
+        assert_eq!(owner("Organization/o", "{}"), ".custodian");
+    }
+
+    #[test]
+    fn the_server_decides_id_version_and_time_and_keeps_the_rest_of_meta() {
+        let mut resource = json(r#"{"id":"x","meta":{"versionId":"9","profile":["http://p"]}}"#);
+        stamp(&mut resource, &Name::parse("Patient/p").unwrap(), Version(2), 0);
+        let expected =
+            r#"{"id":"p","meta":{"lastUpdated":"1970-01-01T00:00:00.000Z","profile":["http://p"],"versionId":"2"}}"#;
+        assert_eq!(String::from_utf8(resource.canonical()).unwrap(), expected);
+    }
+
+    #[test]
+    fn if_match_holds_the_version() {
+        let how = How::Update { id: ResourceId::parse("p").unwrap(), if_match: Some(Version(2)) };
+        assert!(check_match(&how, Some(Version(2))).is_ok());
+        assert!(check_match(&how, Some(Version(3))).is_err() && check_match(&how, None).is_err());
+    }
+}
