@@ -15,11 +15,11 @@ use crate::commit::{Committed, RawMessage, Transaction, Waiting};
 use crate::error::{IngestError, Issue};
 use crate::fhir::bundle::{How, Write};
 use crate::fhir::validate::validate;
-use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES};
+use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES, MAX_REPORT_LINES};
 use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Draft, MapError, Mapped, draft_urn, map};
 use mappings::parse::Message;
-use mappings::report::Report;
+use mappings::report::Line;
 use notary::canonical::Json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -42,7 +42,8 @@ crate::redacted_debug!(Received, Answered);
 #[derive(Debug)]
 pub struct Taken {
     pub committed: Committed,
-    pub report: Report,
+    /// The mapping report.
+    pub report: Vec<Line>,
 }
 
 /// Takes in a message, or each message of a batch.
@@ -78,7 +79,7 @@ async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, charset: Charset) -> 
 }
 
 /// Received -> Message -> Draft -> Validated.
-fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Transaction, Report), IngestError> {
+fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Transaction, Vec<Line>), IngestError> {
     let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
     if message.header(10).trim().is_empty() {
         return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
@@ -88,17 +89,20 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
     let mapped = map(&app.core.maps, &message, &context).map_err(unmappable)?;
     let sender = format!("{}|{}", message.header(3), message.header(4));
     let raw = RawMessage { bytes: raw, sender, control_id: message.header(10).to_owned() };
-    let Mapped { drafts, report, .. } = mapped;
-    let writes = drafts.into_iter().enumerate().map(|(n, draft)| write(draft, n, &message));
+    let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
     let writes = writes.collect::<Result<Vec<_>, _>>()?;
-    Ok((Transaction { writes, message: Some(raw) }, report))
+    Ok((Transaction { writes, message: Some(raw) }, mapped.report.lines(MAX_REPORT_LINES)))
 }
 
 /// Draft -> Validated: an error is told at the field that the element came from.
-fn write(draft: Draft, n: usize, message: &Message<'_>) -> Result<Write, IngestError> {
-    let Draft { resource, identity, deleted, weak, origins, .. } = draft;
-    let json = Json::from(serde_json::Value::Object(resource));
+fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) -> Result<Write, IngestError> {
+    let Draft { identity, deleted, weak, .. } = draft.clone();
+    let json = Json::parse(mapped.json(draft).as_bytes()).map_err(|e| {
+        // Ours to mend, but the sender has to be told something.
+        IngestError::Invalid(vec![Issue::new("exception", format!("{} came out as no JSON: {e}", draft.type_name))])
+    })?;
     let resource = validate(json).map_err(|issues| {
+        let origins = mapped.origins(draft);
         let located = issues.into_iter().map(|issue| {
             let path = issue.expression.clone().unwrap_or_default();
             let origin = origins.iter().find(|o| o.path == path).or_else(|| {
@@ -143,7 +147,7 @@ fn unmappable(error: MapError) -> IngestError {
             let place = mappings::path::Place::default();
             IngestError::Invalid(vec![Issue { source: Some((segment, 1, place)), ..Issue::new("structure", text) }])
         }
-        MapError::Nothing => IngestError::Invalid(vec![Issue::new("structure", text)]),
+        MapError::Nothing | MapError::TooMany => IngestError::Invalid(vec![Issue::new("structure", text)]),
     }
 }
 

@@ -12,6 +12,8 @@ pub const MAX_FRAME_BYTES: usize = 16 << 20;
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
 /// The most messages of one HL7 batch file.
 pub const MAX_BATCH_MESSAGES: usize = 10_000;
+/// The most lines of a mapping report that are kept: a message of thousands of results tells the same over and over.
+pub const MAX_REPORT_LINES: usize = 2_000;
 /// The most issues that one refusal lists: more help nobody.
 pub const MAX_ISSUES: usize = 50;
 /// The longest query string; GET searches with long lists belong in a POST.

@@ -1,20 +1,34 @@
 //! The guide's condition language: `PID-13.2 NOT VALUED AND (PV1-2 IN ("I", "E") OR OBX-5 LST.COUNT GREATER THAN 1)`.
 //! AND binds closer than OR. Reading is here; looking a path up is the caller's.
 
-use crate::path::Source;
+use crate::path::{SegmentName, Source};
+use std::borrow::Cow;
 
 /// How deep parentheses may nest: maps are written by people.
 const MAX_DEPTH: usize = 20;
 
+/// A path that a condition asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub source: Source,
+    /// Its number among the paths of its map that mean the same for every rule of a segment; none where the answer
+    /// depends on the repetition that the rule is at.
+    pub memo: Option<u16>,
+}
+
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    Valued(Source),
+    Valued(Asked),
+    /// There is such a segment that this one may see.
+    Present(SegmentName),
+    /// A site switch stands on one of these choices: `$nk1 EQUALS "contact"`.
+    Switch(String, Vec<String>),
     /// The value is an NM: a decimal number.
-    Numeric(Source),
-    In(Source, Vec<String>),
-    Length(Source, Compare, usize),
-    Count(Source, Compare, usize),
+    Numeric(Asked),
+    In(Asked, Vec<String>),
+    Length(Asked, Compare, usize),
+    Count(Asked, Compare, usize),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -42,10 +56,16 @@ pub struct ConditionError {
 
 /// Answers what a condition asks of a message.
 pub trait Facts {
-    /// The decoded text of a path's first value, empty where there is none.
-    fn text(&self, path: &Source) -> String;
+    /// Whether any part of a path's value says something.
+    fn valued(&self, path: &Asked) -> bool;
+    /// The decoded text of a path's first part, empty where there is none.
+    fn text(&self, path: &Asked) -> Cow<'_, str>;
     /// How many repetitions of a field are valued.
-    fn count(&self, path: &Source) -> usize;
+    fn count(&self, path: &Asked) -> usize;
+    /// Whether there is such a segment in sight.
+    fn present(&self, segment: SegmentName) -> bool;
+    /// Where a site switch stands.
+    fn switch(&self, name: &str) -> &str;
 }
 
 impl Condition {
@@ -63,13 +83,13 @@ impl Condition {
 
     /// Whether it holds.
     pub fn holds(&self, facts: &impl Facts) -> bool {
+        let among = |list: &[String], text: &str| list.iter().any(|item| item == text);
         match self {
-            Self::Valued(path) => !facts.text(path).is_empty(),
-            Self::Numeric(path) => crate::convert::decimal(&facts.text(path)).is_some(),
-            Self::In(path, list) => {
-                let text = facts.text(path);
-                list.contains(&text)
-            }
+            Self::Valued(path) => facts.valued(path),
+            Self::Present(segment) => facts.present(*segment),
+            Self::Switch(name, list) => among(list, facts.switch(name)),
+            Self::Numeric(path) => crate::convert::is_decimal(&facts.text(path)),
+            Self::In(path, list) => among(list, &facts.text(path)),
             Self::Length(path, compare, n) => compare.holds(facts.text(path).chars().count(), *n),
             Self::Count(path, compare, n) => compare.holds(facts.count(path), *n),
             Self::Not(inner) => !inner.holds(facts),
@@ -78,12 +98,35 @@ impl Condition {
         }
     }
 
-    /// Every path that it reads.
-    pub fn sources(&self) -> Vec<&Source> {
+    /// Shows every path that it asks for.
+    pub fn asked(&self, see: &mut impl FnMut(&Asked)) {
         match self {
-            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => vec![p],
-            Self::Not(inner) => inner.sources(),
-            Self::All(list) | Self::Any(list) => list.iter().flat_map(Self::sources).collect(),
+            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => see(p),
+            Self::Present(_) | Self::Switch(..) => {}
+            Self::Not(inner) => inner.asked(see),
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.asked(see)),
+        }
+    }
+
+    /// Numbers the paths whose answer holds for a whole segment: `memo` gives the number.
+    pub fn number(&mut self, memo: &mut impl FnMut(&Source) -> Option<u16>) {
+        match self {
+            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => {
+                p.memo = memo(&p.source);
+            }
+            Self::Present(_) | Self::Switch(..) => {}
+            Self::Not(inner) => inner.number(memo),
+            Self::All(list) | Self::Any(list) => list.iter_mut().for_each(|c| c.number(memo)),
+        }
+    }
+
+    /// Shows every switch that it asks, with the choices asked for.
+    pub fn switches<'c>(&'c self, see: &mut impl FnMut(&'c str, &'c [String])) {
+        match self {
+            Self::Switch(name, choices) => see(name, choices),
+            Self::Not(inner) => inner.switches(see),
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.switches(see)),
+            _ => {}
         }
     }
 }
@@ -126,6 +169,10 @@ fn words(text: &str) -> Vec<Word> {
         }
     }
     words
+}
+
+fn negated(condition: Condition, not: bool) -> Condition {
+    if not { Condition::Not(Box::new(condition)) } else { condition }
 }
 
 struct Reader<'w> {
@@ -183,15 +230,41 @@ impl Reader<'_> {
             self.depth -= 1;
             return if self.mark(')') { Ok(inner) } else { Err(self.fail("a parenthesis is missing")) };
         }
-        let path = match self.words.get(self.at) {
-            Some(Word::Plain(word)) => Source::parse(word).map_err(|_| self.fail("not a path"))?,
-            _ => return Err(self.fail("a path is missing")),
+        let Some(Word::Plain(word)) = self.words.get(self.at) else {
+            return Err(self.fail("a path is missing"));
         };
+        if let Some(switch) = word.strip_prefix('$') {
+            self.at += 1;
+            return self.switch(switch.to_owned());
+        }
+        let path = Source::parse(word).map_err(|_| self.fail("not a path"))?;
         self.at += 1;
-        self.test(path)
+        match path {
+            Source::Segment => self.segment(word),
+            source => self.test(Asked { source, memo: None }),
+        }
     }
 
-    fn test(&mut self, path: Source) -> Result<Condition, ConditionError> {
+    fn switch(&mut self, name: String) -> Result<Condition, ConditionError> {
+        self.take("IS");
+        let not = self.take("NOT");
+        let list = if self.take("IN") {
+            self.list()?
+        } else {
+            _ = self.take("EQUALS") || self.take("EQUAL") || self.take("=");
+            vec![self.quoted()?]
+        };
+        Ok(negated(Condition::Switch(name, list), not))
+    }
+
+    fn segment(&mut self, name: &str) -> Result<Condition, ConditionError> {
+        self.take("IS");
+        let not = self.take("NOT");
+        let segment = SegmentName::read(name).ok_or_else(|| self.fail("not a segment"))?;
+        if self.take("VALUED") { Ok(negated(Condition::Present(segment), not)) } else { Err(self.fail("a segment is VALUED or not")) }
+    }
+
+    fn test(&mut self, path: Asked) -> Result<Condition, ConditionError> {
         self.take("IS");
         let not = self.take("NOT");
         let condition = if self.take("VALUED") {
@@ -210,7 +283,7 @@ impl Reader<'_> {
             _ = self.take("EQUALS") || self.take("EQUAL") || self.take("=");
             Condition::In(path, vec![self.quoted()?])
         };
-        Ok(if not { Condition::Not(Box::new(condition)) } else { condition })
+        Ok(negated(condition, not))
     }
 
     fn compare(&mut self) -> Result<Compare, ConditionError> {
@@ -268,15 +341,27 @@ mod tests {
     struct Fixed(HashMap<&'static str, Vec<&'static str>>);
 
     impl Facts for Fixed {
-        fn text(&self, path: &Source) -> String {
-            let Source::Field { segment, field, .. } = path else { return String::new() };
-            let values = self.0.get(format!("{segment}-{field}").as_str());
-            values.and_then(|v| v.first()).map_or(String::new(), |t| (*t).to_owned())
+        fn valued(&self, path: &Asked) -> bool {
+            !self.text(path).is_empty()
         }
 
-        fn count(&self, path: &Source) -> usize {
-            let Source::Field { segment, field, .. } = path else { return 0 };
+        fn text(&self, path: &Asked) -> Cow<'_, str> {
+            let Source::Field { segment, field, .. } = path.source else { return Cow::Borrowed("") };
+            let values = self.0.get(format!("{segment}-{field}").as_str());
+            Cow::Borrowed(values.and_then(|v| v.first()).copied().unwrap_or(""))
+        }
+
+        fn count(&self, path: &Asked) -> usize {
+            let Source::Field { segment, field, .. } = path.source else { return 0 };
             self.0.get(format!("{segment}-{field}").as_str()).map_or(0, Vec::len)
+        }
+
+        fn present(&self, segment: SegmentName) -> bool {
+            self.0.keys().any(|key| key.starts_with(&segment.to_string()))
+        }
+
+        fn switch(&self, name: &str) -> &str {
+            if name == "nk1" { "contact" } else { "" }
         }
     }
 
@@ -301,6 +386,9 @@ mod tests {
             ("PV1-3 VALUED OR PV1-2 VALUED AND PID-7 VALUED", true),
             ("(PV1-2 VALUED OR PV1-3 VALUED) AND PV1-4 VALUED", false),
             ("NOT (PV1-3 VALUED OR PV1-4 VALUED)", true),
+            ("PV1 VALUED AND PV2 NOT VALUED", true),
+            ("$nk1 EQUALS \"contact\"", true),
+            ("$nk1 NOT IN (\"contact\", \"both\")", false),
         ] {
             assert_eq!(Condition::parse(text).unwrap().holds(&facts), expected, "{text}");
         }
@@ -317,6 +405,8 @@ mod tests {
             "PV1-2 LENGTH 8",
             "PV1-2 EQUALS I",
             "hello VALUED",
+            "PV1 EQUALS \"I\"",
+            "$nk1",
         ] {
             assert!(Condition::parse(text).is_err(), "{text}");
         }

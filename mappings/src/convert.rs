@@ -1,10 +1,11 @@
 //! Turns the text of a v2 value into a FHIR primitive. What has no FHIR form is refused with a reason,
 //! never bent: the digits of a number stay as sent.
 
-use crate::r4::is_valid_text;
+use crate::r4::{self, is_valid_text};
 use crate::time;
 use crate::tree::Scalar;
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 
 /// Why a value has no FHIR form. No variant carries the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,74 +24,126 @@ pub enum ConvertError {
     Code,
 }
 
-/// Converts decoded text to the primitive type; `codes` is the element's required code list.
-pub fn primitive(
-    text: &str,
-    type_name: &'static str,
+/// FHIR's primitives as far as they are converted differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Primitive {
+    Decimal,
+    /// integer, positiveInt, unsignedInt: the name and the least value.
+    Integer(&'static str, i32),
+    Boolean,
+    Date,
+    DateTime,
+    Instant,
+    Time,
+    /// uri and url.
+    Uri(&'static str),
+    /// string and markdown.
+    Text,
+    Other(&'static str),
+}
+
+impl Primitive {
+    /// The primitive of that name; none for a structure.
+    pub fn of(type_name: &'static str) -> Option<Self> {
+        Some(match type_name {
+            "decimal" => Self::Decimal,
+            "integer" => Self::Integer(type_name, i32::MIN),
+            "positiveInt" => Self::Integer(type_name, 1),
+            "unsignedInt" => Self::Integer(type_name, 0),
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            "dateTime" => Self::DateTime,
+            "instant" => Self::Instant,
+            "time" => Self::Time,
+            "uri" | "url" => Self::Uri(type_name),
+            "string" | "markdown" => Self::Text,
+            other if r4::model().is_primitive(other) => Self::Other(other),
+            _ => return None,
+        })
+    }
+}
+
+/// Converts decoded text to a primitive; `codes` is the element's required code list.
+pub fn primitive<'a>(
+    text: Cow<'a, str>,
+    kind: Primitive,
     codes: Option<&[&str]>,
     zone: Option<&TimeZone>,
-) -> Result<Scalar, ConvertError> {
-    let text = text.trim();
-    match type_name {
-        "decimal" => decimal(text).map(Scalar::Number).ok_or(ConvertError::Number),
-        "integer" | "positiveInt" | "unsignedInt" => integer(text, type_name),
-        "boolean" => boolean(text).map(Scalar::Bool).ok_or(ConvertError::Boolean),
-        "date" => Ok(Scalar::Text(time::date(text)?)),
-        "dateTime" => Ok(Scalar::Text(time::date_time(text, zone)?)),
-        "instant" => Ok(Scalar::Text(time::instant(text, zone)?)),
-        "time" => Ok(Scalar::Text(time::time(text)?)),
-        _ if codes.is_some_and(|codes| !codes.contains(&text)) => Err(ConvertError::Code),
-        _ => {
-            let text = match type_name {
-                // A space is written `%20` in a URI; dropping the whole name for it would lose the sender.
-                "uri" | "url" => text.replace(' ', "%20"),
-                _ => without_controls(text),
-            };
-            if is_valid_text(type_name, &text) { Ok(Scalar::Text(text)) } else { Err(ConvertError::Invalid(type_name)) }
-        }
+) -> Result<Scalar<'a>, ConvertError> {
+    let text = trimmed(text);
+    let owned = |text: String| Scalar::Text(Cow::Owned(text));
+    match kind {
+        Primitive::Decimal => decimal(text).map(Scalar::Number).ok_or(ConvertError::Number),
+        Primitive::Integer(name, least) => integer(text, name, least),
+        Primitive::Boolean => boolean(&text).map(Scalar::Bool).ok_or(ConvertError::Boolean),
+        Primitive::Date => Ok(owned(time::date(&text)?)),
+        Primitive::DateTime => Ok(owned(time::date_time(&text, zone)?)),
+        Primitive::Instant => Ok(owned(time::instant(&text, zone)?)),
+        Primitive::Time => Ok(owned(time::time(&text)?)),
+        _ if codes.is_some_and(|codes| !codes.contains(&text.as_ref())) => Err(ConvertError::Code),
+        // A space is written `%20` in a URI; dropping the whole name for it would lose the sender.
+        Primitive::Uri(name) if text.contains(' ') => valid(Cow::Owned(text.replace(' ', "%20")), name),
+        Primitive::Uri(name) => valid(text, name),
+        Primitive::Text => valid(without_controls(text), "string"),
+        Primitive::Other(name) => valid(without_controls(text), name),
+    }
+}
+
+fn valid<'a>(text: Cow<'a, str>, name: &'static str) -> Result<Scalar<'a>, ConvertError> {
+    if is_valid_text(name, &text) { Ok(Scalar::Text(text)) } else { Err(ConvertError::Invalid(name)) }
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
 }
 
 /// FHIR strings hold no control characters but tab and line ends; CR alone becomes a line feed.
-fn without_controls(text: &str) -> String {
-    if !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
-        return text.to_owned();
+fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let plain = text.bytes().all(|b| (b' '..0x7f).contains(&b) || b == b'\n' || b == b'\t') || !text.contains(odd);
+    if plain {
+        return text;
     }
-    text.replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect()
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    Cow::Owned(text.chars().filter(|c| !odd(*c)).collect())
 }
 
 /// An NM value (v2.8.2 chapter 2.A.45) as a JSON number with the same digits: `+5` is `5`, `.5` is `0.5`,
 /// `5.` is `5`, `007` is `7`; NM knows no exponent.
-pub fn decimal(text: &str) -> Option<String> {
+pub fn decimal(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let (sign, body) = match text.as_bytes().first()? {
         b'+' => ("", &text[1..]),
         b'-' => ("-", &text[1..]),
-        _ => ("", text),
+        _ => ("", &text[..]),
     };
     let (whole, fraction) = body.split_once('.').unwrap_or((body, ""));
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
     if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
         return None;
     }
-    let whole = whole.trim_start_matches('0');
-    let whole = if whole.is_empty() { "0" } else { whole };
-    Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+    let least = whole.trim_start_matches('0');
+    let least = if least.is_empty() { "0" } else { least };
+    let as_sent = least.len() == whole.len() && !body.ends_with('.') && !text.starts_with('+');
+    Some(match (as_sent, fraction) {
+        (true, _) => text,
+        (false, "") => Cow::Owned(format!("{sign}{least}")),
+        (false, fraction) => Cow::Owned(format!("{sign}{least}.{fraction}")),
+    })
 }
 
-fn integer(text: &str, type_name: &'static str) -> Result<Scalar, ConvertError> {
-    let number = text.trim_start_matches('+').parse::<i32>();
-    let least = match type_name {
-        "positiveInt" => 1,
-        "unsignedInt" => 0,
-        _ => i32::MIN,
-    };
-    match number {
-        Ok(n) if n >= least => Ok(Scalar::Number(n.to_string())),
-        _ => Err(ConvertError::Integer(type_name)),
+/// Whether a text is an NM value.
+pub fn is_decimal(text: &str) -> bool {
+    decimal(Cow::Borrowed(text.trim())).is_some()
+}
+
+fn integer<'a>(text: Cow<'a, str>, name: &'static str, least: i32) -> Result<Scalar<'a>, ConvertError> {
+    match text.trim_start_matches('+').parse::<i32>() {
+        Ok(n) if n >= least => Ok(Scalar::Number(Cow::Owned(n.to_string()))),
+        _ => Err(ConvertError::Integer(name)),
     }
 }
 
@@ -118,22 +171,25 @@ mod tests {
             ("5.", "5"),
             ("0", "0"),
         ] {
-            assert_eq!(decimal(v2).as_deref(), Some(expected));
+            assert_eq!(decimal(v2.into()).as_deref(), Some(expected));
         }
         for bad in ["", "-", ".", "1e5", "5 mg", "<5", "1,5", "NaN", "٣"] {
-            assert_eq!(decimal(bad), None, "{bad}");
+            assert_eq!(decimal(bad.into()), None, "{bad}");
         }
     }
 
     #[test]
     fn each_type_refuses_what_it_is_not() {
-        let to = |text, kind| primitive(text, kind, None, None);
+        let to = |text: &'static str, kind| primitive(text.into(), Primitive::of(kind).unwrap(), None, None);
         assert_eq!(to("Y", "boolean"), Ok(Scalar::Bool(true)));
         assert_eq!(to("maybe", "boolean"), Err(ConvertError::Boolean));
         assert_eq!(to("0", "positiveInt"), Err(ConvertError::Integer("positiveInt")));
         assert_eq!(to("99999999999", "integer"), Err(ConvertError::Integer("integer")));
         assert_eq!(to("a  b", "code"), Err(ConvertError::Invalid("code")));
-        assert_eq!(primitive("F", "code", Some(&["female"]), None), Err(ConvertError::Code));
+        assert_eq!(
+            primitive("F".into(), Primitive::Other("code"), Some(&["female"]), None),
+            Err(ConvertError::Code)
+        );
         assert_eq!(to("EMR SYSTEM", "url"), Ok(Scalar::Text("EMR%20SYSTEM".into())));
         assert_eq!(to("a\rb\u{1}", "string"), Ok(Scalar::Text("a\nb".into())));
     }
@@ -141,9 +197,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_decimal_is_a_json_number(text in "[+-]?[0-9]{0,12}\\.?[0-9]{0,12}") {
-            if let Some(lexeme) = decimal(&text) {
+            if let Some(lexeme) = decimal(text.into()) {
                 let json: serde_json::Value = serde_json::from_str(&lexeme).unwrap();
-                prop_assert_eq!(json.to_string(), lexeme);
+                prop_assert_eq!(json.to_string(), lexeme.into_owned());
             }
         }
     }

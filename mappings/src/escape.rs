@@ -2,7 +2,7 @@
 //! was sent: it is the sender's text, and dropping it would be silent loss.
 
 use crate::charset::Charset;
-use crate::parse::Separators;
+use crate::parse::{Separators, position};
 use std::borrow::Cow;
 
 /// The most line breaks that `\.sp n\` may ask for; formatting beyond a page is an attack.
@@ -11,7 +11,7 @@ const MAX_SKIP: usize = 60;
 /// The plain text of a value. Borrowed where there is nothing to decode.
 pub fn decode<'a>(raw: &'a str, separators: &Separators, charset: Charset) -> Cow<'a, str> {
     let Some(escape) = separators.escape else { return Cow::Borrowed(raw) };
-    if memchr::memchr(escape, raw.as_bytes()).is_none() {
+    if position(raw.as_bytes(), escape).is_none() {
         return Cow::Borrowed(raw);
     }
     Cow::Owned(decode_escaped(raw, char::from(escape), separators, charset))

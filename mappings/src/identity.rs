@@ -1,12 +1,13 @@
 //! When two messages speak of the same resource. An identity is a business identifier, or a key made of
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
-use crate::engine::{Run, Work};
-use crate::look::Look;
+use crate::look::{Look, Value};
 use crate::plan::{Identify, IdentityPart};
-use crate::tree::Node;
+use crate::r4::{self, Name};
+use crate::run::{Begun, Run};
+use crate::tree::{Id, Shape};
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// How a resource is recognised in later messages.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -44,12 +45,24 @@ impl Identity {
 
 /// Each part with its length, so that no two lists of parts join to the same text.
 fn joined(kind: &str, parts: &[&str]) -> String {
-    parts.iter().fold(kind.to_owned(), |all, part| format!("{all}|{}:{part}", part.len()))
+    let mut all = kind.to_owned();
+    parts.iter().for_each(|part| join_part(&mut all, part));
+    all
 }
 
-impl Run<'_, '_> {
+fn join_part(all: &mut String, part: &str) {
+    // Writing to a String cannot fail.
+    _ = write!(all, "|{}:{part}", part.len());
+}
+
+/// A draft's identity while they are found: not looked at, being found, found.
+type Memo = Vec<Option<Option<Identity>>>;
+
+impl<'a> Run<'a> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
+        let mut memo: Memo = vec![None; self.drafts.len()];
+        (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
         let mut seen: HashMap<String, usize> = HashMap::new();
         let mut number = |identity: Identity| match identity {
             Identity::Derived(key) if key.contains(NTH) => {
@@ -59,72 +72,98 @@ impl Run<'_, '_> {
             }
             other => other,
         };
-        (0..self.drafts.len()).map(|draft| self.identity(draft, 0).map(&mut number)).collect()
+        memo.into_iter().map(|found| found.flatten().map(&mut number)).collect()
     }
 
-    fn identity(&self, draft: usize, depth: usize) -> Option<Identity> {
-        let work = &self.drafts[draft];
-        let origin = work.origin.as_ref()?;
-        let plan = &self.set.maps[origin.map];
-        plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
-            Identify::Identifier { prefer } => self.by_identifier(work, prefer),
-            Identify::Parts(parts) => self.by_parts(draft, n, parts, depth),
-        })
+    fn find_identity(&self, draft: usize, memo: &mut Memo) {
+        if memo[draft].is_some() {
+            return;
+        }
+        // Two that name each other have no identity by each other.
+        memo[draft] = Some(None);
+        let Some(begun) = &self.drafts[draft].begun else { return };
+        let plan = &self.set.maps[begun.map];
+        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound, memo));
+        let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
+            Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
+            Identify::Parts(parts) => self.by_parts(draft, begun, n, parts, memo),
+        });
+        memo[draft] = Some(found);
     }
 
-    fn by_identifier(&self, work: &Work<'_>, prefer: &[String]) -> Option<Identity> {
-        let all = work.root.field("identifier")?;
-        let items: Vec<&Node> = match all {
-            Node::Object(_) => vec![all],
-            _ => all.items().filter(|i| text(i, "value").is_some()).collect(),
+    fn by_identifier(&self, root: Id, prefer: &[String]) -> Option<Identity> {
+        let known = &self.set.known;
+        let all = self.tree.find(root, known.identifier)?;
+        let has_value = |item: &Id| self.text(*item, known.value).is_some();
+        let items: Vec<Id> = match self.tree.shape(all) {
+            Shape::Array => self.tree.children(all).filter(has_value).collect(),
+            _ => vec![all],
         };
+        let code = |item: Id| self.type_code(item).unwrap_or("");
         // A social security number is no name for a record: 999-99-9999 is everybody.
-        let names = |i: &&&Node| !matches!(type_code(i), Some("SS" | "SB"));
-        let of_type = |code: &str| items.iter().find(|i| type_code(i) == Some(code));
-        let chosen = prefer.iter().find_map(|code| of_type(code)).or_else(|| items.iter().find(names))?;
-        let authority = chosen.field("assigner").and_then(|a| text(a, "display")).unwrap_or("");
-        let scope = match authority {
-            "" => joined("sender", &[&self.sender]),
-            authority => joined("authority", &[self.message.header(4), authority]),
+        let names = |item: &Id| !matches!(code(*item), "SS" | "SB");
+        let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
+        let chosen = prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))?;
+        let assigner = self.tree.find(chosen, known.assigner);
+        let scope = match assigner.and_then(|a| self.text(a, known.display)) {
+            None | Some("") => joined("sender", &self.sender()),
+            Some(authority) => joined("authority", &[self.message.header(4), authority]),
         };
         Some(Identity::Identifier {
-            system: text(chosen, "system").map(str::to_owned),
-            value: text(chosen, "value")?.to_owned(),
+            system: self.text(chosen, known.system).map(str::to_owned),
+            value: self.text(chosen, known.value)?.to_owned(),
             scope,
         })
     }
 
-    fn by_parts(&self, draft: usize, alternative: usize, parts: &[IdentityPart], depth: usize) -> Option<Identity> {
-        // Identities name each other (a Condition its Patient) at most this deep.
-        const MAX_DEPTH: usize = 4;
-        if depth > MAX_DEPTH {
-            return None;
-        }
+    fn by_parts(
+        &self,
+        draft: usize,
+        begun: &Begun<'a>,
+        alternative: usize,
+        parts: &[IdentityPart],
+        memo: &Memo,
+    ) -> Option<Identity> {
         let work = &self.drafts[draft];
-        let origin = work.origin.as_ref()?;
-        let look = Look { run: self, segment: origin.segment, here: None, value: origin.value };
-        let texts = parts.iter().map(|part| match part {
-            IdentityPart::Nth => Some(NTH.to_owned()),
-            IdentityPart::Path(path) => Some(look.raw_text(path)).filter(|t| !t.is_empty()),
-            IdentityPart::Resource(name) => {
-                let bound = origin.bound.iter().rev().find(|(t, _)| t == name)?.1;
-                self.identity(bound, depth + 1).map(|identity| identity.key())
+        let look = Look { run: self, segment: work.segment, here: None, value: begun.value.map(Value::whole) };
+        let needs = &self.set.maps[begun.map].needs;
+        let [application, facility] = self.sender();
+        let mut key = format!("{}|{alternative}", r4::model().at(work.kind).name);
+        join_part(&mut key, &format!("{application}|{facility}"));
+        for part in parts {
+            match part {
+                IdentityPart::Nth => join_part(&mut key, NTH),
+                IdentityPart::Path(path) => {
+                    let text = look.raw_text(path);
+                    if text.is_empty() {
+                        return None;
+                    }
+                    join_part(&mut key, &text);
+                }
+                IdentityPart::Resource(kind) => {
+                    let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])?;
+                    join_part(&mut key, &memo[bound].as_ref()?.as_ref()?.key());
+                }
             }
-        });
-        let texts: Vec<String> = texts.collect::<Option<_>>()?;
-        let kind = format!("{}|{alternative}", work.type_name);
-        let mut all: Vec<&str> = vec![&self.sender];
-        all.extend(texts.iter().map(String::as_str));
-        Some(Identity::Derived(joined(&kind, &all)))
+        }
+        Some(Identity::Derived(key))
     }
-}
 
-fn text<'n>(node: &'n Node, name: &'static str) -> Option<&'n str> {
-    node.field(name)?.text()
-}
+    /// MSH-3 and MSH-4.
+    fn sender(&self) -> [&str; 2] {
+        [self.message.header(3), self.message.header(4)]
+    }
 
-fn type_code(identifier: &Node) -> Option<&str> {
-    identifier.field("type")?.field("coding")?.items().find_map(|coding| text(coding, "code"))
+    fn text(&self, node: Id, name: Name) -> Option<&str> {
+        self.tree.text(self.tree.find(node, name)?)
+    }
+
+    fn type_code(&self, identifier: Id) -> Option<&str> {
+        let known = &self.set.known;
+        let kind = self.tree.find(identifier, known.kind)?;
+        let codings = self.tree.find(kind, known.coding)?;
+        self.tree.children(codings).find_map(|coding| self.text(coding, known.code))
+    }
 }
 
 #[cfg(test)]

@@ -1,153 +1,262 @@
 //! Looks source paths up from where a rule stands: in the present repetition, in the segments that it may see, in the
 //! value that a datatype map was given. What is read is remembered as used.
 
-use crate::condition::Facts;
-use crate::engine::Run;
+use crate::condition::{Asked, Facts};
 use crate::escape;
 use crate::parse::part;
-use crate::path::{Place, Source};
+use crate::path::{SegmentName, Source};
 use crate::plan::Piece;
+use crate::run::Run;
 use crate::structure::sees;
-/// A value at hand: its raw text, its place, and how finely it may still be split.
+use crate::tree::Mark;
+use std::borrow::Cow;
+
+/// A value at hand: its raw text, and how finely it was split already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At<'a> {
     pub text: &'a str,
-    pub place: Place,
     pub level: Level,
 }
 
+/// A whole word: a struct that ends in a byte is copied in pieces, and the processor waits for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum Level {
-    Repetition,
+    Repetition = 1,
     Component,
     Subcomponent,
 }
 
-/// Looks paths up from where a rule stands.
-pub(crate) struct Look<'l, 'r, 'a> {
-    pub run: &'l Run<'r, 'a>,
-    pub segment: usize,
-    pub here: Option<(u16, u16)>,
-    pub value: Option<At<'a>>,
+/// `""` with some blanks around it.
+const MAX_DELETE: usize = 10;
+
+impl At<'_> {
+    /// The sender says that there is nothing any more: `""`.
+    pub fn is_delete(&self) -> bool {
+        self.text.len() < MAX_DELETE && self.text.trim_ascii() == "\"\""
+    }
+
+    pub fn is_blank(&self) -> bool {
+        self.text.bytes().all(|b| b.is_ascii_whitespace())
+    }
 }
 
-impl<'a> Look<'_, '_, 'a> {
+/// A value with its components told apart: they stand in [`Run::parts`] from `base` on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'a> {
+    pub at: At<'a>,
+    pub base: u32,
+    /// 0: not told apart.
+    pub count: u32,
+}
+
+impl<'a> Value<'a> {
+    /// A value whose components are looked for when somebody asks.
+    pub fn whole(at: At<'a>) -> Self {
+        Self { at, base: 0, count: 0 }
+    }
+}
+
+/// Where a rule looks from.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'l, 'a> {
+    pub run: &'l Run<'a>,
+    pub segment: usize,
+    /// The field that the rule is at, in the repetition `value`.
+    pub here: Option<u16>,
+    pub value: Option<Value<'a>>,
+}
+
+impl<'a> Look<'_, 'a> {
     /// The nearest segment of that name that this one may see: itself, before it, after it. Behind a number of
     /// invisible ones, those of other groups, none is looked for.
-    pub fn segment(&self, name: &str) -> Option<usize> {
+    pub fn segment(&self, name: SegmentName) -> Option<usize> {
         const MAX_INVISIBLE: usize = 100;
-        let named = self.run.by_name.get(name)?;
-        let chain = |i: usize| self.run.placed[i].as_ref().map_or(&[][..], |p| &p.chain);
-        let visible = |i: &&usize| sees(chain(self.segment), chain(**i));
-        let (before, after) = named.split_at(named.partition_point(|i| *i <= self.segment));
-        let nearest = before.iter().rev().take(MAX_INVISIBLE).find(visible);
-        nearest.or_else(|| after.iter().take(MAX_INVISIBLE).find(visible)).copied()
+        if self.run.names[self.segment] == Some(name) {
+            return Some(self.segment);
+        }
+        let named = self.run.named(name);
+        let (before, after) = named.split_at(named.partition_point(|(_, at)| *at as usize <= self.segment));
+        let here = self.run.chain(self.segment);
+        let visible = |at: &usize| sees(here, self.run.chain(*at));
+        let mut before = before.iter().rev().take(MAX_INVISIBLE).map(|(_, at)| *at as usize);
+        let mut after = after.iter().take(MAX_INVISIBLE).map(|(_, at)| *at as usize);
+        before.find(visible).or_else(|| after.find(visible))
     }
 
     /// The value a source path means, at its own level.
     pub fn narrow(&self, path: &Source) -> Option<At<'a>> {
-        match path {
-            Source::Segment => None,
+        let (at, component, subcomponent) = match *path {
+            Source::Segment => return None,
             Source::Part { component, subcomponent } => {
-                let at = self.part(self.value?, *component);
-                Some(if *subcomponent > 0 { self.part(at, *subcomponent) } else { at })
+                let at = self.component(self.value?, component);
+                return Some(if subcomponent > 0 { self.part(at, subcomponent) } else { at });
             }
             Source::Field { segment, field, component, subcomponent } => {
-                let at = self.field(segment, *field)?;
-                let at = if *component > 0 { self.part(at, *component) } else { at };
-                Some(if *subcomponent > 0 { self.part(at, *subcomponent) } else { at })
+                (self.field(segment, field)?, component, subcomponent)
             }
-        }
+        };
+        let at = if component > 0 { self.part(at, component) } else { at };
+        Some(if subcomponent > 0 { self.part(at, subcomponent) } else { at })
     }
 
-    fn field(&self, segment: &str, field: u16) -> Option<At<'a>> {
+    fn field(&self, segment: SegmentName, field: u16) -> Option<At<'a>> {
         let index = self.segment(segment)?;
+        if self.here == Some(field) && index == self.segment {
+            return self.value.map(|value| value.at);
+        }
         let found = self.run.message.segment(index)?;
-        let here = self.here.filter(|(f, _)| *f == field && index == self.segment);
-        let mut repetitions = found.repetitions(field as usize).enumerate();
-        let (n, text) = match here {
-            Some((_, n)) => repetitions.nth(n as usize)?,
-            None => repetitions.find(|(_, t)| !t.is_empty())?,
-        };
-        let place = Place { segment: index as u32, field, repetition: n as u16, ..Place::default() };
-        Some(At { text, place, level: Level::Repetition })
+        let text = found.repetitions(field as usize).find(|t| !t.is_empty())?;
+        Some(At { text, level: Level::Repetition })
+    }
+
+    /// A component of the value at hand.
+    fn component(&self, value: Value<'a>, number: u16) -> At<'a> {
+        if value.count == 0 {
+            return self.part(value.at, number);
+        }
+        let level = if value.at.level == Level::Repetition { Level::Component } else { Level::Subcomponent };
+        let parts = self.run.parts.get(value.base as usize..(value.base + value.count) as usize);
+        At { text: parts.and_then(|parts| parts.get(number as usize - 1)).copied().unwrap_or(""), level }
     }
 
     fn part(&self, at: At<'a>, number: u16) -> At<'a> {
-        let separators = self.run.message.separators();
-        let mut place = at.place;
-        match at.level {
-            Level::Repetition => {
-                place.component = number;
-                let text = part(at.text, Some(separators.component), number as usize);
-                At { text, place, level: Level::Component }
-            }
-            Level::Component => {
-                place.subcomponent = number;
-                let text = part(at.text, separators.subcomponent, number as usize);
-                At { text, place, level: Level::Subcomponent }
-            }
-            Level::Subcomponent if number == 1 => at,
-            Level::Subcomponent => At { text: "", ..at },
+        let separators = self.run.separators;
+        let (separator, level) = match at.level {
+            Level::Repetition => (Some(separators.component), Level::Component),
+            Level::Component => (separators.subcomponent, Level::Subcomponent),
+            Level::Subcomponent if number == 1 => return at,
+            Level::Subcomponent => return At { text: "", ..at },
+        };
+        At { text: part(at.text, separator, number as usize), level }
+    }
+
+    fn first_leaf(&self, at: At<'a>) -> At<'a> {
+        let mut leaf = at;
+        while leaf.level != Level::Subcomponent {
+            leaf = self.part(leaf, 1);
         }
+        leaf
+    }
+
+    /// Marks the first leaf of a value as used.
+    pub fn read(&self, at: At<'a>) {
+        self.run.mark(self.first_leaf(at).text);
     }
 
     /// The decoded text of the first leaf of a value, marked as used.
-    pub fn simple(&self, at: At<'a>) -> String {
-        let mut leaf = at;
-        while leaf.level != Level::Subcomponent {
-            leaf = self.part(leaf, 1);
-        }
-        self.run.mark(leaf);
+    pub fn simple(&self, at: At<'a>) -> Cow<'a, str> {
+        let leaf = self.first_leaf(at);
+        self.run.mark(leaf.text);
         self.decoded(leaf)
     }
 
-    fn decoded(&self, at: At<'a>) -> String {
-        if at.text.trim() == "\"\"" {
-            return String::new();
+    fn decoded(&self, at: At<'a>) -> Cow<'a, str> {
+        if at.is_delete() {
+            return Cow::Borrowed("");
         }
-        escape::decode(at.text, &self.run.message.separators(), self.run.context.charset).into_owned()
+        escape::decode(at.text, &self.run.separators, self.run.context.charset)
     }
 
     /// The text of a path without marking it; a whole field or component gives its raw text.
-    pub fn raw_text(&self, path: &Source) -> String {
-        self.narrow(path).map_or(String::new(), |at| self.decoded(at).trim().to_owned())
+    pub fn raw_text(&self, path: &Source) -> Cow<'a, str> {
+        let text = self.narrow(path).map_or(Cow::Borrowed(""), |at| self.decoded(at));
+        match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        }
     }
 
-    pub fn piece(&self, piece: &Piece) -> String {
+    /// The text of a function's argument.
+    pub fn piece(&self, piece: &'a Piece) -> Cow<'a, str> {
         match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Path(path) => self.narrow(path).map_or(String::new(), |at| self.simple(at)),
+            Piece::Text(text) => Cow::Borrowed(text),
+            Piece::Path(path) => self.narrow(path).map_or(Cow::Borrowed(""), |at| self.simple(at)),
         }
     }
-}
 
-impl Facts for Look<'_, '_, '_> {
-    fn text(&self, path: &Source) -> String {
-        match path {
-            Source::Segment => String::new(),
-            _ => self.narrow(path).map_or(String::new(), |at| {
-                let whole = self.decoded(at);
-                // A comparison means the value's first part: `OBX-2 EQUALS "NM"`; VALUED any part.
-                let first = self.first_leaf(at);
-                if first.is_empty() { whole } else { first }
+    /// All of a value: senders do not always escape the separators in a text.
+    pub fn whole(&self, piece: &'a Piece) -> Cow<'a, str> {
+        match piece {
+            Piece::Path(path) => self.narrow(path).map_or(Cow::Borrowed(""), |at| {
+                self.run.mark_all(at.text);
+                self.decoded(at)
             }),
+            Piece::Text(_) => self.piece(piece),
         }
     }
 
-    fn count(&self, path: &Source) -> usize {
-        let Source::Field { segment, field, .. } = path else { return 0 };
-        let found = self.segment(segment).and_then(|i| self.run.message.segment(i));
-        found.map_or(0, |s| s.repetitions(*field as usize).filter(|t| !t.trim().is_empty()).count())
+    /// The place of a value, to remember it by.
+    pub fn place(&self, value: Option<At<'a>>) -> Mark {
+        let at_value = value.filter(|at| !at.text.is_empty()).map(|at| self.run.offset(at.text, at.level as u8));
+        at_value.unwrap_or_else(|| self.run.segment_mark(self.segment))
+    }
+
+    /// Whether some part of a value says something.
+    fn says(&self, at: At<'a>) -> bool {
+        let separators = self.run.separators;
+        let is_sign = |b: u8| b == separators.component || Some(b) == separators.subcomponent || b.is_ascii_whitespace();
+        !at.is_delete() && at.text.bytes().any(|b| !is_sign(b))
+    }
+
+    fn answer(&self, path: &Source) -> Answer<'a> {
+        let Some(at) = self.narrow(path) else { return Answer::default() };
+        let leaf = self.first_leaf(at);
+        let text = match self.decoded(leaf) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        };
+        Answer { leaf: leaf.text, valued: self.says(at), text }
+    }
+
+    /// The answer to a condition's question, remembered where it holds for the whole segment.
+    fn asked(&self, asked: &Asked) -> Answer<'a> {
+        let Some(number) = asked.memo else { return self.answer(&asked.source) };
+        let number = usize::from(number);
+        if let Some(Some(known)) = self.run.answers.borrow().get(number) {
+            return known.clone();
+        }
+        let answer = self.answer(&asked.source);
+        if let Some(slot) = self.run.answers.borrow_mut().get_mut(number) {
+            *slot = Some(answer.clone());
+        }
+        answer
+    }
+
+    /// Marks what a condition asked for as used.
+    pub fn read_asked(&self, asked: &Asked) {
+        self.run.mark(self.asked(asked).leaf);
     }
 }
 
-impl<'a> Look<'_, '_, 'a> {
-    fn first_leaf(&self, at: At<'a>) -> String {
-        let mut leaf = at;
-        while leaf.level != Level::Subcomponent {
-            leaf = self.part(leaf, 1);
-        }
-        self.decoded(leaf).trim().to_owned()
+/// What a condition learns of a path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer<'a> {
+    leaf: &'a str,
+    valued: bool,
+    text: Cow<'a, str>,
+}
+
+impl Facts for Look<'_, '_> {
+    fn valued(&self, path: &Asked) -> bool {
+        self.asked(path).valued
+    }
+
+    fn text(&self, path: &Asked) -> Cow<'_, str> {
+        self.asked(path).text
+    }
+
+    fn count(&self, path: &Asked) -> usize {
+        let Source::Field { segment, field, .. } = path.source else { return 0 };
+        let found = self.segment(segment).and_then(|i| self.run.message.segment(i));
+        found.map_or(0, |s| s.repetitions(field as usize).filter(|t| !t.trim_ascii().is_empty()).count())
+    }
+
+    fn present(&self, segment: SegmentName) -> bool {
+        self.segment(segment).is_some()
+    }
+
+    fn switch(&self, name: &str) -> &str {
+        self.run.set.switch(name)
     }
 }

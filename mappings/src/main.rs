@@ -81,20 +81,27 @@ fn one_file(
     let context = Context { charset: decoded.charset, zone, now: "1970-01-01T00:00:00.000Z" };
     let mut good = true;
     for text in &messages {
-        let mapped = Message::parse(text)
-            .map_err(|e| e.to_string())
-            .and_then(|m| map(set, &m, &context).map_err(|e| e.to_string()));
-        match mapped {
+        let message = match Message::parse(text) {
+            Ok(message) => message,
+            Err(error) => {
+                good = refused(file, &error.to_string());
+                continue;
+            }
+        };
+        match map(set, &message, &context) {
             Ok(mapped) if arguments.explain => explain(&mapped),
             Ok(mapped) if many || messages.len() > 1 => println!("{}", bundle::transaction(&mapped)),
-            // A Value of strings, numbers and lists always prints.
-            Ok(mapped) => {
-                println!("{}", serde_json::to_string_pretty(&bundle::transaction(&mapped)).unwrap_or_default())
-            }
-            Err(why) => good = refused(file, &why),
+            Ok(mapped) => println!("{}", pretty(&bundle::transaction(&mapped))),
+            Err(why) => good = refused(file, &why.to_string()),
         }
     }
     good
+}
+
+/// What we wrote is JSON; the fallback is never taken.
+fn pretty(json: &str) -> String {
+    let value: Result<serde_json::Value, _> = serde_json::from_str(json);
+    value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| json.to_owned())
 }
 
 fn refused(file: &Path, why: &str) -> bool {
@@ -102,22 +109,17 @@ fn refused(file: &Path, why: &str) -> bool {
     false
 }
 
-fn explain(mapped: &Mapped) {
+fn explain(mapped: &Mapped<'_>) {
     println!("map {}", mapped.map);
     for (n, draft) in mapped.drafts.iter().enumerate() {
         println!("\n{} ({n})", draft.type_name);
-        for origin in &draft.origins {
+        for origin in mapped.origins(draft) {
             println!("  {:<60} {:<44} {}", origin.path, origin.rule, origin.place);
         }
     }
     println!("\nnot used, or not usable");
-    for note in &mapped.report.notes {
-        println!(
-            "  {:<20} {}{}",
-            note.path(),
-            note.finding,
-            note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})"))
-        );
+    for line in mapped.report.lines(usize::MAX) {
+        println!("  {:<20} {}{}", line.path, line.finding, line.rule.map_or(String::new(), |r| format!("  ({r})")));
     }
 }
 

@@ -133,6 +133,18 @@ pub struct MessageRow {
     pub off: bool,
 }
 
+/// A choice that the guide leaves to the site.
+#[derive(Debug, Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRow {
+    pub switch: String,
+    /// Where it stands unless an overlay says otherwise.
+    pub default: String,
+    pub choices: Vec<String>,
+    /// What it decides.
+    pub because: String,
+}
+
 /// A vocabulary table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

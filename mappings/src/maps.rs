@@ -1,10 +1,15 @@
 //! A set of maps: read from the files built into the program or from a directory, and compiled.
 
 use crate::engine::MapError;
-use crate::map_file::{MapFile, MessageFile, TableFile};
+use crate::map_file::{MapFile, MessageFile, SwitchRow, TableFile};
 use crate::parse::{Message, part};
-use crate::plan::{self, MessagePlan, Names, Plan, PlanError, Table, fault};
+use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
+use crate::r4::{self, Name, TypeNumber};
+use crate::tree::Scalar;
 use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,6 +22,35 @@ pub struct MapSet {
     pub(crate) tables: Vec<Table>,
     messages: Vec<MessagePlan>,
     by_type: HashMap<String, usize>,
+    constants: Vec<Constant>,
+    rules: Vec<String>,
+    switches: Vec<SwitchRow>,
+    pub(crate) known: Known,
+    hash: String,
+}
+
+/// Names, types and constants that the engine itself speaks of.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub reference: Name,
+    pub identifier: Name,
+    pub kind: Name,
+    pub coding: Name,
+    pub code: Name,
+    pub system: Name,
+    pub value: Name,
+    pub display: Name,
+    pub assigner: Name,
+    pub extension: Name,
+    pub coding_type: TypeNumber,
+    pub extension_type: TypeNumber,
+    /// `unknown`, and the two ways to say why something is absent.
+    pub unknown: ConstantId,
+    pub absent_coding: [(Name, ConstantId); 3],
+    pub absent_extension: [(Name, ConstantId); 2],
+    /// The rules that stand for what the engine does by itself.
+    pub through: RuleId,
+    pub absent: RuleId,
 }
 
 /// The files of a map set, by kind: (name, content).
@@ -25,18 +59,18 @@ struct Files {
     maps: Vec<(String, String)>,
     messages: Vec<(String, String)>,
     tables: Vec<(String, String)>,
+    switches: Option<(String, String)>,
 }
 
 impl MapSet {
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
         let mut files = Files::default();
-        for folder in EMBEDDED.dirs() {
-            let kind = folder.path().to_string_lossy().into_owned();
-            for file in folder.files() {
-                let name = file.path().to_string_lossy().into_owned();
-                files.add(&kind, name, file.contents_utf8().unwrap_or("").to_owned());
-            }
+        let folders = EMBEDDED.dirs().flat_map(|folder| folder.files());
+        for file in folders.chain(EMBEDDED.files()) {
+            let kind = file.path().parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = file.path().to_string_lossy().into_owned();
+            files.add(&kind, name, file.contents_utf8().unwrap_or("").to_owned());
         }
         Self::compile(files)
     }
@@ -44,7 +78,7 @@ impl MapSet {
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
         let mut files = Files::default();
-        for kind in ["messages", "segments", "datatypes", "tables"] {
+        for kind in ["", "messages", "segments", "datatypes", "tables"] {
             let folder = directory.join(kind);
             let entries = std::fs::read_dir(&folder).map_err(|e| fault(folder.display().to_string(), e))?;
             for entry in entries {
@@ -62,25 +96,27 @@ impl MapSet {
     fn compile(files: Files) -> Result<Self, PlanError> {
         let map_files = files.maps.iter().map(read::<MapFile>).collect::<Result<Vec<_>, _>>()?;
         let table_files = files.tables.iter().map(read::<TableFile>).collect::<Result<Vec<_>, _>>()?;
+        let message_files = files.messages.iter().map(read::<MessageFile>).collect::<Result<Vec<_>, _>>()?;
+        let switches = files.switches.as_ref().map(read::<Vec<SwitchRow>>).transpose()?.unwrap_or_default();
         let maps = numbered(map_files.iter().map(|m| &m.map))?;
         let tables = numbered(table_files.iter().map(|t| &t.table))?;
-        let names = Names { maps: &maps, tables: &tables };
-        let mut set = Self {
-            maps: map_files.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?,
-            tables: table_files.into_iter().map(plan::table).collect(),
-            messages: Vec::new(),
-            by_type: HashMap::new(),
-        };
-        for source in &files.messages {
-            let file: MessageFile = read(source)?;
-            for message in &file.messages {
-                if set.by_type.insert(message.clone(), set.messages.len()).is_some() {
-                    return Err(fault(&source.0, format!("{message} has two maps")));
-                }
-            }
-            set.messages.push(plan::message(&file, &names)?);
-        }
-        Ok(set)
+        let names = Names { maps: &maps, tables: &tables, switches: &switches, pool: RefCell::default() };
+        let known = Known::new(&names)?;
+        let compiled_maps = map_files.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
+        let compiled_tables = table_files.iter().map(|file| plan::table(file, &names)).collect();
+        let messages = message_files.iter().map(|file| plan::message(file, &names)).collect::<Result<_, _>>()?;
+        let Pool { constants, rules, .. } = names.pool.into_inner();
+        Ok(Self {
+            by_type: by_type(&message_files)?,
+            hash: files.hash(),
+            maps: compiled_maps,
+            tables: compiled_tables,
+            messages,
+            constants,
+            rules,
+            switches,
+            known,
+        })
     }
 
     /// The message types that have a map, sorted: `ADT_A01`.
@@ -90,10 +126,29 @@ impl MapSet {
         types
     }
 
+    /// SHA-256 over the map files, in hexadecimal digits: which maps made a resource.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// The rules that differ from the guide, with the reason.
     pub fn deviations(&self) -> impl Iterator<Item = (&str, &str)> {
         let rules = self.maps.iter().flat_map(|plan| &plan.rules);
-        rules.filter_map(|rule| Some((rule.id.as_str(), rule.because.as_deref()?)))
+        rules.filter_map(|rule| Some((self.rule_name(rule.id.0), rule.because.as_deref()?)))
+    }
+
+    /// The name of a rule: `PID[Patient]/PID-7`.
+    pub(crate) fn rule_name(&self, number: u32) -> &str {
+        self.rules.get(number as usize).map_or("", String::as_str)
+    }
+
+    pub(crate) fn constants(&self) -> &[Constant] {
+        &self.constants
+    }
+
+    /// Where a switch stands.
+    pub(crate) fn switch(&self, name: &str) -> &str {
+        self.switches.iter().find(|s| s.switch == name).map_or("", |s| &s.default)
     }
 
     /// Whether the message's type has a map.
@@ -101,18 +156,85 @@ impl MapSet {
         self.message_plan(message).is_ok()
     }
 
-    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+    /// The trigger event: MSH-9.2, or EVN-1 where an old sender leaves it out.
+    pub(crate) fn event<'m>(&self, message: &'m Message<'m>) -> &'m str {
         let separator = Some(message.separators().component);
-        let field = message.header(9);
-        let (kind, event) = (part(field, separator, 1).trim(), part(field, separator, 2).trim());
+        let event = part(message.header(9), separator, 2).trim();
+        match event {
+            "" => message.first("EVN").map_or("", |evn| evn.field(1).trim()),
+            event => event,
+        }
+    }
+
+    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+        let kind = part(message.header(9), Some(message.separators().component), 1).trim();
         if kind.is_empty() {
             return Err(MapError::NoType);
         }
-        let name = if event.is_empty() { kind.to_owned() } else { format!("{kind}_{event}") };
+        let name = match self.event(message) {
+            "" => before_events(kind).to_owned(),
+            event => format!("{kind}_{event}"),
+        };
         let plan = self.by_type.get(&name).map(|&at| &self.messages[at]);
         // The name goes into an acknowledgement: only what looks like a type does.
         let printable = name.len() <= 11 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         plan.ok_or(MapError::NoMap(if printable { name } else { "(not a type)".into() }))
+    }
+}
+
+/// In versions 2.1 and 2.2 these types had no trigger event.
+fn before_events(kind: &str) -> &str {
+    match kind {
+        "ORU" => "ORU_R01",
+        "ORM" => "ORM_O01",
+        "DFT" => "DFT_P03",
+        other => other,
+    }
+}
+
+fn by_type(files: &[MessageFile]) -> Result<HashMap<String, usize>, PlanError> {
+    let mut by_type = HashMap::new();
+    for (n, file) in files.iter().enumerate() {
+        for message in &file.messages {
+            if by_type.insert(message.clone(), n).is_some() {
+                return Err(fault(&file.map, format!("{message} has two maps")));
+            }
+        }
+    }
+    Ok(by_type)
+}
+
+impl Known {
+    fn new(names: &Names<'_>) -> Result<Self, PlanError> {
+        let name = |text: &str| Name::of(text).ok_or_else(|| fault("R4", format!("no element {text}")));
+        let kind = |text: &str| r4::model().get(text).map(|t| t.number).ok_or_else(|| fault("R4", format!("no {text}")));
+        let constant = |text: &'static str| names.constant(&Scalar::Text(Cow::Borrowed(text)));
+        let absent_url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+        let absent_system = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
+        let unknown = constant("unknown");
+        Ok(Self {
+            reference: name("reference")?,
+            identifier: name("identifier")?,
+            kind: name("type")?,
+            coding: name("coding")?,
+            code: name("code")?,
+            system: name("system")?,
+            value: name("value")?,
+            display: name("display")?,
+            assigner: name("assigner")?,
+            extension: name("extension")?,
+            coding_type: kind("Coding")?,
+            extension_type: kind("Extension")?,
+            unknown,
+            absent_coding: [
+                (name("system")?, constant(absent_system)),
+                (name("code")?, unknown),
+                (name("display")?, constant("Unknown")),
+            ],
+            absent_extension: [(name("url")?, constant(absent_url)), (name("valueCode")?, unknown)],
+            through: names.rule("reference"),
+            absent: names.rule("required, and not sent"),
+        })
     }
 }
 
@@ -121,8 +243,19 @@ impl Files {
         match kind {
             "messages" => self.messages.push((name, text)),
             "tables" => self.tables.push((name, text)),
-            _ => self.maps.push((name, text)),
+            "segments" | "datatypes" => self.maps.push((name, text)),
+            "" if name.ends_with("switches.yaml") => self.switches = Some((name, text)),
+            _ => {}
         }
+    }
+
+    /// The hash does not depend on where the files lie or in which order they are read.
+    fn hash(&self) -> String {
+        let all = [&self.messages, &self.maps, &self.tables].into_iter().flatten().chain(&self.switches);
+        let mut hashes: Vec<[u8; 32]> = all.map(|(_, text)| Sha256::digest(text.as_bytes()).into()).collect();
+        hashes.sort_unstable();
+        let whole = hashes.iter().fold(Sha256::new(), |sum, hash| sum.chain_update(hash)).finalize();
+        whole.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -142,15 +275,18 @@ fn numbered<'n>(names: impl Iterator<Item = &'n String>) -> Result<HashMap<Strin
 
 impl Table {
     /// What a code becomes. `HL7nnnn` names the v2 table of that number without a row of its own.
-    pub(crate) fn row(&self, code: &str) -> Option<String> {
+    pub(crate) fn row(&self, code: &str) -> Option<Cow<'_, str>> {
         if let Some(row) = self.rows.get(code) {
-            return Some(row.to.clone());
+            return Some(Cow::Borrowed(&row.to));
         }
-        if self.name == "CodingSystem" && crate::r4::is_oid(code) {
-            return Some(format!("urn:oid:{code}"));
+        if self.name != "CodingSystem" {
+            return None;
+        }
+        if r4::is_oid(code) {
+            return Some(Cow::Owned(format!("urn:oid:{code}")));
         }
         let number = code.strip_prefix("HL7").filter(|n| n.len() == 4 && n.bytes().all(|b| b.is_ascii_digit()));
-        number.filter(|_| self.name == "CodingSystem").map(|n| format!("http://terminology.hl7.org/CodeSystem/v2-{n}"))
+        number.map(|n| Cow::Owned(format!("http://terminology.hl7.org/CodeSystem/v2-{n}")))
     }
 }
 
@@ -179,7 +315,7 @@ mod tests {
         let set = MapSet::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("maps")).unwrap();
         assert_eq!(set.message_types(), MapSet::embedded().unwrap().message_types());
         let error = MapSet::load(Path::new("/nowhere")).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/messages"), "{error}");
+        assert!(error.contains("/nowhere"), "{error}");
     }
 
     #[test]

@@ -76,6 +76,8 @@ struct Line {
     first_field: u32,
     fields: u32,
     end: u32,
+    /// MSH, FHS and BHS count their own field separator as field 1.
+    header: bool,
 }
 
 /// A parsed message over the text it was parsed from.
@@ -152,6 +154,21 @@ impl<'a> Message<'a> {
         self.segment(0).map_or("", |msh| msh.field(number))
     }
 
+    /// The segment and field (0: the segment's name) around an offset into the text, and where that field begins.
+    pub(crate) fn field_at(&self, offset: usize) -> (usize, usize, usize) {
+        let segment = self.lines.partition_point(|line| line.name.start as usize <= offset).saturating_sub(1);
+        let Some(line) = self.lines.get(segment) else { return (0, 0, 0) };
+        let fields = &self.fields[line.first_field as usize..(line.first_field + line.fields) as usize];
+        let passed = fields.partition_point(|field| field.start as usize <= offset);
+        match passed.checked_sub(1) {
+            None => (segment, 0, line.name.start as usize),
+            Some(at) => {
+                let header = self.segment(segment).is_some_and(|s| s.is_header());
+                (segment, passed + usize::from(header), fields[at].start as usize)
+            }
+        }
+    }
+
     fn split_lines(&mut self) -> Result<(), ParseError> {
         let bytes = self.text.as_bytes();
         let mode = LineEnds::of(bytes);
@@ -195,6 +212,7 @@ impl<'a> Message<'a> {
             first_field: first_field as u32,
             fields: (self.fields.len() - first_field) as u32,
             end: end as u32,
+            header: matches!(&bytes[start..name_end], b"MSH" | b"FHS" | b"BHS"),
         });
         Ok(())
     }
@@ -236,9 +254,8 @@ impl<'m, 'a> Segment<'m, 'a> {
         self.message.slice(self.line().name)
     }
 
-    /// MSH, FHS and BHS count their own field separator as field 1.
     fn is_header(&self) -> bool {
-        matches!(self.name(), "MSH" | "FHS" | "BHS")
+        self.line().header
     }
 
     /// The highest field number that is there.
@@ -283,8 +300,7 @@ pub fn split(text: &str, separator: Option<u8>) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let current = rest?;
-        let cut = separator.and_then(|s| memchr::memchr(s, current.as_bytes()));
-        let (part, tail) = match cut {
+        let (part, tail) = match separator.and_then(|s| position(current.as_bytes(), s)) {
             Some(at) => (current.get(..at).unwrap_or(""), current.get(at + 1..)),
             None => (current, None),
         };
@@ -296,6 +312,12 @@ pub fn split(text: &str, separator: Option<u8>) -> impl Iterator<Item = &str> {
 /// Part number `number` (1-based) of a text split at a separator, or empty.
 pub fn part(text: &str, separator: Option<u8>, number: usize) -> &str {
     split(text, separator).nth(number.saturating_sub(1)).unwrap_or("")
+}
+
+/// Where a byte is first. Most values are a few bytes long: for them a plain loop beats the vector search.
+pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+    const SHORT: usize = 24;
+    if bytes.len() <= SHORT { bytes.iter().position(|b| *b == wanted) } else { memchr::memchr(wanted, bytes) }
 }
 
 #[derive(Clone, Copy)]

@@ -1,15 +1,42 @@
 //! Source paths (`PID-3.4.2`, `CX.4`) and target paths (`participant[1].individual(Practitioner.name)`), as
 //! written in the maps. Pure syntax: what they mean in a message or a resource is in `engine.rs`.
 
+use crate::parse::Message;
+use crate::tree::Mark;
 use std::fmt;
 
+/// The name of a segment: up to four capital letters and digits, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentName(u32);
+
+impl SegmentName {
+    /// Reads a name; none where it is not one.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut name = [b' '; 4];
+        name.get_mut(..text.len()).filter(|_| is_name(text))?.copy_from_slice(text.as_bytes());
+        Some(Self(u32::from_be_bytes(name)))
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_be_bytes().iter().filter(|b| **b != b' ').try_for_each(|b| write!(f, "{}", char::from(*b)))
+    }
+}
+
+impl fmt::Debug for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 /// A place in a message as a map names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The segment itself: a rule that runs whenever it is there.
     Segment,
     /// A field, component or subcomponent (0: the whole) of a named segment.
-    Field { segment: String, field: u16, component: u16, subcomponent: u16 },
+    Field { segment: SegmentName, field: u16, component: u16, subcomponent: u16 },
     /// A component of the value that a datatype map was given.
     Part { component: u16, subcomponent: u16 },
 }
@@ -30,10 +57,8 @@ impl Source {
             let field = number(parts.next().unwrap_or(""))?;
             let component = parts.next().map_or(Ok(0), number)?;
             let subcomponent = parts.next().map_or(Ok(0), number)?;
-            if parts.next().is_some() || !is_name(segment) {
-                return Err(bad());
-            }
-            return Ok(Self::Field { segment: segment.to_owned(), field, component, subcomponent });
+            let segment = SegmentName::read(segment).filter(|_| parts.next().is_none()).ok_or_else(bad)?;
+            return Ok(Self::Field { segment, field, component, subcomponent });
         }
         match body.split_once('.') {
             Some((name, rest)) if is_name(name) => {
@@ -66,7 +91,7 @@ pub enum Step {
 /// Which instance of a repeating element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
-    Number(u16),
+    Number(u8),
     /// `[+]`: a new one each time.
     New,
 }
@@ -129,6 +154,32 @@ pub struct Place {
     pub subcomponent: u16,
 }
 
+impl Place {
+    /// The place of a mark in a message.
+    pub(crate) fn of(message: &Message<'_>, mark: Mark) -> Self {
+        let offset = mark.offset() as usize;
+        let (segment, field, start) = message.field_at(offset);
+        let mut place = Self { segment: segment as u32, ..Self::default() };
+        if mark.level() == 0 || field == 0 {
+            return place;
+        }
+        let before = message.text().get(start..offset).unwrap_or("").as_bytes();
+        let separators = message.separators();
+        let count = |bytes: &[u8], sign: Option<u8>| bytes.iter().filter(|b| Some(**b) == sign).count() as u16;
+        let after = |bytes: &'_ [u8], sign: Option<u8>| bytes.iter().rposition(|b| Some(*b) == sign).map_or(0, |at| at + 1);
+        (place.field, place.repetition) = (field as u16, count(before, Some(separators.repetition)));
+        let inside = &before[after(before, Some(separators.repetition))..];
+        if mark.level() >= 2 {
+            place.component = count(inside, Some(separators.component)) + 1;
+        }
+        if mark.level() >= 3 {
+            let inside = &inside[after(inside, Some(separators.component))..];
+            place.subcomponent = count(inside, separators.subcomponent) + 1;
+        }
+        place
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segment {}", self.segment + 1)?;
@@ -151,7 +202,7 @@ mod tests {
 
     #[test]
     fn source_paths() {
-        let field = |f, c, s| Source::Field { segment: "PID".into(), field: f, component: c, subcomponent: s };
+        let field = |f, c, s| Source::Field { segment: SegmentName::read("PID").unwrap(), field: f, component: c, subcomponent: s };
         assert_eq!(Source::parse("PID-3"), Ok(field(3, 0, 0)));
         assert_eq!(Source::parse("PID-3.4.2/2"), Ok(field(3, 4, 2)));
         assert_eq!(Source::parse("CX.4"), Ok(Source::Part { component: 4, subcomponent: 0 }));

@@ -3,10 +3,14 @@
 //! refused here, with its row id, before any message arrives.
 
 use crate::condition::Condition;
-use crate::map_file::{By, MapFile, MessageFile, MessageRow, RuleRow, TableFile, TableRow};
-use crate::path::{self, Label, Source, Step};
-use crate::r4::{self, Found};
+use crate::convert::{self, Primitive};
+use crate::map_file::{By, MapFile, MessageFile, MessageRow, RuleRow, SwitchRow, TableFile, TableRow};
+use crate::path::{self, Label, SegmentName, Source, Step};
+use crate::r4::{self, Found, Kind, Name, Type, TypeNumber};
 use crate::structure::Structure;
+use crate::tree::Scalar;
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// A fault in the maps: which file or row, and what is wrong.
@@ -21,18 +25,38 @@ pub(crate) fn fault(place: impl Into<String>, problem: impl ToString) -> PlanErr
     PlanError { place: place.into(), problem: problem.to_string() }
 }
 
+/// A text that the maps hold, and the same as JSON.
+#[derive(Debug)]
+pub struct Constant {
+    pub text: String,
+    pub json: String,
+}
+
+/// The number of a constant in its map set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConstantId(pub u32);
+
 /// A compiled table.
 #[derive(Debug)]
 pub struct Table {
     pub name: String,
-    pub rows: HashMap<String, TableRow>,
+    pub rows: HashMap<String, CompiledRow>,
+}
+
+/// What a code becomes.
+#[derive(Debug)]
+pub struct CompiledRow {
+    pub to: String,
+    /// The coding's parts, in the order in which they are written.
+    pub coding: Vec<(Name, ConstantId)>,
 }
 
 /// A resolved target step.
 #[derive(Debug, Clone)]
 pub enum Hop {
-    Element { name: &'static str, label: Label, repeats: bool, shadow: bool },
-    Through(&'static str),
+    /// An element; `object` is its type where it is a structure.
+    Element { name: Name, label: Label, repeats: bool, object: Option<TypeNumber> },
+    Through(TypeNumber),
 }
 
 /// A resolved target: where to go, and what stands there.
@@ -40,8 +64,11 @@ pub enum Hop {
 pub struct Target {
     pub hops: Vec<Hop>,
     pub type_name: &'static str,
+    pub primitive: Option<Primitive>,
     /// The last element is an array.
     pub repeats: bool,
+    /// Some element on the way is an array: further repetitions have their place.
+    pub can_repeat: bool,
     pub codes: Option<&'static [&'static str]>,
 }
 
@@ -52,10 +79,21 @@ pub enum Action {
     Convert,
     /// Applies datatype map number n.
     With(usize),
-    Constant(String),
+    Constant(ConstantId),
     Concat(Vec<Piece>),
     First(Vec<Piece>),
+    /// The valued ones, with a text between them.
+    Join(String, Vec<Piece>),
+    Base64(Piece),
+    /// All of it, separators that nobody escaped included.
+    Whole(Piece),
+    /// A time, a number and a unit.
+    Add([Piece; 3]),
     Now,
+    /// The hash of the map set.
+    Maps,
+    /// The trigger event.
+    Event,
 }
 
 /// An argument of a function.
@@ -65,13 +103,18 @@ pub enum Piece {
     Text(String),
 }
 
+/// The number of a rule in its map set; its name is `PID[Patient]/PID-7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleId(pub u32);
+
 /// A compiled rule of a segment or datatype map.
 #[derive(Debug)]
 pub struct Rule {
-    /// `PID[Patient]/PID-7`.
-    pub id: String,
+    pub id: RuleId,
     pub source: Source,
     pub when: Option<Condition>,
+    /// The condition asks for a switch.
+    pub switched: bool,
     pub target: Target,
     pub action: Action,
     pub table: Option<usize>,
@@ -90,17 +133,20 @@ pub enum IdentityPart {
     /// Which of those with the same other parts it is in the message.
     Nth,
     Path(Source),
-    Resource(String),
+    Resource(TypeNumber),
 }
 
 /// A compiled segment or datatype map.
 #[derive(Debug)]
 pub struct Plan {
     pub name: String,
-    pub source: String,
-    pub target: &'static str,
+    pub target: &'static Type,
     pub identity: Vec<Identify>,
+    /// The resource types that the identity speaks of.
+    pub needs: Vec<TypeNumber>,
     pub rules: Vec<Rule>,
+    /// How many paths the conditions ask for whose answer holds for a whole segment.
+    pub memos: usize,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,
 }
@@ -108,7 +154,7 @@ pub struct Plan {
 /// `Patient[1]`, and perhaps an element inside it.
 #[derive(Debug, Clone)]
 pub struct Slotted {
-    pub type_name: &'static str,
+    pub kind: TypeNumber,
     pub label: u16,
     pub target: Target,
 }
@@ -116,18 +162,29 @@ pub struct Slotted {
 /// The right side of a `set`.
 #[derive(Debug)]
 pub enum Given {
-    Resource { type_name: String, label: u16 },
-    Text(String),
+    Resource { kind: TypeNumber, label: u16 },
+    Constant(ConstantId),
+}
+
+/// One `set` of a message rule.
+#[derive(Debug)]
+pub struct Assignment {
+    /// For every resource of that label in the group, not only for the present one.
+    pub each: bool,
+    pub left: Slotted,
+    pub given: Given,
 }
 
 /// A compiled row of a message map.
 #[derive(Debug)]
 pub struct MessageRule {
-    pub id: String,
+    pub id: RuleId,
     pub when: Option<Condition>,
+    pub switched: bool,
     pub to: Slotted,
-    pub with: usize,
-    pub set: Vec<(Slotted, Given)>,
+    /// The segment map; none only takes the resource up.
+    pub with: Option<usize>,
+    pub set: Vec<Assignment>,
     /// The resource is spoken of second-hand.
     pub weak: bool,
 }
@@ -139,12 +196,24 @@ pub struct MessagePlan {
     pub structure: Structure,
     /// The rules of each slot of the structure.
     pub rules: Vec<Vec<MessageRule>>,
+    /// Resources that an `each` goes back to.
+    pub remembered: Vec<(TypeNumber, u16)>,
 }
 
 /// Names to numbers, while compiling.
 pub(crate) struct Names<'n> {
     pub maps: &'n HashMap<String, usize>,
     pub tables: &'n HashMap<String, usize>,
+    pub switches: &'n [SwitchRow],
+    pub pool: RefCell<Pool>,
+}
+
+/// What the compiled maps share: the constants and the names of the rules.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    pub constants: Vec<Constant>,
+    pub rules: Vec<String>,
+    known: HashMap<String, ConstantId>,
 }
 
 impl Names<'_> {
@@ -155,31 +224,111 @@ impl Names<'_> {
     fn table(&self, place: &str, name: &str) -> Result<usize, PlanError> {
         self.tables.get(name).copied().ok_or_else(|| fault(place, format!("there is no table {name}")))
     }
+
+    pub fn constant(&self, scalar: &Scalar<'_>) -> ConstantId {
+        let (text, json) = match scalar {
+            Scalar::Text(text) => (text.to_string(), serde_json::Value::from(text.as_ref()).to_string()),
+            Scalar::Number(text) => (text.to_string(), text.to_string()),
+            Scalar::Bool(b) => (b.to_string(), b.to_string()),
+        };
+        let Pool { constants, known, .. } = &mut *self.pool.borrow_mut();
+        *known.entry(json.clone()).or_insert_with(|| {
+            constants.push(Constant { text, json });
+            ConstantId((constants.len() - 1) as u32)
+        })
+    }
+
+    pub fn rule(&self, id: &str) -> RuleId {
+        let rules = &mut self.pool.borrow_mut().rules;
+        rules.push(id.to_owned());
+        RuleId((rules.len() - 1) as u32)
+    }
+
+    /// A condition whose switches are there and have the choices that it asks for.
+    fn condition(&self, place: &str, text: Option<&str>) -> Result<Option<Condition>, PlanError> {
+        let Some(condition) = text.map(Condition::parse).transpose().map_err(|e| fault(place, e))? else {
+            return Ok(None);
+        };
+        let mut problem = None;
+        condition.switches(&mut |name, choices| {
+            let declared = self.switches.iter().find(|s| s.switch == name);
+            let unknown = |choice: &&String| declared.is_none_or(|s| !s.choices.contains(choice));
+            problem = problem.take().or_else(|| choices.iter().find(unknown).map(|c| (name.to_owned(), c.clone())));
+        });
+        match problem {
+            Some((name, choice)) => Err(fault(place, format!("no switch {name} has the choice {choice}"))),
+            None => Ok(Some(condition)),
+        }
+    }
 }
 
-pub(crate) fn table(file: TableFile) -> Table {
-    let rows = file.rows.into_iter().map(|row| (row.from.clone(), row)).collect();
-    Table { name: file.table, rows }
+pub(crate) fn table(file: &TableFile, names: &Names<'_>) -> Table {
+    let compiled = |row: &TableRow| {
+        let parts = [("code", Some(&row.to)), ("display", row.display.as_ref()), ("system", row.system.as_ref())];
+        let constant = |text: &String| names.constant(&Scalar::Text(Cow::Borrowed(text)));
+        let coding = parts.into_iter().filter_map(|(name, text)| Some((Name::of(name)?, constant(text?))));
+        CompiledRow { to: row.to.clone(), coding: coding.collect() }
+    };
+    Table { name: file.table.clone(), rows: file.rows.iter().map(|row| (row.from.clone(), compiled(row))).collect() }
 }
 
 pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> {
     let target = r4::model().get(&file.target).ok_or_else(|| fault(&file.map, "unknown target type"))?;
     let on = file.rules.iter().filter(|row| !row.off);
-    let rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
+    let mut rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
+    let memos = number_paths(&mut rules, &file.source);
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
             parts.iter().map(|p| identity_part(p, &file.map)).collect::<Result<_, _>>().map(Identify::Parts)
         }
     });
-    Ok(Plan {
-        name: file.map.clone(),
-        source: file.source.clone(),
-        target: target.name,
-        identity: identity.collect::<Result<_, _>>()?,
-        rules,
-        known: file.unmapped.keys().filter_map(|key| field_number(key)).collect(),
-    })
+    let identity = identity.collect::<Result<Vec<_>, _>>()?;
+    let known = file.unmapped.keys().filter_map(|key| field_number(key)).collect();
+    Ok(Plan { name: file.map.clone(), target, needs: needs(&identity), identity, rules, memos, known })
+}
+
+/// Gives equal paths of a segment map's conditions one number, unless they mean the repetition that their rule is at.
+fn number_paths(rules: &mut [Rule], source: &str) -> usize {
+    let mut known: Vec<Source> = Vec::new();
+    let Some(own) = SegmentName::read(source).filter(|_| rules.iter().any(|r| matches!(r.source, Source::Field { .. })))
+    else {
+        return 0;
+    };
+    for rule in rules {
+        let field_of = |source: &Source| match *source {
+            Source::Field { segment, field, .. } if segment == own => Some(field),
+            _ => None,
+        };
+        let at = field_of(&rule.source);
+        let mut number = |path: &Source| {
+            let here = at.is_some() && field_of(path) == at;
+            if here || !matches!(path, Source::Field { .. }) {
+                return None;
+            }
+            let found = known.iter().position(|k| k == path).unwrap_or_else(|| {
+                known.push(*path);
+                known.len() - 1
+            });
+            u16::try_from(found).ok()
+        };
+        if let Some(when) = &mut rule.when {
+            when.number(&mut number);
+        }
+    }
+    known.len()
+}
+
+fn needs(identity: &[Identify]) -> Vec<TypeNumber> {
+    let parts = identity.iter().filter_map(|i| match i {
+        Identify::Parts(parts) => Some(parts),
+        Identify::Identifier { .. } => None,
+    });
+    let resources = parts.flatten().filter_map(|part| match part {
+        IdentityPart::Resource(kind) => Some(*kind),
+        _ => None,
+    });
+    resources.collect()
 }
 
 fn field_number(row: &str) -> Option<u16> {
@@ -193,8 +342,8 @@ fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
     if text == "nth" {
         return Ok(IdentityPart::Nth);
     }
-    if r4::model().is_resource(text) {
-        return Ok(IdentityPart::Resource(text.to_owned()));
+    if let Some(kind) = r4::model().get(text).filter(|t| t.kind == Kind::Resource) {
+        return Ok(IdentityPart::Resource(kind.number));
     }
     Source::parse(text).map(IdentityPart::Path).map_err(|e| fault(place, e))
 }
@@ -205,51 +354,71 @@ fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanEr
     let steps = path::target(&row.to).map_err(|e| fault(&id, e))?;
     let start = r4::model().get(&file.target).map_or("", |t| t.name);
     let target = resolve(&steps, start, &id)?;
-    let action = action(row, &id, names)?;
+    let action = action(row, &target, &id, names)?;
     check_fit(&action, &target, &id)?;
     Ok(Rule {
         source,
-        when: row.when.as_deref().map(Condition::parse).transpose().map_err(|e| fault(&id, e))?,
+        switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
+        when: names.condition(&id, row.when.as_deref())?,
         target,
         action,
         table: row.table.as_deref().map(|t| names.table(&id, t)).transpose()?,
         because: row.because.clone(),
-        id,
+        id: names.rule(&id),
     })
 }
 
-fn action(row: &RuleRow, id: &str, names: &Names<'_>) -> Result<Action, PlanError> {
+fn action(row: &RuleRow, target: &Target, id: &str, names: &Names<'_>) -> Result<Action, PlanError> {
     match (&row.with, &row.value, &row.eval) {
         (Some(with), None, None) => Ok(Action::With(names.map(id, with)?)),
-        (None, Some(value), None) => Ok(Action::Constant(value.text())),
+        (None, Some(_), None) if row.table.is_some() => Err(fault(id, "a constant needs no table")),
+        (None, Some(value), None) => Ok(Action::Constant(constant(&value.text(), target, id, names)?)),
         (None, None, Some(eval)) => function(eval, id),
         (None, None, None) => Ok(Action::Convert),
         _ => Err(fault(id, "only one of with, value and eval")),
     }
 }
 
+fn constant(text: &str, target: &Target, id: &str, names: &Names<'_>) -> Result<ConstantId, PlanError> {
+    let kind = target.primitive.ok_or_else(|| fault(id, format!("{} is a structure: no constant", target.type_name)))?;
+    let scalar = convert::primitive(Cow::Borrowed(text), kind, target.codes, None);
+    scalar.map(|s| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
+}
+
 /// A primitive needs text and a structure needs a map.
 fn check_fit(action: &Action, target: &Target, id: &str) -> Result<(), PlanError> {
-    let primitive = r4::model().is_primitive(target.type_name);
     match action {
         Action::With(_) => Ok(()),
-        _ if primitive => Ok(()),
+        _ if target.primitive.is_some() => Ok(()),
         _ => Err(fault(id, format!("{} is a structure: it needs a datatype map", target.type_name))),
     }
 }
 
+/// The closed list of functions.
 fn function(text: &str, id: &str) -> Result<Action, PlanError> {
-    let bad = || fault(id, format!("`{text}` is not one of concat(...), first(...), now()"));
+    let bad = || fault(id, format!("`{text}` is not one of {FUNCTIONS}"));
     let (name, rest) = text.split_once('(').ok_or_else(bad)?;
     let inside = rest.trim_end().strip_suffix(')').ok_or_else(bad)?;
-    let pieces = || arguments(inside).into_iter().map(|a| piece(&a, id)).collect::<Result<Vec<_>, _>>();
-    match name.trim() {
-        "concat" => Ok(Action::Concat(pieces()?)),
-        "first" => Ok(Action::First(pieces()?)),
-        "now" if inside.trim().is_empty() => Ok(Action::Now),
+    let mut pieces = arguments(inside).into_iter().map(|a| piece(&a, id)).collect::<Result<Vec<_>, _>>()?;
+    match (name.trim(), pieces.len()) {
+        ("concat", 1..) => Ok(Action::Concat(pieces)),
+        ("first", 1..) => Ok(Action::First(pieces)),
+        ("join", 2..) => match pieces.remove(0) {
+            Piece::Text(between) => Ok(Action::Join(between, pieces)),
+            Piece::Path(_) => Err(bad()),
+        },
+        ("base64", 1) => Ok(Action::Base64(pieces.remove(0))),
+        ("whole", 1) => Ok(Action::Whole(pieces.remove(0))),
+        ("add", 3) => <[Piece; 3]>::try_from(pieces).map(Action::Add).map_err(|_| bad()),
+        ("now", 0) => Ok(Action::Now),
+        ("maps", 0) => Ok(Action::Maps),
+        ("event", 0) => Ok(Action::Event),
         _ => Err(bad()),
     }
 }
+
+const FUNCTIONS: &str =
+    "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), add(time, number, unit), now(), maps(), event()";
 
 /// Splits at commas outside quotes.
 fn arguments(text: &str) -> Vec<String> {
@@ -274,106 +443,105 @@ fn piece(text: &str, id: &str) -> Result<Piece, PlanError> {
 
 /// Walks a target path from a type through R4's elements.
 pub(crate) fn resolve(steps: &[Step], start: &'static str, id: &str) -> Result<Target, PlanError> {
-    let mut target = Target { hops: Vec::new(), type_name: start, repeats: false, codes: None };
+    let primitive = Primitive::of(start);
+    let mut target =
+        Target { hops: Vec::new(), type_name: start, primitive, repeats: false, can_repeat: steps.is_empty(), codes: None };
     for step in steps {
         match step {
-            Step::Through(type_name) => {
-                let model = r4::model().get(type_name).filter(|_| target.type_name == "Reference");
-                let model = model.ok_or_else(|| fault(id, format!("no reference to {type_name} here")))?;
-                target.hops.push(Hop::Through(model.name));
-                target.type_name = model.name;
-                target.repeats = false;
-                target.codes = None;
-            }
+            Step::Through(type_name) => through(&mut target, type_name, id)?,
             Step::Element { name, label } => element(&mut target, name, *label, id)?,
         }
     }
     Ok(target)
 }
 
+fn through(target: &mut Target, type_name: &str, id: &str) -> Result<(), PlanError> {
+    let model = r4::model().get(type_name).filter(|_| target.type_name == "Reference");
+    let model = model.ok_or_else(|| fault(id, format!("no reference to {type_name} here")))?;
+    target.hops.push(Hop::Through(model.number));
+    (target.type_name, target.primitive, target.repeats, target.codes) = (model.name, None, false, None);
+    Ok(())
+}
+
 fn element(target: &mut Target, name: &str, label: Label, id: &str) -> Result<(), PlanError> {
-    let into_primitive = r4::model().is_primitive(target.type_name);
-    if into_primitive {
-        let repeats = target.repeats;
-        let Some(Hop::Element { shadow, .. }) = target.hops.last_mut() else {
-            return Err(fault(id, format!("no element {name}")));
-        };
-        if repeats {
-            return Err(fault(id, "an extension of a repeating primitive is not supported"));
-        }
-        *shadow = true;
-        target.type_name = "Element";
-    }
-    let owner = r4::model().get(target.type_name);
-    let found = owner.and_then(|t| t.element(name));
-    let Some(Found { element, type_name }) = found else {
+    // What lies inside a primitive is what every element has: its extensions.
+    let owner = if target.primitive.is_some() { "Element" } else { target.type_name };
+    let found = r4::model().get(owner).and_then(|t| t.element(name));
+    let Some((Found { element, type_name }, name)) = found.zip(Name::of(name)) else {
         return Err(fault(id, format!("{} has no element {name}", target.type_name)));
     };
-    // The JSON name of a choice is not in the table: it lives as long as the program.
-    let json_name: &'static str = if element.choice { name.to_owned().leak() } else { element.name };
-    target.hops.push(Hop::Element { name: json_name, label, repeats: element.repeats, shadow: false });
-    target.type_name = type_name;
-    target.repeats = element.repeats;
-    target.codes = element.codes;
+    let primitive = Primitive::of(type_name);
+    let object = r4::model().get(type_name).map(|t| t.number).filter(|_| primitive.is_none());
+    target.hops.push(Hop::Element { name, label, repeats: element.repeats, object });
+    target.can_repeat |= element.repeats;
+    (target.type_name, target.primitive) = (type_name, primitive);
+    (target.repeats, target.codes) = (element.repeats, element.codes);
     Ok(())
 }
 
 pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePlan, PlanError> {
-    let structure = Structure::new(&file.structure);
+    let structure = Structure::new(&file.structure)
+        .map_err(|name| fault(&file.map, format!("`{name}` is not a segment")))?;
     let mut rules: Vec<Vec<MessageRule>> = structure.slots.iter().map(|_| Vec::new()).collect();
     for row in file.rules.iter().filter(|row| !row.off) {
         let id = format!("{}/{}", file.map, row.row);
         let path = row.row.split('/').next().unwrap_or("");
         let slot = structure.slots.iter().position(|s| s.path == path);
         let slot = slot.ok_or_else(|| fault(&id, "the structure has no such segment"))?;
-        rules[slot].push(message_rule(row, id, names)?);
+        rules[slot].push(message_rule(row, &id, names)?);
     }
-    Ok(MessagePlan { name: file.map.clone(), structure, rules })
+    let sets = rules.iter().flatten().flat_map(|rule| &rule.set).filter(|set| set.each);
+    let remembered = sets.map(|set| (set.left.kind, set.left.label)).collect();
+    Ok(MessagePlan { name: file.map.clone(), structure, rules, remembered })
 }
 
-fn message_rule(row: &MessageRow, id: String, names: &Names<'_>) -> Result<MessageRule, PlanError> {
-    let with = row.with.as_deref().ok_or_else(|| fault(&id, "a message row needs a map"))?;
+fn message_rule(row: &MessageRow, id: &str, names: &Names<'_>) -> Result<MessageRule, PlanError> {
     Ok(MessageRule {
-        when: row.when.as_deref().map(Condition::parse).transpose().map_err(|e| fault(&id, e))?,
-        to: slotted(&row.to, &id)?,
-        with: names.map(&id, with)?,
+        switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
+        when: names.condition(id, row.when.as_deref())?,
+        to: slotted(&row.to, id)?,
+        with: row.with.as_deref().map(|with| names.map(id, with)).transpose()?,
         weak: row.weak,
-        set: row.set.iter().map(|text| assignment(text, &id)).collect::<Result<_, _>>()?,
-        id,
+        set: row.set.iter().map(|text| assignment(text, id, names)).collect::<Result<_, _>>()?,
+        id: names.rule(id),
     })
 }
 
 /// `Patient[1].contact`: the resource, then the path inside it.
 fn slotted(text: &str, id: &str) -> Result<Slotted, PlanError> {
     let (head, rest) = text.split_once('.').unwrap_or((text, "$this"));
-    let (type_name, label) = labelled(head).ok_or_else(|| fault(id, format!("`{head}` is not Type[n]")))?;
-    let model = r4::model().get(type_name).ok_or_else(|| fault(id, format!("no type {type_name}")))?;
+    let (model, label) = labelled(head, id)?;
     let steps = path::target(rest).map_err(|e| fault(id, e))?;
-    Ok(Slotted { type_name: model.name, label, target: resolve(&steps, model.name, id)? })
+    Ok(Slotted { kind: model.number, label, target: resolve(&steps, model.name, id)? })
 }
 
-fn labelled(text: &str) -> Option<(&str, u16)> {
-    match text.split_once('[') {
-        None => Some((text, 0)),
-        Some((name, rest)) => Some((name, rest.strip_suffix(']')?.parse().ok()?)),
-    }
+/// `Patient[1]`: a resource of the message.
+fn labelled(text: &str, id: &str) -> Result<(&'static Type, u16), PlanError> {
+    let (name, label) = match text.split_once('[') {
+        None => (text, Some(0)),
+        Some((name, rest)) => (name, rest.strip_suffix(']').and_then(|n| n.parse().ok())),
+    };
+    let label = label.ok_or_else(|| fault(id, format!("`{text}` is not Type[n]")))?;
+    let model = r4::model().get(name).filter(|t| t.kind == Kind::Resource);
+    Ok((model.ok_or_else(|| fault(id, format!("no resource type {name}")))?, label))
 }
 
-fn assignment(text: &str, id: &str) -> Result<(Slotted, Given), PlanError> {
-    let (left, right) = text.split_once('=').ok_or_else(|| fault(id, format!("`{text}` sets nothing")))?;
+fn assignment(text: &str, id: &str, names: &Names<'_>) -> Result<Assignment, PlanError> {
+    let (each, body) = text.trim().strip_prefix("each ").map_or((false, text), |rest| (true, rest));
+    let (left, right) = body.split_once('=').ok_or_else(|| fault(id, format!("`{text}` sets nothing")))?;
     let left = slotted(left.trim(), id)?;
     let right = right.trim();
     let given = match right.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-        Some(text) => Given::Text(text.to_owned()),
+        Some(text) => Given::Constant(constant(text, &left.target, id, names)?),
+        None if left.target.type_name != "Reference" => {
+            return Err(fault(id, format!("`{text}`: the left side is no reference")));
+        }
         None => {
-            let (type_name, label) = labelled(right).ok_or_else(|| fault(id, format!("`{right}` is not Type[n]")))?;
-            if left.target.type_name != "Reference" {
-                return Err(fault(id, format!("`{text}`: the left side is no reference")));
-            }
-            Given::Resource { type_name: type_name.to_owned(), label }
+            let (model, label) = labelled(right, id)?;
+            Given::Resource { kind: model.number, label }
         }
     };
-    Ok((left, given))
+    Ok(Assignment { each, left, given })
 }
 
 #[cfg(test)]
@@ -384,7 +552,7 @@ mod tests {
         let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
         let file: MapFile = serde_saphyr::from_str(&text).unwrap();
         let (maps, tables) = (HashMap::from([("X[Y]".to_owned(), 0)]), HashMap::new());
-        map(&file, &Names { maps: &maps, tables: &tables })
+        map(&file, &Names { maps: &maps, tables: &tables, switches: &[], pool: RefCell::default() })
     }
 
     #[test]
@@ -393,10 +561,10 @@ mod tests {
         let target = &plan.rules[0].target;
         assert_eq!((target.type_name, target.codes.map(<[_]>::len), target.repeats), ("code", Some(4), false));
         let plan = compiled("{row: PID-7, to: \"birthDate.extension[1].valueDateTime\"}").unwrap();
-        assert!(matches!(plan.rules[0].target.hops[0], Hop::Element { name: "birthDate", shadow: true, .. }));
+        assert!(matches!(plan.rules[0].target.hops[0], Hop::Element { object: None, repeats: false, .. }));
         assert_eq!(plan.rules[0].target.type_name, "dateTime");
         let plan = compiled("{row: PID-1, to: \"generalPractitioner[1](Practitioner.active)\", value: true}").unwrap();
-        assert!(matches!(plan.rules[0].target.hops[1], Hop::Through("Practitioner")));
+        assert!(matches!(plan.rules[0].target.hops[1], Hop::Through(_)));
     }
 
     #[test]
@@ -407,6 +575,8 @@ mod tests {
             ("{row: PID-5, to: name, with: \"XPN[Nothing]\"}", "there is no map XPN[Nothing]"),
             ("{row: PID-8, to: gender, table: Nothing}", "there is no table Nothing"),
             ("{row: PID-8, to: gender, when: maybe}", "condition"),
+            ("{row: PID-8, to: gender, when: '$ssn EQUALS \"keep\"'}", "no switch ssn has the choice keep"),
+            ("{row: PID-8, to: gender, value: lady}", "`lady` is not one of the codes"),
             ("{row: PID-8, to: gender, eval: \"run(PID-8)\"}", "is not one of concat"),
             ("{row: PID-8, to: gender, value: male, eval: \"now()\"}", "only one of"),
             ("{row: PID-8, to: \"gender(Patient)\"}", "no reference to Patient here"),

@@ -17,13 +17,49 @@ pub enum Kind {
     Backbone,
 }
 
+/// The number of a type in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TypeNumber(pub u16);
+
+/// The number of an element's JSON name, a choice's names included: `valueQuantity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name(pub u16);
+
+impl Name {
+    /// The number of a name that some type has.
+    pub fn of(text: &str) -> Option<Self> {
+        model().name_numbers.get(text).copied()
+    }
+
+    /// The name.
+    pub fn text(self) -> &'static str {
+        model().names.get(usize::from(self.0)).map_or("", |name| &name[1..name.len() - 2])
+    }
+
+    /// The name as it stands in JSON before its value: `"birthDate":`.
+    pub fn quoted(self) -> &'static str {
+        model().names.get(usize::from(self.0)).copied().unwrap_or("\"\":")
+    }
+}
+
 /// One type and its elements, in the order of the standard.
 #[derive(Debug)]
 pub struct Type {
     pub name: &'static str,
+    pub number: TypeNumber,
     pub kind: Kind,
     pub elements: Vec<Element>,
-    by_name: HashMap<&'static str, usize>,
+    /// Element and type by JSON name.
+    by_name: HashMap<&'static str, (usize, &'static str)>,
+    /// The same by the name's number, for the elements that must be there.
+    pub required: Vec<Required>,
+}
+
+/// An element that must be there, and the names that it may have.
+#[derive(Debug)]
+pub struct Required {
+    pub element: usize,
+    pub names: Vec<Name>,
 }
 
 /// One element of a type.
@@ -52,7 +88,11 @@ pub struct Found {
 /// The whole table.
 #[derive(Debug)]
 pub struct Model {
-    types: HashMap<&'static str, Type>,
+    types: Vec<Type>,
+    by_name: HashMap<&'static str, TypeNumber>,
+    /// Each as [`Name::quoted`] gives it.
+    names: Vec<&'static str>,
+    name_numbers: HashMap<&'static str, Name>,
     codes: HashMap<&'static str, Vec<&'static str>>,
 }
 
@@ -63,7 +103,13 @@ pub fn model() -> &'static Model {
 
 impl Model {
     fn read(table: &'static str) -> Self {
-        let mut model = Self { types: HashMap::new(), codes: HashMap::new() };
+        let mut model = Self {
+            types: Vec::new(),
+            by_name: HashMap::new(),
+            names: Vec::new(),
+            name_numbers: HashMap::new(),
+            codes: HashMap::new(),
+        };
         let rows = || table.lines().filter(|l| !l.starts_with('#')).map(|l| l.split('\t').collect::<Vec<_>>());
         for row in rows() {
             match row[0] {
@@ -77,33 +123,59 @@ impl Model {
         let codes: HashMap<&str, &'static [&'static str]> =
             model.codes.iter().map(|(k, v)| (*k, &*v.clone().leak())).collect();
         for row in rows().filter(|row| row[0] == "E") {
-            let element = element(&row, &codes);
-            if let Some(owner) = model.types.get_mut(row[1]) {
-                owner.by_name.insert(element.name, owner.elements.len());
-                owner.elements.push(element);
-            }
+            model.add_element(row[1], element(&row, &codes));
         }
         model
     }
 
     fn add(&mut self, name: &'static str, kind: Kind) {
-        let new = Type { name, kind, elements: Vec::new(), by_name: HashMap::new() };
-        self.types.entry(name).or_insert(new);
+        let number = TypeNumber(self.types.len() as u16);
+        if let std::collections::hash_map::Entry::Vacant(entry) = self.by_name.entry(name) {
+            entry.insert(number);
+            let (elements, by_name, required) = (Vec::new(), HashMap::new(), Vec::new());
+            self.types.push(Type { name, number, kind, elements, by_name, required });
+        }
+    }
+
+    fn add_element(&mut self, owner: &str, element: Element) {
+        let Some(&TypeNumber(owner)) = self.by_name.get(owner) else { return };
+        let names = element.json_names();
+        let numbers: Vec<Name> = names.iter().map(|(name, _)| self.intern(name)).collect();
+        let owner = &mut self.types[usize::from(owner)];
+        let at = owner.elements.len();
+        owner.by_name.extend(names.into_iter().map(|(name, type_name)| (name, (at, type_name))));
+        if element.min > 0 {
+            owner.required.push(Required { element: at, names: numbers });
+        }
+        owner.elements.push(element);
+    }
+
+    fn intern(&mut self, name: &'static str) -> Name {
+        let next = Name(self.names.len() as u16);
+        *self.name_numbers.entry(name).or_insert_with(|| {
+            self.names.push(format!("\"{name}\":").leak());
+            next
+        })
     }
 
     /// The type of that name.
     pub fn get(&self, name: &str) -> Option<&Type> {
-        self.types.get(name)
+        self.by_name.get(name).map(|&number| self.at(number))
+    }
+
+    /// The type of that number.
+    pub fn at(&self, number: TypeNumber) -> &Type {
+        &self.types[usize::from(number.0)]
     }
 
     /// Whether it is one of R4's resource types.
     pub fn is_resource(&self, name: &str) -> bool {
-        self.types.get(name).is_some_and(|t| t.kind == Kind::Resource)
+        self.get(name).is_some_and(|t| t.kind == Kind::Resource)
     }
 
     /// The names of R4's resource types, sorted.
     pub fn resource_types(&self) -> Vec<&'static str> {
-        let resources = self.types.values().filter(|t| t.kind == Kind::Resource);
+        let resources = self.types.iter().filter(|t| t.kind == Kind::Resource);
         let mut names: Vec<_> = resources.map(|t| t.name).collect();
         names.sort_unstable();
         names
@@ -111,27 +183,27 @@ impl Model {
 
     /// Whether the type is a primitive.
     pub fn is_primitive(&self, name: &str) -> bool {
-        self.types.get(name).is_some_and(|t| t.kind == Kind::Primitive)
+        self.get(name).is_some_and(|t| t.kind == Kind::Primitive)
     }
 }
 
 impl Type {
     /// The element of that JSON name: `valueQuantity` finds `value[x]` as a Quantity.
     pub fn element(&'static self, name: &str) -> Option<Found> {
-        if let Some(&at) = self.by_name.get(name) {
-            let element = &self.elements[at];
-            return (!element.choice).then(|| Found { element, type_name: element.types[0] });
+        let &(at, type_name) = self.by_name.get(name)?;
+        Some(Found { element: &self.elements[at], type_name })
+    }
+}
+
+impl Element {
+    /// Its JSON names with their types: one, or one for each type of a choice.
+    fn json_names(&self) -> Vec<(&'static str, &'static str)> {
+        if !self.choice {
+            return vec![(self.name, self.types.first().copied().unwrap_or(""))];
         }
-        let cuts = name.char_indices().filter(|(at, c)| *at > 0 && c.is_ascii_uppercase());
-        for (at, _) in cuts {
-            if let Some(element) = self.by_name.get(&name[..at]).map(|&i| &self.elements[i])
-                && element.choice
-                && let Some(type_name) = choice_type(element, &name[at..])
-            {
-                return Some(Found { element, type_name });
-            }
-        }
-        None
+        let types: &[&'static str] = if self.types == ["*"] { OPEN } else { &self.types };
+        // Made once, when the table is read, and needed as long as the program runs.
+        types.iter().map(|t| (&*format!("{}{}{}", self.name, t[..1].to_ascii_uppercase(), &t[1..]).leak(), *t)).collect()
     }
 }
 
@@ -188,13 +260,6 @@ const OPEN: &[&str] = &[
     "Dosage",
     "Meta",
 ];
-
-fn choice_type(element: &'static Element, suffix: &str) -> Option<&'static str> {
-    let list: &[&'static str] = if element.types == ["*"] { OPEN } else { &element.types };
-    list.iter().copied().find(|t| {
-        t.len() == suffix.len() && t[1..] == suffix[1..] && t.as_bytes()[0].to_ascii_uppercase() == suffix.as_bytes()[0]
-    })
-}
 
 fn kind(word: &str) -> Kind {
     match word {

@@ -1,14 +1,18 @@
-//! The mapping report: what a message held that no rule used, and what a rule could not use. It names places
-//! and rules, never values, so that it may be shown beside a log.
+//! The mapping report: what a message held that no rule used, what a rule could not use, and what a site's switch
+//! decided. It names places and rules, never values, so that it may be shown beside a log.
 
 use crate::convert::ConvertError;
+use crate::maps::MapSet;
 use crate::parse::{Message, split};
 use crate::path::Place;
-use std::collections::{HashMap, HashSet};
+use crate::plan::RuleId;
+use crate::run::Run;
+use crate::tree::Mark;
+use serde::Serialize;
 
 /// What happened to a part of a message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Finding<'a> {
     #[error("no rule uses this value")]
     Unused,
     #[error("the map leaves this field alone")]
@@ -20,130 +24,148 @@ pub enum Finding {
     #[error("the segment's name is not a segment name")]
     OddName,
     #[error("{0}")]
-    Value(#[from] ConvertError),
+    Value(ConvertError),
     #[error("the table {0} has no row for this code")]
-    NoRow(String),
+    NoRow(&'a str),
     #[error("the element does not repeat: the first repetition was used")]
     Repeats,
     #[error("the sender deletes this, and the element holds more than this field")]
     NotDeleted,
     #[error("there is no resource to put this in")]
     NothingToFill,
+    #[error("the switch {0} stands on {1}")]
+    Switch(&'a str, &'a str),
+    #[error("{0} is required and was not sent: said to be unknown")]
+    Filled(&'static str),
+    #[error("left out, since an element that FHIR requires was not sent")]
+    Incomplete,
+}
+
+impl Finding<'_> {
+    /// Whether something that the sender sent is not in the result.
+    pub fn is_loss(&self) -> bool {
+        !matches!(self, Self::Switch(..) | Self::Filled(_))
+    }
 }
 
 /// One finding, where it is, and the rule that met it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    pub segment: String,
-    /// Which of the segments of that name, from 1.
-    pub occurrence: usize,
-    pub place: Place,
-    pub finding: Finding,
-    pub rule: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Note<'a> {
+    pub place: Mark,
+    pub finding: Finding<'a>,
+    pub rule: Option<RuleId>,
 }
 
 /// Everything to be told of one message.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub notes: Vec<Note>,
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub(crate) set: &'a MapSet,
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) notes: Vec<Note<'a>>,
 }
 
-impl Note {
+/// A finding in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
     /// `PID-3[2].4`, as people write it.
-    pub fn path(&self) -> String {
-        let mut path = self.segment.clone();
-        if self.occurrence > 1 {
-            path.push_str(&format!("({})", self.occurrence));
-        }
-        if self.place.field > 0 {
-            path.push_str(&format!("-{}", self.place.field));
-        }
-        if self.place.repetition > 0 {
-            path.push_str(&format!("[{}]", self.place.repetition + 1));
-        }
-        for part in [self.place.component, self.place.subcomponent].into_iter().filter(|n| *n > 0) {
-            path.push_str(&format!(".{part}"));
-        }
-        path
+    pub path: String,
+    pub finding: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Something that was sent is not in the result.
+    pub loss: bool,
+}
+
+impl Report<'_> {
+    /// The number of findings.
+    pub fn len(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.notes.is_empty()
+    }
+
+    /// The findings in words, at most `limit` of them.
+    pub fn lines(&self, limit: usize) -> Vec<Line> {
+        let told = self.notes.iter().take(limit).map(|note| Line {
+            path: path(self.message, Place::of(self.message, note.place)),
+            finding: note.finding.to_string(),
+            rule: note.rule.map(|rule| self.set.rule_name(rule.0).to_owned()),
+            loss: note.finding.is_loss(),
+        });
+        told.collect()
+    }
+
+    /// Whether a value that was sent is in no resource.
+    pub fn has_loss(&self) -> bool {
+        self.notes.iter().any(|note| note.finding.is_loss())
     }
 }
 
-/// Which of the segments of its name each segment is, from 1.
-pub(crate) fn occurrences(message: &Message<'_>) -> Vec<usize> {
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut count = |name| {
-        let count = seen.entry(name).or_default();
-        *count += 1;
-        *count
-    };
-    message.segments().map(|s| count(s.name())).collect()
-}
-
-/// The place's segment by name and occurrence.
-pub(crate) fn note(
-    message: &Message<'_>,
-    occurrences: &[usize],
-    place: Place,
-    finding: Finding,
-    rule: Option<&str>,
-) -> Note {
+/// `PID-3[2].4`; the n-th segment of its name is `OBX(n)`.
+pub fn path(message: &Message<'_>, place: Place) -> String {
     let index = place.segment as usize;
-    let segment = message.segment(index).map_or("", |s| s.name());
-    let occurrence = occurrences.get(index).copied().unwrap_or(1);
+    let name = message.segment(index).map_or("", |s| s.name());
     // An odd line's "name" may be its whole text: it is not repeated into a report.
-    let odd = segment.len() > 4 || !segment.bytes().all(|b| b.is_ascii_alphanumeric());
-    let segment = if odd { format!("line {}", index + 1) } else { segment.to_owned() };
-    Note { segment, occurrence, place, finding, rule: rule.map(str::to_owned) }
+    if name.len() > 4 || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return format!("line {}", index + 1);
+    }
+    let mut path = name.to_owned();
+    match message.segments().take(index + 1).filter(|s| s.name() == name).count() {
+        0 | 1 => {}
+        occurrence => path.push_str(&format!("({occurrence})")),
+    }
+    if place.field > 0 {
+        path.push_str(&format!("-{}", place.field));
+    }
+    if place.repetition > 0 {
+        path.push_str(&format!("[{}]", place.repetition + 1));
+    }
+    for part in [place.component, place.subcomponent].into_iter().filter(|n| *n > 0) {
+        path.push_str(&format!(".{part}"));
+    }
+    path
 }
 
 /// Header fields that steer the transport and the parser instead of being mapped.
-const HEADER_USED: &[u16] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
+const HEADER_USED: &[usize] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 
-/// Every valued component that no rule read, in segments that have a map.
-pub(crate) fn unused(
-    message: &Message<'_>,
-    occurrences: &[usize],
-    used: &HashSet<Place>,
-    mapped: &dyn Fn(usize) -> bool,
-    left_alone: &dyn Fn(usize, u16) -> bool,
-) -> Vec<Note> {
+/// Notes every valued subcomponent that no rule read, in segments that have a map.
+pub(crate) fn unused(run: &mut Run<'_>) {
     let mut notes = Vec::new();
-    for segment in message.segments().filter(|s| mapped(s.index())) {
-        for field in 1..=segment.len() as u16 {
-            if segment.name() == "MSH" && HEADER_USED.contains(&field) {
-                continue;
-            }
-            for place in valued(message, segment.index(), field) {
-                if used.contains(&place) {
-                    continue;
-                }
-                let alone = left_alone(segment.index(), field);
-                let finding = if alone { Finding::LeftAlone } else { Finding::Unused };
-                notes.push(note(message, occurrences, place, finding, None));
+    for segment in run.message.segments() {
+        let Some(placed) = &run.placed[segment.index()] else { continue };
+        let rules = &run.plan.rules[placed.slot];
+        if rules.is_empty() {
+            continue;
+        }
+        let is_header = segment.name() == "MSH";
+        for field in (1..=segment.len()).filter(|f| !(is_header && HEADER_USED.contains(f))) {
+            let left_alone = || {
+                let maps = rules.iter().filter_map(|rule| rule.with);
+                maps.into_iter().any(|map| run.set.maps[map].known.contains(&(field as u16)))
+            };
+            for text in segment.repetitions(field) {
+                notes.extend(unused_leaves(run, text).map(|place| {
+                    let finding = if left_alone() { Finding::LeftAlone } else { Finding::Unused };
+                    Note { place, finding, rule: None }
+                }));
             }
         }
     }
-    notes
+    run.notes.extend(notes);
 }
 
-fn valued(message: &Message<'_>, segment: usize, field: u16) -> Vec<Place> {
-    let Some(found) = message.segment(segment) else { return Vec::new() };
-    let separator = Some(message.separators().component);
-    let mut places = Vec::new();
-    for (repetition, text) in found.repetitions(field as usize).enumerate() {
-        for (component, part) in split(text, separator).enumerate() {
-            if !part.trim().is_empty() {
-                places.push(Place {
-                    segment: segment as u32,
-                    field,
-                    repetition: repetition as u16,
-                    component: component as u16 + 1,
-                    subcomponent: 0,
-                });
-            }
-        }
-    }
-    places
+fn unused_leaves<'r>(run: &'r Run<'_>, text: &'r str) -> impl Iterator<Item = Mark> + 'r {
+    let separators = run.separators;
+    let unused = |leaf: &&str| !leaf.trim_ascii().is_empty() && !run.is_used(leaf);
+    split(text, Some(separators.component)).flat_map(move |component| {
+        let has_parts = separators.subcomponent.is_some_and(|s| component.as_bytes().contains(&s));
+        let level = if has_parts { 3 } else { 2 };
+        split(component, separators.subcomponent).filter(unused).map(move |leaf| run.offset(leaf, level))
+    })
 }
 
 #[cfg(test)]
@@ -153,10 +175,8 @@ mod tests {
     #[test]
     fn places_are_written_as_people_write_them_and_odd_names_are_not_repeated() {
         let message = Message::parse("MSH|^~\\&|A\rOBX|1\rOBX|2\rAda Lovelace 1815|x\r").unwrap();
-        let numbers = occurrences(&message);
         let at = |segment, field, repetition, component| {
-            let place = Place { segment, field, repetition, component, subcomponent: 0 };
-            note(&message, &numbers, place, Finding::Unused, None).path()
+            path(&message, Place { segment, field, repetition, component, subcomponent: 0 })
         };
         assert_eq!(at(2, 5, 1, 4), "OBX(2)-5[2].4");
         assert_eq!(at(1, 3, 0, 0), "OBX-3");

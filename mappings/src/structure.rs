@@ -3,11 +3,13 @@
 //! group begins anew when its segment comes again, and what fits nowhere is told.
 
 use crate::map_file::Part;
+use crate::path::SegmentName;
+use std::ops::Range;
 
 /// One segment position of a message structure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    pub segment: String,
+    pub segment: SegmentName,
     /// `PATIENT_RESULT.PATIENT.PID`.
     pub path: String,
     pub group: usize,
@@ -19,8 +21,9 @@ pub struct Slot {
 /// One group; number 0 is the whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    pub name: String,
     pub parent: Option<usize>,
+    /// The slots in it and in the groups inside it: they stand together.
+    slots: Range<usize>,
     pub repeats: bool,
     pub required: bool,
 }
@@ -32,44 +35,57 @@ pub struct Structure {
     pub groups: Vec<Group>,
 }
 
-/// Where a segment stands: its slot, and the instance number of each group around it, outermost first.
+/// The groups around a segment with their instance numbers, outermost first.
+pub type Chain = [(u16, u32)];
+
+/// Where a segment stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     pub slot: usize,
-    pub chain: Vec<(usize, u32)>,
     /// The group that began anew with this segment.
     pub began: Option<usize>,
+    /// Its chain in [`Placer::chains`].
+    pub chain: Range<u32>,
 }
 
 impl Structure {
-    /// Flattens the YAML form.
-    pub fn new(parts: &[Part]) -> Self {
-        let root = Group { name: String::new(), parent: None, repeats: false, required: true };
+    /// Flattens the YAML form; the error is the name that is not one.
+    pub fn new(parts: &[Part]) -> Result<Self, String> {
+        let root = Group { parent: None, slots: 0..0, repeats: false, required: true };
         let mut structure = Self { slots: Vec::new(), groups: vec![root] };
-        structure.add(parts, 0, "");
-        structure
+        structure.add(parts, 0, "")?;
+        Ok(structure)
     }
 
-    fn add(&mut self, parts: &[Part], group: usize, prefix: &str) {
+    fn add(&mut self, parts: &[Part], group: usize, prefix: &str) -> Result<(), String> {
+        let start = self.slots.len();
         for part in parts {
             match part {
-                Part::Segment(text) => {
-                    let (name, repeats) = cardinality(text);
-                    let path = format!("{prefix}{name}");
-                    let required = !text.ends_with(['?', '*']) && self.groups[group].required;
-                    self.slots.push(Slot { segment: name.to_owned(), path, group, repeats, required });
-                }
+                Part::Segment(text) => self.add_slot(text, group, prefix)?,
                 Part::Group(map) => {
                     for (text, inner) in map {
-                        let (name, repeats) = cardinality(text);
-                        let number = self.groups.len();
-                        let required = !text.ends_with(['?', '*']) && self.groups[group].required;
-                        self.groups.push(Group { name: name.to_owned(), parent: Some(group), repeats, required });
-                        self.add(inner, number, &format!("{prefix}{name}."));
+                        self.add_group(text, inner, group, prefix)?;
                     }
                 }
             }
         }
+        self.groups[group].slots = start..self.slots.len();
+        Ok(())
+    }
+
+    fn add_slot(&mut self, text: &str, group: usize, prefix: &str) -> Result<(), String> {
+        let (name, repeats) = cardinality(text);
+        let segment = SegmentName::read(name).ok_or_else(|| text.to_owned())?;
+        let required = !text.ends_with(['?', '*']) && self.groups[group].required;
+        self.slots.push(Slot { segment, path: format!("{prefix}{name}"), group, repeats, required });
+        Ok(())
+    }
+
+    fn add_group(&mut self, text: &str, inner: &[Part], parent: usize, prefix: &str) -> Result<(), String> {
+        let (name, repeats) = cardinality(text);
+        let required = !text.ends_with(['?', '*']) && self.groups[parent].required;
+        self.groups.push(Group { parent: Some(parent), slots: 0..0, repeats, required });
+        self.add(inner, self.groups.len() - 1, &format!("{prefix}{name}."))
     }
 
     /// Whether `group` is `ancestor` or lies inside it.
@@ -85,9 +101,8 @@ impl Structure {
     }
 
     /// The slots whose segment is `name`, inside `group`.
-    fn slots_in<'s>(&'s self, group: usize, name: &'s str) -> impl Iterator<Item = usize> + 's {
-        (0..self.slots.len())
-            .filter(move |&s| self.slots[s].segment == name && self.is_within(self.slots[s].group, group))
+    fn slots_in(&self, group: usize, name: SegmentName) -> impl Iterator<Item = usize> + '_ {
+        self.groups[group].slots.clone().filter(move |&s| self.slots[s].segment == name)
     }
 }
 
@@ -103,15 +118,19 @@ pub struct Placer<'s> {
     cursor: usize,
     started: bool,
     instances: Vec<u32>,
+    /// The chains of the segments placed so far; neighbours share theirs.
+    pub chains: Vec<(u16, u32)>,
+    last: Range<u32>,
 }
 
 impl<'s> Placer<'s> {
     pub fn new(structure: &'s Structure) -> Self {
-        Self { structure, cursor: 0, started: false, instances: vec![0; structure.groups.len()] }
+        let instances = vec![0; structure.groups.len()];
+        Self { structure, cursor: 0, started: false, instances, chains: Vec::with_capacity(64), last: 0..0 }
     }
 
     /// Places the next segment, or tells that the structure has no place for it.
-    pub fn place(&mut self, name: &str) -> Option<Placed> {
+    pub fn place(&mut self, name: SegmentName) -> Option<Placed> {
         let mut group = Some(self.structure.slots.get(self.cursor)?.group);
         while let Some(number) = group {
             if let Some(slot) = self.forward(number, name) {
@@ -126,11 +145,11 @@ impl<'s> Placer<'s> {
         }
         // Out of order, and in no group that repeats: it stands where the standard has it.
         let slot = self.structure.slots_in(0, name).next()?;
-        Some(Placed { slot, chain: self.chain(slot), began: None })
+        Some(Placed { slot, began: None, chain: self.chain(slot) })
     }
 
     /// The next slot of that name after the cursor, or the cursor's own if its segment repeats there.
-    fn forward(&self, group: usize, name: &str) -> Option<usize> {
+    fn forward(&self, group: usize, name: SegmentName) -> Option<usize> {
         let reachable = |slot: &usize| {
             *slot > self.cursor || (*slot == self.cursor && (!self.started || self.structure.slots[*slot].repeats))
         };
@@ -156,24 +175,30 @@ impl<'s> Placer<'s> {
         }
         self.cursor = slot;
         self.started = true;
-        Placed { slot, chain: self.chain(slot), began }
+        Placed { slot, began, chain: self.chain(slot) }
     }
 
-    fn chain(&self, slot: usize) -> Vec<(usize, u32)> {
-        let mut chain = Vec::new();
+    fn chain(&mut self, slot: usize) -> Range<u32> {
+        let start = self.chains.len();
         let mut at = Some(self.structure.slots[slot].group);
         while let Some(group) = at {
-            chain.push((group, self.instances[group]));
+            self.chains.push((group as u16, self.instances[group]));
             at = self.structure.groups[group].parent;
         }
-        chain.reverse();
-        chain
+        self.chains[start..].reverse();
+        let last = self.last.start as usize..self.last.end as usize;
+        if self.chains[last] == self.chains[start..] {
+            self.chains.truncate(start);
+        } else {
+            self.last = start as u32..self.chains.len() as u32;
+        }
+        self.last.clone()
     }
 }
 
 /// Whether a segment at `other` may be meant by a rule that stands at `here`: not where the two are in
 /// different instances of the same group (the ORC of one order is not the ORC of the next).
-pub fn sees(here: &[(usize, u32)], other: &[(usize, u32)]) -> bool {
+pub fn sees(here: &Chain, other: &Chain) -> bool {
     for (mine, theirs) in here.iter().zip(other) {
         if mine.0 != theirs.0 {
             return true;
@@ -212,14 +237,14 @@ mod tests {
 
     fn walk(names: &str) -> Vec<String> {
         let parts: Vec<Part> = serde_saphyr::from_str(ORU).unwrap();
-        let structure = Structure::new(&parts);
+        let structure = Structure::new(&parts).unwrap();
         let mut placer = Placer::new(&structure);
         names
             .split(' ')
-            .map(|name| match placer.place(name) {
+            .map(|name| match placer.place(SegmentName::read(name).unwrap()) {
                 None => "-".to_owned(),
                 Some(placed) => {
-                    let count = placed.chain.last().unwrap().1;
+                    let count = placer.chains[placed.chain.end as usize - 1].1;
                     format!("{}#{count}", structure.slots[placed.slot].path)
                 }
             })

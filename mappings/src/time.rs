@@ -2,6 +2,7 @@
 //! kept as sent. A zone comes from the value or from the feed's configured zone; it is never invented.
 
 use jiff::civil::DateTime;
+use jiff::Span;
 use jiff::tz::TimeZone;
 
 /// The parts of a v2 timestamp `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]` (v2.8.2 chapter 2.A.22).
@@ -66,6 +67,34 @@ pub fn time(v2: &str) -> Result<String, TimeError> {
         return Err(TimeError::Imprecise);
     };
     Ok(format!("{hour}:{minute}:{}{}", stamp.second.unwrap_or("00"), stamp.decimals()))
+}
+
+/// A dateTime that lies a duration after a v2 timestamp; the unit is a code of UCUM or ISO 1000, or a v2 word for it.
+pub fn plus(v2: &str, number: &str, unit: &str, zone: Option<&TimeZone>) -> Option<String> {
+    let stamp = Stamp::read(v2).ok()?;
+    let number = number.trim().parse::<i64>().ok().filter(|n| n.unsigned_abs() < 1_000_000)?;
+    let span = span(number, unit.trim())?;
+    let later = stamp.civil()?.checked_add(span).ok()?;
+    if stamp.minute.is_none() {
+        return Some(later.strftime("%Y-%m-%d").to_string());
+    }
+    let zone_text = stamp.zone.unwrap_or("");
+    date_time(&format!("{}{zone_text}", later.strftime("%Y%m%d%H%M%S")), zone).ok()
+}
+
+fn span(number: i64, unit: &str) -> Option<Span> {
+    let span = Span::new();
+    let span = match unit.to_ascii_lowercase().as_str() {
+        "s" | "sec" | "second" | "seconds" => span.try_seconds(number),
+        "" | "min" | "m" | "minute" | "minutes" => span.try_minutes(number),
+        "h" | "hr" | "hour" | "hours" => span.try_hours(number),
+        "d" | "day" | "days" => span.try_days(number),
+        "w" | "wk" | "week" | "weeks" => span.try_weeks(number),
+        "l" | "mo" | "month" | "months" => span.try_months(number),
+        "a" | "y" | "yr" | "year" | "years" => span.try_years(number),
+        _ => return None,
+    };
+    span.ok()
 }
 
 impl<'a> Stamp<'a> {
@@ -299,6 +328,18 @@ mod tests {
         assert_eq!(time("13"), Err(TimeError::Imprecise));
         for bad in ["2023-02-29", "2024-1-01", "2024-01-01T10:00Z", "2024-01-01T24:00:00Z", "2024-01-01T10:00:00"] {
             assert!(!is_date_time(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_added_in_the_clock_of_the_zone() {
+        let zone = berlin();
+        let end = |v2, n, unit| plus(v2, n, unit, Some(&zone));
+        assert_eq!(end("202603011200", "30", "min").as_deref(), Some("2026-03-01T12:30:00+01:00"));
+        assert_eq!(end("20260301120000-0500", "2", "H").as_deref(), Some("2026-03-01T14:00:00-05:00"));
+        assert_eq!(end("20260131", "1", "mo").as_deref(), Some("2026-02-28"));
+        for (v2, n, unit) in [("202603011200", "x", "min"), ("202603011200", "1", "fortnight"), ("", "1", "min")] {
+            assert_eq!(end(v2, n, unit), None);
         }
     }
 

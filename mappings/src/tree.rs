@@ -1,18 +1,24 @@
-//! The resource under construction: a tree in which an array's items are known by the label, repetition
-//! and rule run that made them, so that rules may come in any order and never mix two instances up.
-//! It turns into JSON once, at the end; no text is ever pasted together.
+//! The resources under construction: one arena of small nodes for a whole message. An array's items are known by the
+//! label, repetition and rule run that made them, so that rules may come in any order and never mix two instances
+//! up. A text is a range of the message, of the map set's constants or of the arena's own buffer: mapping copies
+//! nothing that it need not change. `json.rs` writes the arena out; no text is ever pasted together.
 
 use crate::path::Label;
-use serde_json::{Map, Number, Value};
+use crate::plan::{Constant, ConstantId};
+use crate::r4::{Name, TypeNumber};
+use std::borrow::Cow;
 
 /// Which item of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    pub label: u16,
-    pub repetition: u16,
+pub(crate) struct Key {
+    label: u8,
+    repetition: u16,
     /// The run of a segment map that made it: `identifier[1]` of two segments are two identifiers.
-    pub run: u32,
+    run: u32,
 }
+
+/// The label of items that are always new.
+const FRESH: u8 = u8::MAX;
 
 impl Key {
     /// The key of a labelled element in one run; `[+]` takes a number that nothing else has.
@@ -21,257 +27,445 @@ impl Key {
             Label::Number(label) => Self { label, repetition, run },
             Label::New => {
                 *fresh += 1;
-                Self { label: u16::MAX, repetition, run: u32::MAX - *fresh }
+                Self { label: FRESH, repetition: 0, run: *fresh }
             }
         }
     }
-}
-
-/// One step of an address inside a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address {
-    pub name: &'static str,
-    pub key: Option<Key>,
-    /// A primitive that is gone into for its extension: `_birthDate`.
-    pub shadow: bool,
 }
 
 /// A value of a FHIR primitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scalar {
-    Text(String),
+pub enum Scalar<'a> {
+    Text(Cow<'a, str>),
     /// A number in the very digits of the source.
-    Number(String),
+    Number(Cow<'a, str>),
     Bool(bool),
 }
 
-/// A node; leaves carry the number of the reason that set them.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Node {
-    Object(Vec<(Name, Node)>),
-    Array(Vec<(Key, Node)>),
-    Leaf(Scalar, u32),
-    /// A reference to draft number n.
-    Link(usize, u32),
+/// What made a leaf: the rule's number, and where its source begins in the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub rule: u32,
+    pub source: Mark,
 }
 
-/// An element name, and whether it is the `_name` beside a primitive.
-pub type Name = (&'static str, bool);
+/// A place in the message's text with how finely it was split there, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(u32);
 
-impl Default for Node {
-    fn default() -> Self {
-        Self::Object(Vec::new())
+impl Mark {
+    /// MAX_MESSAGE_BYTES is 2^26: the offset leaves six bits for the level.
+    const LEVEL_SHIFT: u32 = 28;
+
+    pub fn new(offset: u32, level: u8) -> Self {
+        Self(offset | u32::from(level) << Self::LEVEL_SHIFT)
+    }
+
+    pub fn offset(self) -> u32 {
+        self.0 & ((1 << Self::LEVEL_SHIFT) - 1)
+    }
+
+    /// 0: the segment, 1: the field's repetition, 2: the component, 3: the subcomponent.
+    pub fn level(self) -> u8 {
+        (self.0 >> Self::LEVEL_SHIFT) as u8
     }
 }
 
-impl Node {
-    /// The node at an address, made where it is missing.
-    pub fn at(&mut self, address: &[Address]) -> &mut Node {
-        address.iter().fold(self, |node, step| {
-            let child = node.child((step.name, step.shadow));
-            match step.key {
-                None => child,
-                Some(key) => child.item(key),
-            }
+/// A node's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Id(u32);
+
+const NONE: u32 = u32::MAX;
+
+/// What a node is. A leaf may have children too: they are the extensions of a primitive, its `_name`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Nothing yet, or a primitive that has extensions alone.
+    Empty,
+    /// Pruned: not there any more.
+    Dead,
+    Object,
+    Array,
+    /// Text that is `a..a+b` of the message.
+    Sent,
+    SentNumber,
+    /// Text that is `a..a+b` of the arena's own buffer.
+    Own,
+    OwnNumber,
+    /// Constant number a.
+    Constant,
+    True,
+    False,
+    /// A reference to draft number a.
+    Link,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    /// An array's item has a key; any other node a name, in the key's `repetition`.
+    key: Key,
+    shape: Shape,
+    next: u32,
+    first: u32,
+    /// A leaf: see [`Shape`]. An object or array: its last child.
+    a: u32,
+    /// A leaf: see [`Shape`]. An object: the number of its type.
+    b: u32,
+    reason: Reason,
+}
+
+const NO_REASON: Reason = Reason { rule: NONE, source: Mark(0) };
+
+/// The arena.
+#[derive(Debug)]
+pub(crate) struct Tree<'a> {
+    text: &'a str,
+    constants: &'a [Constant],
+    nodes: Vec<Node>,
+    own: String,
+}
+
+impl<'a> Tree<'a> {
+    /// An arena for the resources of one message.
+    pub fn new(text: &'a str, constants: &'a [Constant]) -> Self {
+        // Three bytes of a message make about one node.
+        Self { text, constants, nodes: Vec::with_capacity(text.len() / 3), own: String::new() }
+    }
+
+    /// Makes the root of a resource.
+    pub fn root(&mut self, kind: TypeNumber) -> Id {
+        let id = self.add(Key { label: 0, repetition: 0, run: 0 });
+        self.make_object(id, kind);
+        id
+    }
+
+    fn add(&mut self, key: Key) -> Id {
+        let shape = Shape::Empty;
+        self.nodes.push(Node { key, shape, next: NONE, first: NONE, a: NONE, b: 0, reason: NO_REASON });
+        Id((self.nodes.len() - 1) as u32)
+    }
+
+    fn node(&self, id: Id) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    fn node_mut(&mut self, id: Id) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    pub fn shape(&self, id: Id) -> Shape {
+        self.node(id).shape
+    }
+
+    pub fn reason(&self, id: Id) -> Option<Reason> {
+        Some(self.node(id).reason).filter(|r| *r != NO_REASON)
+    }
+
+    /// The name of a node that is no array item.
+    pub fn name(&self, id: Id) -> Name {
+        Name(self.node(id).key.repetition)
+    }
+
+    /// The type of an object.
+    pub fn kind(&self, id: Id) -> TypeNumber {
+        TypeNumber(self.node(id).b as u16)
+    }
+
+    /// Turns a node into an object of that type, where it is none.
+    pub fn make_object(&mut self, id: Id, kind: TypeNumber) {
+        let node = self.node_mut(id);
+        if node.shape != Shape::Object {
+            (node.shape, node.first, node.a, node.b) = (Shape::Object, NONE, NONE, u32::from(kind.0));
+        }
+    }
+
+    /// The children of a node, dead ones included.
+    pub fn all_children(&self, id: Id) -> impl Iterator<Item = Id> + use<'_, 'a> {
+        let mut at = self.node(id).first;
+        std::iter::from_fn(move || {
+            let current = Id(at);
+            (at != NONE).then(|| at = self.node(current).next)?;
+            Some(current)
         })
     }
 
-    /// The node at an address, if it is there.
-    pub fn find(&self, address: &[Address]) -> Option<&Node> {
-        address.iter().try_fold(self, |node, step| {
-            let child = node.get((step.name, step.shadow))?;
-            match (step.key, child) {
-                (None, child) => Some(child),
-                (Some(key), Node::Array(items)) => items.iter().find(|(k, _)| *k == key).map(|(_, n)| n),
-                (Some(_), _) => None,
-            }
-        })
+    /// The living children of a node.
+    pub fn children(&self, id: Id) -> impl Iterator<Item = Id> + use<'_, 'a> {
+        self.all_children(id).filter(|child| self.shape(*child) != Shape::Dead)
     }
 
-    fn get(&self, name: Name) -> Option<&Node> {
-        match self {
-            Node::Object(fields) => fields.iter().find(|(n, _)| *n == name).map(|(_, node)| node),
-            _ => None,
+    /// Whether it has a child, dead or alive.
+    pub fn has_children(&self, id: Id) -> bool {
+        self.node(id).first != NONE
+    }
+
+    /// The child of that name, if it is there.
+    pub fn find(&self, id: Id, name: Name) -> Option<Id> {
+        self.children(id).find(|child| self.name(*child) == name)
+    }
+
+    /// The child of that name, made where it is missing.
+    pub fn field(&mut self, id: Id, name: Name) -> Id {
+        let key = Key { label: 0, repetition: name.0, run: 0 };
+        let found = self.all_children(id).find(|child| self.name(*child) == name);
+        found.unwrap_or_else(|| self.append(id, key))
+    }
+
+    /// The item of an array with that key, made where it is missing.
+    pub fn item(&mut self, id: Id, key: Key) -> Id {
+        if self.shape(id) != Shape::Array {
+            let node = self.node_mut(id);
+            (node.shape, node.first, node.a) = (Shape::Array, NONE, NONE);
         }
+        // A fresh key is in no item: thousands of results are appended, not searched.
+        let known = (key.label != FRESH).then(|| self.all_children(id).find(|c| self.node(*c).key == key)).flatten();
+        known.unwrap_or_else(|| self.append(id, key))
     }
 
-    /// The child element of that name.
-    pub fn field(&self, name: &'static str) -> Option<&Node> {
-        self.get((name, false))
-    }
-
-    fn child(&mut self, name: Name) -> &mut Node {
-        if !matches!(self, Node::Object(_)) {
-            *self = Node::default();
+    /// A new first item of an array.
+    pub fn push_front(&mut self, id: Id, key: Key) -> Id {
+        let item = self.add(key);
+        let first = self.node(id).first;
+        self.node_mut(item).next = first;
+        let node = self.node_mut(id);
+        (node.shape, node.first) = (Shape::Array, item.0);
+        if node.a == NONE {
+            node.a = item.0;
         }
-        let Node::Object(fields) = self else { unreachable!("made an object above") };
-        let at = fields.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
-            fields.push((name, Node::default()));
-            fields.len() - 1
-        });
-        &mut fields[at].1
+        item
     }
 
-    fn item(&mut self, key: Key) -> &mut Node {
-        if !matches!(self, Node::Array(_)) {
-            *self = Node::Array(Vec::new());
-        }
-        let Node::Array(items) = self else { unreachable!("made an array above") };
-        // A fresh key is in no item but perhaps the last: thousands of results are appended, not searched.
-        let known = match key.label {
-            u16::MAX => items.len().checked_sub(1).filter(|last| items[*last].0 == key),
-            _ => items.iter().position(|(k, _)| *k == key),
+    fn append(&mut self, id: Id, key: Key) -> Id {
+        let child = self.add(key);
+        let last = match self.shape(id) {
+            Shape::Object | Shape::Array => std::mem::replace(&mut self.node_mut(id).a, child.0),
+            // The place for the last child holds a primitive's value: it has few.
+            _ => self.all_children(id).last().map_or(NONE, |last| last.0),
         };
-        let at = known.unwrap_or_else(|| {
-            items.push((key, Node::default()));
-            items.len() - 1
-        });
-        &mut items[at].1
+        match last {
+            NONE => self.node_mut(id).first = child.0,
+            last => self.node_mut(Id(last)).next = child.0,
+        }
+        child
     }
 
-    /// The items of an array, or none.
-    pub fn items(&self) -> impl Iterator<Item = &Node> {
-        let items: &[(Key, Node)] = if let Node::Array(items) = self { items } else { &[] };
-        items.iter().map(|(_, node)| node)
+    /// Sets a leaf.
+    pub fn set(&mut self, id: Id, value: &Scalar<'_>, reason: Reason) {
+        let (shape, a, b) = match value {
+            Scalar::Bool(true) => (Shape::True, 0, 0),
+            Scalar::Bool(false) => (Shape::False, 0, 0),
+            Scalar::Text(text) => self.range(text, Shape::Sent, Shape::Own),
+            Scalar::Number(text) => self.range(text, Shape::SentNumber, Shape::OwnNumber),
+        };
+        self.set_leaf(id, shape, (a, b), reason);
     }
 
-    /// The text of a leaf.
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Node::Leaf(Scalar::Text(text), _) => Some(text),
+    fn range(&mut self, text: &str, sent: Shape, own: Shape) -> (Shape, u32, u32) {
+        if let Some(offset) = offset_in(self.text, text) {
+            return (sent, offset, text.len() as u32);
+        }
+        let start = self.own.len() as u32;
+        self.own.push_str(text);
+        (own, start, text.len() as u32)
+    }
+
+    /// Sets a leaf to a constant of the map set.
+    pub fn set_constant(&mut self, id: Id, constant: ConstantId, reason: Reason) {
+        self.set_leaf(id, Shape::Constant, (constant.0, 0), reason);
+    }
+
+    /// Sets a leaf to a reference to a draft.
+    pub fn set_link(&mut self, id: Id, draft: usize, reason: Reason) {
+        self.set_leaf(id, Shape::Link, (draft as u32, 0), reason);
+    }
+
+    fn set_leaf(&mut self, id: Id, shape: Shape, (a, b): (u32, u32), reason: Reason) {
+        let node = self.node_mut(id);
+        if matches!(node.shape, Shape::Object | Shape::Array) {
+            node.first = NONE;
+        }
+        (node.shape, node.a, node.b, node.reason) = (shape, a, b, reason);
+    }
+
+    /// The draft that a node refers to.
+    pub fn link(&self, id: Id) -> Option<usize> {
+        let node = self.node(id);
+        (node.shape == Shape::Link).then_some(node.a as usize)
+    }
+
+    /// The text of a leaf, numbers included.
+    pub fn text(&self, id: Id) -> Option<&str> {
+        let node = self.node(id);
+        let range = node.a as usize..(node.a as usize).saturating_add(node.b as usize);
+        match node.shape {
+            Shape::Sent | Shape::SentNumber => self.text.get(range),
+            Shape::Own | Shape::OwnNumber => self.own.get(range),
+            Shape::Constant => Some(self.constant(id).text.as_str()),
             _ => None,
         }
     }
 
-    /// Takes out what holds nothing: empty objects and arrays, and links to drafts that `keep` refuses.
-    pub fn prune(&mut self, keep: &impl Fn(usize) -> bool) -> bool {
-        match self {
-            Node::Leaf(..) => true,
-            Node::Link(draft, _) => keep(*draft),
-            Node::Object(fields) => {
-                fields.retain_mut(|((name, _), node)| {
-                    let kept = node.prune(keep);
-                    if let ("extension" | "modifierExtension", Node::Array(items)) = (*name, &mut *node) {
-                        items.retain(|(_, item)| !is_bare_extension(item));
-                        return !items.is_empty();
-                    }
-                    kept
-                });
-                !fields.is_empty()
-            }
-            Node::Array(items) => {
-                items.retain_mut(|(_, node)| node.prune(keep));
-                !items.is_empty()
+    /// The constant that a leaf holds.
+    pub fn constant(&self, id: Id) -> &'a Constant {
+        &self.constants[self.node(id).a as usize]
+    }
+
+    /// Takes a node out of what is written.
+    pub fn kill(&mut self, id: Id) {
+        self.node_mut(id).shape = Shape::Dead;
+    }
+
+    /// Moves the children of one object that the other lacks.
+    pub fn adopt(&mut self, into: Id, from: Id) {
+        let children: Vec<Id> = self.children(from).collect();
+        for child in children {
+            let name = self.name(child);
+            if self.find(into, name).is_none() {
+                let made = self.append(into, Key { label: 0, repetition: name.0, run: 0 });
+                let (key, next) = (self.node(made).key, self.node(made).next);
+                *self.node_mut(made) = Node { key, next, ..*self.node(child) };
             }
         }
     }
 
-    /// The JSON form. `reference` names the drafts; `seen` hears the path of each leaf with its reason.
-    pub fn json(
-        &self,
-        path: &mut String,
-        reference: &impl Fn(usize) -> String,
-        seen: &mut impl FnMut(&str, u32),
-    ) -> Value {
-        match self {
-            Node::Leaf(scalar, reason) => {
-                seen(path, *reason);
-                scalar.json()
-            }
-            Node::Link(draft, reason) => {
-                seen(path, *reason);
-                Value::String(reference(*draft))
-            }
-            Node::Object(fields) => Value::Object(object(fields, path, reference, seen)),
-            Node::Array(items) => {
-                let length = path.len();
-                let values = items.iter().enumerate().map(|(i, (_, node))| {
-                    path.push_str(&format!("[{i}]"));
-                    let value = node.json(path, reference, seen);
-                    path.truncate(length);
-                    value
-                });
-                Value::Array(values.collect())
-            }
+    /// Takes out what holds nothing: empty objects and arrays, bare extensions, links to drafts that `keep` refuses.
+    pub fn prune(&mut self, id: Id, keep: &impl Fn(usize) -> bool) -> bool {
+        let shape = self.shape(id);
+        let mut at = self.node(id).first;
+        let mut alive = 0;
+        while at != NONE {
+            let child = Id(at);
+            at = self.node(child).next;
+            alive += usize::from(self.shape(child) != Shape::Dead && self.prune(child, keep));
         }
+        let kept = match shape {
+            Shape::Dead => false,
+            Shape::Object => alive > 0 && !self.is_bare_extension(id),
+            Shape::Empty | Shape::Array => alive > 0,
+            Shape::Link => keep(self.node(id).a as usize),
+            _ => true,
+        };
+        if !kept {
+            self.kill(id);
+        }
+        kept
+    }
+
+    /// An extension whose value came to nothing.
+    fn is_bare_extension(&self, id: Id) -> bool {
+        let is_url = |child: Id| self.name(child).text() == "url";
+        self.kind(id) == extension_type() && self.children(id).all(is_url)
     }
 }
 
-/// An extension whose value came to nothing.
-fn is_bare_extension(node: &Node) -> bool {
-    matches!(node, Node::Object(fields) if fields.iter().all(|((name, _), _)| *name == "url"))
+fn extension_type() -> TypeNumber {
+    static NUMBER: std::sync::LazyLock<TypeNumber> =
+        std::sync::LazyLock::new(|| crate::r4::model().get("Extension").map_or(TypeNumber(u16::MAX), |t| t.number));
+    *NUMBER
 }
 
-fn object(
-    fields: &[(Name, Node)],
-    path: &mut String,
-    reference: &impl Fn(usize) -> String,
-    seen: &mut impl FnMut(&str, u32),
-) -> Map<String, Value> {
-    let length = path.len();
-    fields
-        .iter()
-        .map(|((name, shadow), node)| {
-            path.push('.');
-            path.push_str(name);
-            let value = node.json(path, reference, seen);
-            path.truncate(length);
-            (if *shadow { format!("_{name}") } else { (*name).to_owned() }, value)
-        })
-        .collect()
-}
-
-impl Scalar {
-    fn json(&self) -> Value {
-        match self {
-            Self::Text(text) => Value::String(text.clone()),
-            Self::Bool(b) => Value::Bool(*b),
-            // The lexeme was checked when it was made; a number serde refuses stays visible as text.
-            Self::Number(lexeme) => {
-                lexeme.parse::<Number>().map_or_else(|_| Value::String(lexeme.clone()), Value::Number)
-            }
-        }
-    }
+/// Where a text that was cut out of another begins in it.
+pub(crate) fn offset_in(whole: &str, part: &str) -> Option<u32> {
+    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (offset + part.len() <= whole.len()).then_some(offset as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::r4::model;
 
-    fn step(name: &'static str, label: Option<u16>) -> Address {
-        Address { name, key: label.map(|label| Key { label, repetition: 0, run: 1 }), shadow: false }
+    const REASON: Reason = Reason { rule: 7, source: Mark(3) };
+
+    fn name(text: &str) -> Name {
+        Name::of(text).unwrap()
     }
 
-    fn leaf(text: &str) -> Node {
-        Node::Leaf(Scalar::Text(text.into()), 0)
+    fn number(kind: &str) -> TypeNumber {
+        model().get(kind).unwrap().number
+    }
+
+    /// A step to a labelled item of an array of structures.
+    fn item(tree: &mut Tree<'_>, from: Id, list: &str, label: u8, kind: &str) -> Id {
+        let list = tree.field(from, name(list));
+        let item = tree.item(list, Key::new(Label::Number(label), 0, 1, &mut 0));
+        tree.make_object(item, number(kind));
+        item
+    }
+
+    fn set(tree: &mut Tree<'_>, from: Id, field: &str, text: &str) {
+        let leaf = tree.field(from, name(field));
+        tree.set(leaf, &Scalar::Text(text.into()), REASON);
+    }
+
+    fn written(tree: &Tree<'_>, root: Id) -> String {
+        let mut out = Vec::new();
+        tree.write_resource(root, &mut out, &|draft, out| out.extend_from_slice(format!("#{draft}").as_bytes()));
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn equal_labels_are_one_instance_and_nothing_stays_empty() {
-        let mut root = Node::default();
-        *root.at(&[step("identifier", Some(2)), step("value", None)]) = leaf("7");
-        *root.at(&[step("identifier", Some(1)), step("value", None)]) = leaf("8");
-        *root.at(&[step("identifier", Some(2)), step("system", None)]) = leaf("urn:x");
-        root.at(&[step("name", Some(1))]);
-        assert!(root.prune(&|_| true));
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("Patient"));
+        for (label, field, text) in [(2, "value", "7"), (1, "value", "8\"\n"), (2, "system", "urn:x")] {
+            let identifier = item(&mut tree, root, "identifier", label, "Identifier");
+            set(&mut tree, identifier, field, text);
+        }
+        item(&mut tree, root, "name", 1, "HumanName");
+        assert!(tree.prune(root, &|_| true));
+        let expected = r#"{"resourceType":"Patient","identifier":[{"value":"7","system":"urn:x"},{"value":"8\"\n"}]}"#;
+        assert_eq!(written(&tree, root), expected);
         let mut paths = Vec::new();
-        let json = root.json(&mut "Patient".into(), &|_| String::new(), &mut |p, _| paths.push(p.to_owned()));
-        assert_eq!(json, serde_json::json!({"identifier": [{"value": "7", "system": "urn:x"}, {"value": "8"}]}));
+        tree.leaves(root, &mut "Patient".into(), &mut |path, _| paths.push(path.to_owned()));
         assert_eq!(paths[1], "Patient.identifier[0].system");
     }
 
     #[test]
-    fn digits_survive() {
-        for digits in ["1.00", "1769.859285", "9007199254740993", "-0.0"] {
-            let json = Scalar::Number(digits.into()).json();
-            assert_eq!(serde_json::to_string(&json).unwrap(), digits);
+    fn a_primitives_extension_stands_beside_it() {
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("Patient"));
+        let address = item(&mut tree, root, "address", 1, "Address");
+        for label in [1, 2] {
+            let list = tree.field(address, name("line"));
+            let line = tree.item(list, Key::new(Label::Number(label), 0, 1, &mut 0));
+            if label == 2 {
+                let extension = item(&mut tree, line, "extension", 1, "Extension");
+                set(&mut tree, extension, "url", "urn:u");
+                set(&mut tree, extension, "valueString", "v");
+            } else {
+                tree.set(line, &Scalar::Text("a".into()), REASON);
+            }
         }
+        let birth = tree.field(root, name("birthDate"));
+        let bare = item(&mut tree, birth, "extension", 1, "Extension");
+        set(&mut tree, bare, "url", "urn:nothing");
+        assert!(tree.prune(root, &|_| true));
+        let expected = r#"{"resourceType":"Patient","address":[{"line":["a",null],"_line":[null,{"extension":[{"url":"urn:u","valueString":"v"}]}]}]}"#;
+        assert_eq!(written(&tree, root), expected);
     }
 
     #[test]
-    fn a_link_to_nothing_is_taken_out() {
-        let mut root = Node::default();
-        *root.at(&[step("subject", None), step("reference", None)]) = Node::Link(3, 0);
-        assert!(!root.prune(&|draft| draft != 3));
+    fn links_that_lead_nowhere_are_pruned() {
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("Observation"));
+        let subject = tree.field(root, name("subject"));
+        tree.make_object(subject, number("Reference"));
+        let reference = tree.field(subject, name("reference"));
+        tree.set_link(reference, 3, REASON);
+        assert_eq!(written(&tree, root), r##"{"resourceType":"Observation","subject":{"reference":"#3"}}"##);
+        assert!(!tree.prune(root, &|draft| draft != 3));
+    }
+
+    #[test]
+    fn a_text_of_the_message_is_not_copied() {
+        let text = "one two";
+        let mut tree = Tree::new(text, &[]);
+        let root = tree.root(number("Patient"));
+        set(&mut tree, root, "language", &text[4..]);
+        let leaf = tree.find(root, name("language")).unwrap();
+        assert_eq!((tree.shape(leaf), tree.text(leaf)), (Shape::Sent, Some("two")));
+        set(&mut tree, root, "language", "three");
+        assert_eq!((tree.shape(leaf), tree.text(leaf)), (Shape::Own, Some("three")));
     }
 }

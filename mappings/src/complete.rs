@@ -1,0 +1,137 @@
+//! Resources come out whole: where a message does not say what FHIR requires, the resource says so itself, by the code
+//! `unknown` or the standard's data-absent-reason. What cannot be said to be absent is left out as a whole, and told.
+
+use crate::plan::ConstantId;
+use crate::r4::{self, Element, Kind, Name, Required, Type, TypeNumber};
+use crate::report::Finding;
+use crate::run::Run;
+use crate::tree::{Id, Key, Reason, Shape};
+use crate::path::Label;
+
+/// How deep the elements of a resource nest in the maps; the deepest of R4 stay below ten.
+const MAX_DEPTH: usize = 32;
+
+impl Run<'_> {
+    /// Completes a draft; false where it must go.
+    pub(crate) fn complete(&mut self, draft: usize) -> bool {
+        let root = self.drafts[draft].root;
+        let kept = self.complete_object(root, draft, 0);
+        if !kept {
+            self.tree.kill(root);
+            self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
+        }
+        kept
+    }
+
+    /// Completes what is inside first: an item that has to go may leave a gap.
+    fn complete_object(&mut self, node: Id, draft: usize, depth: usize) -> bool {
+        if depth > MAX_DEPTH {
+            return false;
+        }
+        let children: Vec<Id> = self.tree.children(node).collect();
+        for child in children {
+            self.complete_child(child, draft, depth);
+        }
+        let kind = r4::model().at(self.tree.kind(node));
+        kind.required.iter().all(|required| self.has(node, required) || self.fill(node, kind, required, draft))
+    }
+
+    fn complete_child(&mut self, child: Id, draft: usize, depth: usize) {
+        match self.tree.shape(child) {
+            Shape::Object => {
+                if !self.complete_object(child, draft, depth + 1) {
+                    self.tree.kill(child);
+                    self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
+                }
+            }
+            Shape::Array => {
+                let items: Vec<Id> = self.tree.children(child).collect();
+                items.into_iter().for_each(|item| self.complete_child(item, draft, depth));
+                if self.tree.children(child).next().is_none() {
+                    self.tree.kill(child);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn has(&self, node: Id, required: &Required) -> bool {
+        self.tree.children(node).any(|child| required.names.contains(&self.tree.name(child)))
+    }
+
+    /// Says that a required element is not known, where the standard lets that be said.
+    fn fill(&mut self, node: Id, kind: &'static Type, required: &'static Required, draft: usize) -> bool {
+        let element = &kind.elements[required.element];
+        let Some(name) = required.names.first().filter(|_| !element.choice) else { return false };
+        let absent = self.absent(element, kind);
+        let Some(absent) = absent else { return false };
+        let field = self.tree.field(node, *name);
+        let at = if element.repeats { self.first_item(field) } else { field };
+        let reason = Reason { rule: self.set.known.absent.0, source: self.segment_mark(self.drafts[draft].segment) };
+        match absent {
+            Absent::Code(code) => self.tree.set_constant(at, code, reason),
+            Absent::Coding(kind) => self.fill_coding(at, kind, reason),
+            Absent::Extension(kind) => self.fill_extension(at, kind, reason),
+        }
+        self.note(reason.source, Finding::Filled(element.name), None);
+        true
+    }
+
+    fn first_item(&mut self, list: Id) -> Id {
+        let key = Key::new(Label::New, 0, 0, &mut self.fresh);
+        self.tree.item(list, key)
+    }
+
+    /// How to say it: a resource may lack more than an item of it, which says nothing without its reference or value.
+    fn absent(&self, element: &'static Element, owner: &Type) -> Option<Absent> {
+        let known = &self.set.known;
+        let in_resource = owner.kind == Kind::Resource;
+        let type_name = *element.types.first()?;
+        let kind = r4::model().get(type_name)?;
+        match (type_name, element.codes) {
+            (_, Some(codes)) if kind.kind == Kind::Primitive => codes.contains(&"unknown").then_some(Absent::Code(known.unknown)),
+            (_, Some(_)) => None,
+            ("CodeableConcept", None) => Some(Absent::Coding(kind.number)),
+            (_, None) if !in_resource => None,
+            _ if kind.kind == Kind::Primitive => Some(Absent::Extension(None)),
+            ("Reference" | "Period" | "Identifier" | "Attachment", None) => Some(Absent::Extension(Some(kind.number))),
+            _ => None,
+        }
+    }
+
+    fn fill_coding(&mut self, at: Id, kind: TypeNumber, reason: Reason) {
+        let known = &self.set.known;
+        let (coding_type, coding, parts) = (known.coding_type, known.coding, known.absent_coding);
+        self.tree.make_object(at, kind);
+        let list = self.tree.field(at, coding);
+        let item = self.first_item(list);
+        self.tree.make_object(item, coding_type);
+        self.constants(item, &parts, reason);
+    }
+
+    fn fill_extension(&mut self, at: Id, kind: Option<TypeNumber>, reason: Reason) {
+        let known = &self.set.known;
+        let (extension_type, extension, parts) = (known.extension_type, known.extension, known.absent_extension);
+        if let Some(kind) = kind {
+            self.tree.make_object(at, kind);
+        }
+        let list = self.tree.field(at, extension);
+        let item = self.first_item(list);
+        self.tree.make_object(item, extension_type);
+        self.constants(item, &parts, reason);
+    }
+
+    fn constants(&mut self, node: Id, parts: &[(Name, ConstantId)], reason: Reason) {
+        for (name, constant) in parts {
+            let leaf = self.tree.field(node, *name);
+            self.tree.set_constant(leaf, *constant, reason);
+        }
+    }
+}
+
+enum Absent {
+    Code(ConstantId),
+    Coding(TypeNumber),
+    /// On an element of that type; none: on a primitive.
+    Extension(Option<TypeNumber>),
+}

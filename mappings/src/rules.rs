@@ -1,0 +1,285 @@
+//! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
+
+use crate::convert::{self, ConvertError};
+use crate::look::{At, Level, Value};
+use crate::parse::{Segment, split};
+use crate::path::SegmentName;
+use crate::path::Source;
+use crate::plan::{Action, Hop, Plan, Rule};
+use crate::r4::Name;
+use crate::report::Finding;
+use crate::run::{Here, Run, Spot};
+use crate::time::{self, TimeError};
+use crate::tree::{Id, Key, Mark, Reason, Scalar};
+use base64::Engine as _;
+use std::borrow::Cow;
+
+/// The most components of one value; the longest of the standard, XCN, has 25.
+const MAX_PARTS: usize = 100;
+
+impl<'a> Run<'a> {
+    /// Runs the rows of a segment map, each once for each valued repetition of its field.
+    pub fn segment_map(&mut self, plan: &'a Plan, spot: Spot, here: &Here<'a>) {
+        let Some(own) = self.message.segment(here.segment) else { return };
+        self.answers.replace(vec![None; plan.memos]);
+        let name = self.names[here.segment];
+        for rule in &plan.rules {
+            match rule.source {
+                Source::Field { segment, field, .. } if Some(segment) == name => {
+                    if !own.field(field as usize).is_empty() {
+                        self.repetitions(rule, own, field, spot, here);
+                    }
+                }
+                Source::Field { segment, field, .. } => self.elsewhere(rule, segment, field, spot, here),
+                _ => self.rule(rule, spot, here),
+            }
+        }
+    }
+
+    fn repetitions(&mut self, rule: &'a Rule, own: Segment<'a, 'a>, field: u16, spot: Spot, here: &Here<'a>) {
+        let mut nth = 0;
+        for text in own.repetitions(field as usize) {
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            let value = Some(Value::whole(At { text, level: Level::Repetition }));
+            self.rule(rule, spot, &Here { field: Some(field), value, nth, ..*here });
+            nth += 1;
+        }
+    }
+
+    /// A field of another segment is read once.
+    fn elsewhere(&mut self, rule: &'a Rule, segment: SegmentName, field: u16, spot: Spot, here: &Here<'a>) {
+        let found = self.look(here).segment(segment).and_then(|at| self.message.segment(at));
+        let text = found.and_then(|s| s.repetitions(field as usize).find(|t| !t.trim_ascii().is_empty()));
+        if let Some(text) = text {
+            let value = Some(Value::whole(At { text, level: Level::Repetition }));
+            self.rule(rule, spot, &Here { field: None, value, nth: 0, ..*here });
+        }
+    }
+
+    fn rule(&mut self, rule: &'a Rule, spot: Spot, here: &Here<'a>) {
+        let look = self.look(here);
+        let value = look.narrow(&rule.source);
+        if value.map_or(!matches!(rule.source, Source::Segment), |at| at.is_blank()) {
+            return;
+        }
+        if let Some(when) = &rule.when {
+            if rule.switched {
+                let place = look.place(value);
+                self.tell_switches(Some(when), place, rule.id);
+            }
+            let look = self.look(here);
+            if !when.holds(&look) {
+                return;
+            }
+            when.asked(&mut |path| look.read_asked(path));
+        }
+        if let Some(at) = value.filter(At::is_delete) {
+            return self.delete(rule, spot, at, here);
+        }
+        if here.nth > 0 && !rule.target.can_repeat {
+            return self.too_many(rule, value, here);
+        }
+        self.act(rule, spot, value, here);
+    }
+
+    fn too_many(&mut self, rule: &'a Rule, value: Option<At<'a>>, here: &Here<'a>) {
+        if let (Some(at), false) = (value, matches!(rule.action, Action::Constant(_))) {
+            self.look(here).read(at);
+            let place = self.look(here).place(value);
+            self.note(place, Finding::Repeats, Some(rule.id));
+        }
+    }
+
+    fn delete(&mut self, rule: &'a Rule, spot: Spot, at: At<'a>, here: &Here<'a>) {
+        self.mark(at.text);
+        match rule.target.hops.first() {
+            Some(Hop::Element { name, repeats: false, .. }) if spot.node == self.drafts[spot.draft].root => {
+                self.drafts[spot.draft].deleted.push(name.text());
+            }
+            // A repeating element holds what other fields and senders gave: it is not theirs to wipe out.
+            _ => {
+                let place = self.look(here).place(Some(at));
+                self.note(place, Finding::NotDeleted, Some(rule.id));
+            }
+        }
+    }
+
+    fn act(&mut self, rule: &'a Rule, spot: Spot, value: Option<At<'a>>, here: &Here<'a>) {
+        match rule.action {
+            Action::With(map) => self.with(rule, map, spot, value, here),
+            Action::Constant(constant) => {
+                if let Some(at) = value {
+                    self.look(here).read(at);
+                }
+                let reason = Reason { rule: rule.id.0, source: self.look(here).place(value) };
+                let at = self.go(spot, &rule.target, here.nth, here);
+                self.tree.set_constant(at.node, constant, reason);
+            }
+            _ => self.convert_and_set(rule, spot, value, here),
+        }
+    }
+
+    /// The text that a rule's function or source gives.
+    fn given(&self, rule: &'a Rule, value: Option<At<'a>>, here: &Here<'a>) -> Cow<'a, str> {
+        let look = self.look(here);
+        let joined = |between: &str, texts: Vec<Cow<'a, str>>| Cow::Owned(texts.join(between));
+        match &rule.action {
+            Action::Convert => value.map_or(Cow::Borrowed(""), |at| look.simple(at)),
+            Action::Concat(pieces) => joined("", pieces.iter().map(|p| look.piece(p)).collect()),
+            Action::Join(between, pieces) => {
+                joined(between, pieces.iter().map(|p| look.piece(p)).filter(|t| !t.is_empty()).collect())
+            }
+            Action::First(pieces) => {
+                pieces.iter().map(|p| look.piece(p)).find(|t| !t.is_empty()).unwrap_or(Cow::Borrowed(""))
+            }
+            Action::Base64(piece) => {
+                Cow::Owned(base64::engine::general_purpose::STANDARD.encode(look.whole(piece).as_bytes()))
+            }
+            Action::Whole(piece) => look.whole(piece),
+            Action::Add([from, number, unit]) => {
+                let [from, number, unit] = [from, number, unit].map(|p| look.piece(p));
+                Cow::Owned(time::plus(&from, &number, &unit, self.context.zone).unwrap_or_default())
+            }
+            Action::Now => Cow::Borrowed(self.context.now),
+            Action::Maps => Cow::Borrowed(self.set.hash()),
+            Action::Event => Cow::Borrowed(self.set.event(self.message)),
+            Action::With(_) | Action::Constant(_) => Cow::Borrowed(""),
+        }
+    }
+
+    fn convert_and_set(&mut self, rule: &'a Rule, spot: Spot, value: Option<At<'a>>, here: &Here<'a>) {
+        let text = self.given(rule, value, here);
+        if text.is_empty() {
+            return;
+        }
+        let place = self.look(here).place(value);
+        let inherited = rule.target.hops.is_empty();
+        let Some(text) = self.translate(text, rule.table.or(here.table.filter(|_| inherited)), rule, place) else {
+            return;
+        };
+        let sent = matches!(rule.action, Action::Convert | Action::First(_));
+        let lost = sent && self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
+        let codes = rule.target.codes.or(here.codes.filter(|_| inherited));
+        let converted = match (&rule.action, rule.target.primitive) {
+            // Already FHIR, unlike what a sender writes.
+            (Action::Now | Action::Add(_), _) => Ok(Scalar::Text(text)),
+            (_, Some(kind)) => convert::primitive(text, kind, codes, self.context.zone),
+            (_, None) => return,
+        };
+        match converted {
+            Ok(scalar) => {
+                let at = self.go(spot, &rule.target, here.nth, here);
+                self.tree.set(at.node, &scalar, Reason { rule: rule.id.0, source: place });
+            }
+            Err(error) => self.note(place, Finding::Value(error), Some(rule.id)),
+        }
+        if lost {
+            self.note(place, Finding::Value(ConvertError::Time(TimeError::NoZone)), Some(rule.id));
+        }
+    }
+
+    /// Looks a code up. Without a row a uri keeps nothing and a code keeps itself where it may.
+    fn translate(
+        &mut self,
+        text: Cow<'a, str>,
+        table: Option<usize>,
+        rule: &'a Rule,
+        place: Mark,
+    ) -> Option<Cow<'a, str>> {
+        let Some(table) = table else { return Some(text) };
+        let set = self.set;
+        let table = &set.tables[table];
+        if let Some(row) = table.row(&text) {
+            return Some(row);
+        }
+        self.note(place, Finding::NoRow(&table.name), Some(rule.id));
+        (rule.target.type_name != "uri" && rule.target.codes.is_none()).then_some(text)
+    }
+
+    fn with(&mut self, rule: &'a Rule, map: usize, spot: Spot, value: Option<At<'a>>, here: &Here<'a>) {
+        let Some(at) = value else { return };
+        let target = self.go(spot, &rule.target, here.nth, here);
+        let codes = rule.target.codes.or(here.codes);
+        let before = self.parts.len();
+        let value = Some(self.told_apart(at));
+        let inner = &Here { value, field: None, nth: 0, table: rule.table.or(here.table), codes, ..*here };
+        let set = self.set;
+        if target.draft != spot.draft && target.node == self.drafts[target.draft].root {
+            self.begin(target.draft, map, inner);
+        }
+        for rule in &set.maps[map].rules {
+            self.rule(rule, target, inner);
+        }
+        if let Some(table) = rule.table {
+            self.recode(table, rule, target, at, inner);
+        }
+        self.parts.truncate(before);
+    }
+
+    fn told_apart(&mut self, at: At<'a>) -> Value<'a> {
+        let base = self.parts.len() as u32;
+        let separator = match at.level {
+            Level::Repetition => Some(self.separators.component),
+            Level::Component => self.separators.subcomponent,
+            Level::Subcomponent => None,
+        };
+        self.parts.extend(split(at.text, separator).take(MAX_PARTS));
+        Value { at, base, count: self.parts.len() as u32 - base }
+    }
+
+    /// A table on a Coding or CodeableConcept: the translated coding comes first, the sender's own
+    /// stays behind it.
+    fn recode(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>) {
+        if !matches!(rule.target.type_name, "Coding" | "CodeableConcept") {
+            return;
+        }
+        let code = self.look(here).raw_text(&Source::Part { component: 1, subcomponent: 0 });
+        let source = self.look(here).place(Some(value));
+        let set = self.set;
+        let table = &set.tables[table];
+        let Some(row) = table.rows.get(code.as_ref()) else {
+            if !code.is_empty() {
+                self.note(source, Finding::NoRow(&table.name), Some(rule.id));
+            }
+            return;
+        };
+        let node = match rule.target.type_name {
+            "Coding" => self.emptied(spot.node),
+            _ => self.first_coding(spot.node, here.run),
+        };
+        for (name, constant) in &row.coding {
+            let leaf = self.tree.field(node, *name);
+            self.tree.set_constant(leaf, *constant, Reason { rule: rule.id.0, source });
+        }
+        if rule.target.type_name == "CodeableConcept" {
+            self.drop_same_codings(spot.node, node);
+        }
+    }
+
+    fn emptied(&mut self, node: Id) -> Id {
+        let children: Vec<Id> = self.tree.children(node).collect();
+        children.into_iter().for_each(|child| self.tree.kill(child));
+        node
+    }
+
+    /// A new first coding of a CodeableConcept.
+    fn first_coding(&mut self, concept: Id, run: u32) -> Id {
+        let list = self.tree.field(concept, self.set.known.coding);
+        let key = Key::new(crate::path::Label::New, 0, run, &mut self.fresh);
+        let coding = self.tree.push_front(list, key);
+        self.tree.make_object(coding, self.set.known.coding_type);
+        coding
+    }
+
+    /// The sender's own coding goes where it says what the translated one says.
+    fn drop_same_codings(&mut self, concept: Id, first: Id) {
+        let Some(list) = self.tree.find(concept, self.set.known.coding) else { return };
+        let text = |node: Id, name: Name| self.tree.find(node, name).and_then(|n| self.tree.text(n));
+        let known = &self.set.known;
+        let same = |node: &Id| [known.code, known.system].iter().all(|n| text(*node, *n) == text(first, *n));
+        let doubles: Vec<Id> = self.tree.children(list).filter(|node| *node != first).filter(same).collect();
+        doubles.into_iter().for_each(|node| self.tree.kill(node));
+    }
+}

@@ -1,0 +1,376 @@
+//! A message on its way through its maps: which segment stands where, which resources are at hand, and what each row of
+//! the message map does with them.
+
+use crate::condition::Condition;
+use crate::engine::Context;
+use crate::look::{Answer, At, Look, Value};
+use crate::maps::MapSet;
+use crate::parse::{Message, Separators};
+use crate::path::{Label, SegmentName};
+use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target};
+use crate::r4::{Name, TypeNumber};
+use crate::report::{Finding, Note};
+use crate::structure::{Chain, Placed, Placer};
+use crate::tree::{Id, Key, Mark, Reason, Tree, offset_in};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+/// A draft under construction.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub kind: TypeNumber,
+    pub root: Id,
+    pub begun: Option<Begun<'a>>,
+    pub deleted: Vec<&'static str>,
+    pub weak: bool,
+    /// The segment that made it.
+    pub segment: usize,
+}
+
+/// What a draft's identity is made from: the map that may name it, where it began, and the resources that it may speak
+/// of, in the order of [`crate::plan::Plan::needs`].
+#[derive(Debug)]
+pub(crate) struct Begun<'a> {
+    pub map: usize,
+    pub value: Option<At<'a>>,
+    pub bound: Vec<Option<usize>>,
+}
+
+/// A position in a draft.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    pub draft: usize,
+    pub node: Id,
+}
+
+#[derive(Debug)]
+struct Binding {
+    kind: TypeNumber,
+    label: u16,
+    draft: usize,
+    slot: usize,
+    segment: usize,
+}
+
+/// Where a rule stands while it runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    pub segment: usize,
+    pub field: Option<u16>,
+    pub value: Option<Value<'a>>,
+    /// The number of the repetition among the valued ones, from 0.
+    pub nth: u16,
+    pub run: u32,
+    /// The table and the required codes of the rule whose datatype map runs, for what it sets as `$this`.
+    pub table: Option<usize>,
+    pub codes: Option<&'static [&'static str]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub set: &'a MapSet,
+    pub plan: &'a MessagePlan,
+    pub message: &'a Message<'a>,
+    pub context: &'a Context<'a>,
+    pub separators: Separators,
+    pub drafts: Vec<Work<'a>>,
+    pub tree: Tree<'a>,
+    pub notes: Vec<Note<'a>>,
+    /// The names of the segments; none where it is not a name.
+    pub names: Vec<Option<SegmentName>>,
+    pub placed: Vec<Option<Placed>>,
+    chains: Vec<(u16, u32)>,
+    by_name: Vec<(SegmentName, u32)>,
+    /// References that a `set` has made already: draft, element, draft.
+    linked: HashSet<(usize, Name, usize)>,
+    bound: Vec<Binding>,
+    /// Earlier resources of the labels that an `each` speaks of.
+    past: Vec<Binding>,
+    /// One bit for each byte of the message: a value that was read begins there.
+    used: Vec<Cell<u64>>,
+    runs: u32,
+    pub fresh: u32,
+    /// What the conditions of the present segment map have asked for already.
+    pub answers: RefCell<Vec<Option<Answer<'a>>>>,
+    /// The components of the values at hand, the innermost last.
+    pub parts: Vec<&'a str>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(set: &'a MapSet, plan: &'a MessagePlan, message: &'a Message<'a>, context: &'a Context<'a>) -> Self {
+        let mut placer = Placer::new(&plan.structure);
+        let names: Vec<_> = message.segments().map(|s| SegmentName::read(s.name())).collect();
+        let placed = names.iter().map(|name| placer.place((*name)?)).collect();
+        let numbered = names.iter().enumerate().filter_map(|(at, name)| Some(((*name)?, at as u32)));
+        let mut by_name: Vec<(SegmentName, u32)> = numbered.collect();
+        by_name.sort_unstable();
+        Self {
+            set,
+            plan,
+            message,
+            context,
+            separators: message.separators(),
+            drafts: Vec::with_capacity(message.len()),
+            tree: Tree::new(message.text(), set.constants()),
+            notes: Vec::new(),
+            names,
+            placed,
+            chains: placer.chains,
+            by_name,
+            linked: HashSet::new(),
+            bound: Vec::new(),
+            past: Vec::new(),
+            used: vec![Cell::new(0); message.text().len() / 64 + 1],
+            runs: 0,
+            fresh: 0,
+            answers: RefCell::default(),
+            parts: Vec::with_capacity(64),
+        }
+    }
+
+    /// The segments of that name, in order.
+    pub fn named(&self, name: SegmentName) -> &[(SegmentName, u32)] {
+        let start = self.by_name.partition_point(|(n, _)| *n < name);
+        let length = self.by_name[start..].partition_point(|(n, _)| *n == name);
+        &self.by_name[start..start + length]
+    }
+
+    /// The groups around a segment.
+    pub fn chain(&self, segment: usize) -> &Chain {
+        let range = self.placed[segment].as_ref().map_or(0..0, |p| p.chain.start as usize..p.chain.end as usize);
+        &self.chains[range]
+    }
+
+    /// Maps segment number `index`.
+    pub fn segment(&mut self, index: usize) {
+        let place = self.segment_mark(index);
+        let Some(Placed { slot, began, .. }) = self.placed[index].clone() else {
+            let finding = if self.names[index].is_some() { Finding::NoPlace } else { Finding::OddName };
+            return self.note(place, finding, None);
+        };
+        if let Some(group) = began {
+            let structure = &self.plan.structure;
+            let outside = |b: &Binding| !structure.is_within(structure.slots[b.slot].group, group);
+            self.bound.retain(outside);
+            self.past.retain(outside);
+        }
+        let plan = self.plan;
+        let rules = &plan.rules[slot];
+        if rules.is_empty() {
+            self.note(place, Finding::NoMap, None);
+        }
+        for rule in rules {
+            let here = self.here(index);
+            let look = Look { run: self, segment: index, here: None, value: None };
+            let holds = rule.when.as_ref().is_none_or(|when| when.holds(&look));
+            if rule.switched {
+                self.tell_switches(rule.when.as_ref(), place, rule.id);
+            }
+            if holds {
+                self.message_rule(rule, slot, &here);
+            }
+        }
+    }
+
+    fn here(&mut self, segment: usize) -> Here<'a> {
+        self.runs += 1;
+        Here { segment, field: None, value: None, nth: 0, run: self.runs, table: None, codes: None }
+    }
+
+    fn message_rule(&mut self, rule: &'a MessageRule, slot: usize, here: &Here<'a>) {
+        let Some(draft) = self.draft_for(&rule.to, rule.weak, slot, here.segment) else {
+            return self.note(self.segment_mark(here.segment), Finding::NothingToFill, Some(rule.id));
+        };
+        if let Some(with) = rule.with {
+            let root = self.spot(draft);
+            let spot = self.go(root, &rule.to.target, 0, here);
+            if rule.to.target.hops.is_empty() {
+                self.begin(draft, with, here);
+            }
+            let set = self.set;
+            self.segment_map(&set.maps[with], spot, here);
+        }
+        for assignment in &rule.set {
+            self.assign(assignment, rule.id, here);
+        }
+    }
+
+    fn spot(&self, draft: usize) -> Spot {
+        Spot { draft, node: self.drafts[draft].root }
+    }
+
+    /// The draft a message rule fills: a new one for a repeat of its own segment, else the bound one.
+    fn draft_for(&mut self, to: &Slotted, weak: bool, slot: usize, segment: usize) -> Option<usize> {
+        let at = self.bound.iter().position(|b| b.kind == to.kind && b.label == to.label);
+        let inside = !to.target.hops.is_empty();
+        match at.map(|at| &self.bound[at]) {
+            Some(b) if inside || b.slot != slot || b.segment == segment => return Some(b.draft),
+            None if inside => return None,
+            _ => {}
+        }
+        if let Some(at) = at {
+            let old = self.bound.remove(at);
+            if self.plan.remembered.contains(&(to.kind, to.label)) {
+                self.past.push(old);
+            }
+        }
+        let draft = self.new_draft(to.kind, segment);
+        self.drafts[draft].weak = weak;
+        self.bound.push(Binding { kind: to.kind, label: to.label, draft, slot, segment });
+        Some(draft)
+    }
+
+    pub fn new_draft(&mut self, kind: TypeNumber, segment: usize) -> usize {
+        let root = self.tree.root(kind);
+        self.drafts.push(Work { kind, root, begun: None, deleted: Vec::new(), weak: false, segment });
+        self.drafts.len() - 1
+    }
+
+    /// Remembers what names the draft: the first map with an identity that fills it.
+    pub fn begin(&mut self, draft: usize, map: usize, here: &Here<'a>) {
+        let plan = &self.set.maps[map];
+        if self.drafts[draft].begun.is_none() && !plan.identity.is_empty() {
+            let latest = |kind: &TypeNumber| {
+                let same = |b: &&Binding| b.kind == *kind && b.draft != draft;
+                self.bound.iter().rev().find(same).map(|b| b.draft)
+            };
+            let bound = plan.needs.iter().map(latest).collect();
+            self.drafts[draft].begun = Some(Begun { map, value: here.value.map(|value| value.at), bound });
+        }
+    }
+
+    /// Carries out one `set` of a message rule, if both sides are there.
+    fn assign(&mut self, assignment: &'a Assignment, rule: RuleId, here: &Here<'a>) {
+        let Assignment { each, left, given } = assignment;
+        let earlier = self.past.iter().filter(|b| *each && b.kind == left.kind && b.label == left.label);
+        let mut drafts: Vec<usize> = earlier.map(|b| b.draft).collect();
+        drafts.extend(self.bound_draft(left.kind, left.label));
+        for draft in drafts {
+            self.assign_one(draft, &left.target, given, rule, here);
+        }
+    }
+
+    fn assign_one(&mut self, draft: usize, target: &Target, given: &Given, rule: RuleId, here: &Here<'a>) {
+        let reason = Reason { rule: rule.0, source: self.segment_mark(here.segment) };
+        match *given {
+            Given::Constant(constant) => {
+                let spot = self.go(self.spot(draft), target, 0, here);
+                self.tree.set_constant(spot.node, constant, reason);
+            }
+            Given::Resource { kind, label } => {
+                let Some(other) = self.bound_draft(kind, label) else { return };
+                let Some(Hop::Element { name, .. }) = target.hops.last() else { return };
+                if target.repeats && !self.linked.insert((draft, *name, other)) {
+                    return;
+                }
+                let spot = self.go_fresh(self.spot(draft), target, here);
+                self.link(spot, other, reason);
+            }
+        }
+    }
+
+    fn bound_draft(&self, kind: TypeNumber, label: u16) -> Option<usize> {
+        self.bound.iter().find(|b| b.kind == kind && b.label == label).map(|b| b.draft)
+    }
+
+    /// Follows a target's hops; resources behind references are made where they are missing.
+    pub fn go(&mut self, from: Spot, target: &Target, repetition: u16, here: &Here<'a>) -> Spot {
+        let mut repetition = Some(repetition);
+        target.hops.iter().fold(from, |spot, hop| self.hop(spot, hop, &mut repetition, here))
+    }
+
+    /// The same, to a new item of the last element where that repeats.
+    fn go_fresh(&mut self, from: Spot, target: &Target, here: &Here<'a>) -> Spot {
+        let last = target.hops.len() - 1;
+        target.hops.iter().enumerate().fold(from, |spot, (n, hop)| match hop {
+            Hop::Element { name, repeats: true, object, .. } if n == last => {
+                self.hop(spot, &Hop::Element { name: *name, label: Label::New, repeats: true, object: *object }, &mut None, here)
+            }
+            hop => self.hop(spot, hop, &mut None, here),
+        })
+    }
+
+    fn hop(&mut self, spot: Spot, hop: &Hop, repetition: &mut Option<u16>, here: &Here<'a>) -> Spot {
+        match *hop {
+            Hop::Through(kind) => self.through(spot, kind, here),
+            Hop::Element { name, label, repeats, object } => {
+                let mut node = self.tree.field(spot.node, name);
+                if repeats {
+                    let key = Key::new(label, repetition.take().unwrap_or(0), here.run, &mut self.fresh);
+                    node = self.tree.item(node, key);
+                }
+                if let Some(kind) = object {
+                    self.tree.make_object(node, kind);
+                }
+                Spot { node, ..spot }
+            }
+        }
+    }
+
+    fn through(&mut self, spot: Spot, kind: TypeNumber, here: &Here<'a>) -> Spot {
+        let linked = self.tree.find(spot.node, self.set.known.reference).and_then(|n| self.tree.link(n));
+        if let Some(draft) = linked.filter(|d| self.drafts[*d].kind == kind) {
+            return self.spot(draft);
+        }
+        let draft = self.new_draft(kind, here.segment);
+        let source = self.look(here).place(here.value.map(|value| value.at));
+        self.link(spot, draft, Reason { rule: self.set.known.through.0, source });
+        self.spot(draft)
+    }
+
+    fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
+        let node = self.tree.field(spot.node, self.set.known.reference);
+        self.tree.set_link(node, to, reason);
+    }
+
+    /// The offset of a piece of the message.
+    pub fn offset(&self, text: &str, level: u8) -> Mark {
+        Mark::new(offset_in(self.message.text(), text).unwrap_or(0), level)
+    }
+
+    pub fn segment_mark(&self, segment: usize) -> Mark {
+        self.message.segment(segment).map_or(Mark::new(0, 0), |s| self.offset(s.name(), 0))
+    }
+
+    /// Remembers that a leaf was read.
+    pub fn mark(&self, leaf: &str) {
+        if let Some(offset) = offset_in(self.message.text(), leaf)
+            && let Some(word) = self.used.get(offset as usize / 64)
+        {
+            word.set(word.get() | 1 << (offset % 64));
+        }
+    }
+
+    /// Remembers that every leaf of a value was read.
+    pub fn mark_all(&self, text: &str) {
+        let signs = [Some(self.separators.component), self.separators.subcomponent];
+        let is_sign = |b: u8| signs.contains(&Some(b));
+        let starts = text.bytes().enumerate().filter(|(_, b)| is_sign(*b)).map(|(at, _)| at + 1);
+        std::iter::once(0).chain(starts).filter_map(|at| text.get(at..)).for_each(|rest| self.mark(rest));
+    }
+
+    pub fn is_used(&self, leaf: &str) -> bool {
+        let offset = offset_in(self.message.text(), leaf).unwrap_or(0);
+        self.used.get(offset as usize / 64).is_some_and(|word| word.get() & (1 << (offset % 64)) != 0)
+    }
+
+    pub fn note(&mut self, place: Mark, finding: Finding<'a>, rule: Option<RuleId>) {
+        self.notes.push(Note { place, finding, rule });
+    }
+
+    /// Tells which switches decided a condition.
+    pub fn tell_switches(&mut self, when: Option<&'a Condition>, place: Mark, rule: RuleId) {
+        let set = self.set;
+        let notes = &mut self.notes;
+        if let Some(when) = when {
+            when.switches(&mut |name, _| {
+                notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
+            });
+        }
+    }
+
+    /// What a look from a rule's place sees.
+    pub fn look(&self, here: &Here<'a>) -> Look<'_, 'a> {
+        Look { run: self, segment: here.segment, here: here.field, value: here.value }
+    }
+}
