@@ -14,7 +14,8 @@ DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `
 * `found`: the leaf is in its pair, at the same path or at a place that EQUIVALENT declares to be the same.
   `elsewhere`: the same path and value, but in another repetition or another resource of that type. Not counted as found.
   `explained`: a line of --explained says why it is not there. All the rest is `unexplained`.
-* Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, and what IGNORED lists.
+* Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display` that repeats the code,
+  and what IGNORED lists.
 
 A line of --explained is tab-separated: repository (or *), resource type (or `Type:label`, both globs; the label is what a
 reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
@@ -117,6 +118,8 @@ def tree(x):
                 node[key].append(Ref(one))
             else:
                 node[key].append(value(one))
+    if node["display"] == node["code"]:  # says nothing
+        del node["display"]
     return {k: [v for v in vs if v] for k, vs in node.items() if any(vs)}
 
 
