@@ -7,15 +7,15 @@ usage: recall.py [--corpora DIR] [--tool medseal-map] [--maps DIR] [--repo WORD]
 DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `idx` (which message of the file) and
 `expected`: Bundles that another converter made of it. Each message is converted with medseal-map, and compared:
 
-* An expected resource is paired with one of ours of its type, by the leaves they share; a leaf that few of ours have
-  counts more. People, places and organisations (SHARED) may share one of ours, since converters differ in how often
-  they repeat them. Elements that repeat are paired in the same way: a `use` counts only beside its own `value`.
+* An expected resource is paired with one of ours of its type by the leaves they share; rare leaves count more. Several
+  people, places, organisations (SHARED) may be one of ours: converters differ in how often they repeat them. Elements
+  that repeat are paired in the same way: a `use` counts only beside its own `value`.
 * A reference is compared by what it refers to: the resource that its target was paired with, or one much like it.
 * `found`: the leaf is in its pair, at the same path or at a place that EQUIVALENT declares to be the same.
   `elsewhere`: the same path and value, but in another repetition or another resource of that type. Not counted as found.
   `explained`: a line of --explained says why it is not there. All the rest is `unexplained`.
-* Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display` that repeats the code,
-  and what IGNORED lists.
+* Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display`
+  that repeats the code, and what IGNORED lists.
 
 A line of --explained is tab-separated: repository (or *), resource type (or `Type:label`, both globs; the label is what a
 reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
@@ -35,67 +35,57 @@ import sys
 import tempfile
 import xml.etree.ElementTree as xml
 
-# Extensions and systems that only one engine knows: (element, regex of its value, reason).
+# What only one engine knows: (end of the name of the element, regex of its value or of the url, reason).
 IGNORED = [
-    ("url", r"https://reportstream\.cdc\.gov/.*", "ReportStream's own, to make HL7 v2 again out of the FHIR"),
-    ("url", r"[A-Z]{2,3}\.\d+", "ReportStream's parts of such an extension"),
-    ("url", r"http://example\.com/v2-to-fhir-converter/.*", "Microsoft's own, under a made-up address"),
+    ("xtension", r"https://reportstream\.cdc\.gov/.*", "ReportStream's own, to make HL7 v2 again out of the FHIR"),
+    ("xtension", r"[A-Z]{2,3}\.\d+", "ReportStream's parts of such an extension"),
+    ("xtension", r"http://example\.com/v2-to-fhir-converter/.*", "Microsoft's own, under a made-up address"),
     ("tag", r".*SUBSETTED.*", "the mark of the server that HL7's Bundle was read from"),
     ("system", r"http://example\.com/v2-to-fhir-converter/.*", "Microsoft's made-up address before the v2 name"),
 ]
 # Messages that an expected Bundle was not made of: (file, idx): reason.
 NOT_OF_THIS = {("valid_mars.hl7", 0): "the Bundle has the time zones of the second message of that file"}
-# Times without a zone are taken as the other converter takes them.
-ZONE = "UTC"
-# Types of which several expected ones may be one of ours.
-SHARED = {"Practitioner", "PractitionerRole", "Organization", "Location", "Device"}
-# Places that say the same: (regex of the expected path, what to look for instead, reason).
+ZONE = "UTC"  # of times without one
+SHARED = {"Practitioner", "PractitionerRole", "Organization", "Location", "Device"}  # several may be one of ours
+# Ends of paths that say the same, either way round, and why.
 EQUIVALENT = [
-    (r"(.*)(effective|occurrence|performed|occurred|onset|collected)DateTime", r"\1\2Period.start", "only a start"),
-    (r"(.*)(effective|occurrence|performed|occurred|onset|collected)Period\.start", r"\1\2DateTime", "only a start"),
-    (r"(.*)valueInteger", r"\1valueQuantity.value", "a number"),
-    (r"(.*)valueString", r"\1valueCodeableConcept.text", "a text"),
-    (r"(.*)valueCodeableConcept\.text", r"\1valueString", "a text"),
-    (r"(.*)valueCode", r"\1valueCoding.code", "a code"),
-    (r"(.*)valueCoding\.(code|system|display)", r"\1valueCodeableConcept.coding.\2", "a code"),
-    (r"(.*)valueCodeableConcept\.coding\.(code|system|display)", r"\1valueCoding.\2", "a code"),
-    (r"(.*)\.coding\.display", r"\1.text", "what the code is called"),
-    (r"(.*)\.text", r"\1.coding.display", "what the code is called"),
+    ("DateTime", "Period.start", "only the start is known"),
+    ("valueInteger", "valueQuantity.value", "a number"),
+    ("valueString", "valueQuantity.value", "a number, sent as a text"),
+    ("valueString", "valueCodeableConcept.text", "a text"),
+    ("valueCode", "valueCoding.code", "a code"),
+    ("valueCoding.code", "valueCodeableConcept.coding.code", "a code"),
+    ("valueCoding.system", "valueCodeableConcept.coding.system", "a code"),
+    ("valueCoding.display", "valueCodeableConcept.coding.display", "a code"),
+    (".coding.display", ".text", "what the code is called"),
+    ("Quantity.code", "Quantity.unit", "a unit that is no UCUM has no code"),
 ]
 # What tells a person, a place or an organisation from others: without one of these in common they are not a pair.
-TELLING = ["identifier.value", "name.family", "name", "name.text", "practitioner.reference", "description", "deviceName.name",
-           "organization.reference", "location.reference", "name.given"]
+TELLING = ["identifier.value", "name.family", "name", "name.text", "practitioner.reference", "description",
+           "deviceName.name", "organization.reference", "location.reference", "name.given"]
 # Where to look for a name to show for a resource.
 LABELS = TELLING + ["code.coding.code", "activity.coding.code", "activity.coding.display", "code.coding.display",
                     "code.text", "type.coding.code", "status"]
 STRONG = {"value", "code", "reference", "family", "text", "line"}
-INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$")
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?$")
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
 class Ref(str):
     """A reference: the name of the resource it refers to."""
 
 
-def ignored(key, text):
-    return any(key == name and re.fullmatch(rule, str(text)) for name, rule, _ in IGNORED)
-
-
 def value(v):
     """One spelling for one value: instants in UTC, numbers without trailing zeros, OIDs and UUIDs without their scheme."""
-    if isinstance(v, bool):
-        return "true" if v else "false"
+    v = str(v).lower() if isinstance(v, bool) else v
     text = re.sub(r"^urn:(oid|uuid):", "", str(v).strip())
-    if INSTANT.match(text):
+    if INSTANT.fullmatch(text):
         try:
             whole = re.sub(r"(\.\d{1,6})\d*", lambda m: m[1].ljust(7, "0"), text.replace("Z", "+00:00"))
             time = datetime.datetime.fromisoformat(whole).astimezone(datetime.timezone.utc)
             return time.isoformat().replace("+00:00", "Z").replace(".000000", "")
         except (ValueError, OverflowError):
             return text
-    if NUMBER.match(text) and "." in text:
-        return format(decimal.Decimal(text).normalize(), "f")
-    return text
+    return format(decimal.Decimal(text).normalize(), "f") if re.fullmatch(r"[+-]?\d+\.\d+", text) else text
 
 
 def tree(x):
@@ -103,15 +93,15 @@ def tree(x):
     node = collections.defaultdict(list)
     for key, many in x.items():
         for one in many if isinstance(many, list) else [many]:
-            narrative = key == "text" and isinstance(one, dict)
-            if key in ("id", "resourceType") or one in (None, "") or narrative or ignored(key, one):
+            text = str(one.get("url")) if key.endswith("xtension") else str(one)
+            if any(key.endswith(name) and re.fullmatch(rule, text) for name, rule, _ in IGNORED):
+                continue
+            if key in ("id", "resourceType") or one in (None, "") or key == "text" and isinstance(one, dict):
                 continue
             if key == "meta":
                 one = {k: v for k, v in one.items() if k in ("tag", "security")}
-            if key in ("extension", "modifierExtension"):
-                url = str(one.get("url", ""))
-                if not ignored("url", url):
-                    node[f"extension({url.rsplit('/', 1)[-1]})"].append(tree({**one, "url": None}))
+            if key.endswith("xtension"):
+                node[f"extension({text.rsplit('/', 1)[-1]})"].append(tree({**one, "url": None}))
             elif isinstance(one, dict):
                 node[key].append(tree(one))
             elif key == "reference":
@@ -138,8 +128,7 @@ class Bundle:
     """The resources of a Bundle, in order; the Bundle itself is one of them."""
 
     def __init__(self, bundle):
-        head = {k: v for k, v in bundle.items() if k in ("identifier", "timestamp")}
-        found = [("Bundle", head, ["Bundle"])]
+        found = [("Bundle", {k: bundle[k] for k in ("identifier", "timestamp") if k in bundle}, ["Bundle"])]
         entries = bundle.get("entry", [])
         for entry in entries if isinstance(entries, list) else [entries]:
             r = entry["resource"]
@@ -153,17 +142,13 @@ class Bundle:
         """A value for people: a reference by the type and a telling leaf of what it refers to."""
         if not isinstance(v, Ref):
             return v
-        number = self.names.get(v)
-        if number is None:
-            return "-> " + str(v).split("/")[0] + " (not in the Bundle)"
-        return f"-> {self.types[number]} {self.label(number)}"
+        if v not in self.names:
+            return f"-> {v.split('/')[0]} (not in the Bundle)"
+        return f"-> {self.types[self.names[v]]} {self.label(self.names[v])}"
 
     def label(self, number):
         got = dict(reversed(self.leaves[number]))
-        for name in LABELS:
-            if name in got:
-                return self.show(got[name])[:60]
-        return "?"
+        return next((self.show(got[name])[:60] for name in LABELS if name in got), "?")
 
 
 class Comparison:
@@ -190,9 +175,8 @@ class Comparison:
 
     def overlap(self, i, j):
         """What two resources share; a leaf weighs less the more of ours have it."""
-        left, score, telling = dict(self.pools[j]), 0.0, False
+        kind, left, score, telling = self.ours.types[j], dict(self.pools[j]), 0.0, False
         refs = [(p, v) for p, v in self.ours.leaves[j] if isinstance(v, Ref)]
-        kind = self.ours.types[j]
         for path, v in self.theirs.leaves[i]:
             if isinstance(v, Ref):
                 hit = next((r for r in refs if r[0] == path and self.same_target(v, r[1])), None)
@@ -212,10 +196,8 @@ class Comparison:
     def same_target(self, theirs, ours):
         """Do these references speak of the same resource?"""
         i, j = self.theirs.names.get(theirs), self.ours.names.get(ours)
-        if i is None or j is None:
-            return i is None and j is None
-        if self.pair.get(i) == j:
-            return True
+        if i is None or j is None or self.pair.get(i) == j:
+            return self.pair.get(i) == j
         if self.theirs.types[i] != self.ours.types[j]:
             return False
         want = [leaf for leaf in self.theirs.leaves[i] if not isinstance(leaf[1], Ref)]
@@ -230,9 +212,9 @@ class Comparison:
 
     def matched(self, many, others):
         """Pairs of elements that repeat, the most alike first: (what they share, theirs, ours)."""
-        scores = ((-self.shared(a, b), abs(x - y), x, y) for x, a in enumerate(many) for y, b in enumerate(others))
         out = []
-        for n, _, x, y in sorted(scores):
+        for n, _, x, y in sorted((-self.shared(a, b), abs(x - y), x, y)
+                                 for x, a in enumerate(many) for y, b in enumerate(others)):
             if n and not any(x == p or y == q for _, p, q in out):
                 out.append((-n, x, y))
         return out
@@ -251,9 +233,9 @@ class Comparison:
 
     def equivalent(self, j, path, v):
         """Has our resource that value at another place that says the same?"""
+        pairs = [pair for a, b, _ in EQUIVALENT for pair in ((a, b), (b, a))]
         return j is not None and any(
-            re.fullmatch(rule, path) and (re.sub(rule + "$", other, path), v) in self.pools[j]
-            for rule, other, _ in EQUIVALENT)
+            path.endswith(a) and (path.removesuffix(a) + b, v) in self.pools[j] for a, b in pairs)
 
     def results(self):
         """(resource type, label, path, value, verdict, what we have) for each leaf of theirs."""
@@ -272,10 +254,8 @@ class Comparison:
 
     def have(self, j, path, v):
         """What we have there, and where else we have that value."""
-        if j is None:
-            here = "no such resource"
-        else:
-            here = " | ".join([self.ours.show(w) for p, w in self.ours.leaves[j] if p == path][:4]) or "nothing there"
+        near = [self.ours.show(w) for p, w in self.ours.leaves[j] if p == path] if j is not None else ["no such resource"]
+        here = " | ".join(near[:4]) or "nothing there"
         places = {f"{t}.{p}" for t, ls in zip(self.ours.types, self.ours.leaves) for p, w in ls if w == v}
         if isinstance(v, Ref) or len(v) < 3 or not places:
             return here
@@ -326,7 +306,8 @@ def convert(r, options):
         f.write(messages[r["idx"]])
         f.flush()
         maps = ["--maps", options.maps] if options.maps else []
-        done = subprocess.run([options.tool, *maps, "--zone", ZONE, f.name], capture_output=True, text=True, check=False)
+        command = [options.tool, *maps, "--zone", ZONE, f.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.stdout.startswith("{"):
         return Bundle(json.loads(done.stdout)), ""
     return None, (done.stderr.strip().split(": ", 1)[-1].splitlines() or ["no output"])[0]
@@ -346,13 +327,11 @@ def read_explained(path):
 
 
 def explain(rows, repo, kind, label, path, v):
-    for row in rows:
-        where, whose, glob, rule = row[1:5]
+    def fits(where, whose, glob, rule):
         name = f"{kind}:{label}" if ":" in whose else kind
-        if where in ("*", repo) and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
-                and (rule == "*" or re.fullmatch(rule, v, re.S)):
-            return row
-    return None
+        return where in ("*", repo) and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
+            and (rule == "*" or re.fullmatch(rule, v, re.S))
+    return next((row for row in rows if fits(*row[1:5])), None)
 
 
 def table(title, counts):
@@ -369,14 +348,15 @@ def options_of_the_line():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--corpora", default="/work/shared/corpora/hl7v2")
     p.add_argument("--tool", default="/work/h/bin/medseal-map")
-    p.add_argument("--maps")
-    for name in ("repo", "type", "file"):
-        p.add_argument(f"--{name}", default="", help=f"only messages whose {name} has this")
+    p.add_argument("--maps", help="a directory of maps instead of those built in")
     p.add_argument("--explained", help="a file that says of missing leaves why they are missing")
     p.add_argument("--misses", nargs="?", type=int, const=100000, default=0, help="the largest groups of missing leaves")
-    p.add_argument("--elsewhere", action="store_true", help="with --misses: those found elsewhere too")
-    p.add_argument("--converted", action="store_true", help="leave out the messages that are not converted")
-    p.add_argument("--stale", action="store_true", help="the lines of --explained that explain nothing")
+    for name in ("repo", "type", "file"):
+        p.add_argument(f"--{name}", default="", help=f"only messages whose {name} has this")
+    for name, text in (("elsewhere", "with --misses: those found elsewhere too"),
+                       ("converted", "leave out the messages that are not converted"),
+                       ("stale", "the lines of --explained that explain nothing")):
+        p.add_argument(f"--{name}", action="store_true", help=text)
     return p.parse_args()
 
 
