@@ -20,8 +20,8 @@ static CONTEXT: Context<'_> = Context { charset: Charset::Utf8, zone: Some(&UTC)
 
 fn main() {
     let bytes: usize = MIX.iter().map(String::len).sum();
-    let (count, written) = (MIX.len(), written().len());
-    println!("the mix: {count} messages of {} bytes, Bundles of {} bytes (means)", bytes / count, written / count);
+    let (count, size) = (MIX.len(), written().len());
+    println!("the mix: {count} messages of {} bytes, Bundles of {} bytes (means)", bytes / count, size / count);
     divan::main();
 }
 

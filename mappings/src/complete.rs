@@ -1,12 +1,12 @@
 //! Resources come out whole: where a message does not say what FHIR requires, the resource says so itself, by the code
 //! `unknown` or the standard's data-absent-reason. What cannot be said to be absent is left out as a whole, and told.
 
+use crate::path::Label;
 use crate::plan::ConstantId;
 use crate::r4::{self, Element, Kind, Name, Required, Type, TypeNumber};
 use crate::report::Finding;
 use crate::run::Run;
 use crate::tree::{Id, Key, Reason, Shape};
-use crate::path::Label;
 
 /// How deep the elements of a resource nest in the maps; the deepest of R4 stay below ten.
 const MAX_DEPTH: usize = 32;
@@ -15,10 +15,9 @@ impl Run<'_> {
     /// Completes a draft; false where it must go.
     pub(crate) fn complete(&mut self, draft: usize) -> bool {
         let root = self.drafts[draft].root;
-        let kept = self.complete_object(root, draft, 0);
+        let kept = self.complete_object(root, draft, 0) || self.is_left_out(draft);
         if !kept {
             self.tree.kill(root);
-            self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
         }
         kept
     }
@@ -28,8 +27,9 @@ impl Run<'_> {
         if depth > MAX_DEPTH {
             return false;
         }
-        let children: Vec<Id> = self.tree.children(node).collect();
-        for child in children {
+        let mut at = self.tree.first(node);
+        while let Some(child) = at {
+            at = self.tree.next(child);
             self.complete_child(child, draft, depth);
         }
         let kind = r4::model().at(self.tree.kind(node));
@@ -37,22 +37,28 @@ impl Run<'_> {
     }
 
     fn complete_child(&mut self, child: Id, draft: usize, depth: usize) {
-        match self.tree.shape(child) {
-            Shape::Object => {
-                if !self.complete_object(child, draft, depth + 1) {
-                    self.tree.kill(child);
-                    self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
-                }
-            }
-            Shape::Array => {
-                let items: Vec<Id> = self.tree.children(child).collect();
-                items.into_iter().for_each(|item| self.complete_child(item, draft, depth));
-                if self.tree.children(child).next().is_none() {
-                    self.tree.kill(child);
-                }
-            }
-            _ => {}
+        let kept = match self.tree.shape(child) {
+            Shape::Object => self.complete_object(child, draft, depth + 1) || self.is_left_out(draft),
+            Shape::Array => self.complete_items(child, draft, depth),
+            _ => true,
+        };
+        if !kept {
+            self.tree.kill(child);
         }
+    }
+
+    fn is_left_out(&mut self, draft: usize) -> bool {
+        self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
+        false
+    }
+
+    fn complete_items(&mut self, list: Id, draft: usize, depth: usize) -> bool {
+        let mut at = self.tree.first(list);
+        while let Some(item) = at {
+            at = self.tree.next(item);
+            self.complete_child(item, draft, depth);
+        }
+        self.tree.children(list).next().is_some()
     }
 
     fn has(&self, node: Id, required: &Required) -> bool {
@@ -89,7 +95,9 @@ impl Run<'_> {
         let type_name = *element.types.first()?;
         let kind = r4::model().get(type_name)?;
         match (type_name, element.codes) {
-            (_, Some(codes)) if kind.kind == Kind::Primitive => codes.contains(&"unknown").then_some(Absent::Code(known.unknown)),
+            (_, Some(codes)) if kind.kind == Kind::Primitive => {
+                codes.contains(&"unknown").then_some(Absent::Code(known.unknown))
+            }
             (_, Some(_)) => None,
             ("CodeableConcept", None) => Some(Absent::Coding(kind.number)),
             (_, None) if !in_resource => None,

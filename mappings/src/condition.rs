@@ -261,7 +261,11 @@ impl Reader<'_> {
         self.take("IS");
         let not = self.take("NOT");
         let segment = SegmentName::read(name).ok_or_else(|| self.fail("not a segment"))?;
-        if self.take("VALUED") { Ok(negated(Condition::Present(segment), not)) } else { Err(self.fail("a segment is VALUED or not")) }
+        if self.take("VALUED") {
+            Ok(negated(Condition::Present(segment), not))
+        } else {
+            Err(self.fail("a segment is VALUED or not"))
+        }
     }
 
     fn test(&mut self, path: Asked) -> Result<Condition, ConditionError> {

@@ -94,7 +94,9 @@ fn valid<'a>(text: Cow<'a, str>, name: &'static str) -> Result<Scalar<'a>, Conve
 }
 
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    let plain = |b: Option<&u8>| b.is_some_and(u8::is_ascii_graphic);
     match text {
+        text if plain(text.as_bytes().first()) && plain(text.as_bytes().last()) => text,
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
@@ -186,10 +188,7 @@ mod tests {
         assert_eq!(to("0", "positiveInt"), Err(ConvertError::Integer("positiveInt")));
         assert_eq!(to("99999999999", "integer"), Err(ConvertError::Integer("integer")));
         assert_eq!(to("a  b", "code"), Err(ConvertError::Invalid("code")));
-        assert_eq!(
-            primitive("F".into(), Primitive::Other("code"), Some(&["female"]), None),
-            Err(ConvertError::Code)
-        );
+        assert_eq!(primitive("F".into(), Primitive::Other("code"), Some(&["female"]), None), Err(ConvertError::Code));
         assert_eq!(to("EMR SYSTEM", "url"), Ok(Scalar::Text("EMR%20SYSTEM".into())));
         assert_eq!(to("a\rb\u{1}", "string"), Ok(Scalar::Text("a\nb".into())));
     }

@@ -39,7 +39,8 @@ impl<'a> Run<'a> {
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
     fn unite(&mut self, identities: &[Option<Identity>]) -> Vec<usize> {
         let mut alias: Vec<usize> = (0..self.drafts.len()).collect();
-        let mut first_of: HashMap<(u16, &Identity), usize> = HashMap::with_capacity(identities.len());
+        let mut first_of: HashMap<(u16, &Identity), usize, foldhash::fast::RandomState> = HashMap::default();
+        first_of.reserve(identities.len());
         for (later, identity) in identities.iter().enumerate() {
             let Some(identity) = identity else { continue };
             let first = *first_of.entry((self.drafts[later].kind.0, identity)).or_insert(later);

@@ -7,7 +7,7 @@ use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
 use crate::tree::{Id, Shape};
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// How a resource is recognised in later messages.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -18,6 +18,10 @@ pub enum Identity {
     /// Source values that together name it, already scoped by the sender.
     Derived(String),
 }
+
+/// The numbers of a map's alternatives, as they stand in a key; no map has more.
+const ALTERNATIVES: [&str; 20] =
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19"];
 
 /// Stands for the ordinal until all keys of a message are known; no decoded text holds it.
 const NTH: &str = "\u{0}nth\u{0}";
@@ -35,24 +39,45 @@ impl fmt::Debug for Identity {
 impl Identity {
     /// The whole identity as one unambiguous text, to be hashed under a key.
     pub fn key(&self) -> String {
+        let mut key = String::new();
+        self.write_key(&mut key);
+        key
+    }
+
+    fn write_key(&self, key: &mut String) {
         match self {
-            Self::Identifier { system: Some(system), value, .. } => joined("identifier", &[system, value]),
-            Self::Identifier { system: None, value, scope } => joined("local", &[scope, value]),
-            Self::Derived(key) => key.clone(),
+            Self::Identifier { system: Some(system), value, .. } => join(key, "identifier", &[system, value]),
+            Self::Identifier { system: None, value, scope } => join(key, "local", &[scope, value]),
+            Self::Derived(derived) => key.push_str(derived),
         }
     }
 }
 
 /// Each part with its length, so that no two lists of parts join to the same text.
 fn joined(kind: &str, parts: &[&str]) -> String {
-    let mut all = kind.to_owned();
-    parts.iter().for_each(|part| join_part(&mut all, part));
+    let mut all = String::with_capacity(kind.len() + parts.iter().map(|part| part.len() + 5).sum::<usize>());
+    join(&mut all, kind, parts);
     all
 }
 
+fn join(all: &mut String, kind: &str, parts: &[&str]) {
+    all.push_str(kind);
+    parts.iter().for_each(|part| join_part(all, part));
+}
+
 fn join_part(all: &mut String, part: &str) {
-    // Writing to a String cannot fail.
-    _ = write!(all, "|{}:{part}", part.len());
+    let mut digits = [0; 20];
+    let mut rest = part.len();
+    let mut at = digits.len();
+    while at == digits.len() || rest > 0 {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    all.push('|');
+    all.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    all.push(':');
+    all.push_str(part);
 }
 
 /// A draft's identity while they are found: not looked at, being found, found.
@@ -65,7 +90,8 @@ impl<'a> Run<'a> {
         (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
         let mut seen: HashMap<String, usize> = HashMap::new();
         let mut number = |identity: Identity| match identity {
-            Identity::Derived(key) if key.contains(NTH) => {
+            // The ordinal stands last, or in the key of the resource that comes last.
+            Identity::Derived(key) if memchr::memchr(0, key.as_bytes()).is_some() => {
                 let count = seen.entry(key.clone()).or_default();
                 *count += 1;
                 Identity::Derived(key.replace(NTH, &count.to_string()))
@@ -83,7 +109,7 @@ impl<'a> Run<'a> {
         memo[draft] = Some(None);
         let Some(begun) = &self.drafts[draft].begun else { return };
         let plan = &self.set.maps[begun.map];
-        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound, memo));
+        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, memo));
         let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
             Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
             Identify::Parts(parts) => self.by_parts(draft, begun, n, parts, memo),
@@ -128,8 +154,13 @@ impl<'a> Run<'a> {
         let look = Look { run: self, segment: work.segment, here: None, value: begun.value.map(Value::whole) };
         let needs = &self.set.maps[begun.map].needs;
         let [application, facility] = self.sender();
-        let mut key = format!("{}|{alternative}", r4::model().at(work.kind).name);
-        join_part(&mut key, &format!("{application}|{facility}"));
+        let mut scratch = String::with_capacity(64);
+        let mut key = String::with_capacity(128);
+        key.push_str(r4::model().at(work.kind).name);
+        key.push('|');
+        key.push_str(ALTERNATIVES.get(alternative).copied().unwrap_or("+"));
+        scratch.extend([application, "|", facility]);
+        join_part(&mut key, &scratch);
         for part in parts {
             match part {
                 IdentityPart::Nth => join_part(&mut key, NTH),
@@ -141,8 +172,10 @@ impl<'a> Run<'a> {
                     join_part(&mut key, &text);
                 }
                 IdentityPart::Resource(kind) => {
-                    let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])?;
-                    join_part(&mut key, &memo[bound].as_ref()?.as_ref()?.key());
+                    let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
+                    scratch.clear();
+                    memo[bound].as_ref()?.as_ref()?.write_key(&mut scratch);
+                    join_part(&mut key, &scratch);
                 }
             }
         }

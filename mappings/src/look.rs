@@ -195,37 +195,41 @@ impl<'a> Look<'_, 'a> {
     /// Whether some part of a value says something.
     fn says(&self, at: At<'a>) -> bool {
         let separators = self.run.separators;
-        let is_sign = |b: u8| b == separators.component || Some(b) == separators.subcomponent || b.is_ascii_whitespace();
+        let is_sign =
+            |b: u8| b == separators.component || Some(b) == separators.subcomponent || b.is_ascii_whitespace();
         !at.is_delete() && at.text.bytes().any(|b| !is_sign(b))
     }
 
     fn answer(&self, path: &Source) -> Answer<'a> {
         let Some(at) = self.narrow(path) else { return Answer::default() };
         let leaf = self.first_leaf(at);
-        let text = match self.decoded(leaf) {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
-            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-        };
-        Answer { leaf: leaf.text, valued: self.says(at), text }
+        Answer { leaf: leaf.text, valued: self.says(at), text: self.compared(leaf) }
     }
 
-    /// The answer to a condition's question, remembered where it holds for the whole segment.
-    fn asked(&self, asked: &Asked) -> Answer<'a> {
-        let Some(number) = asked.memo else { return self.answer(&asked.source) };
-        let number = usize::from(number);
-        if let Some(Some(known)) = self.run.answers.borrow().get(number) {
-            return known.clone();
+    fn compared(&self, leaf: At<'a>) -> Cow<'a, str> {
+        match self.decoded(leaf) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        }
+    }
+
+    /// The answer to a condition's question, where it holds for the whole segment and so is remembered.
+    fn remembered(&self, asked: &Asked) -> Option<Answer<'a>> {
+        let number = usize::from(asked.memo?);
+        if let Some(known) = self.run.answer(number) {
+            return Some(known);
         }
         let answer = self.answer(&asked.source);
-        if let Some(slot) = self.run.answers.borrow_mut().get_mut(number) {
-            *slot = Some(answer.clone());
-        }
-        answer
+        self.run.remember(number, answer.clone());
+        Some(answer)
     }
 
     /// Marks what a condition asked for as used.
     pub fn read_asked(&self, asked: &Asked) {
-        self.run.mark(self.asked(asked).leaf);
+        match self.remembered(asked) {
+            Some(answer) => self.run.mark(answer.leaf),
+            None => self.narrow(&asked.source).into_iter().for_each(|at| self.read(at)),
+        }
     }
 }
 
@@ -239,11 +243,17 @@ pub(crate) struct Answer<'a> {
 
 impl Facts for Look<'_, '_> {
     fn valued(&self, path: &Asked) -> bool {
-        self.asked(path).valued
+        match self.remembered(path) {
+            Some(answer) => answer.valued,
+            None => self.narrow(&path.source).is_some_and(|at| self.says(at)),
+        }
     }
 
     fn text(&self, path: &Asked) -> Cow<'_, str> {
-        self.asked(path).text
+        match self.remembered(path) {
+            Some(answer) => answer.text,
+            None => self.narrow(&path.source).map_or(Cow::Borrowed(""), |at| self.compared(self.first_leaf(at))),
+        }
     }
 
     fn count(&self, path: &Asked) -> usize {

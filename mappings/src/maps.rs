@@ -207,7 +207,8 @@ fn by_type(files: &[MessageFile]) -> Result<HashMap<String, usize>, PlanError> {
 impl Known {
     fn new(names: &Names<'_>) -> Result<Self, PlanError> {
         let name = |text: &str| Name::of(text).ok_or_else(|| fault("R4", format!("no element {text}")));
-        let kind = |text: &str| r4::model().get(text).map(|t| t.number).ok_or_else(|| fault("R4", format!("no {text}")));
+        let kind =
+            |text: &str| r4::model().get(text).map(|t| t.number).ok_or_else(|| fault("R4", format!("no {text}")));
         let constant = |text: &'static str| names.constant(&Scalar::Text(Cow::Borrowed(text)));
         let absent_url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
         let absent_system = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn tables_answer_by_row_or_by_the_number_of_a_v2_table() {
-        let table = Table { name: "CodingSystem".into(), rows: HashMap::new() };
+        let table = Table { name: "CodingSystem".into(), rows: HashMap::default() };
         assert_eq!(table.row("HL70001").as_deref(), Some("http://terminology.hl7.org/CodeSystem/v2-0001"));
         assert_eq!(table.row("2.16.840.1.114222.4.5.277").as_deref(), Some("urn:oid:2.16.840.1.114222.4.5.277"));
         assert_eq!((table.row("HL7001"), table.row("LN")), (None, None));

@@ -286,12 +286,20 @@ impl<'m, 'a> Segment<'m, 'a> {
         self.message.slice(self.message.fields[line.first_field as usize + offset])
     }
 
+    /// Where it begins and ends in the message's text.
+    pub(crate) fn span(&self) -> (usize, usize) {
+        (self.line().name.start as usize, self.line().end as usize)
+    }
+
     /// The repetitions of a field; MSH-1 and MSH-2 do not repeat.
     pub fn repetitions(&self, number: usize) -> impl Iterator<Item = &'a str> + use<'m, 'a> {
-        let field = self.field(number);
-        let separators = self.message.separators;
+        self.repetitions_of(number as u16, self.field(number))
+    }
+
+    /// The repetitions of a field that was found already.
+    pub(crate) fn repetitions_of(&self, number: u16, field: &'a str) -> impl Iterator<Item = &'a str> + use<'m, 'a> {
         let literal = self.is_header() && number <= 2;
-        split(field, (!literal).then_some(separators.repetition))
+        split(field, (!literal).then_some(self.message.separators.repetition))
     }
 }
 

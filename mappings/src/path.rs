@@ -166,7 +166,8 @@ impl Place {
         let before = message.text().get(start..offset).unwrap_or("").as_bytes();
         let separators = message.separators();
         let count = |bytes: &[u8], sign: Option<u8>| bytes.iter().filter(|b| Some(**b) == sign).count() as u16;
-        let after = |bytes: &'_ [u8], sign: Option<u8>| bytes.iter().rposition(|b| Some(*b) == sign).map_or(0, |at| at + 1);
+        let after =
+            |bytes: &'_ [u8], sign: Option<u8>| bytes.iter().rposition(|b| Some(*b) == sign).map_or(0, |at| at + 1);
         (place.field, place.repetition) = (field as u16, count(before, Some(separators.repetition)));
         let inside = &before[after(before, Some(separators.repetition))..];
         if mark.level() >= 2 {
@@ -202,7 +203,12 @@ mod tests {
 
     #[test]
     fn source_paths() {
-        let field = |f, c, s| Source::Field { segment: SegmentName::read("PID").unwrap(), field: f, component: c, subcomponent: s };
+        let field = |f, c, s| Source::Field {
+            segment: SegmentName::read("PID").unwrap(),
+            field: f,
+            component: c,
+            subcomponent: s,
+        };
         assert_eq!(Source::parse("PID-3"), Ok(field(3, 0, 0)));
         assert_eq!(Source::parse("PID-3.4.2/2"), Ok(field(3, 4, 2)));
         assert_eq!(Source::parse("CX.4"), Ok(Source::Part { component: 4, subcomponent: 0 }));

@@ -7,11 +7,13 @@ use crate::convert::{self, Primitive};
 use crate::map_file::{By, MapFile, MessageFile, MessageRow, RuleRow, SwitchRow, TableFile, TableRow};
 use crate::path::{self, Label, SegmentName, Source, Step};
 use crate::r4::{self, Found, Kind, Name, Type, TypeNumber};
+use crate::run::MAX_NEEDS;
 use crate::structure::Structure;
 use crate::tree::Scalar;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A fault in the maps: which file or row, and what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub struct ConstantId(pub u32);
 #[derive(Debug)]
 pub struct Table {
     pub name: String,
-    pub rows: HashMap<String, CompiledRow>,
+    pub rows: HashMap<String, CompiledRow, foldhash::fast::RandomState>,
 }
 
 /// What a code becomes.
@@ -55,7 +57,12 @@ pub struct CompiledRow {
 #[derive(Debug, Clone)]
 pub enum Hop {
     /// An element; `object` is its type where it is a structure.
-    Element { name: Name, label: Label, repeats: bool, object: Option<TypeNumber> },
+    Element {
+        name: Name,
+        label: Label,
+        repeats: bool,
+        object: Option<TypeNumber>,
+    },
     Through(TypeNumber),
 }
 
@@ -136,6 +143,17 @@ pub enum IdentityPart {
     Resource(TypeNumber),
 }
 
+/// What the rules of a group read first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// A field of the map's own segment.
+    Own(u16),
+    /// A field of another segment.
+    Other(SegmentName, u16),
+    /// The segment as a whole, or the value that a datatype map was given.
+    Whole,
+}
+
 /// A compiled segment or datatype map.
 #[derive(Debug)]
 pub struct Plan {
@@ -145,8 +163,8 @@ pub struct Plan {
     /// The resource types that the identity speaks of.
     pub needs: Vec<TypeNumber>,
     pub rules: Vec<Rule>,
-    /// How many paths the conditions ask for whose answer holds for a whole segment.
-    pub memos: usize,
+    /// Neighbouring rules of one field, so that an empty field is passed over once.
+    pub groups: Vec<(Group, Range<u32>)>,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,
 }
@@ -276,7 +294,7 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     let target = r4::model().get(&file.target).ok_or_else(|| fault(&file.map, "unknown target type"))?;
     let on = file.rules.iter().filter(|row| !row.off);
     let mut rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
-    let memos = number_paths(&mut rules, &file.source);
+    number_paths(&mut rules, &file.source);
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
@@ -285,15 +303,37 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     });
     let identity = identity.collect::<Result<Vec<_>, _>>()?;
     let known = file.unmapped.keys().filter_map(|key| field_number(key)).collect();
-    Ok(Plan { name: file.map.clone(), target, needs: needs(&identity), identity, rules, memos, known })
+    let needs = needs(&identity);
+    if needs.len() > MAX_NEEDS {
+        return Err(fault(&file.map, format!("an identity speaks of at most {MAX_NEEDS} resources")));
+    }
+    Ok(Plan { name: file.map.clone(), target, needs, identity, groups: groups(&rules, &file.source), rules, known })
+}
+
+fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
+    let own = SegmentName::read(source);
+    let group = |rule: &Rule| match rule.source {
+        Source::Field { segment, field, .. } if Some(segment) == own => Group::Own(field),
+        Source::Field { segment, field, .. } => Group::Other(segment, field),
+        _ => Group::Whole,
+    };
+    let mut groups: Vec<(Group, Range<u32>)> = Vec::new();
+    for (n, rule) in rules.iter().enumerate() {
+        match groups.last_mut() {
+            Some((last, range)) if *last == group(rule) => range.end += 1,
+            _ => groups.push((group(rule), n as u32..n as u32 + 1)),
+        }
+    }
+    groups
 }
 
 /// Gives equal paths of a segment map's conditions one number, unless they mean the repetition that their rule is at.
-fn number_paths(rules: &mut [Rule], source: &str) -> usize {
+fn number_paths(rules: &mut [Rule], source: &str) {
     let mut known: Vec<Source> = Vec::new();
-    let Some(own) = SegmentName::read(source).filter(|_| rules.iter().any(|r| matches!(r.source, Source::Field { .. })))
+    let Some(own) =
+        SegmentName::read(source).filter(|_| rules.iter().any(|r| matches!(r.source, Source::Field { .. })))
     else {
-        return 0;
+        return;
     };
     for rule in rules {
         let field_of = |source: &Source| match *source {
@@ -316,7 +356,6 @@ fn number_paths(rules: &mut [Rule], source: &str) -> usize {
             when.number(&mut number);
         }
     }
-    known.len()
 }
 
 fn needs(identity: &[Identify]) -> Vec<TypeNumber> {
@@ -328,7 +367,13 @@ fn needs(identity: &[Identify]) -> Vec<TypeNumber> {
         IdentityPart::Resource(kind) => Some(*kind),
         _ => None,
     });
-    resources.collect()
+    let mut kinds: Vec<TypeNumber> = Vec::new();
+    resources.for_each(|kind| {
+        if !kinds.contains(&kind) {
+            kinds.push(kind)
+        }
+    });
+    kinds
 }
 
 fn field_number(row: &str) -> Option<u16> {
@@ -380,7 +425,8 @@ fn action(row: &RuleRow, target: &Target, id: &str, names: &Names<'_>) -> Result
 }
 
 fn constant(text: &str, target: &Target, id: &str, names: &Names<'_>) -> Result<ConstantId, PlanError> {
-    let kind = target.primitive.ok_or_else(|| fault(id, format!("{} is a structure: no constant", target.type_name)))?;
+    let kind =
+        target.primitive.ok_or_else(|| fault(id, format!("{} is a structure: no constant", target.type_name)))?;
     let scalar = convert::primitive(Cow::Borrowed(text), kind, target.codes, None);
     scalar.map(|s| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
 }
@@ -417,8 +463,7 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     }
 }
 
-const FUNCTIONS: &str =
-    "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), add(time, number, unit), now(), maps(), event()";
+const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), add(time, number, unit), now(), maps(), event()";
 
 /// Splits at commas outside quotes.
 fn arguments(text: &str) -> Vec<String> {
@@ -444,8 +489,14 @@ fn piece(text: &str, id: &str) -> Result<Piece, PlanError> {
 /// Walks a target path from a type through R4's elements.
 pub(crate) fn resolve(steps: &[Step], start: &'static str, id: &str) -> Result<Target, PlanError> {
     let primitive = Primitive::of(start);
-    let mut target =
-        Target { hops: Vec::new(), type_name: start, primitive, repeats: false, can_repeat: steps.is_empty(), codes: None };
+    let mut target = Target {
+        hops: Vec::new(),
+        type_name: start,
+        primitive,
+        repeats: false,
+        can_repeat: steps.is_empty(),
+        codes: None,
+    };
     for step in steps {
         match step {
             Step::Through(type_name) => through(&mut target, type_name, id)?,
@@ -480,8 +531,8 @@ fn element(target: &mut Target, name: &str, label: Label, id: &str) -> Result<()
 }
 
 pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePlan, PlanError> {
-    let structure = Structure::new(&file.structure)
-        .map_err(|name| fault(&file.map, format!("`{name}` is not a segment")))?;
+    let structure =
+        Structure::new(&file.structure).map_err(|name| fault(&file.map, format!("`{name}` is not a segment")))?;
     let mut rules: Vec<Vec<MessageRule>> = structure.slots.iter().map(|_| Vec::new()).collect();
     for row in file.rules.iter().filter(|row| !row.off) {
         let id = format!("{}/{}", file.map, row.row);

@@ -203,7 +203,10 @@ impl Element {
         }
         let types: &[&'static str] = if self.types == ["*"] { OPEN } else { &self.types };
         // Made once, when the table is read, and needed as long as the program runs.
-        types.iter().map(|t| (&*format!("{}{}{}", self.name, t[..1].to_ascii_uppercase(), &t[1..]).leak(), *t)).collect()
+        types
+            .iter()
+            .map(|t| (&*format!("{}{}{}", self.name, t[..1].to_ascii_uppercase(), &t[1..]).leak(), *t))
+            .collect()
     }
 }
 
@@ -302,6 +305,8 @@ pub fn is_valid_text(type_name: &str, text: &str) -> bool {
         "instant" => crate::time::is_instant(text),
         "time" => crate::time::is_time(text),
         "base64Binary" => is_base64(text),
+        // Most texts are plain ASCII: no need to look at characters.
+        _ if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => text.bytes().any(|b| b != b' '),
         _ => !text.trim().is_empty() && text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')),
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::convert::ConvertError;
 use crate::maps::MapSet;
-use crate::parse::{Message, split};
+use crate::parse::{Message, Segment};
 use crate::path::Place;
-use crate::plan::RuleId;
+use crate::plan::{MessageRule, RuleId};
 use crate::run::Run;
 use crate::tree::Mark;
 use serde::Serialize;
@@ -130,42 +130,57 @@ pub fn path(message: &Message<'_>, place: Place) -> String {
 }
 
 /// Header fields that steer the transport and the parser instead of being mapped.
-const HEADER_USED: &[usize] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
+const HEADER_USED: &[u16] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 
 /// Notes every valued subcomponent that no rule read, in segments that have a map.
 pub(crate) fn unused(run: &mut Run<'_>) {
-    let mut notes = Vec::new();
-    for segment in run.message.segments() {
-        let Some(placed) = &run.placed[segment.index()] else { continue };
-        let rules = &run.plan.rules[placed.slot];
-        if rules.is_empty() {
-            continue;
-        }
-        let is_header = segment.name() == "MSH";
-        for field in (1..=segment.len()).filter(|f| !(is_header && HEADER_USED.contains(f))) {
-            let left_alone = || {
-                let maps = rules.iter().filter_map(|rule| rule.with);
-                maps.into_iter().any(|map| run.set.maps[map].known.contains(&(field as u16)))
-            };
-            for text in segment.repetitions(field) {
-                notes.extend(unused_leaves(run, text).map(|place| {
-                    let finding = if left_alone() { Finding::LeftAlone } else { Finding::Unused };
-                    Note { place, finding, rule: None }
-                }));
-            }
+    let mut notes = std::mem::take(&mut run.notes);
+    for index in 0..run.message.len() {
+        let rules = run.placed[index].as_ref().map_or(&[][..], |placed| &run.plan.rules[placed.slot]);
+        if !rules.is_empty() {
+            unused_in(run, index, rules, &mut notes);
         }
     }
-    run.notes.extend(notes);
+    run.notes = notes;
 }
 
-fn unused_leaves<'r>(run: &'r Run<'_>, text: &'r str) -> impl Iterator<Item = Mark> + 'r {
-    let separators = run.separators;
-    let unused = |leaf: &&str| !leaf.trim_ascii().is_empty() && !run.is_used(leaf);
-    split(text, Some(separators.component)).flat_map(move |component| {
-        let has_parts = separators.subcomponent.is_some_and(|s| component.as_bytes().contains(&s));
-        let level = if has_parts { 3 } else { 2 };
-        split(component, separators.subcomponent).filter(unused).map(move |leaf| run.offset(leaf, level))
-    })
+fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], notes: &mut Vec<Note<'a>>) {
+    let Some(segment) = run.message.segment(index) else { return };
+    let left_alone = |field: u16| {
+        let mut maps = rules.iter().filter_map(|rule| rule.with);
+        maps.any(|map| run.set.maps[map].known.contains(&field))
+    };
+    let is_header = segment.name() == "MSH";
+    unused_leaves(run, segment, |mark| {
+        let field = Place::of(run.message, mark).field;
+        if field == 0 || is_header && HEADER_USED.contains(&field) {
+            return;
+        }
+        let finding = if left_alone(field) { Finding::LeftAlone } else { Finding::Unused };
+        notes.push(Note { place: mark, finding, rule: None });
+    });
+}
+
+/// Shows the unread leaves of a segment, its name among them. One pass over its bytes: most of them are read ones.
+fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Mark)) {
+    let signs = run.separators;
+    let (start, end) = segment.span();
+    let bytes = run.message.text().as_bytes();
+    let (mut leaf, mut blank, mut level) = (start, true, 2);
+    for at in start..=end {
+        let byte = if at == end { signs.field } else { bytes[at] };
+        let inner = Some(byte) == signs.subcomponent;
+        if !(byte == signs.field || byte == signs.component || byte == signs.repetition || inner) {
+            blank &= byte.is_ascii_whitespace();
+            continue;
+        }
+        level = if inner { 3 } else { level };
+        if !blank && !run.is_used(leaf) {
+            see(Mark::new(leaf as u32, level));
+        }
+        level = if inner { 3 } else { 2 };
+        (leaf, blank) = (at + 1, true);
+    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use crate::convert::{self, ConvertError};
 use crate::look::{At, Level, Value};
-use crate::parse::{Segment, split};
+use crate::parse::split;
 use crate::path::SegmentName;
 use crate::path::Source;
-use crate::plan::{Action, Hop, Plan, Rule};
+use crate::plan::{Action, Group, Hop, Plan, Rule};
 use crate::r4::Name;
 use crate::report::Finding;
 use crate::run::{Here, Run, Spot};
@@ -21,41 +21,54 @@ impl<'a> Run<'a> {
     /// Runs the rows of a segment map, each once for each valued repetition of its field.
     pub fn segment_map(&mut self, plan: &'a Plan, spot: Spot, here: &Here<'a>) {
         let Some(own) = self.message.segment(here.segment) else { return };
-        self.answers.replace(vec![None; plan.memos]);
-        let name = self.names[here.segment];
-        for rule in &plan.rules {
-            match rule.source {
-                Source::Field { segment, field, .. } if Some(segment) == name => {
-                    if !own.field(field as usize).is_empty() {
-                        self.repetitions(rule, own, field, spot, here);
-                    }
+        self.forget_answers();
+        for (group, range) in &plan.groups {
+            let field = match *group {
+                Group::Own(field) => own.field(field as usize),
+                Group::Other(segment, field) => self.elsewhere(segment, field, here),
+                Group::Whole => "",
+            };
+            let rules = &plan.rules[range.start as usize..range.end as usize];
+            match *group {
+                Group::Whole => rules.iter().for_each(|rule| self.rule(rule, spot, here)),
+                _ if field.is_empty() => {}
+                Group::Own(number) => {
+                    rules
+                        .iter()
+                        .for_each(|rule| self.repetitions(rule, own.repetitions_of(number, field), number, spot, here));
                 }
-                Source::Field { segment, field, .. } => self.elsewhere(rule, segment, field, spot, here),
-                _ => self.rule(rule, spot, here),
+                Group::Other(..) => {
+                    let value = Some(Value::whole(At { text: field, level: Level::Repetition }));
+                    let here = &Here { field: None, value, nth: 0, ..*here };
+                    rules.iter().for_each(|rule| self.rule(rule, spot, here));
+                }
             }
         }
     }
 
-    fn repetitions(&mut self, rule: &'a Rule, own: Segment<'a, 'a>, field: u16, spot: Spot, here: &Here<'a>) {
+    fn repetitions(
+        &mut self,
+        rule: &'a Rule,
+        texts: impl Iterator<Item = &'a str>,
+        field: u16,
+        spot: Spot,
+        here: &Here<'a>,
+    ) {
         let mut nth = 0;
-        for text in own.repetitions(field as usize) {
-            if text.trim_ascii().is_empty() {
+        for text in texts {
+            let at = At { text, level: Level::Repetition };
+            if at.is_blank() {
                 continue;
             }
-            let value = Some(Value::whole(At { text, level: Level::Repetition }));
-            self.rule(rule, spot, &Here { field: Some(field), value, nth, ..*here });
+            self.rule(rule, spot, &Here { field: Some(field), value: Some(Value::whole(at)), nth, ..*here });
             nth += 1;
         }
     }
 
-    /// A field of another segment is read once.
-    fn elsewhere(&mut self, rule: &'a Rule, segment: SegmentName, field: u16, spot: Spot, here: &Here<'a>) {
+    /// A field of another segment: its first valued repetition.
+    fn elsewhere(&self, segment: SegmentName, field: u16, here: &Here<'a>) -> &'a str {
         let found = self.look(here).segment(segment).and_then(|at| self.message.segment(at));
-        let text = found.and_then(|s| s.repetitions(field as usize).find(|t| !t.trim_ascii().is_empty()));
-        if let Some(text) = text {
-            let value = Some(Value::whole(At { text, level: Level::Repetition }));
-            self.rule(rule, spot, &Here { field: None, value, nth: 0, ..*here });
-        }
+        found.and_then(|s| s.repetitions(field as usize).find(|t| !t.trim_ascii().is_empty())).unwrap_or("")
     }
 
     fn rule(&mut self, rule: &'a Rule, spot: Spot, here: &Here<'a>) {
@@ -160,7 +173,8 @@ impl<'a> Run<'a> {
             return;
         };
         let sent = matches!(rule.action, Action::Convert | Action::First(_));
-        let lost = sent && self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
+        let lost =
+            sent && self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
         let codes = rule.target.codes.or(here.codes.filter(|_| inherited));
         let converted = match (&rule.action, rule.target.primitive) {
             // Already FHIR, unlike what a sender writes.
@@ -210,7 +224,11 @@ impl<'a> Run<'a> {
             self.begin(target.draft, map, inner);
         }
         for rule in &set.maps[map].rules {
-            self.rule(rule, target, inner);
+            // Most components are empty: they are passed over at once.
+            let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
+            if !matches!(rule.source, Source::Part { component, .. } if empty(component)) {
+                self.rule(rule, target, inner);
+            }
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);

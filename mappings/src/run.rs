@@ -33,8 +33,11 @@ pub(crate) struct Work<'a> {
 pub(crate) struct Begun<'a> {
     pub map: usize,
     pub value: Option<At<'a>>,
-    pub bound: Vec<Option<usize>>,
+    pub bound: [Option<u32>; MAX_NEEDS],
 }
+
+/// The most resources that an identity speaks of.
+pub(crate) const MAX_NEEDS: usize = 4;
 
 /// A position in a draft.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +85,7 @@ pub(crate) struct Run<'a> {
     chains: Vec<(u16, u32)>,
     by_name: Vec<(SegmentName, u32)>,
     /// References that a `set` has made already: draft, element, draft.
-    linked: HashSet<(usize, Name, usize)>,
+    linked: HashSet<(usize, Name, usize), foldhash::fast::RandomState>,
     bound: Vec<Binding>,
     /// Earlier resources of the labels that an `each` speaks of.
     past: Vec<Binding>,
@@ -91,10 +94,15 @@ pub(crate) struct Run<'a> {
     runs: u32,
     pub fresh: u32,
     /// What the conditions of the present segment map have asked for already.
-    pub answers: RefCell<Vec<Option<Answer<'a>>>>,
+    answers: RefCell<Vec<Option<Answer<'a>>>>,
+    /// Which of them hold for the present segment map, as bits.
+    answered: Cell<u64>,
     /// The components of the values at hand, the innermost last.
     pub parts: Vec<&'a str>,
 }
+
+/// How many answers are remembered at a time; the longest map asks for some forty paths.
+const MAX_ANSWERS: usize = 64;
 
 impl<'a> Run<'a> {
     pub fn new(set: &'a MapSet, plan: &'a MessagePlan, message: &'a Message<'a>, context: &'a Context<'a>) -> Self {
@@ -117,13 +125,14 @@ impl<'a> Run<'a> {
             placed,
             chains: placer.chains,
             by_name,
-            linked: HashSet::new(),
+            linked: HashSet::default(),
             bound: Vec::new(),
             past: Vec::new(),
             used: vec![Cell::new(0); message.text().len() / 64 + 1],
             runs: 0,
             fresh: 0,
-            answers: RefCell::default(),
+            answers: RefCell::new(vec![None; MAX_ANSWERS]),
+            answered: Cell::new(0),
             parts: Vec::with_capacity(64),
         }
     }
@@ -232,9 +241,10 @@ impl<'a> Run<'a> {
         if self.drafts[draft].begun.is_none() && !plan.identity.is_empty() {
             let latest = |kind: &TypeNumber| {
                 let same = |b: &&Binding| b.kind == *kind && b.draft != draft;
-                self.bound.iter().rev().find(same).map(|b| b.draft)
+                self.bound.iter().rev().find(same).map(|b| b.draft as u32)
             };
-            let bound = plan.needs.iter().map(latest).collect();
+            let mut bound = [None; MAX_NEEDS];
+            bound.iter_mut().zip(&plan.needs).for_each(|(slot, kind)| *slot = latest(kind));
             self.drafts[draft].begun = Some(Begun { map, value: here.value.map(|value| value.at), bound });
         }
     }
@@ -283,9 +293,12 @@ impl<'a> Run<'a> {
     fn go_fresh(&mut self, from: Spot, target: &Target, here: &Here<'a>) -> Spot {
         let last = target.hops.len() - 1;
         target.hops.iter().enumerate().fold(from, |spot, (n, hop)| match hop {
-            Hop::Element { name, repeats: true, object, .. } if n == last => {
-                self.hop(spot, &Hop::Element { name: *name, label: Label::New, repeats: true, object: *object }, &mut None, here)
-            }
+            Hop::Element { name, repeats: true, object, .. } if n == last => self.hop(
+                spot,
+                &Hop::Element { name: *name, label: Label::New, repeats: true, object: *object },
+                &mut None,
+                here,
+            ),
             hop => self.hop(spot, hop, &mut None, here),
         })
     }
@@ -349,9 +362,9 @@ impl<'a> Run<'a> {
         std::iter::once(0).chain(starts).filter_map(|at| text.get(at..)).for_each(|rest| self.mark(rest));
     }
 
-    pub fn is_used(&self, leaf: &str) -> bool {
-        let offset = offset_in(self.message.text(), leaf).unwrap_or(0);
-        self.used.get(offset as usize / 64).is_some_and(|word| word.get() & (1 << (offset % 64)) != 0)
+    /// Whether the leaf that begins at an offset was read.
+    pub fn is_used(&self, offset: usize) -> bool {
+        self.used.get(offset / 64).is_some_and(|word| word.get() & (1 << (offset % 64)) != 0)
     }
 
     pub fn note(&mut self, place: Mark, finding: Finding<'a>, rule: Option<RuleId>) {
@@ -366,6 +379,24 @@ impl<'a> Run<'a> {
             when.switches(&mut |name, _| {
                 notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
             });
+        }
+    }
+
+    /// A new segment map asks anew.
+    pub fn forget_answers(&self) {
+        self.answered.set(0);
+    }
+
+    /// The answer to question number n of the present segment map.
+    pub fn answer(&self, number: usize) -> Option<Answer<'a>> {
+        let known = number < MAX_ANSWERS && self.answered.get() & (1 << number) != 0;
+        if known { self.answers.borrow()[number].clone() } else { None }
+    }
+
+    pub fn remember(&self, number: usize, answer: Answer<'a>) {
+        if number < MAX_ANSWERS {
+            self.answers.borrow_mut()[number] = Some(answer);
+            self.answered.set(self.answered.get() | 1 << number);
         }
     }
 

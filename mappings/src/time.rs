@@ -1,8 +1,8 @@
 //! Dates and times: HL7 v2 DTM, TS, DT and TM into FHIR's date, dateTime, instant and time. Precision is
 //! kept as sent. A zone comes from the value or from the feed's configured zone; it is never invented.
 
-use jiff::civil::DateTime;
 use jiff::Span;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// The parts of a v2 timestamp `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]` (v2.8.2 chapter 2.A.22).
@@ -169,7 +169,13 @@ impl<'a> Stamp<'a> {
     }
 
     fn date(&self) -> String {
-        [Some(self.year), self.month, self.day].into_iter().flatten().collect::<Vec<_>>().join("-")
+        let mut out = String::with_capacity(32);
+        out.push_str(self.year);
+        for part in [self.month, self.day].into_iter().flatten() {
+            out.push('-');
+            out.push_str(part);
+        }
+        out
     }
 
     fn decimals(&self) -> String {
@@ -181,14 +187,14 @@ impl<'a> Stamp<'a> {
             Some(zone) => sent_offset(zone)?,
             None => self.configured_offset(zone.ok_or(TimeError::NoZone)?)?,
         };
-        Ok(format!(
-            "{}T{}:{}:{}{}{offset}",
-            self.date(),
-            self.hour.unwrap_or("00"),
-            self.minute.unwrap_or("00"),
-            self.second.unwrap_or("00"),
-            self.decimals()
-        ))
+        let mut out = self.date();
+        for (sign, part) in [("T", self.hour), (":", self.minute), (":", self.second)] {
+            out.push_str(sign);
+            out.push_str(part.unwrap_or("00"));
+        }
+        out.push_str(&self.decimals());
+        out.push_str(&offset);
+        Ok(out)
     }
 
     fn configured_offset(&self, zone: &TimeZone) -> Result<String, TimeError> {

@@ -129,7 +129,7 @@ impl<'a> Tree<'a> {
     /// An arena for the resources of one message.
     pub fn new(text: &'a str, constants: &'a [Constant]) -> Self {
         // Three bytes of a message make about one node.
-        Self { text, constants, nodes: Vec::with_capacity(text.len() / 3), own: String::new() }
+        Self { text, constants, nodes: Vec::with_capacity(text.len() / 3), own: String::with_capacity(text.len() / 4) }
     }
 
     /// Makes the root of a resource.
@@ -187,6 +187,16 @@ impl<'a> Tree<'a> {
             (at != NONE).then(|| at = self.node(current).next)?;
             Some(current)
         })
+    }
+
+    /// The first child of a node, dead or alive.
+    pub fn first(&self, id: Id) -> Option<Id> {
+        Some(self.node(id).first).filter(|first| *first != NONE).map(Id)
+    }
+
+    /// The next child of the same node, dead or alive.
+    pub fn next(&self, id: Id) -> Option<Id> {
+        Some(self.node(id).next).filter(|next| *next != NONE).map(Id)
     }
 
     /// The living children of a node.
