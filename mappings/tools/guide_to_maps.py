@@ -22,6 +22,7 @@ TABLE_FILES = {
     "Yes/NoIndicator": "YesNoIndicator",
     "Yes/NoIndicator[AvailabilityStatus]": "YesNoIndicator[AvailabilityStatus]",
     "Additive/Preservative": "AdditivePreservative",
+    "Test/ServiceDefaultDurationUnits": "TestServiceDefaultDurationUnits",
 }
 # Datatype maps that are nothing but the conversion to the target's primitive type.
 PLAIN = {"cwe[code]", "id[code]", "id[string]", "id[boolean]", "dtm[datetime]", "ts[datetime]", "nm[positiveint]",
@@ -32,7 +33,7 @@ TABLE_KEYS = ["from", "to", "display", "system", "because"]
 
 def read(path):
     with open(path, newline="", encoding="utf-8-sig") as file:
-        return [[cell.strip() for cell in row] + [""] * 20 for row in csv.reader(file)]
+        return [[" ".join(cell.split()) for cell in row] + [""] * 20 for row in csv.reader(file)]
 
 
 def find(guide, kind, name):
@@ -117,20 +118,28 @@ def message_rules(path, name):
             yield {"row": row_id, "when": condition(row[6]), "to": row[9], "with": row[10]}, row[11]
 
 
+def table_columns(header):
+    """Where the FHIR code, its display and its system stand: the columns on the right differ from file to file."""
+    code = header.index("Code", 1)
+    system = header.index("Code System", code)
+    return code, range(code + 1, system), system
+
+
 def table_rows(path):
-    """Rows with a code on both sides. The columns on the right differ from file to file."""
-    rows, no_target, no_source = [], [], 0
-    for row in read(path)[2:]:
-        code, to = row[0], row[6]
-        rest = [cell for cell in row[7:12] if cell]
-        system = next((cell for cell in rest if re.match(r"(http|urn)", cell)), None)
-        display = next((cell for cell in rest if cell != system), None) if system else None
-        if code and to and system:
-            rows.append({"from": code, "to": to, "display": display, "system": system})
+    """Rows with a code on both sides, v2 codes without a FHIR code, and FHIR codes without a v2 code."""
+    lines = read(path)
+    if "Code" not in lines[1][1:]:
+        return [], [], []
+    code_at, displays, system_at = table_columns(lines[1])
+    rows, no_target, no_source = [], [], []
+    for row in lines[2:]:
+        code, to, system = row[0], row[code_at], row[system_at]
+        display = next((row[at] for at in displays if row[at]), None)
+        if to and system:
+            entry = {"from": code or to, "to": to, "display": display, "system": system}
+            (rows if code else no_source).append(entry)
         elif code:
             no_target.append(code)
-        elif to:
-            no_source += 1
     return rows, no_target, no_source
 
 
@@ -165,14 +174,23 @@ def print_map(name, path):
     return "\n".join(lines) + "\n"
 
 
+TAKEN = "The guide lists FHIR codes and no v2 codes: they are taken as they are."
+
+
 def print_table(name, path):
+    """A table without any v2 code takes the FHIR codes as they are; else those are told of."""
     rows, no_target, no_source = table_rows(path)
+    taken = bool(no_source) and not rows
     lines = []
     if no_target:
         lines.append(f"# The guide has no FHIR code for: {', '.join(no_target)}.")
-    if no_source:
-        lines.append(f"# The guide lists {no_source} FHIR codes that no v2 code becomes.")
-    lines += [f"table: {scalar(name)}", "rows:" if rows else "rows: []"]
+    if no_source and not taken:
+        lines.append(f"# The guide lists {len(no_source)} FHIR codes that no v2 code becomes.")
+    lines.append(f"table: {scalar(name)}")
+    if taken:
+        lines.append(f"because: {scalar(TAKEN)}")
+        rows = no_source
+    lines += ["rows:" if rows else "rows: []"]
     lines += [f"  - {flow(row, TABLE_KEYS)}" for row in rows]
     return "\n".join(lines) + "\n"
 
