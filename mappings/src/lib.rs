@@ -22,4 +22,5 @@ pub mod r4;
 pub mod report;
 pub mod structure;
 pub mod time;
+pub mod to_v2;
 pub mod tree;
