@@ -27,4 +27,5 @@ mod rules;
 mod run;
 pub mod structure;
 pub mod time;
+pub mod to_v2;
 pub mod tree;

@@ -6,6 +6,7 @@ use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Mapped, map};
 use mappings::maps::MapSet;
 use mappings::parse::Message;
+use mappings::to_v2::{self, Envelope, Party};
 use mappings::{batch, bundle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ struct Arguments {
     /// List the rules that differ from the guide, and why; needs no file.
     #[arg(long)]
     deviations: bool,
+    /// Make the v2 message of this type, such as ADT_A01, of a FHIR Bundle or resource instead.
+    #[arg(long, value_name = "MESSAGE")]
+    to_v2: Option<String>,
     /// HL7 v2 files, or directories of them.
     paths: Vec<PathBuf>,
 }
@@ -42,6 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if let Some(name) = &arguments.to_v2 {
+        return to_v2(name, arguments);
+    }
     let set = match &arguments.maps {
         Some(directory) => MapSet::load(directory),
         None => MapSet::embedded(),
@@ -63,6 +70,33 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         all_good &= one_file(&set, &bytes, file, zone.as_ref(), arguments, files.len() > 1);
     }
     Ok(all_good)
+}
+
+fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
+    let set = arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
+    let medseal = Party { namespace: "MEDSEAL", ..Party::default() };
+    let envelope = Envelope {
+        sending_application: medseal,
+        sending_facility: Party::default(),
+        receiving_application: Party::default(),
+        receiving_facility: Party::default(),
+        control_id: "1",
+        now: "1970-01-01T00:00:00.000Z",
+        version: "2.5.1",
+        processing_id: "P",
+        charset: Charset::Utf8,
+    };
+    for path in &arguments.paths {
+        let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
+        let resource = serde_json::from_str(&text).map_err(|e| at(&e))?;
+        let (message, report) = to_v2::message(&set, name, &[resource], &envelope).map_err(|e| at(&e))?;
+        print!("{}", message.replace('\r', "\n"));
+        for note in report.notes.iter().filter(|_| arguments.explain) {
+            eprintln!("  {:<60} {}{}", note.path, note.finding, note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})")));
+        }
+    }
+    Ok(true)
 }
 
 fn one_file(

@@ -1,0 +1,212 @@
+//! What of a message came back: component by component, equal by meaning.
+
+use crate::message::{Trip, keys, zone};
+use mappings::charset::Charset;
+use mappings::engine::Mapped;
+use mappings::escape;
+use mappings::map_file::{MapFile, TableFile};
+use mappings::parse::{Message, Separators, split};
+use mappings::path::Place;
+use mappings::{convert, time};
+use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// What became of a component.
+pub enum Outcome {
+    Same,
+    /// Found at another place, for a stated reason.
+    Moved(String),
+    /// Not found, for a stated reason.
+    Excepted(String),
+    Lost,
+}
+
+/// A place that need not come back as it was.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exception {
+    /// `PID-2`, `XTN.3` of any field that names it with `fields`, `OBX-6.4`.
+    place: String,
+    /// Where the value stands instead; without it, it may be gone.
+    #[serde(default)]
+    moved: Option<String>,
+    because: String,
+}
+
+/// The data file of exceptions.
+pub struct Exceptions(Vec<Exception>);
+
+impl Exceptions {
+    pub fn read(path: &Path) -> Self {
+        Self(serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+    }
+
+    fn of<'e>(&'e self, place: &'e str) -> impl Iterator<Item = &'e Exception> {
+        let under = move |outer: &str| place == outer || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        self.0.iter().filter(move |e| under(&e.place))
+    }
+}
+
+/// Which table a forward rule uses, and the tables.
+pub struct Tables {
+    rules: HashMap<String, String>,
+    codes: HashMap<String, HashMap<String, (String, Option<String>)>>,
+}
+
+impl Tables {
+    pub fn read(maps: &Path) -> Self {
+        let mut rules = HashMap::new();
+        for file in ["segments", "datatypes"].iter().flat_map(|folder| yaml::<MapFile>(&maps.join(folder))) {
+            for row in file.rules {
+                rules.extend(row.table.map(|table| (format!("{}/{}", file.map, row.row), table)));
+            }
+        }
+        let codes = yaml::<TableFile>(&maps.join("tables")).into_iter().map(|file| {
+            (file.table, file.rows.into_iter().map(|row| (row.from, (row.to, row.system))).collect())
+        });
+        Self { rules, codes: codes.collect() }
+    }
+
+    /// The tables by which the value at a place was read.
+    fn at<'t>(&'t self, mapped: &'t Mapped, place: Place) -> Vec<&'t str> {
+        let here = |p: Place| (p.segment, p.field, p.repetition) == (place.segment, place.field, place.repetition);
+        let part = |p: Place| p.component == place.component || p.component == 0;
+        let origins = mapped.drafts.iter().flat_map(|d| &d.origins).filter(|o| here(o.place) && part(o.place));
+        origins.filter_map(|o| self.rules.get(&o.rule)).map(String::as_str).collect()
+    }
+
+    fn same_code(&self, table: &str, one: &str, other: &str) -> bool {
+        let code = |v2: &str| self.codes.get(table)?.get(v2);
+        code(one).is_some() && code(one) == code(other)
+    }
+}
+
+fn yaml<T: serde::de::DeserializeOwned>(folder: &Path) -> Vec<T> {
+    let paths = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path());
+    paths.map(|path| serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).collect()
+}
+
+/// Places that the forward report lists: they were not used, or could not be.
+struct Listed(HashSet<Place>);
+
+impl Listed {
+    fn holds(&self, place: Place) -> bool {
+        let component = Place { subcomponent: 0, ..place };
+        let field = Place { component: 0, ..component };
+        let segment = Place { segment: place.segment, ..Place::default() };
+        [component, field, segment].iter().any(|p| self.0.contains(p))
+    }
+}
+
+/// MSH fields that no map reads: they are the transport's.
+const TRANSPORT: &[u16] = &[1, 2, 8, 13, 14, 15, 16, 18, 20, 21];
+
+/// What became of each component that the forward maps used, with its place in words.
+pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(String, Outcome)> {
+    let (source, back) = (Message::parse(&trip.source).unwrap(), Message::parse(&trip.back).unwrap());
+    let listed = Listed(trip.mapped.report.notes.iter().map(|n| Place { subcomponent: 0, ..n.place }).collect());
+    let back_keys = keys(&back);
+    let mut outcomes = Vec::new();
+    for (segment, key) in source.segments().zip(keys(&source)) {
+        let twin = back_keys.iter().position(|k| *k == key).and_then(|n| back.segment(n));
+        for field in 1..=segment.len() as u16 {
+            if key.name == "MSH" && TRANSPORT.contains(&field) {
+                continue;
+            }
+            let found = twin.map(|t| values(t.field(field as usize), &back)).unwrap_or_default();
+            let place = Place { segment: segment.index() as u32, field, ..Place::default() };
+            for value in values(segment.field(field as usize), &source) {
+                let place = Place { repetition: value.repetition, component: value.component, ..place };
+                if listed.holds(place) {
+                    continue;
+                }
+                let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component) && {
+                    let by = tables.at(&trip.mapped, place);
+                    equal(&value.parts, &o.parts, |a, b| by.iter().any(|t| tables.same_code(t, a, b)))
+                };
+                let name = format!("{}-{field}.{}", key.name, value.component);
+                let outcome = match found.iter().any(same) {
+                    true => Outcome::Same,
+                    false => excepted(&name, &value, &back, exceptions),
+                };
+                outcomes.push((name, outcome));
+            }
+        }
+    }
+    outcomes
+}
+
+fn excepted(name: &str, value: &Value, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
+    for exception in exceptions.of(name) {
+        let reason = format!("{}: {}", exception.place, exception.because);
+        match &exception.moved {
+            None => return Outcome::Excepted(reason),
+            Some(to) if stands_at(value, to, back) => return Outcome::Moved(reason),
+            Some(_) => {}
+        }
+    }
+    Outcome::Lost
+}
+
+/// Whether a value stands anywhere in a field or component of any segment of that name.
+fn stands_at(value: &Value, to: &str, back: &Message<'_>) -> bool {
+    let (segment, rest) = to.split_once('-').unwrap();
+    let (field, component) = rest.split_once('.').map_or((rest, None), |(f, c)| (f, Some(c.parse::<u16>().unwrap())));
+    let field = field.parse().unwrap();
+    let all = back.segments().filter(|s| s.name() == segment).flat_map(|s| values(s.field(field), back));
+    let wanted: Vec<&String> = value.parts.iter().filter(|p| !p.is_empty()).collect();
+    all.filter(|v| component.is_none_or(|c| v.component == c))
+        .any(|v| wanted.iter().all(|w| v.parts.iter().any(|p| alike(w, p))))
+}
+
+/// A component: its repetition, which of the valued repetitions that is, and its subcomponents' texts.
+struct Value {
+    repetition: u16,
+    nth: usize,
+    component: u16,
+    parts: Vec<String>,
+}
+
+fn values(field: &str, message: &Message<'_>) -> Vec<Value> {
+    let separators = message.separators();
+    let repetitions = split(field, Some(separators.repetition)).enumerate();
+    let valued = repetitions.filter(|(_, text)| !text.trim().is_empty() && text.trim() != "\"\"");
+    let mut all = Vec::new();
+    for (nth, (repetition, text)) in valued.enumerate() {
+        for (n, component) in split(text, Some(separators.component)).enumerate() {
+            let parts = texts(component, &separators);
+            if parts.iter().any(|p| !p.is_empty()) {
+                all.push(Value { repetition: repetition as u16, nth, component: n as u16 + 1, parts });
+            }
+        }
+    }
+    all
+}
+
+fn texts(component: &str, separators: &Separators) -> Vec<String> {
+    let decoded = |t| escape::decode(t, separators, Charset::Utf8).trim().to_owned();
+    let text = |t| match decoded(t) {
+        deleted if deleted == "\"\"" => String::new(),
+        text => text,
+    };
+    split(component, separators.subcomponent).map(text).collect()
+}
+
+/// Each valued part of the source is there again.
+fn equal(source: &[String], back: &[String], same_code: impl Fn(&str, &str) -> bool) -> bool {
+    source.iter().enumerate().all(|(n, text)| {
+        let other = back.get(n).map_or("", String::as_str);
+        text.is_empty() || alike(text, other) || same_code(text, other)
+    })
+}
+
+/// Equal as text, as number, as time or as time of day.
+fn alike(one: &str, other: &str) -> bool {
+    let zone = zone();
+    let plain = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
+    let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
+    let clock = |t: &str| time::time(t).ok();
+    let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);
+    plain(one) == plain(other) || both(&|t| convert::decimal(t)) || both(&moment) || both(&clock)
+}
