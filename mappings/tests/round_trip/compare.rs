@@ -2,7 +2,6 @@
 
 use crate::message::{Trip, keys, zone};
 use mappings::charset::Charset;
-use mappings::engine::Mapped;
 use mappings::escape;
 use mappings::map_file::{MapFile, TableFile};
 use mappings::parse::{Message, Separators, split};
@@ -69,10 +68,10 @@ impl Tables {
     }
 
     /// The tables by which the value at a place was read.
-    fn at<'t>(&'t self, mapped: &'t Mapped, place: Place) -> Vec<&'t str> {
+    fn at<'t>(&'t self, trip: &'t Trip, place: Place) -> Vec<&'t str> {
         let here = |p: Place| (p.segment, p.field, p.repetition) == (place.segment, place.field, place.repetition);
         let part = |p: Place| p.component == place.component || p.component == 0;
-        let origins = mapped.drafts.iter().flat_map(|d| &d.origins).filter(|o| here(o.place) && part(o.place));
+        let origins = trip.origins.iter().filter(|o| here(o.place) && part(o.place));
         origins.filter_map(|o| self.rules.get(&o.rule)).map(String::as_str).collect()
     }
 
@@ -105,7 +104,7 @@ const TRANSPORT: &[u16] = &[1, 2, 8, 13, 14, 15, 16, 18, 20, 21];
 /// What became of each component that the forward maps used, with its place in words.
 pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(String, Outcome)> {
     let (source, back) = (Message::parse(&trip.source).unwrap(), Message::parse(&trip.back).unwrap());
-    let listed = Listed(trip.mapped.report.notes.iter().map(|n| Place { subcomponent: 0, ..n.place }).collect());
+    let listed = Listed(trip.listed.iter().map(|p| Place { subcomponent: 0, ..*p }).collect());
     let back_keys = keys(&back);
     let mut outcomes = Vec::new();
     for (segment, key) in source.segments().zip(keys(&source)) {
@@ -122,7 +121,7 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
                     continue;
                 }
                 let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component) && {
-                    let by = tables.at(&trip.mapped, place);
+                    let by = tables.at(trip, place);
                     equal(&value.parts, &o.parts, |a, b| by.iter().any(|t| tables.same_code(t, a, b)))
                 };
                 let name = format!("{}-{field}.{}", key.name, value.component);
@@ -207,6 +206,7 @@ fn alike(one: &str, other: &str) -> bool {
     let plain = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
     let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
     let clock = |t: &str| time::time(t).ok();
+    let number = |t: &str| convert::decimal(t.into()).map(std::borrow::Cow::into_owned);
     let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);
-    plain(one) == plain(other) || both(&|t| convert::decimal(t)) || both(&moment) || both(&clock)
+    plain(one) == plain(other) || both(&number) || both(&moment) || both(&clock)
 }

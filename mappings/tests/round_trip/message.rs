@@ -2,10 +2,11 @@
 
 use mappings::bundle::transaction;
 use mappings::charset::Charset;
-use mappings::engine::{Context, Mapped, map};
+use mappings::engine::{Context, Origin, map};
 use mappings::escape;
 use mappings::maps::MapSet;
 use mappings::parse::{Message, part};
+use mappings::path::Place;
 use mappings::time;
 use mappings::to_v2::{self, Envelope, Party, Set};
 use std::path::Path;
@@ -16,7 +17,10 @@ const NOW: &str = "2026-03-01T12:00:00.000Z";
 /// A message, what it was mapped to, and what came back.
 pub struct Trip {
     pub source: String,
-    pub mapped: Mapped,
+    /// The places that the forward report lists: they were not used, or could not be.
+    pub listed: Vec<Place>,
+    /// Where each element came from.
+    pub origins: Vec<Origin>,
     pub back: String,
 }
 
@@ -39,9 +43,11 @@ pub fn trip(forward: &MapSet, back: &Set, text: &str) -> Option<Result<Trip, Str
     let now = time::instant(&header(&message, 7, 1), Some(&zone)).unwrap_or_else(|_| NOW.to_owned());
     let context = Context { charset: Charset::Utf8, zone: Some(&zone), now: &now };
     let mapped = map(forward, &message, &context).ok().filter(|_| known)?;
-    let bundle = transaction(&mapped);
+    let bundle = serde_json::from_str(&transaction(&mapped)).unwrap();
     let written = to_v2::message(back, &name, &[bundle], &envelope(&header_fields(&message), &now));
-    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip { source: text.to_owned(), mapped, back }))
+    let listed = mapped.report.places().collect();
+    let origins = mapped.drafts.iter().flat_map(|draft| mapped.origins(draft)).collect();
+    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip { source: text.to_owned(), listed, origins, back }))
 }
 
 /// The decoded text of a component of MSH.
