@@ -1,19 +1,16 @@
-//! A set of maps: read from the files built into the program or from a directory, and compiled.
+//! A set of maps, compiled from its files (`files.rs`).
 
 use crate::engine::MapError;
-use crate::map_file::{MapFile, MessageFile, SwitchRow, TableFile};
+use crate::files::{Files, Written};
+use crate::map_file::{MessageFile, SwitchRow};
 use crate::parse::{Message, part};
 use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
 use crate::tree::Scalar;
-use include_dir::{Dir, include_dir};
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
-
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps");
 
 /// Compiled maps, ready to run.
 #[derive(Debug)]
@@ -53,51 +50,19 @@ pub(crate) struct Known {
     pub absent: RuleId,
 }
 
-/// The files of a map set, by kind: (name, content).
-#[derive(Debug, Default)]
-struct Files {
-    maps: Vec<(String, String)>,
-    messages: Vec<(String, String)>,
-    tables: Vec<(String, String)>,
-    switches: Option<(String, String)>,
-}
-
 impl MapSet {
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
-        let mut files = Files::default();
-        let folders = EMBEDDED.dirs().flat_map(|folder| folder.files());
-        for file in folders.chain(EMBEDDED.files()) {
-            let kind = file.path().parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-            let name = file.path().to_string_lossy().into_owned();
-            files.add(&kind, name, file.contents_utf8().unwrap_or("").to_owned());
-        }
-        Self::compile(files)
+        Self::compile(&Files::embedded())
     }
 
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        let mut files = Files::default();
-        for kind in ["", "messages", "segments", "datatypes", "tables"] {
-            let folder = directory.join(kind);
-            let entries = std::fs::read_dir(&folder).map_err(|e| fault(folder.display().to_string(), e))?;
-            for entry in entries {
-                let path = entry.map_err(|e| fault(folder.display().to_string(), e))?.path();
-                if path.extension().is_some_and(|e| e == "yaml") {
-                    let name = path.display().to_string();
-                    let text = std::fs::read_to_string(&path).map_err(|e| fault(&name, e))?;
-                    files.add(kind, name, text);
-                }
-            }
-        }
-        Self::compile(files)
+        Self::compile(&Files::load(directory)?)
     }
 
-    fn compile(files: Files) -> Result<Self, PlanError> {
-        let map_files = files.maps.iter().map(read::<MapFile>).collect::<Result<Vec<_>, _>>()?;
-        let table_files = files.tables.iter().map(read::<TableFile>).collect::<Result<Vec<_>, _>>()?;
-        let message_files = files.messages.iter().map(read::<MessageFile>).collect::<Result<Vec<_>, _>>()?;
-        let switches = files.switches.as_ref().map(read::<Vec<SwitchRow>>).transpose()?.unwrap_or_default();
+    fn compile(files: &Files) -> Result<Self, PlanError> {
+        let Written { maps: map_files, messages: message_files, tables: table_files, switches } = files.read()?;
         let maps = numbered(map_files.iter().map(|m| &m.map))?;
         let tables = numbered(table_files.iter().map(|t| &t.table))?;
         let names = Names { maps: &maps, tables: &tables, switches: &switches, pool: RefCell::default() };
@@ -237,31 +202,6 @@ impl Known {
             absent: names.rule("required, and not sent"),
         })
     }
-}
-
-impl Files {
-    fn add(&mut self, kind: &str, name: String, text: String) {
-        match kind {
-            "messages" => self.messages.push((name, text)),
-            "tables" => self.tables.push((name, text)),
-            "segments" | "datatypes" => self.maps.push((name, text)),
-            "" if name.ends_with("switches.yaml") => self.switches = Some((name, text)),
-            _ => {}
-        }
-    }
-
-    /// The hash does not depend on where the files lie or in which order they are read.
-    fn hash(&self) -> String {
-        let all = [&self.messages, &self.maps, &self.tables].into_iter().flatten().chain(&self.switches);
-        let mut hashes: Vec<[u8; 32]> = all.map(|(_, text)| Sha256::digest(text.as_bytes()).into()).collect();
-        hashes.sort_unstable();
-        let whole = hashes.iter().fold(Sha256::new(), |sum, hash| sum.chain_update(hash)).finalize();
-        whole.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>((name, text): &(String, String)) -> Result<T, PlanError> {
-    serde_saphyr::from_str(text).map_err(|e| fault(name, e))
 }
 
 fn numbered<'n>(names: impl Iterator<Item = &'n String>) -> Result<HashMap<String, usize>, PlanError> {
