@@ -1,6 +1,6 @@
 //! `medseal-map`: turns HL7 v2 files into FHIR Bundles, for analysts.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use mappings::charset::{self, Charset};
 use mappings::coverage::{Report, What};
@@ -52,16 +52,7 @@ struct Coverage {
     maps: Option<PathBuf>,
     /// List the rows of one kind, with the reason, instead of counting.
     #[arg(long)]
-    list: Option<List>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum List {
-    Done,
-    Different,
-    Off,
-    /// Those that differ without a reason, too.
-    Missing,
+    list: Option<What>,
 }
 
 fn main() -> ExitCode {
@@ -107,13 +98,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 
 fn coverage(command: &Coverage) -> Result<bool, String> {
     let report = Report::of(&command.guide, command.maps.as_deref()).map_err(|e| e.to_string())?;
-    match command.list {
-        None => print!("{report}"),
-        Some(List::Done) => print!("{}", report.list(What::Done)),
-        Some(List::Different) => print!("{}", report.list(What::Different)),
-        Some(List::Off) => print!("{}", report.list(What::Off)),
-        Some(List::Missing) => print!("{}", report.list(What::Missing)),
-    }
+    print!("{}", command.list.map_or_else(|| report.to_string(), |what| report.list(what)));
     Ok(report.is_complete())
 }
 

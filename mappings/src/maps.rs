@@ -1,12 +1,14 @@
-//! A set of maps, compiled from its files (`files.rs`).
+//! A set of maps, compiled and linked.
 
 use crate::engine::MapError;
-use crate::files::{Files, Written};
 use crate::map_file::{MessageFile, SwitchRow};
+use crate::overlay::Policy;
 use crate::parse::{Message, part};
 use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
+use crate::sources::Sources;
 use crate::tree::Scalar;
+use jiff::tz::TimeZone;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +26,9 @@ pub struct MapSet {
     switches: Vec<SwitchRow>,
     pub(crate) known: Known,
     hash: String,
+    /// The zone of an overlay.
+    pub(crate) zone: Option<TimeZone>,
+    pub(crate) policy: Policy,
 }
 
 /// Names, types and constants that the engine itself speaks of.
@@ -48,39 +53,45 @@ pub(crate) struct Known {
     /// The rules that stand for what the engine does by itself.
     pub through: RuleId,
     pub absent: RuleId,
+    pub unmapped: RuleId,
+    pub url: Name,
+    pub value_string: Name,
 }
 
 impl MapSet {
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
-        Self::compile(&Files::embedded())
+        Self::compile(&Sources::embedded()?)
     }
 
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        Self::compile(&Files::load(directory)?)
+        Self::compile(&Sources::load(directory)?)
     }
 
-    fn compile(files: &Files) -> Result<Self, PlanError> {
-        let Written { maps: map_files, messages: message_files, tables: table_files, switches } = files.read()?;
-        let maps = numbered(map_files.iter().map(|m| &m.map))?;
-        let tables = numbered(table_files.iter().map(|t| &t.table))?;
-        let names = Names { maps: &maps, tables: &tables, switches: &switches, pool: RefCell::default() };
+    /// Compiles the files of a map set.
+    pub fn compile(sources: &Sources) -> Result<Self, PlanError> {
+        let maps = numbered(sources.maps.iter().map(|m| &m.map))?;
+        let tables = numbered(sources.tables.iter().map(|t| &t.table))?;
+        let pool = RefCell::default();
+        let names = Names { maps: &maps, tables: &tables, switches: &sources.switches, pool };
         let known = Known::new(&names)?;
-        let compiled_maps = map_files.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
-        let compiled_tables = table_files.iter().map(|file| plan::table(file, &names)).collect();
-        let messages = message_files.iter().map(|file| plan::message(file, &names)).collect::<Result<_, _>>()?;
+        let compiled_maps = sources.maps.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
+        let compiled_tables = sources.tables.iter().map(|file| plan::table(file, &names)).collect();
+        let messages = sources.messages.iter().map(|file| plan::message(file, &names)).collect::<Result<_, _>>()?;
         let Pool { constants, rules, .. } = names.pool.into_inner();
         Ok(Self {
-            by_type: by_type(&message_files)?,
-            hash: files.hash(),
+            by_type: by_type(&sources.messages)?,
+            hash: sources.hash(),
             maps: compiled_maps,
             tables: compiled_tables,
             messages,
             constants,
             rules,
-            switches,
+            switches: sources.switches.clone(),
             known,
+            zone: None,
+            policy: Policy::default(),
         })
     }
 
@@ -131,15 +142,21 @@ impl MapSet {
         }
     }
 
-    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+    /// `ADT_A01`: MSH-9.1 and the event; empty where MSH-9 says nothing.
+    pub(crate) fn message_name(&self, message: &Message<'_>) -> String {
         let kind = part(message.header(9), Some(message.separators().component), 1).trim();
-        if kind.is_empty() {
-            return Err(MapError::NoType);
-        }
-        let name = match self.event(message) {
+        match self.event(message) {
+            _ if kind.is_empty() => String::new(),
             "" => before_events(kind).to_owned(),
             event => format!("{kind}_{event}"),
-        };
+        }
+    }
+
+    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+        let name = self.message_name(message);
+        if name.is_empty() {
+            return Err(MapError::NoType);
+        }
         let plan = self.by_type.get(&name).map(|&at| &self.messages[at]);
         // The name goes into an acknowledgement: only what looks like a type does.
         let printable = name.len() <= 11 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -200,6 +217,9 @@ impl Known {
             absent_extension: [(name("url")?, constant(absent_url)), (name("valueCode")?, unknown)],
             through: names.rule("reference"),
             absent: names.rule("required, and not sent"),
+            unmapped: names.rule("policy: extension"),
+            url: name("url")?,
+            value_string: name("valueString")?,
         })
     }
 }

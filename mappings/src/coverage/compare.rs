@@ -4,8 +4,8 @@ use super::guide::{GuideMap, GuideRow};
 use super::ours::{Ours, Rule};
 use super::wording::{self, Reading, fold};
 use super::{Kind, MapReport, Row, State, place};
-use crate::files::Written;
-use std::collections::{BTreeSet, HashMap};
+use crate::sources::Sources;
+use std::collections::BTreeSet;
 
 /// Datatype maps that are nothing but the conversion to the target's primitive type, folded.
 const PLAIN: [&str; 9] = [
@@ -24,7 +24,7 @@ const PLAIN: [&str; 9] = [
 pub type Spellings = BTreeSet<(String, String)>;
 
 /// A map of the guide beside ours of the same name.
-pub fn map(guide: &GuideMap, ours: &Written, spellings: &mut Spellings) -> MapReport {
+pub fn map(guide: &GuideMap, ours: &Sources, spellings: &mut Spellings) -> MapReport {
     let named = |name: &str| fold(name) == fold(&guide.name);
     let found = match guide.kind {
         Kind::Message => ours.messages.iter().find(|file| named(&file.map)).map(Ours::from),
@@ -33,17 +33,25 @@ pub fn map(guide: &GuideMap, ours: &Written, spellings: &mut Spellings) -> MapRe
     let present = found.is_some();
     let ours = found.unwrap_or_default();
     note(spellings, &guide.name, ours.name);
-    let rules: HashMap<&str, &Rule<'_>> = ours.rules.iter().map(|rule| (rule.row, rule)).collect();
+    let mut carried = BTreeSet::new();
     let row = |row: &GuideRow| {
-        let rule = rules.get(row.id.as_str()).copied();
-        note(spellings, &row.with, rule.map_or("", |rule| rule.with));
-        note(spellings, &row.table, rule.map_or("", |rule| rule.table));
+        let rule = ours.rule(guide.kind, &row.id);
+        carried.extend(rule.map(|rule| rule.row));
+        note_names(spellings, row, rule);
         Row { id: row.id.clone(), state: state(guide, row, rule, &ours) }
     };
-    let mut rows: Vec<Row> = guide.rows.iter().map(row).collect();
-    rows.extend(twice(&ours.rules));
-    rows.extend(additions(guide, &ours.rules));
-    MapReport { kind: guide.kind, name: guide.name.clone(), present, rows }
+    let rows = guide.rows.iter().map(row).collect();
+    let faults = twice(&ours.rules).chain(additions(&ours.rules, &carried)).collect();
+    MapReport { kind: guide.kind, name: guide.name.clone(), present, rows, faults }
+}
+
+fn note_names(spellings: &mut Spellings, row: &GuideRow, rule: Option<&Rule<'_>>) {
+    let Some(rule) = rule else { return };
+    note(spellings, &row.with, rule.with);
+    note(spellings, &row.table, rule.table);
+    if row.id != rule.row {
+        spellings.insert((row.id.clone(), rule.row.to_owned()));
+    }
 }
 
 /// Notes a name of ours that is the guide's but for its spelling.
@@ -54,16 +62,15 @@ pub fn note(spellings: &mut Spellings, guide: &str, ours: &str) {
 }
 
 /// Rules that have the id of another one.
-fn twice(rules: &[Rule<'_>]) -> Vec<Row> {
+fn twice<'r>(rules: &'r [Rule<'_>]) -> impl Iterator<Item = Row> + 'r {
     let mut seen = BTreeSet::new();
-    rules.iter().filter(|rule| !seen.insert(rule.row)).map(|rule| unexplained(rule, "it is there twice")).collect()
+    rules.iter().filter(move |rule| !seen.insert(rule.row)).map(|rule| unexplained(rule, "it is there twice"))
 }
 
 /// Rules that are not in the guide and do not say so.
-fn additions(guide: &GuideMap, rules: &[Rule<'_>]) -> Vec<Row> {
-    let known: BTreeSet<&str> = guide.rows.iter().map(|row| row.id.as_str()).collect();
-    let silent = rules.iter().filter(|rule| rule.because.is_none() && !known.contains(rule.row));
-    silent.map(|rule| unexplained(rule, "it is not in the guide")).collect()
+fn additions<'r>(rules: &'r [Rule<'_>], carried: &'r BTreeSet<&str>) -> impl Iterator<Item = Row> + 'r {
+    let silent = rules.iter().filter(|rule| rule.because.is_none() && !carried.contains(rule.row));
+    silent.map(|rule| unexplained(rule, "it is not in the guide"))
 }
 
 fn unexplained(rule: &Rule<'_>, why: &str) -> Row {
@@ -78,7 +85,8 @@ fn state(map: &GuideMap, row: &GuideRow, rule: Option<&Rule<'_>>, ours: &Ours<'_
     match rule.because {
         Some(why) if rule.off => State::Off(why.to_owned()),
         None if rule.off => State::Unexplained("it is off".to_owned()),
-        _ if differences.is_empty() => State::Done(row.words.clone()),
+        None if differences.is_empty() => State::Done(row.words.clone()),
+        Some(_) if differences.is_empty() => State::Done(String::new()),
         Some(why) => State::Different(why.to_owned()),
         None => State::Unexplained(differences.join("; ")),
     }
@@ -144,13 +152,22 @@ mod tests {
     fn states(rows: Vec<GuideRow>, rules: &str) -> Vec<(String, State)> {
         let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\n{rules}");
         let maps = vec![serde_saphyr::from_str::<MapFile>(&text).expect("a map")];
-        beside(Kind::Segment, "PID[Patient]", rows, Written { maps, ..Written::default() })
+        beside(Kind::Segment, "PID[Patient]", rows, maps, vec![])
     }
 
-    fn beside(kind: Kind, name: &str, rows: Vec<GuideRow>, ours: Written) -> Vec<(String, State)> {
+    fn beside(
+        kind: Kind,
+        name: &str,
+        rows: Vec<GuideRow>,
+        maps: Vec<MapFile>,
+        messages: Vec<MessageFile>,
+    ) -> Vec<(String, State)> {
+        let mut ours = Sources::default();
+        ours.maps.extend(maps);
+        ours.messages.extend(messages);
         let guide = GuideMap { kind, name: name.into(), rows };
         let report = map(&guide, &ours, &mut Spellings::new());
-        report.rows.into_iter().map(|row| (row.id, row.state)).collect()
+        report.rows.into_iter().chain(report.faults).map(|row| (row.id, row.state)).collect()
     }
 
     fn one(row: GuideRow, rules: &str) -> State {
@@ -194,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn a_messages_row_may_stand_in_further_groups() {
+        let rule = "{row: ORDER.ORDER_DETAIL.NTE, to: \"ServiceRequest[1].note\"}";
+        let text = format!("map: ORM_O01\nmessages: [ORM_O01]\nstructure: [PID]\nrules: [{rule}]");
+        let messages = vec![serde_saphyr::from_str::<MessageFile>(&text).expect("a map")];
+        let rows = vec![row("ORDER_DETAIL.NTE", "ServiceRequest.note"), row("NTE", "Patient.note")];
+        let found = beside(Kind::Message, "ORM_O01", rows, vec![], messages);
+        let states: Vec<State> = found.into_iter().map(|(_, state)| state).collect();
+        assert_eq!(states, [State::Done(String::new()), State::Missing]);
+    }
+
+    #[test]
     fn a_message_row_needs_its_references() {
         let state = |set: &str| {
             let rules = format!("[{{row: PID, to: \"Patient[1]\", with: \"PID[Patient]\", set: [{set}]}}]");
@@ -202,7 +230,7 @@ mod tests {
             let guide = GuideRow { with: "PID[Patient]".into(), ..row("PID", "Patient[1]") };
             let references = vec!["Account.subject.reference=Patient[1].id".into()];
             let rows = vec![GuideRow { references, ..guide }];
-            beside(Kind::Message, "ADT_A01", rows, Written { messages, ..Written::default() }).remove(0).1
+            beside(Kind::Message, "ADT_A01", rows, vec![], messages).remove(0).1
         };
         assert_eq!(state("\"Account[1].subject = Patient[1]\""), State::Done(String::new()));
         assert!(state("").is_gap());

@@ -1,6 +1,6 @@
 //! Our maps, of whichever kind, as the comparison sees them.
 
-use super::wording;
+use super::{Kind, wording};
 use crate::map_file::{MapFile, MessageFile, MessageRow, RuleRow};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,15 @@ impl<'m> From<&'m MessageFile> for Ours<'m> {
     }
 }
 
-impl Ours<'_> {
+impl<'m> Ours<'m> {
+    /// The rule of a row. A message's row may stand in further groups, where the guide leaves one out: `ORDER_DETAIL.NTE`
+    /// in `ORDER`.
+    pub fn rule(&self, kind: Kind, row: &str) -> Option<&Rule<'m>> {
+        let grouped = |rule: &&Rule<'_>| rule.row.strip_suffix(row).is_some_and(|groups| groups.ends_with('.'));
+        let exact = self.rules.iter().find(|rule| rule.row == row);
+        exact.or_else(|| self.rules.iter().filter(|_| kind == Kind::Message && row.contains('.')).find(grouped))
+    }
+
     /// Why a row has no rule: its field is told of, or the map stands in the place of the guide's as a whole.
     pub fn told(&self, row: &str) -> Option<&str> {
         let field = row.split('/').next().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The rows that a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     Done,
     Different,
@@ -79,7 +79,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for map in &self.maps {
             let absent = if map.present { "" } else { "  there is no such map" };
-            writeln!(f, "{:<56} {}{absent}", map.name, Tally::of(map.rows.iter()))?;
+            write!(f, "{:<56} {}{absent}", map.name, Tally::of(map.rows.iter()))?;
+            match map.faults.len() {
+                0 => writeln!(f)?,
+                faults => writeln!(f, "  {faults} rules of our own do not say why")?,
+            }
         }
         writeln!(f)?;
         for kind in Kind::ALL {
@@ -124,7 +128,7 @@ impl Report {
             if what == What::Missing && !map.present {
                 lines.push_str(&format!("{}\tthere is no such map\n", map.name));
             }
-            for row in map.rows.iter().filter(|row| what.shows(&row.state)) {
+            for row in map.rows.iter().chain(&map.faults).filter(|row| what.shows(&row.state)) {
                 lines.push_str(&format!("{}/{}\t{}\n", map.name, row.id, row.state));
             }
         }

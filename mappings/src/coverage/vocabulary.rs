@@ -12,12 +12,19 @@ pub fn table(guide: &GuideTable, ours: &[TableFile], spellings: &mut Spellings) 
     note(spellings, &guide.name, found.map_or("", |file| &file.table));
     let state = |code| found.map_or(State::Missing, |file| state(code, file));
     let rows = guide.rows.iter().map(|code| Row { id: code.from.clone(), state: state(code) });
-    MapReport { kind: Kind::Table, name: guide.name.clone(), present: found.is_some(), rows: rows.collect() }
+    MapReport {
+        kind: Kind::Table,
+        name: guide.name.clone(),
+        present: found.is_some(),
+        rows: rows.collect(),
+        faults: vec![],
+    }
 }
 
-/// A code may have several rows: the nearest counts.
+/// A code may have several rows, of which the nearest counts, and a row of the guide several codes.
 fn state(guide: &GuideCode, file: &TableFile) -> State {
-    let rows: Vec<&TableRow> = file.rows.iter().filter(|row| row.from == guide.from).collect();
+    let rows: Vec<&TableRow> =
+        file.rows.iter().filter(|row| guide.from.split(',').any(|code| code == row.from)).collect();
     let nearest = rows.iter().map(|row| differences(guide, row)).min_by_key(Vec::len);
     let because = rows.iter().find_map(|row| row.because.as_ref()).or(file.because.as_ref()).cloned();
     match (nearest, because) {
