@@ -2,7 +2,8 @@
 
 use super::guide::{GuideMap, GuideRow};
 use super::ours::{Ours, Rule};
-use super::wording::{self, Reading, fold};
+use super::reading::{self, Reading};
+use super::wording::{self, fold};
 use super::{Kind, MapReport, Row, State, place};
 use crate::sources::Sources;
 use std::collections::BTreeSet;
@@ -104,7 +105,7 @@ fn differences(map: &GuideMap, row: &GuideRow, rule: &Rule<'_>, ours: &Ours<'_>)
         (!same_target).then(|| told("target", &row.target, rule.to)),
         (!same_map).then(|| told("map", &row.with, rule.with)),
         different("table", &row.table, rule.table),
-        different("value", value, &rule.value),
+        (value != rule.value).then(|| told("value", value, &rule.value)),
         different("formula", &formula, rule.eval),
         rule.from.map(|from| told("source", &row.id, from)),
     ];
@@ -129,7 +130,7 @@ fn same_condition(map: &GuideMap, row: &GuideRow, rule: &Rule<'_>) -> bool {
     if row.condition.is_empty() || rule.when.is_empty() {
         return row.condition == rule.when;
     }
-    let ours = wording::meaning(rule.when);
+    let ours = reading::meaning(rule.when);
     ours.is_some() && ours.as_ref() == Reading::of(&row.condition, place(map, &row.id)).condition()
 }
 

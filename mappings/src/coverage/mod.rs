@@ -1,20 +1,21 @@
 //! How much of HL7's guide the maps carry: each of its rows that has a target runs as it says, runs differently for a
-//! reason, is off for a reason, or is a gap. `guide` reads the guide's CSV, `wording` its spelling, `ours` our maps,
+//! reason, is off for a reason, or is a gap. `guide` reads the guide's CSV, `reading` and `wording` its spelling, `ours` our maps,
 //! `compare` and `vocabulary` set the rows side by side, `print` tells of it.
 
 mod compare;
 mod guide;
 mod ours;
 mod print;
+mod reading;
 mod vocabulary;
 mod wording;
 
 use crate::plan::PlanError;
 use crate::sources::Sources;
 use guide::{Guide, GuideMap};
+use reading::{Place, Reading};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use wording::{Place, Reading};
 
 pub use print::What;
 
