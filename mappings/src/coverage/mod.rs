@@ -166,9 +166,8 @@ mod tests {
     use super::*;
 
     /// Maps that are being written.
-    const UNDER_WAY: [&str; 2] = ["MDM_T02", "ORU_R01"];
+    const UNDER_WAY: [&str; 2] = ["MDM_T02", "ORM_O01"];
 
-    /// The maps that there are carry all of their guide's rows.
     #[test]
     fn nothing_of_the_guide_is_missing_or_differs_without_a_reason() {
         let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/v2-to-fhir-ig/mappings");
@@ -179,7 +178,7 @@ mod tests {
         let report = Report::of(&guide, None).unwrap();
         let rows = |kind| report.maps.iter().filter(|map| map.kind == kind).map(|map| map.rows.len()).sum::<usize>();
         assert_eq!(Kind::ALL.map(rows), [402, 1055, 617, 2324], "the guide's rows with a target");
-        let told = report.maps.iter().filter(|map| map.present && !UNDER_WAY.contains(&map.name.as_str()));
+        let told = report.maps.iter().filter(|map| !UNDER_WAY.contains(&map.name.as_str()));
         let gaps: Vec<&str> = told.filter(|map| map.has_gap()).map(|map| map.name.as_str()).collect();
         assert!(gaps.is_empty(), "medseal-map coverage --list missing tells of {gaps:?}");
     }
