@@ -25,6 +25,7 @@ pub mod r4;
 pub mod report;
 mod rules;
 mod run;
+pub mod schema;
 pub mod structure;
 pub mod time;
 pub mod to_v2;
