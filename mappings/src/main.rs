@@ -1,11 +1,12 @@
 //! `medseal-map`: turns HL7 v2 files into FHIR Bundles, for analysts.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use jiff::tz::TimeZone;
 use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Mapped, map};
 use mappings::maps::MapSet;
 use mappings::parse::Message;
+use mappings::schema;
 use mappings::to_v2::{self, Envelope, Party};
 use mappings::{batch, bundle};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// A directory of maps instead of those built in.
     #[arg(long)]
     maps: Option<PathBuf>,
@@ -34,6 +37,15 @@ struct Arguments {
     paths: Vec<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every fault of a directory of maps or overlays, with file, line and column. Overlays lie over --maps.
+    Check {
+        /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
+        directory: PathBuf,
+    },
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -46,6 +58,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if let Some(Command::Check { directory }) = &arguments.command {
+        return check(directory, arguments.maps.as_deref());
+    }
     if let Some(name) = &arguments.to_v2 {
         return to_v2(name, arguments);
     }
@@ -70,6 +85,13 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         all_good &= one_file(&set, &bytes, file, zone.as_ref(), arguments, files.len() > 1);
     }
     Ok(all_good)
+}
+
+/// Whether there is no fault.
+fn check(directory: &Path, maps: Option<&Path>) -> Result<bool, String> {
+    let faults = schema::all_faults(directory, maps).map_err(|e| e.to_string())?;
+    faults.iter().for_each(|fault| println!("{}: {}", fault.place, fault.problem));
+    Ok(faults.is_empty())
 }
 
 fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {

@@ -6,6 +6,7 @@ use crate::overlay::Policy;
 use crate::parse::{Message, part};
 use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
+use crate::schema::place::located;
 use crate::sources::Sources;
 use crate::tree::Scalar;
 use jiff::tz::TimeZone;
@@ -66,7 +67,7 @@ impl MapSet {
 
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        Self::compile(&Sources::load(directory)?)
+        Self::compile(&Sources::load(directory)?).map_err(|e| located(e, [directory]))
     }
 
     /// Compiles the files of a map set.
@@ -277,6 +278,21 @@ mod tests {
         assert_eq!(set.message_types(), MapSet::embedded().unwrap().message_types());
         let error = MapSet::load(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("/nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_names_file_line_and_column() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::sources::KINDS.iter().for_each(|kind| std::fs::create_dir_all(folder.path().join(kind)).unwrap());
+        for (rule, told) in [
+            ("{row: PID-8, to: sex}", "PID.yaml:5:5: PID[Patient]/PID-8: Patient has no element sex"),
+            ("{row: PID-8, too: sex}", "PID.yaml:5:18: there is no key `too` here"),
+        ] {
+            let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
+            std::fs::write(folder.path().join("segments/PID.yaml"), text).unwrap();
+            let error = MapSet::load(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Map files against the JSON Schemas of `mappings/schema/`: a violation is told at the line and column where it stands.
 //! What a schema cannot say (whether an element, map or table is there) is told when the maps are compiled.
 
+mod directory;
 mod explain;
+pub(crate) mod place;
 pub(crate) mod yaml;
 
+use crate::plan::{PlanError, fault};
+pub use directory::all_faults;
 use explain::{Violation, explain};
 use include_dir::{Dir, include_dir};
 use jsonschema::{Registry, Validator};
@@ -47,9 +51,10 @@ impl Kind {
         Self::ToV2Table,
     ];
 
-    /// The kind of the files in a folder of a map set.
-    pub fn of_folder(folder: &str) -> Option<Self> {
+    /// The kind of a file in a folder of a map set; none if nobody reads it there.
+    pub fn of(folder: &str, file: &str) -> Option<Self> {
         Some(match folder {
+            "" if file.ends_with("switches.yaml") => Self::Switches,
             "segments" | "datatypes" => Self::Map,
             "messages" => Self::Message,
             "tables" => Self::Table,
@@ -79,6 +84,17 @@ impl Kind {
 pub fn check(text: &str, kind: Kind) -> Result<(), Fault> {
     let found = violations(&yaml::parse(text)?, kind)?;
     found.into_iter().min_by_key(|v| (v.rank, v.fault.line, v.fault.column)).map_or(Ok(()), |v| Err(v.fault))
+}
+
+/// Checks a file; the fault has its name.
+pub(crate) fn check_file(name: &str, text: &str, kind: Kind) -> Result<(), PlanError> {
+    check(text, kind).map_err(|fault| fault.of_file(name))
+}
+
+impl Fault {
+    pub(crate) fn of_file(self, name: &str) -> PlanError {
+        fault(format!("{name}:{}:{}", self.line, self.column), self.message)
+    }
 }
 
 /// All faults of a file, in its order.
@@ -152,9 +168,9 @@ mod tests {
     fn the_built_in_maps_fit_their_schemas() {
         for file in files(&MAPS) {
             let folder = file.path().parent().unwrap().to_str().unwrap();
-            let kind = Kind::of_folder(folder).unwrap_or(Kind::Switches);
-            let found = faults(file.contents_utf8().unwrap(), kind);
-            assert!(found.is_empty(), "{}: {found:#?}", file.path().display());
+            let name = file.path().display().to_string();
+            let found = faults(file.contents_utf8().unwrap(), Kind::of(folder, &name).unwrap());
+            assert!(found.is_empty(), "{name}: {found:#?}");
         }
     }
 
