@@ -28,6 +28,7 @@ pub mod r4;
 pub mod report;
 mod rules;
 mod run;
+pub mod schema;
 pub mod sources;
 pub mod structure;
 pub mod time;

@@ -6,6 +6,8 @@ use crate::maps::MapSet;
 use crate::overlay::{Applies, Case, OverlayFile};
 use crate::parse::Message;
 use crate::plan::{PlanError, fault};
+use crate::schema::place::{Placed, located};
+use crate::schema::{self, Kind};
 use crate::sources::{Sources, read, yaml_files};
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -26,21 +28,34 @@ pub struct Library {
 }
 
 #[derive(Debug)]
-struct Overlaid {
+pub(crate) struct Overlaid {
     name: String,
     applies: Applies,
     set: MapSet,
 }
 
+/// An overlay and the file that it stands in.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub name: String,
+    pub text: String,
+    pub overlay: OverlayFile,
+}
+
 impl Library {
     /// The maps built in, or those of a directory, with the overlays of another; each overlay's own cases must hold.
     pub fn load(maps: Option<&Path>, overlays: Option<&Path>) -> Result<Self, PlanError> {
+        Self::compile(maps, overlays).map_err(|e| located(e, maps))
+    }
+
+    fn compile(maps: Option<&Path>, overlays: Option<&Path>) -> Result<Self, PlanError> {
         let base = maps.map_or_else(Sources::embedded, Sources::load)?;
         let files = overlays.map_or_else(|| Ok(Vec::new()), overlay_files)?;
         if files.len() > MAX_OVERLAYS {
             return Err(fault("overlays", format!("there are more than {MAX_OVERLAYS}")));
         }
-        let overlays = files.iter().map(|(file, _)| overlaid(file, &files, &base)).collect::<Result<_, _>>()?;
+        let overlaid = |file| overlaid(file, &files, &base).map_err(|e| e.located(&placed_layers(file, &files)));
+        let overlays = files.iter().map(overlaid).collect::<Result<_, _>>()?;
         Ok(Self { base: MapSet::compile(&base)?, overlays })
     }
 
@@ -62,49 +77,54 @@ impl Library {
     }
 }
 
-fn overlay_files(directory: &Path) -> Result<Vec<(OverlayFile, String)>, PlanError> {
+fn overlay_files(directory: &Path) -> Result<Vec<Written>, PlanError> {
     let read_one = |path: std::path::PathBuf| {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).map_err(|e| fault(&name, e))?;
-        Ok((read::<OverlayFile>(&name, &text)?, text))
+        schema::check_file(&name, &text, Kind::Overlay)?;
+        Ok(Written { overlay: read(&name, &text)?, name, text })
     };
     yaml_files(directory)?.into_iter().map(read_one).collect()
 }
 
-fn overlaid(file: &OverlayFile, all: &[(OverlayFile, String)], base: &Sources) -> Result<Overlaid, PlanError> {
+/// The maps with an overlay.
+pub(crate) fn overlaid(file: &Written, all: &[Written], base: &Sources) -> Result<Overlaid, PlanError> {
+    let overlay = &file.overlay;
     let mut sources = base.clone();
     let mut zone = None;
     let mut policy = None;
-    for (layer, text) in layers(&file.overlay, all, 0)? {
-        layer.over(&mut sources)?;
-        sources.hashed(text);
-        zone = layer.zone.as_ref().or(zone);
-        policy = layer.policy.or(policy);
+    for layer in layers(&overlay.overlay, all, 0)? {
+        layer.overlay.over(&mut sources)?;
+        sources.hashed(&layer.text);
+        zone = layer.overlay.zone.as_ref().or(zone);
+        policy = layer.overlay.policy.or(policy);
     }
-    let place = || format!("overlay {}", file.overlay);
+    let place = || format!("overlay {}", overlay.overlay);
     let zone = zone.map(|name| TimeZone::get(name).map_err(|_| fault(place(), format!("there is no zone {name}"))));
     let mut set = MapSet::compile(&sources)?;
     set.zone = zone.transpose()?;
     set.policy = policy.unwrap_or_default();
-    for case in &file.cases {
+    for case in &overlay.cases {
         check(&set, case).map_err(|problem| fault(format!("{}, case {}", place(), case.name), problem))?;
     }
-    Ok(Overlaid { name: file.overlay.clone(), applies: file.applies.clone(), set })
+    Ok(Overlaid { name: overlay.overlay.clone(), applies: overlay.applies.clone(), set })
+}
+
+/// An overlay and those below it, with the place of each of their rules: the upper one first.
+pub(crate) fn placed_layers(file: &Written, all: &[Written]) -> Vec<Placed> {
+    let layers = layers(&file.overlay.overlay, all, 0).unwrap_or_else(|_| vec![file]);
+    layers.iter().rev().filter_map(|layer| Placed::read(&layer.name, &layer.text)).collect()
 }
 
 /// An overlay behind those that it builds on.
-fn layers<'o>(
-    name: &str,
-    all: &'o [(OverlayFile, String)],
-    depth: usize,
-) -> Result<Vec<(&'o OverlayFile, &'o str)>, PlanError> {
-    let found = all.iter().find(|(file, _)| file.overlay == name).filter(|_| depth < MAX_DEPTH);
-    let (file, text) = found.ok_or_else(|| fault("overlays", format!("{name} is not there, or builds on itself")))?;
+fn layers<'o>(name: &str, all: &'o [Written], depth: usize) -> Result<Vec<&'o Written>, PlanError> {
+    let found = all.iter().find(|file| file.overlay.overlay == name).filter(|_| depth < MAX_DEPTH);
+    let file = found.ok_or_else(|| fault("overlays", format!("{name} is not there, or builds on itself")))?;
     let mut layers_below = Vec::new();
-    for below in &file.extends {
+    for below in &file.overlay.extends {
         layers_below.extend(layers(below, all, depth + 1)?);
     }
-    layers_below.push((file, text));
+    layers_below.push(file);
     Ok(layers_below)
 }
 
@@ -223,10 +243,10 @@ cases:
             ("overlay: x\nswitches: {nothing: here}", "there is no switch nothing"),
             ("overlay: x\nzone: Mars/Olympus", "there is no zone"),
             ("overlay: x\nextends: [x]", "builds on itself"),
-            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-99, off: true}]", "there is no rule"),
-            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-8, to: sex}]", "no element sex"),
-            ("overlay: x\nmessages: [{map: ADT_A01, insert: [{after: QQQ, segment: ZZZ}]}]", "has no QQQ"),
-            ("overlay: x\nwhatever: 1", "whatever"),
+            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-99, off: true}]", "x.yaml:2:9: PID[Patient]/PID-99: there is no rule"),
+            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-8, to: sex}]", "x.yaml:2:9: PID[Patient]/PID-8: Patient has no element sex"),
+            ("overlay: x\nmessages: [{map: ADT_A01, insert: [{after: QQQ, segment: ZZZ}]}]", "x.yaml:2:12: ADT_A01: it has no QQQ"),
+            ("overlay: x\nwhatever: 1", "x.yaml:2:1: there is no key `whatever` here"),
             (&SITE.replace("gender = female", "gender = male"), "case a woman: Patient.gender is not male"),
         ] {
             let error = library(&[("x.yaml", text)]).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use mappings::coverage::{Report, What};
 use mappings::engine::{Context, Mapped, map};
 use mappings::maps::MapSet;
 use mappings::parse::Message;
+use mappings::schema;
 use mappings::to_v2::{self, Envelope, Party};
 use mappings::{batch, bundle};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,11 @@ struct Arguments {
 enum Command {
     /// Compare the maps with the guide's own tables; fails where a row is missing, or differs without a reason.
     Coverage(Coverage),
+    /// Print every fault of a directory of maps or overlays, with file, line and column. Overlays lie over --maps.
+    Check {
+        /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -67,8 +73,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
-    if let Some(Command::Coverage(command)) = &arguments.command {
-        return coverage(command);
+    match &arguments.command {
+        Some(Command::Coverage(command)) => return coverage(command),
+        Some(Command::Check { directory }) => return check(directory, arguments.maps.as_deref()),
+        None => {}
     }
     if let Some(name) = &arguments.to_v2 {
         return to_v2(name, arguments);
@@ -100,6 +108,13 @@ fn coverage(command: &Coverage) -> Result<bool, String> {
     let report = Report::of(&command.guide, command.maps.as_deref()).map_err(|e| e.to_string())?;
     print!("{}", command.list.map_or_else(|| report.to_string(), |what| report.list(what)));
     Ok(report.is_complete())
+}
+
+/// Whether there is no fault.
+fn check(directory: &Path, maps: Option<&Path>) -> Result<bool, String> {
+    let faults = schema::all_faults(directory, maps).map_err(|e| e.to_string())?;
+    faults.iter().for_each(|fault| println!("{}: {}", fault.place, fault.problem));
+    Ok(faults.is_empty())
 }
 
 fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {

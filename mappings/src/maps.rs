@@ -4,8 +4,9 @@ use crate::engine::MapError;
 use crate::map_file::{MessageFile, SwitchRow};
 use crate::overlay::Policy;
 use crate::parse::{Message, part};
-use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
+use crate::plan::{self, Constant, ConstantId, CompiledRow, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
+use crate::schema::place::located;
 use crate::sources::Sources;
 use crate::tree::Scalar;
 use jiff::tz::TimeZone;
@@ -13,6 +14,9 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The table that makes a URI of a coding system's name (table 0396).
+const CODING_SYSTEMS: &str = "CodingSystem";
 
 /// Compiled maps, ready to run.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl MapSet {
 
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        Self::compile(&Sources::load(directory)?)
+        Self::compile(&Sources::load(directory)?).map_err(|e| located(e, [directory]))
     }
 
     /// Compiles the files of a map set.
@@ -131,6 +135,19 @@ impl MapSet {
     /// Whether the message's type has a map.
     pub fn has_map(&self, message: &Message<'_>) -> bool {
         self.message_plan(message).is_ok()
+    }
+
+    /// Whether a code is of another coding system than a table's row speaks of: `IO^Intraosseous^L` is not the IO of
+    /// table 0162. A system that nobody knows is taken for the sender's spelling of the right one.
+    pub(crate) fn is_foreign(&self, coding_system: &str, row: &CompiledRow) -> bool {
+        if coding_system == "L" || coding_system.starts_with("99") {
+            return true;
+        }
+        let systems = self.tables.iter().find(|table| table.name == CODING_SYSTEMS);
+        let Some(uri) = systems.and_then(|table| table.row(coding_system)) else { return false };
+        let of_v2 = uri.starts_with("http://terminology.hl7.org/CodeSystem/v2-");
+        let of_row = row.coding.iter().any(|(_, text)| self.constants[text.0 as usize].text == uri);
+        !of_v2 && !of_row
     }
 
     /// The trigger event: MSH-9.2, or EVN-1 where an old sender leaves it out.
@@ -241,7 +258,7 @@ impl Table {
         if let Some(row) = self.rows.get(code) {
             return Some(Cow::Borrowed(&row.to));
         }
-        if self.name != "CodingSystem" {
+        if self.name != CODING_SYSTEMS {
             return None;
         }
         if r4::is_oid(code) {
@@ -278,6 +295,21 @@ mod tests {
         assert_eq!(set.message_types(), MapSet::embedded().unwrap().message_types());
         let error = MapSet::load(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("/nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_names_file_line_and_column() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::sources::KINDS.iter().for_each(|kind| std::fs::create_dir_all(folder.path().join(kind)).unwrap());
+        for (rule, told) in [
+            ("{row: PID-8, to: sex}", "PID.yaml:5:5: PID[Patient]/PID-8: Patient has no element sex"),
+            ("{row: PID-8, too: sex}", "PID.yaml:5:18: there is no key `too` here"),
+        ] {
+            let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
+            std::fs::write(folder.path().join("segments/PID.yaml"), text).unwrap();
+            let error = MapSet::load(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -151,6 +151,13 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
+impl OverlayRule {
+    /// `PID[Patient]/PID-8`.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.map, self.rule.row)
+    }
+}
+
 impl OverlayFile {
     /// Lays it over the maps.
     pub fn over(&self, sources: &mut Sources) -> Result<(), PlanError> {
@@ -181,11 +188,11 @@ impl OverlayFile {
 
     fn rule(&self, row: &OverlayRule, sources: &mut Sources) -> Result<(), PlanError> {
         let map = sources.maps.iter_mut().find(|m| m.map == row.map);
-        let map = map.ok_or_else(|| self.fault(format!("there is no map {}", row.map)))?;
+        let map = map.ok_or_else(|| fault(row.id(), "there is no such map"))?;
         match map.rules.iter_mut().find(|rule| rule.row == row.rule.row) {
             Some(rule) if row.rule.off => rule.off = true,
             Some(rule) => *rule = row.rule.clone(),
-            None if row.rule.off => return Err(self.fault(format!("there is no rule {}/{}", row.map, row.rule.row))),
+            None if row.rule.off => return Err(fault(row.id(), "there is no rule to switch off")),
             None => map.rules.push(row.rule.clone()),
         }
         Ok(())
@@ -200,11 +207,11 @@ impl OverlayFile {
             OverlayMessage::Change(change) => change,
         };
         let file = sources.messages.iter_mut().find(|m| m.map == change.map);
-        let file = file.ok_or_else(|| self.fault(format!("there is no message map {}", change.map)))?;
+        let file = file.ok_or_else(|| fault(&change.map, "there is no such message map"))?;
         for insert in &change.insert {
             let path: Vec<&str> = insert.after.split('.').collect();
             if !put_behind(&mut file.structure, &path, &insert.segment) {
-                return Err(self.fault(format!("{} has no {}", change.map, insert.after)));
+                return Err(fault(&change.map, format!("it has no {}", insert.after)));
             }
         }
         for row in &change.rules {

@@ -3,6 +3,7 @@
 
 use crate::map_file::{MapFile, MessageFile, SwitchRow, TableFile};
 use crate::plan::{PlanError, fault};
+use crate::schema::{self, Kind};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps");
 
 /// The kinds of map files: a folder each. The switches stand beside the folders.
-const KINDS: [&str; 5] = ["", "messages", "segments", "datatypes", "tables"];
+pub(crate) const KINDS: [&str; 5] = ["", "messages", "segments", "datatypes", "tables"];
 
 /// The parsed files of a map set.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +35,23 @@ impl Sources {
         Ok(sources)
     }
 
-    /// The maps of a directory with the folders messages, segments, datatypes and tables, and the file switches.yaml.
+    /// The maps of a directory with the folders messages, segments, datatypes and tables, and the file switches.yaml,
+    /// checked by their schemas. Those built in are checked by a test, so that the program starts fast.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
         let mut sources = Self::default();
         for kind in KINDS {
             for path in yaml_files(&directory.join(kind))? {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(&path).map_err(|e| fault(&name, e))?;
+                Kind::of(kind, &name).map_or(Ok(()), |kind| schema::check_file(&name, &text, kind))?;
                 sources.add(kind, &name, &text)?;
             }
         }
         Ok(sources)
     }
 
-    fn add(&mut self, kind: &str, name: &str, text: &str) -> Result<(), PlanError> {
+    /// Takes a file of a folder in.
+    pub(crate) fn add(&mut self, kind: &str, name: &str, text: &str) -> Result<(), PlanError> {
         match kind {
             "messages" => self.messages.push(read(name, text)?),
             "tables" => self.tables.push(read(name, text)?),
@@ -84,7 +88,8 @@ pub(crate) fn yaml_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, PlanE
     Ok(paths)
 }
 
-/// Reads a map file; the error has its name, line and column.
+/// Reads a map file; the error has its name, line and column. As the schemas do, it takes `yes` and `no` for text.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, PlanError> {
-    serde_saphyr::from_str(text).map_err(|e| fault(name, e))
+    let options = serde_saphyr::Options { strict_booleans: true, ..serde_saphyr::Options::default() };
+    serde_saphyr::from_str_with_options(text, options).map_err(|e| fault(name, e))
 }

@@ -14,7 +14,7 @@ mod report;
 mod resources;
 mod rules;
 mod run;
-mod set;
+pub(crate) mod set;
 mod table;
 mod text;
 mod write;

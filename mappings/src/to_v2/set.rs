@@ -7,13 +7,19 @@ use super::report::LeftAlone;
 use super::table::Table;
 use crate::map_file::TableFile;
 use crate::plan::PlanError;
+use crate::schema::place::placed;
+use crate::schema::{self, Kind};
+use crate::sources::{self, yaml_files};
 use include_dir::{Dir, include_dir};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 static MAPS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps/to_v2");
 static TABLES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps/tables");
+
+/// The folders of its files.
+pub(crate) const KINDS: [&str; 5] = ["to_v2/messages", "to_v2/segments", "to_v2/datatypes", "tables", "to_v2/tables"];
 
 /// Compiled maps to v2, ready to run.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ pub struct Set {
 
 /// The files of a set, by kind: (name, content).
 #[derive(Debug, Default)]
-struct Files {
+pub(crate) struct Files {
     maps: Vec<(String, String)>,
     messages: Vec<(String, String)>,
     tables: Vec<(String, String)>,
@@ -52,16 +58,14 @@ impl Set {
 
     /// The maps of a directory: the forward `tables`, and messages, segments, datatypes and tables in `to_v2`.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        let maps = directory.join("to_v2");
-        Self::compile(Files {
-            maps: [read_folder(&maps.join("segments"))?, read_folder(&maps.join("datatypes"))?].concat(),
-            messages: read_folder(&maps.join("messages"))?,
-            tables: read_folder(&directory.join("tables"))?,
-            preferences: read_folder(&maps.join("tables"))?,
-        })
+        let mut files = Files::default();
+        for folder in KINDS {
+            read_folder(directory, folder)?.into_iter().for_each(|(name, text)| files.add(folder, name, text));
+        }
+        Self::compile(files).map_err(|e| e.located(&placed(directory, &KINDS)))
     }
 
-    fn compile(files: Files) -> Result<Self, PlanError> {
+    pub(crate) fn compile(files: Files) -> Result<Self, PlanError> {
         let map_files: Vec<MapFile> = read(&files.maps)?;
         let maps = numbered(map_files.iter().map(|m| (&m.map, m.source.clone())))?;
         let tables = tables(&files)?;
@@ -99,6 +103,18 @@ impl Set {
     }
 }
 
+impl Files {
+    pub(crate) fn add(&mut self, folder: &str, name: String, text: String) {
+        let kind = match folder {
+            "to_v2/messages" => &mut self.messages,
+            "to_v2/tables" => &mut self.preferences,
+            "tables" => &mut self.tables,
+            _ => &mut self.maps,
+        };
+        kind.push((name, text));
+    }
+}
+
 fn left_alone(file: &MapFile) -> impl Iterator<Item = (String, String)> {
     file.unmapped.keys().map(|element| (file.source.clone(), element.clone()))
 }
@@ -122,20 +138,17 @@ fn tables(files: &Files) -> Result<Vec<Table>, PlanError> {
 }
 
 fn read<T: DeserializeOwned>(files: &[(String, String)]) -> Result<Vec<T>, PlanError> {
-    files.iter().map(|(name, text)| serde_saphyr::from_str(text).map_err(|e| fault(name, e))).collect()
+    files.iter().map(|(name, text)| sources::read(name, text)).collect()
 }
 
-fn read_folder(folder: &Path) -> Result<Vec<(String, String)>, PlanError> {
-    let place = folder.display().to_string();
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| fault(&place, e))? {
-        let path = entry.map_err(|e| fault(&place, e))?.path();
-        if path.extension().is_some_and(|e| e == "yaml") {
-            let text = std::fs::read_to_string(&path).map_err(|e| fault(path.display().to_string(), e))?;
-            files.push((path.display().to_string(), text));
-        }
-    }
-    Ok(files)
+fn read_folder(directory: &Path, folder: &str) -> Result<Vec<(String, String)>, PlanError> {
+    let read_one = |path: PathBuf| {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(|e| fault(&name, e))?;
+        Kind::of(folder, &name).map_or(Ok(()), |kind| schema::check_file(&name, &text, kind))?;
+        Ok((name, text))
+    };
+    yaml_files(&directory.join(folder))?.into_iter().map(read_one).collect()
 }
 
 fn numbered<'n>(
