@@ -14,6 +14,8 @@ pub(crate) enum Condition {
     Same(Path, Path),
     Begins(Path, String),
     Contains(Path, String),
+    /// In the order of characters: a version or a date before another.
+    Before(Path, String),
     /// A reference there leads to the resource of that type that the message stands at.
     Refers(Path, &'static str),
     Length(Path, Ordering, usize),
@@ -77,6 +79,8 @@ fn test(reader: &mut Reader<'_>, types: Types<'_>, path: Path) -> Result<Conditi
         Condition::Begins(path, reader.quoted()?)
     } else if reader.take("CONTAINS") {
         Condition::Contains(path, reader.quoted()?)
+    } else if reader.take("BEFORE") {
+        Condition::Before(path, reader.quoted()?)
     } else if reader.take("REFERS") {
         Condition::Refers(path, referred(reader)?)
     } else if reader.take("LENGTH") {
@@ -149,6 +153,7 @@ mod tests {
             "name.use NOT EQUALS \"maiden\"",
             "gender IN (\"male\", \"female\") AND NOT (deceasedBoolean EQUALS \"true\" OR active VALUED)",
             "identifier.system BEGINS \"urn:oid:\" OR name.text CONTAINS \"\n\"",
+            "birthDate BEFORE \"1900\"",
             "birthDate LENGTH GREATER THAN 4",
             "address.line COUNT EQUALS 3",
             "managingOrganization REFERS TO Organization",

@@ -2,17 +2,21 @@
 
 use super::condition::Condition;
 use super::path::{Head, Path, Step};
+use super::plan::Row;
 use super::resources::{Item, Resources, type_of};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-/// A resource that the message stands at, and those of the groups around it.
+/// What the message stands at, and what the groups around it stand at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound<'f, 'i> {
     pub type_name: &'static str,
     pub item: Item<'i>,
+    /// The rows of the same place: of their other types there is nothing here. A result of no patient has no patient, though
+    /// the resources hold some.
+    pub rows: &'f [Row],
     pub outer: Option<&'f Bound<'f, 'i>>,
 }
 
@@ -35,8 +39,12 @@ impl<'f, 'i> Frame<'f, 'i> {
         Self { here: own, own, ..self }
     }
 
-    fn standing_at(&self, type_name: &str) -> Option<Item<'i>> {
-        std::iter::successors(self.bound, |b| b.outer).find(|b| b.type_name == type_name).map(|b| b.item)
+    /// The item of that type that the message stands at, or none of it; nothing where no group is about such items.
+    fn standing_at(&self, type_name: &str) -> Option<Option<Item<'i>>> {
+        std::iter::successors(self.bound, |b| b.outer).find_map(|b| {
+            let other = || b.rows.iter().any(|row| row.from.type_name == type_name).then_some(None);
+            if b.type_name == type_name { Some(Some(b.item)) } else { other() }
+        })
     }
 }
 
@@ -103,7 +111,7 @@ impl<'r, 'v> Look<'r, 'v> {
             Head::Here => vec![frame.here],
             Head::Own => vec![frame.own],
             Head::Resource(name) => match frame.standing_at(name) {
-                Some(item) => vec![item],
+                Some(item) => item.into_iter().collect(),
                 None => self.resources.of_type(name).to_vec(),
             },
         };
@@ -133,7 +141,7 @@ impl<'r, 'v> Look<'r, 'v> {
         let known = resources.first().and_then(|first| super::path::type_named(type_of(first.value)?));
         match known {
             Some(type_name) => {
-                let bound = Bound { type_name, item, outer: frame.bound };
+                let bound = Bound { type_name, item, rows: &[], outer: frame.bound };
                 self.holds(condition, &Frame { bound: Some(&bound), ..frame.at(item) })
             }
             None => self.holds(condition, &frame.at(item)),
@@ -178,6 +186,7 @@ impl<'r, 'v> Look<'r, 'v> {
             }
             Condition::Begins(path, start) => self.some(path, frame, |text| text.starts_with(start)),
             Condition::Contains(path, part) => self.some(path, frame, |text| text.contains(part)),
+            Condition::Before(path, limit) => self.some(path, frame, |text| text < limit.as_str()),
             Condition::Length(path, order, n) => {
                 self.some(path, frame, |text| text.chars().count().cmp(n) == *order)
             }
@@ -203,7 +212,7 @@ impl<'r, 'v> Look<'r, 'v> {
     where
         'v: 'i,
     {
-        let Some(standing) = frame.standing_at(type_name) else { return false };
+        let Some(Some(standing)) = frame.standing_at(type_name) else { return false };
         let mut found = self.items(path, frame);
         found.retain(|item| self.resources.resolve(*item).is_some_and(|r| r.place() == standing.place()));
         found.iter().for_each(|item| item.children("reference").for_each(|leaf| self.mark(leaf)));

@@ -68,12 +68,13 @@ impl Tables {
         Self { rules, codes: codes.collect() }
     }
 
-    /// The tables by which the value at a place was read.
-    fn at<'t>(&'t self, mapped: &'t Mapped, place: Place) -> Vec<&'t str> {
-        let here = |p: Place| (p.segment, p.field, p.repetition) == (place.segment, place.field, place.repetition);
-        let part = |p: Place| p.component == place.component || p.component == 0;
-        let origins = mapped.drafts.iter().flat_map(|d| &d.origins).filter(|o| here(o.place) && part(o.place));
-        origins.filter_map(|o| self.rules.get(&o.rule)).map(String::as_str).collect()
+    /// The tables by which components were read, by segment name, field and component: what one of a name is read by, the
+    /// others are too.
+    fn used(&self, mapped: &Mapped, message: &Message<'_>) -> HashSet<(String, u16, u16, String)> {
+        let origins = mapped.drafts.iter().flat_map(|d| &d.origins);
+        let with_table = origins.filter_map(|o| Some((o.place, self.rules.get(&o.rule)?.clone())));
+        let name = |place: Place| message.segment(place.segment as usize).map_or("", |s| s.name()).to_owned();
+        with_table.map(|(p, table)| (name(p), p.field, p.component.max(1), table)).collect()
     }
 
     fn same_code(&self, table: &str, one: &str, other: &str) -> bool {
@@ -107,6 +108,7 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
     let (source, back) = (Message::parse(&trip.source).unwrap(), Message::parse(&trip.back).unwrap());
     let listed = Listed(trip.mapped.report.notes.iter().map(|n| Place { subcomponent: 0, ..n.place }).collect());
     let back_keys = keys(&back);
+    let used = tables.used(&trip.mapped, &source);
     let mut outcomes = Vec::new();
     for (segment, key) in source.segments().zip(keys(&source)) {
         let twin = back_keys.iter().position(|k| *k == key).and_then(|n| back.segment(n));
@@ -121,15 +123,20 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
                 if listed.holds(place) {
                     continue;
                 }
-                let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component) && {
-                    let by = tables.at(&trip.mapped, place);
-                    equal(&value.parts, &o.parts, |a, b| by.iter().any(|t| tables.same_code(t, a, b)))
-                };
+                let by: Vec<&str> = used.iter().filter(|u| (u.0.as_str(), u.1, u.2) == (key.name.as_str(), field, value.component)).map(|u| u.3.as_str()).collect();
+                let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component)
+                    && equal(&value.parts, &o.parts, |a, b| {
+                        let types = key.name == "OBX" && field == 2 && synonyms(a, b);
+                        types || by.iter().any(|t| tables.same_code(t, a, b))
+                    });
                 let name = format!("{}-{field}.{}", key.name, value.component);
                 let outcome = match found.iter().any(same) {
                     true => Outcome::Same,
                     false => excepted(&name, &value, &back, exceptions),
                 };
+                if let (Outcome::Lost, Ok(show)) = (&outcome, std::env::var("SHOW")) {
+                    if show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
+                }
                 outcomes.push((name, outcome));
             }
         }
@@ -199,6 +206,13 @@ fn equal(source: &[String], back: &[String], same_code: impl Fn(&str, &str) -> b
         let other = back.get(n).map_or("", String::as_str);
         text.is_empty() || alike(text, other) || same_code(text, other)
     })
+}
+
+/// Datatypes that say the same of a value (OBX-2): which of them a sender chose is not kept.
+const SYNONYMS: &[&[&str]] = &[&["CE", "CWE", "CNE", "CF", "IS"], &["ST", "TX", "FT"], &["TS", "DT", "DTM"], &["NM", "SN", "SI"]];
+
+fn synonyms(one: &str, other: &str) -> bool {
+    SYNONYMS.iter().any(|all| all.contains(&one) && all.contains(&other))
 }
 
 /// Equal as text, as number, as time or as time of day.

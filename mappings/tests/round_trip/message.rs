@@ -5,9 +5,10 @@ use mappings::charset::Charset;
 use mappings::engine::{Context, Mapped, map};
 use mappings::escape;
 use mappings::maps::MapSet;
-use mappings::parse::{Message, part};
+use mappings::parse::{Message, Segment, part, split};
 use mappings::time;
 use mappings::to_v2::{self, Envelope, Party, Set};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The time of a message that does not tell it.
@@ -76,38 +77,55 @@ fn envelope<'e>(fields: &'e [String], now: &'e str) -> Envelope<'e> {
     }
 }
 
-/// A place of a segment that stays where segments are added before it: its name, the number of the patient and of the order
-/// that it belongs to, of the result within the order, and which of its name it is there.
+/// What a segment is known by where others are added before it or change places: its name, the number of the patient and of
+/// the order that it belongs to, the result's code and sub-id, and which of all these it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     pub name: String,
-    pub patient: usize,
-    pub order: usize,
-    pub result: usize,
-    pub nth: usize,
+    patient: usize,
+    order: usize,
+    result: String,
+    nth: usize,
 }
 
 /// The keys of a message's segments.
 pub fn keys(message: &Message<'_>) -> Vec<Key> {
-    let (mut patient, mut order, mut result) = (0, 0, 0);
+    let (mut patient, mut order) = (0, 0);
     let mut headed = false;
-    let mut keys: Vec<Key> = Vec::new();
+    let mut result = String::new();
+    let mut seen: HashMap<Key, usize> = HashMap::new();
+    let mut keys = Vec::new();
     for segment in message.segments() {
         let name = segment.name();
         match name {
-            "PID" => (patient, order, result) = (patient + 1, 0, 0),
-            "ORC" => (order, result, headed) = (order + 1, 0, true),
+            "PID" => (patient, order) = (patient + 1, 0),
+            "ORC" => (order, headed) = (order + 1, true),
             "OBR" | "RXA" => {
                 order += usize::from(!headed);
-                (result, headed) = (0, false);
+                headed = false;
             }
-            "OBX" => result += 1,
-            "SPM" | "RGS" => result = 0,
+            "OBX" => result = label(message, &segment),
             _ => {}
         }
-        let place = (patient, order, if matches!(name, "OBX" | "NTE") { result } else { 0 });
-        let nth = keys.iter().filter(|k| k.name == name && (k.patient, k.order, k.result) == place).count();
-        keys.push(Key { name: name.to_owned(), patient: place.0, order: place.1, result: place.2, nth });
+        // A note belongs to the result before it, as an OBX is that result; all others are known without one.
+        if !matches!(name, "OBX" | "NTE") {
+            result.clear();
+        }
+        let mut key = Key { name: name.to_owned(), patient, order, result: result.clone(), nth: 0 };
+        let count = seen.entry(key.clone()).or_default();
+        key.nth = *count;
+        *count += 1;
+        if name == "OBX" {
+            result = format!("{result}#{}", key.nth);
+        }
+        keys.push(key);
     }
     keys
+}
+
+/// OBX-3 and OBX-4, the first component that is there.
+fn label(message: &Message<'_>, segment: &Segment<'_, '_>) -> String {
+    let separator = Some(message.separators().component);
+    let first = |field: usize| split(segment.field(field), separator).map(str::trim).find(|t| !t.is_empty()).unwrap_or("");
+    format!("{}|{}", first(3), first(4))
 }
