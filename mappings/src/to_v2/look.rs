@@ -2,7 +2,6 @@
 
 use super::condition::Condition;
 use super::path::{Head, Path, Step};
-use super::plan::Row;
 use super::resources::{Item, Resources, type_of};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -14,9 +13,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Bound<'f, 'i> {
     pub type_name: &'static str,
     pub item: Item<'i>,
-    /// The rows of the same place: of their other types there is nothing here. A result of no patient has no patient, though
-    /// the resources hold some.
-    pub rows: &'f [Row],
+    /// Types of which there is nothing here: a result of no patient has no patient, though the resources hold some.
+    pub without: &'f [&'static str],
     pub outer: Option<&'f Bound<'f, 'i>>,
 }
 
@@ -42,8 +40,8 @@ impl<'f, 'i> Frame<'f, 'i> {
     /// The item of that type that the message stands at, or none of it; nothing where no group is about such items.
     fn standing_at(&self, type_name: &str) -> Option<Option<Item<'i>>> {
         std::iter::successors(self.bound, |b| b.outer).find_map(|b| {
-            let other = || b.rows.iter().any(|row| row.from.type_name == type_name).then_some(None);
-            if b.type_name == type_name { Some(Some(b.item)) } else { other() }
+            let here = (b.type_name == type_name).then_some(Some(b.item));
+            here.or_else(|| b.without.contains(&type_name).then_some(None))
         })
     }
 }
@@ -141,7 +139,7 @@ impl<'r, 'v> Look<'r, 'v> {
         let known = resources.first().and_then(|first| super::path::type_named(type_of(first.value)?));
         match known {
             Some(type_name) => {
-                let bound = Bound { type_name, item, rows: &[], outer: frame.bound };
+                let bound = Bound { type_name, item, without: &[], outer: frame.bound };
                 self.holds(condition, &Frame { bound: Some(&bound), ..frame.at(item) })
             }
             None => self.holds(condition, &frame.at(item)),

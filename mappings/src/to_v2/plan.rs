@@ -87,6 +87,8 @@ pub(crate) struct Row {
     /// The segment's map; a group has none.
     pub with: Option<usize>,
     pub rest: bool,
+    /// Types of which there is nothing inside.
+    pub without: Vec<&'static str>,
 }
 
 /// A segment or group of the structure, in the order of the standard, with the rows that make it.
@@ -309,6 +311,10 @@ impl Compiler<'_> {
         Ok(Place { name: name.to_owned(), repeats: text.ends_with(['*', '+']), required, rows, parts })
     }
 
+    fn type_name(name: &str, id: &str) -> Result<&'static str, PlanError> {
+        type_named(name).ok_or_else(|| fault(id, format!("{name} is no type")))
+    }
+
     fn row(&self, row: &MessageRow, here: &'static str, group: bool) -> Result<Row, PlanError> {
         let id = format!("{}/{}", self.file.map, row.row);
         let bad = |error: SyntaxError| fault(&id, error);
@@ -321,6 +327,7 @@ impl Compiler<'_> {
             when: row.when.as_deref().map(|text| Condition::parse(text, types)).transpose().map_err(bad)?,
             with: row.with.as_deref().map(|with| self.names.map(&id, with, &from)).transpose()?,
             rest: row.rest,
+            without: row.without.iter().map(|name| Self::type_name(name, &id)).collect::<Result<_, _>>()?,
             from,
         })
     }

@@ -96,8 +96,7 @@ impl<'r, 'v> Run<'r, 'v> {
     where
         'v: 'i,
     {
-        let rows = if place.parts.is_some() { place.rows.as_slice() } else { &[] };
-        let bound = Bound { type_name: row.from.type_name, item, rows, outer: frame.bound };
+        let bound = Bound { type_name: row.from.type_name, item, without: &row.without, outer: frame.bound };
         let inner = Frame { here: item, own: item, bound: Some(&bound) };
         if row.when.as_ref().is_some_and(|when| !self.look.holds(when, &inner)) {
             return Ok(false);
