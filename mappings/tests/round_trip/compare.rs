@@ -1,14 +1,15 @@
 //! What of a message came back: component by component, equal by meaning.
 
-use crate::message::{Trip, keys, zone};
+use crate::message::{Key, Trip, keys, zone};
 use mappings::charset::Charset;
-use mappings::engine::Mapped;
 use mappings::escape;
 use mappings::map_file::{MapFile, TableFile};
 use mappings::parse::{Message, Separators, split};
 use mappings::path::Place;
+use mappings::report::path;
 use mappings::{convert, time};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -70,10 +71,9 @@ impl Tables {
 
     /// The tables by which components were read, by segment name, field and component: what one of a name is read by, the
     /// others are too.
-    fn used(&self, mapped: &Mapped, message: &Message<'_>) -> HashSet<(String, u16, u16, String)> {
-        let origins = mapped.drafts.iter().flat_map(|d| &d.origins);
-        let with_table = origins.filter_map(|o| Some((o.place, self.rules.get(&o.rule)?.clone())));
-        let name = |place: Place| message.segment(place.segment as usize).map_or("", |s| s.name()).to_owned();
+    fn used(&self, trip: &Trip, message: &Message<'_>) -> HashSet<(String, u16, u16, &str)> {
+        let with_table = trip.origins.iter().filter_map(|(rule, place)| Some((place, self.rules.get(rule)?.as_str())));
+        let name = |place: &Place| message.segment(place.segment as usize).map_or("", |s| s.name()).to_owned();
         with_table.map(|(p, table)| (name(p), p.field, p.component.max(1), table)).collect()
     }
 
@@ -88,52 +88,48 @@ fn yaml<T: serde::de::DeserializeOwned>(folder: &Path) -> Vec<T> {
     paths.map(|path| serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).collect()
 }
 
-/// Places that the forward report lists: they were not used, or could not be.
-struct Listed(HashSet<Place>);
-
-impl Listed {
-    fn holds(&self, place: Place) -> bool {
-        let component = Place { subcomponent: 0, ..place };
-        let field = Place { component: 0, ..component };
-        let segment = Place { segment: place.segment, ..Place::default() };
-        [component, field, segment].iter().any(|p| self.0.contains(p))
-    }
-}
-
 /// MSH fields that no map reads: they are the transport's.
 const TRANSPORT: &[u16] = &[1, 2, 8, 13, 14, 15, 16, 18, 20, 21];
+
+/// Takes out what the forward report lists: it was not used, or could not be.
+fn without_listed(mut value: Value, place: Place, trip: &Trip, message: &Message<'_>) -> Option<Value> {
+    let is_listed = |place| trip.listed.contains(&path(message, place));
+    let field = Place { component: 0, ..place };
+    if [Place { segment: place.segment, ..Place::default() }, field, place].into_iter().any(is_listed) {
+        return None;
+    }
+    for (n, part) in value.parts.iter_mut().enumerate() {
+        if is_listed(Place { subcomponent: n as u16 + 1, ..place }) {
+            part.clear();
+        }
+    }
+    value.parts.iter().any(|part| !part.is_empty()).then_some(value)
+}
 
 /// What became of each component that the forward maps used, with its place in words.
 pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(String, Outcome)> {
     let (source, back) = (Message::parse(&trip.source).unwrap(), Message::parse(&trip.back).unwrap());
-    let listed = Listed(trip.mapped.report.notes.iter().map(|n| Place { subcomponent: 0, ..n.place }).collect());
-    let back_keys = keys(&back);
-    let used = tables.used(&trip.mapped, &source);
+    let back_keys: HashMap<Key, usize> = keys(&back).into_iter().enumerate().map(|(n, key)| (key, n)).collect();
+    let used = tables.used(trip, &source);
     let mut outcomes = Vec::new();
     for (segment, key) in source.segments().zip(keys(&source)) {
-        let twin = back_keys.iter().position(|k| *k == key).and_then(|n| back.segment(n));
-        for field in 1..=segment.len() as u16 {
-            if key.name == "MSH" && TRANSPORT.contains(&field) {
-                continue;
-            }
+        let twin = back_keys.get(&key).and_then(|n| back.segment(*n));
+        let fields = (1..=segment.len() as u16).filter(|f| key.name != "MSH" || !TRANSPORT.contains(f));
+        for field in fields {
             let found = twin.map(|t| values(t.field(field as usize), &back)).unwrap_or_default();
-            let place = Place { segment: segment.index() as u32, field, ..Place::default() };
             for value in values(segment.field(field as usize), &source) {
-                let place = Place { repetition: value.repetition, component: value.component, ..place };
-                if listed.holds(place) {
-                    continue;
-                }
-                let by: Vec<&str> = used.iter().filter(|u| (u.0.as_str(), u.1, u.2) == (key.name.as_str(), field, value.component)).map(|u| u.3.as_str()).collect();
-                let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component)
-                    && equal(&value.parts, &o.parts, |a, b| {
-                        let types = key.name == "OBX" && field == 2 && synonyms(a, b);
-                        types || by.iter().any(|t| tables.same_code(t, a, b))
-                    });
-                let name = format!("{}-{field}.{}", key.name, value.component);
-                let outcome = match found.iter().any(same) {
-                    true => Outcome::Same,
-                    false => excepted(&name, &value, &back, exceptions),
+                let (repetition, component) = (value.repetition, value.component);
+                let place = Place { segment: segment.index() as u32, field, repetition, component, subcomponent: 0 };
+                let Some(value) = without_listed(value, place, trip, &source) else { continue };
+                let by = |table: &&(String, u16, u16, &str)| (table.0.as_str(), table.1, table.2) == (&key.name, field, component);
+                let by: Vec<&str> = used.iter().filter(by).map(|t| t.3).collect();
+                let same_code = |a: &str, b: &str| {
+                    let types = key.name == "OBX" && field == 2 && synonyms(a, b);
+                    types || by.iter().any(|t| tables.same_code(t, a, b))
                 };
+                let same = |o: &Value| (o.nth, o.component) == (value.nth, component) && equal(&value.parts, &o.parts, same_code);
+                let name = format!("{}-{field}.{component}", key.name);
+                let outcome = if found.iter().any(same) { Outcome::Same } else { excepted(&name, &value, &back, exceptions) };
                 if let (Outcome::Lost, Ok(show)) = (&outcome, std::env::var("SHOW")) {
                     if show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
                 }
@@ -221,6 +217,7 @@ fn alike(one: &str, other: &str) -> bool {
     let plain = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
     let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
     let clock = |t: &str| time::time(t).ok();
+    let number = |t: &str| convert::decimal(Cow::Borrowed(t)).map(Cow::into_owned);
     let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);
-    plain(one) == plain(other) || both(&|t| convert::decimal(t)) || both(&moment) || both(&clock)
+    plain(one) == plain(other) || both(&number) || both(&moment) || both(&clock)
 }

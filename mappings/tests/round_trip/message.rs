@@ -2,22 +2,27 @@
 
 use mappings::bundle::transaction;
 use mappings::charset::Charset;
-use mappings::engine::{Context, Mapped, map};
+use mappings::engine::{Context, map};
 use mappings::escape;
 use mappings::maps::MapSet;
 use mappings::parse::{Message, Segment, part, split};
+use mappings::path::Place;
 use mappings::time;
 use mappings::to_v2::{self, Envelope, Party, Set};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// The time of a message that does not tell it.
 const NOW: &str = "2026-03-01T12:00:00.000Z";
 
-/// A message, what it was mapped to, and what came back.
+/// A message, what its mapping told of it, and what came back.
 pub struct Trip {
     pub source: String,
-    pub mapped: Mapped,
+    /// The places that the forward report lists, as it writes them.
+    pub listed: HashSet<String>,
+    /// The rules that made something, and of which place.
+    pub origins: HashSet<(String, Place)>,
     pub back: String,
 }
 
@@ -40,9 +45,14 @@ pub fn trip(forward: &MapSet, back: &Set, text: &str) -> Option<Result<Trip, Str
     let now = time::instant(&header(&message, 7, 1), Some(&zone)).unwrap_or_else(|_| NOW.to_owned());
     let context = Context { charset: Charset::Utf8, zone: Some(&zone), now: &now };
     let mapped = map(forward, &message, &context).ok().filter(|_| known)?;
-    let bundle = transaction(&mapped);
+    let bundle = serde_json::from_str(&transaction(&mapped)).unwrap();
     let written = to_v2::message(back, &name, &[bundle], &envelope(&header_fields(&message), &now));
-    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip { source: text.to_owned(), mapped, back }))
+    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip {
+        source: text.to_owned(),
+        listed: mapped.report.lines(usize::MAX).into_iter().filter(|l| l.loss).map(|l| l.path).collect(),
+        origins: mapped.drafts.iter().flat_map(|d| mapped.origins(d)).map(|o| (o.rule, o.place)).collect(),
+        back,
+    }))
 }
 
 /// The decoded text of a component of MSH.
@@ -98,7 +108,8 @@ pub fn keys(message: &Message<'_>) -> Vec<Key> {
     for segment in message.segments() {
         let name = segment.name();
         match name {
-            "PID" => (patient, order) = (patient + 1, 0),
+            // A PID that names nobody makes no patient.
+            "PID" if is_valued(&segment, 2..=5) => (patient, order) = (patient + 1, 0),
             "ORC" => (order, headed) = (order + 1, true),
             "OBR" | "RXA" => {
                 order += usize::from(!headed);
@@ -114,13 +125,18 @@ pub fn keys(message: &Message<'_>) -> Vec<Key> {
         let mut key = Key { name: name.to_owned(), patient, order, result: result.clone(), nth: 0 };
         let count = seen.entry(key.clone()).or_default();
         key.nth = *count;
-        *count += 1;
+        // A note without text is none.
+        *count += usize::from(name != "NTE" || is_valued(&segment, 3..=3));
         if name == "OBX" {
             result = format!("{result}#{}", key.nth);
         }
         keys.push(key);
     }
     keys
+}
+
+fn is_valued(segment: &Segment<'_, '_>, mut fields: RangeInclusive<usize>) -> bool {
+    fields.any(|field| !segment.field(field).trim().is_empty())
 }
 
 /// OBX-3 and OBX-4, the first component that is there.
