@@ -27,9 +27,9 @@ pub enum Outcome {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exception {
-    /// `PID-2`, `XTN.3` of any field that names it with `fields`, `OBX-6.4`.
-    place: String,
-    /// Where the value stands instead; without it, it may be gone.
+    /// `GT1`, `PID-2`, `OBX-6.4`.
+    places: Vec<String>,
+    /// Where the value stands instead: a field, a component or `same`; without it, it may be gone.
     #[serde(default)]
     moved: Option<String>,
     because: String,
@@ -44,8 +44,10 @@ impl Exceptions {
     }
 
     fn of<'e>(&'e self, place: &'e str) -> impl Iterator<Item = &'e Exception> {
-        let under = move |outer: &str| place == outer || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
-        self.0.iter().filter(move |e| under(&e.place))
+        let under = move |outer: &String| {
+            place == outer || place.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with(['.', '-']))
+        };
+        self.0.iter().filter(move |e| e.places.iter().any(under))
     }
 }
 
@@ -131,7 +133,7 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
                 let name = format!("{}-{field}.{component}", key.name);
                 let outcome = if found.iter().any(same) { Outcome::Same } else { excepted(&name, &value, &back, exceptions) };
                 if let (Outcome::Lost, Ok(show)) = (&outcome, std::env::var("SHOW")) {
-                    if show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
+                    if show == "ALL" || show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
                 }
                 outcomes.push((name, outcome));
             }
@@ -142,10 +144,11 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
 
 fn excepted(name: &str, value: &Value, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
     for exception in exceptions.of(name) {
-        let reason = format!("{}: {}", exception.place, exception.because);
-        match &exception.moved {
+        let reason = format!("{}: {}", exception.places.join(", "), exception.because);
+        let same = name.rsplit_once('.').map_or(name, |(field, _)| field);
+        match exception.moved.as_deref() {
             None => return Outcome::Excepted(reason),
-            Some(to) if stands_at(value, to, back) => return Outcome::Moved(reason),
+            Some(to) if stands_at(value, if to == "same" { same } else { to }, back) => return Outcome::Moved(reason),
             Some(_) => {}
         }
     }

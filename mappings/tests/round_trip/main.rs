@@ -93,6 +93,7 @@ impl Tally {
         self.reasons.iter().for_each(|(reason, n)| println!("  {n:>6} {reason}"));
         for (place, names) in &self.lost {
             println!("  LOST {place} {} times, first in {}", names.len(), names[0]);
+            if std::env::var("SHOW").is_ok_and(|s| s == *place) { println!("{}", names.join("\n")); }
         }
     }
 }
