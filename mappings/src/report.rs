@@ -98,6 +98,11 @@ impl Report<'_> {
         told.collect()
     }
 
+    /// The places of the values that are in no resource.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.notes.iter().filter(|note| note.finding.is_loss()).map(|note| Place::of(self.message, note.place))
+    }
+
     /// Whether a value that was sent is in no resource.
     pub fn has_loss(&self) -> bool {
         self.notes.iter().any(|note| note.finding.is_loss())

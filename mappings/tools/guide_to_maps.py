@@ -12,6 +12,7 @@ that each map carries, and fails where a difference has no `because`. Python 3 a
 """
 
 import csv
+import functools
 import json
 import pathlib
 import re
@@ -90,9 +91,22 @@ def formula(text):
     return f"concat({', '.join(parts)})"
 
 
+@functools.cache
+def spelling(guide, kind):
+    """How the guide's files spell a name, by what is left of it without case, spaces and slashes. Segments spell
+    fifteen datatype maps and five tables otherwise; ours have the files' spelling, with the standard's slashes."""
+    tables = {file: name for name, file in TABLE_FILES.items()}
+    return {folded(name): tables.get(name, name) for name in names(guide, kind)}
+
+
+def folded(name):
+    return re.sub(r"[\s/]", "", name).lower()
+
+
 def rules(path, name):
     """The rows of a segment's or datatype's map that fill something."""
     source = name.split("[")[0]
+    maps, tables = (spelling(path.parent.parent, kind) for kind in ("datatypes", "codesystems"))
     for row_id, row in numbered(read(path)[2:], source):
         if source not in ("CWE",) and row_id.startswith("CWE.") and name.startswith("CF["):
             row_id = row_id.replace("CWE.", "CF.")
@@ -100,9 +114,9 @@ def rules(path, name):
             continue
         rule = {"row": row_id, "when": condition(row[6]), "to": target(row[9])}
         if row[14] and row[14].lower() not in PLAIN:
-            rule["with"] = row[14]
+            rule["with"] = maps.get(folded(row[14]), row[14])
         if row[15]:
-            rule["table"] = row[15]
+            rule["table"] = tables.get(folded(row[15]), row[15])
         if (value := constant(row[16])) is not None:
             rule["value"] = value
         elif function := formula(row[16]):
@@ -257,16 +271,60 @@ def check_map(guide, kind, data, errors):
     return carried, len(theirs), len(ours)
 
 
+def check_table(guide, data, errors):
+    """How many of the guide's rows stand in the table; one that differs or is missing has to be told of."""
+    name = data["table"]
+    path = find_table(guide, name)
+    if path is None:
+        return 0, 0, len(data["rows"])
+    theirs, _, no_source = table_rows(path)
+    theirs = theirs or no_source
+    ours = {}
+    for row in data["rows"]:
+        if row["from"] in ours:
+            errors.append(f"table {name}/{row['from']}: twice")
+        ours[row["from"]] = row
+    carried = 0
+    for row in theirs:
+        mine = ours.get(row["from"]) or ours.get(row["display"])
+        carried += mine is not None
+        told = data.get("because") or (mine or {}).get("because")
+        if mine is None and not data.get("because"):
+            errors.append(f"table {name}/{row['from']}: left out")
+        elif mine and not told and {k: v for k, v in mine.items()} != {k: v for k, v in row.items() if v}:
+            errors.append(f"table {name}/{row['from']}: differs without a reason\n    guide {row}\n    ours  {mine}")
+    known = {row["from"] for row in theirs}
+    for code, row in ours.items():
+        if code not in known and not row.get("because") and not data.get("because"):
+            errors.append(f"table {name}/{code}: not in the guide, without a reason")
+    return carried, len(theirs), len(ours)
+
+
+def names(guide, kind):
+    """The names in the guide's file names."""
+    return sorted(path.name.split("_ ", 1)[1].split(" - ")[0] for path in (guide / kind).glob("*.csv"))
+
+
 def do_check(guide, maps):
     import yaml
     errors, total = [], [0, 0, 0]
     for kind in ("segments", "datatypes"):
+        found = set()
         for path in sorted((maps / kind).glob("*.yaml")):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found.add(data["map"])
             counts = check_map(guide, kind, data, errors)
             total = [a + b for a, b in zip(total, counts)]
             print(f"{data['map']}: {counts[0]} of the guide's {counts[1]} rows run, {counts[2]} rules")
+        errors += [f"{name}: no map" for name in names(guide, kind) if name not in found]
     print(f"all: {total[0]} of {total[1]} rows run, {total[2]} rules")
+    total, found = [0, 0, 0], set()
+    for path in sorted((maps / "tables").glob("*.yaml")):
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.add(TABLE_FILES.get(data["table"], data["table"]))
+        total = [a + b for a, b in zip(total, check_table(guide, data, errors))]
+    errors += [f"table {name}: no table" for name in names(guide, "codesystems") if name not in found]
+    print(f"tables: {total[0]} of {total[1]} rows stand, {total[2]} rows in all")
     for error in errors:
         print(error)
     sys.exit(bool(errors))
