@@ -4,8 +4,9 @@ use crate::message::{Key, Trip, keys, zone};
 use mappings::charset::Charset;
 use mappings::escape;
 use mappings::map_file::{MapFile, TableFile};
-use mappings::parse::{Message, Separators, split};
+use mappings::parse::{Message, Segment, Separators, split};
 use mappings::path::Place;
+use mappings::r4::is_oid;
 use mappings::report::path;
 use mappings::{convert, time};
 use serde::Deserialize;
@@ -29,6 +30,9 @@ pub enum Outcome {
 struct Exception {
     /// `GT1`, `PID-2`, `OBX-6.4`.
     places: Vec<String>,
+    /// Only where the segment has one of these texts as the first component of a field.
+    #[serde(default, rename = "where")]
+    only: HashMap<u16, Vec<String>>,
     /// Where the value stands instead: a field, a component or `same`; without it, it may be gone.
     #[serde(default)]
     moved: Option<String>,
@@ -80,7 +84,9 @@ impl Tables {
     }
 
     fn same_code(&self, table: &str, one: &str, other: &str) -> bool {
-        let code = |v2: &str| self.codes.get(table)?.get(v2);
+        // An OID names a coding system without a row.
+        let oid = |v2: &str| (table == "CodingSystem" && is_oid(v2)).then(|| (format!("urn:oid:{v2}"), None));
+        let code = |v2: &str| self.codes.get(table)?.get(v2).cloned().or_else(|| oid(v2));
         code(one).is_some() && code(one) == code(other)
     }
 }
@@ -131,7 +137,7 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
                 };
                 let same = |o: &Value| (o.nth, o.component) == (value.nth, component) && equal(&value.parts, &o.parts, same_code);
                 let name = format!("{}-{field}.{component}", key.name);
-                let outcome = if found.iter().any(same) { Outcome::Same } else { excepted(&name, &value, &back, exceptions) };
+                let outcome = if found.iter().any(same) { Outcome::Same } else { excepted(&name, &value, segment, &back, exceptions) };
                 if let (Outcome::Lost, Ok(show)) = (&outcome, std::env::var("SHOW")) {
                     if show == "ALL" || show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
                 }
@@ -142,8 +148,10 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
     outcomes
 }
 
-fn excepted(name: &str, value: &Value, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
-    for exception in exceptions.of(name) {
+fn excepted(name: &str, value: &Value, segment: Segment<'_, '_>, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
+    let first = |field: u16| segment.field(usize::from(field)).split(['^', '~', '&']).next().unwrap_or("").trim().to_owned();
+    let fits = |e: &&Exception| e.only.iter().all(|(field, texts)| texts.contains(&first(*field)));
+    for exception in exceptions.of(name).filter(fits) {
         let reason = format!("{}: {}", exception.places.join(", "), exception.because);
         let same = name.rsplit_once('.').map_or(name, |(field, _)| field);
         match exception.moved.as_deref() {
@@ -217,7 +225,8 @@ fn synonyms(one: &str, other: &str) -> bool {
 /// Equal as text, as number, as time or as time of day.
 fn alike(one: &str, other: &str) -> bool {
     let zone = zone();
-    let plain = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A URI has no spaces: the forward maps write them `%20`.
+    let plain = |t: &str| t.replace("%20", " ").split_whitespace().collect::<Vec<_>>().join(" ");
     let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
     let clock = |t: &str| time::time(t).ok();
     let number = |t: &str| convert::decimal(Cow::Borrowed(t)).map(Cow::into_owned);
