@@ -73,7 +73,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 }
 
 fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
-    let set = arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
+    let set =
+        arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
     let medseal = Party { namespace: "MEDSEAL", ..Party::default() };
     let envelope = Envelope {
         sending_application: medseal,
@@ -93,7 +94,12 @@ fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
         let (message, report) = to_v2::message(&set, name, &[resource], &envelope).map_err(|e| at(&e))?;
         print!("{}", message.replace('\r', "\n"));
         for note in report.notes.iter().filter(|_| arguments.explain) {
-            eprintln!("  {:<60} {}{}", note.path, note.finding, note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})")));
+            eprintln!(
+                "  {:<60} {}{}",
+                note.path,
+                note.finding,
+                note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})"))
+            );
         }
     }
     Ok(true)

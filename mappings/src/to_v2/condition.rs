@@ -166,7 +166,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_place() {
-        for text in ["", "gender", "gender VALUED name", "gender IN \"male\"", "(gender VALUED", "gender LENGTH 8", "gender EQUALS"] {
+        for text in [
+            "",
+            "gender",
+            "gender VALUED name",
+            "gender IN \"male\"",
+            "(gender VALUED",
+            "gender LENGTH 8",
+            "gender EQUALS",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"NOT ".repeat(100)).unwrap_err().to_string().contains("nests too deep"));

@@ -124,9 +124,7 @@ impl<'r, 'v> Look<'r, 'v> {
             Step::Element(name) => items.into_iter().flat_map(|item| item.children(name)).collect(),
             Step::Through(type_name) => items.into_iter().filter_map(|item| self.follow(item, type_name)).collect(),
             Step::Nth(n) => items.into_iter().nth(n.saturating_sub(1)).into_iter().collect(),
-            Step::Where(condition) => {
-                items.into_iter().filter(|item| self.passes(condition, *item, frame)).collect()
-            }
+            Step::Where(condition) => items.into_iter().filter(|item| self.passes(condition, *item, frame)).collect(),
         }
     }
 
@@ -185,9 +183,7 @@ impl<'r, 'v> Look<'r, 'v> {
             Condition::Begins(path, start) => self.some(path, frame, |text| text.starts_with(start)),
             Condition::Contains(path, part) => self.some(path, frame, |text| text.contains(part)),
             Condition::Before(path, limit) => self.some(path, frame, |text| text < limit.as_str()),
-            Condition::Length(path, order, n) => {
-                self.some(path, frame, |text| text.chars().count().cmp(n) == *order)
-            }
+            Condition::Length(path, order, n) => self.some(path, frame, |text| text.chars().count().cmp(n) == *order),
             Condition::Count(path, order, n) => self.items(path, frame).len().cmp(n) == *order,
             Condition::Refers(path, type_name) => self.refers(path, type_name, frame),
             Condition::Not(inner) => !self.holds(inner, frame),

@@ -1,6 +1,6 @@
 //! What of a message came back: component by component, equal by meaning.
 
-use crate::message::{Key, Trip, keys, zone};
+use crate::message::{Key, Trip, ZONE, keys};
 use mappings::charset::Charset;
 use mappings::escape;
 use mappings::map_file::{MapFile, TableFile};
@@ -69,18 +69,22 @@ impl Tables {
                 rules.extend(row.table.map(|table| (format!("{}/{}", file.map, row.row), table)));
             }
         }
-        let codes = yaml::<TableFile>(&maps.join("tables")).into_iter().map(|file| {
-            (file.table, file.rows.into_iter().map(|row| (row.from, (row.to, row.system))).collect())
-        });
+        let codes = yaml::<TableFile>(&maps.join("tables"))
+            .into_iter()
+            .map(|file| (file.table, file.rows.into_iter().map(|row| (row.from, (row.to, row.system))).collect()));
         Self { rules, codes: codes.collect() }
     }
 
     /// The tables by which components were read, by segment name, field and component: what one of a name is read by, the
     /// others are too.
-    fn used(&self, trip: &Trip, message: &Message<'_>) -> HashSet<(String, u16, u16, &str)> {
-        let with_table = trip.origins.iter().filter_map(|(rule, place)| Some((place, self.rules.get(rule)?.as_str())));
-        let name = |place: &Place| message.segment(place.segment as usize).map_or("", |s| s.name()).to_owned();
-        with_table.map(|(p, table)| (name(p), p.field, p.component.max(1), table)).collect()
+    fn used(&self, trip: &Trip, message: &Message<'_>) -> HashMap<(String, u16, u16), HashSet<&str>> {
+        let mut used: HashMap<_, HashSet<&str>> = HashMap::new();
+        for (rule, place) in &trip.origins {
+            let Some(table) = self.rules.get(rule) else { continue };
+            let name = message.segment(place.segment as usize).map_or("", |s| s.name());
+            used.entry((name.to_owned(), place.field, place.component.max(1))).or_default().insert(table);
+        }
+        used
     }
 
     fn same_code(&self, table: &str, one: &str, other: &str) -> bool {
@@ -99,19 +103,36 @@ fn yaml<T: serde::de::DeserializeOwned>(folder: &Path) -> Vec<T> {
 /// MSH fields that no map reads: they are the transport's.
 const TRANSPORT: &[u16] = &[1, 2, 8, 13, 14, 15, 16, 18, 20, 21];
 
-/// Takes out what the forward report lists: it was not used, or could not be.
-fn without_listed(mut value: Value, place: Place, trip: &Trip, message: &Message<'_>) -> Option<Value> {
-    let is_listed = |place| trip.listed.contains(&path(message, place));
-    let field = Place { component: 0, ..place };
-    if [Place { segment: place.segment, ..Place::default() }, field, place].into_iter().any(is_listed) {
-        return None;
+/// What the forward report lists of one segment: it was not used, or could not be.
+struct Listed<'t> {
+    message: &'t Message<'t>,
+    paths: HashSet<&'t str>,
+}
+
+impl<'t> Listed<'t> {
+    fn new(trip: &'t Trip, message: &'t Message<'t>, segment: usize) -> Self {
+        let name = path(message, Place { segment: segment as u32, ..Place::default() });
+        let here = |p: &&String| p.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        Self { message, paths: trip.listed.iter().filter(here).map(String::as_str).collect() }
     }
-    for (n, part) in value.parts.iter_mut().enumerate() {
-        if is_listed(Place { subcomponent: n as u16 + 1, ..place }) {
-            part.clear();
+
+    fn has(&self, place: Place) -> bool {
+        !self.paths.is_empty() && self.paths.contains(path(self.message, place).as_str())
+    }
+
+    /// What of a value is not listed.
+    fn without(&self, mut value: Value, place: Place) -> Option<Value> {
+        let (segment, field) = (Place { segment: place.segment, ..Place::default() }, Place { component: 0, ..place });
+        if [segment, field, place].into_iter().any(|p| self.has(p)) {
+            return None;
         }
+        for (n, part) in value.parts.iter_mut().enumerate() {
+            if self.has(Place { subcomponent: n as u16 + 1, ..place }) {
+                part.clear();
+            }
+        }
+        value.parts.iter().any(|part| !part.is_empty()).then_some(value)
     }
-    value.parts.iter().any(|part| !part.is_empty()).then_some(value)
 }
 
 /// What became of each component that the forward maps used, with its place in words.
@@ -121,26 +142,23 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
     let used = tables.used(trip, &source);
     let mut outcomes = Vec::new();
     for (segment, key) in source.segments().zip(keys(&source)) {
+        let listed = Listed::new(trip, &source, segment.index());
         let twin = back_keys.get(&key).and_then(|n| back.segment(*n));
-        let fields = (1..=segment.len() as u16).filter(|f| key.name != "MSH" || !TRANSPORT.contains(f));
-        for field in fields {
+        for field in (1..=segment.len() as u16).filter(|f| key.name != "MSH" || !TRANSPORT.contains(f)) {
             let found = twin.map(|t| values(t.field(field as usize), &back)).unwrap_or_default();
             for value in values(segment.field(field as usize), &source) {
-                let (repetition, component) = (value.repetition, value.component);
-                let place = Place { segment: segment.index() as u32, field, repetition, component, subcomponent: 0 };
-                let Some(value) = without_listed(value, place, trip, &source) else { continue };
-                let by = |table: &&(String, u16, u16, &str)| (table.0.as_str(), table.1, table.2) == (&key.name, field, component);
-                let by: Vec<&str> = used.iter().filter(by).map(|t| t.3).collect();
+                let place = value.place(segment.index(), field);
+                let Some(value) = listed.without(value, place) else { continue };
+                let by = used.get(&(key.name.clone(), field, value.component));
                 let same_code = |a: &str, b: &str| {
                     let types = key.name == "OBX" && field == 2 && synonyms(a, b);
-                    types || by.iter().any(|t| tables.same_code(t, a, b))
+                    types || by.into_iter().flatten().any(|t| tables.same_code(t, a, b))
                 };
-                let same = |o: &Value| (o.nth, o.component) == (value.nth, component) && equal(&value.parts, &o.parts, same_code);
-                let name = format!("{}-{field}.{component}", key.name);
-                let outcome = if found.iter().any(same) { Outcome::Same } else { excepted(&name, &value, segment, &back, exceptions) };
-                if let (Outcome::Lost, Ok(show)) = (&outcome, std::env::var("SHOW")) {
-                    if show == "ALL" || show.split(',').any(|s| s == name) { println!("SHOW {name} ver={} src=`{}` back=`{}`", source.header(12), segment.field(field as usize), twin.map_or("-", |t| t.field(field as usize))); }
-                }
+                let name = format!("{}-{field}.{}", key.name, value.component);
+                let outcome = match found.iter().any(|other| value.is_same(other, same_code)) {
+                    true => Outcome::Same,
+                    false => excepted(&name, &value, segment, &back, exceptions),
+                };
                 outcomes.push((name, outcome));
             }
         }
@@ -148,8 +166,15 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
     outcomes
 }
 
-fn excepted(name: &str, value: &Value, segment: Segment<'_, '_>, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
-    let first = |field: u16| segment.field(usize::from(field)).split(['^', '~', '&']).next().unwrap_or("").trim().to_owned();
+fn excepted(
+    name: &str,
+    value: &Value,
+    segment: Segment<'_, '_>,
+    back: &Message<'_>,
+    exceptions: &Exceptions,
+) -> Outcome {
+    let first =
+        |field: u16| segment.field(usize::from(field)).split(['^', '~', '&']).next().unwrap_or("").trim().to_owned();
     let fits = |e: &&Exception| e.only.iter().all(|(field, texts)| texts.contains(&first(*field)));
     for exception in exceptions.of(name).filter(fits) {
         let reason = format!("{}: {}", exception.places.join(", "), exception.because);
@@ -182,6 +207,22 @@ struct Value {
     parts: Vec<String>,
 }
 
+impl Value {
+    fn place(&self, segment: usize, field: u16) -> Place {
+        let (repetition, component) = (self.repetition, self.component);
+        Place { segment: segment as u32, field, repetition, component, subcomponent: 0 }
+    }
+
+    /// At the same place, with each valued part again.
+    fn is_same(&self, other: &Self, same_code: impl Fn(&str, &str) -> bool) -> bool {
+        let again = |(n, text): (usize, &String)| {
+            let back = other.parts.get(n).map_or("", String::as_str);
+            text.is_empty() || alike(text, back) || same_code(text, back)
+        };
+        (self.nth, self.component) == (other.nth, other.component) && self.parts.iter().enumerate().all(again)
+    }
+}
+
 fn values(field: &str, message: &Message<'_>) -> Vec<Value> {
     let separators = message.separators();
     let repetitions = split(field, Some(separators.repetition)).enumerate();
@@ -207,16 +248,9 @@ fn texts(component: &str, separators: &Separators) -> Vec<String> {
     split(component, separators.subcomponent).map(text).collect()
 }
 
-/// Each valued part of the source is there again.
-fn equal(source: &[String], back: &[String], same_code: impl Fn(&str, &str) -> bool) -> bool {
-    source.iter().enumerate().all(|(n, text)| {
-        let other = back.get(n).map_or("", String::as_str);
-        text.is_empty() || alike(text, other) || same_code(text, other)
-    })
-}
-
 /// Datatypes that say the same of a value (OBX-2): which of them a sender chose is not kept.
-const SYNONYMS: &[&[&str]] = &[&["CE", "CWE", "CNE", "CF", "IS"], &["ST", "TX", "FT"], &["TS", "DT", "DTM"], &["NM", "SN", "SI"]];
+const SYNONYMS: &[&[&str]] =
+    &[&["CE", "CWE", "CNE", "CF", "IS"], &["ST", "TX", "FT"], &["TS", "DT", "DTM"], &["NM", "SN", "SI"]];
 
 fn synonyms(one: &str, other: &str) -> bool {
     SYNONYMS.iter().any(|all| all.contains(&one) && all.contains(&other))
@@ -224,10 +258,9 @@ fn synonyms(one: &str, other: &str) -> bool {
 
 /// Equal as text, as number, as time or as time of day.
 fn alike(one: &str, other: &str) -> bool {
-    let zone = zone();
     // A URI has no spaces: the forward maps write them `%20`.
     let plain = |t: &str| t.replace("%20", " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
+    let moment = |t: &str| time::date_time(t, Some(&ZONE)).ok();
     let clock = |t: &str| time::time(t).ok();
     let number = |t: &str| convert::decimal(Cow::Borrowed(t)).map(Cow::into_owned);
     let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);

@@ -1,5 +1,6 @@
 //! One message to FHIR and back: both texts, and where its segments stand.
 
+use jiff::tz::TimeZone;
 use mappings::bundle::transaction;
 use mappings::charset::Charset;
 use mappings::engine::{Context, map};
@@ -12,6 +13,7 @@ use mappings::to_v2::{self, Envelope, Party, Set};
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// The time of a message that does not tell it.
 const NOW: &str = "2026-03-01T12:00:00.000Z";
@@ -32,18 +34,16 @@ pub fn short(path: &Path) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-pub fn zone() -> jiff::tz::TimeZone {
-    jiff::tz::TimeZone::get("Europe/Berlin").unwrap()
-}
+/// The zone of times that were sent without one, both ways.
+pub static ZONE: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/Berlin").unwrap());
 
 /// Nothing where there are no maps for the message both ways, or the forward maps refuse it.
 pub fn trip(forward: &MapSet, back: &Set, text: &str) -> Option<Result<Trip, String>> {
-    let zone = zone();
     let message = Message::parse(text).ok()?;
     let name = format!("{}_{}", header(&message, 9, 1), header(&message, 9, 2));
     let known = back.message_types().contains(&name.as_str()) || name.starts_with("ACK_");
-    let now = time::instant(&header(&message, 7, 1), Some(&zone)).unwrap_or_else(|_| NOW.to_owned());
-    let context = Context { charset: Charset::Utf8, zone: Some(&zone), now: &now };
+    let now = time::instant(&header(&message, 7, 1), Some(&ZONE)).unwrap_or_else(|_| NOW.to_owned());
+    let context = Context { charset: Charset::Utf8, zone: Some(&ZONE), now: &now };
     let mapped = map(forward, &message, &context).ok().filter(|_| known)?;
     let bundle = serde_json::from_str(&transaction(&mapped)).unwrap();
     let written = to_v2::message(back, &name, &[bundle], &envelope(&header_fields(&message), &now));
@@ -142,6 +142,7 @@ fn is_valued(segment: &Segment<'_, '_>, mut fields: RangeInclusive<usize>) -> bo
 /// OBX-3 and OBX-4, the first component that is there.
 fn label(message: &Message<'_>, segment: &Segment<'_, '_>) -> String {
     let separator = Some(message.separators().component);
-    let first = |field: usize| split(segment.field(field), separator).map(str::trim).find(|t| !t.is_empty()).unwrap_or("");
+    let first =
+        |field: usize| split(segment.field(field), separator).map(str::trim).find(|t| !t.is_empty()).unwrap_or("");
     format!("{}|{}", first(3), first(4))
 }
