@@ -27,6 +27,8 @@ pub enum Condition {
     /// The value is an NM: a decimal number.
     Numeric(Asked),
     In(Asked, Vec<String>),
+    /// Like one of these patterns: `#` stands for digits, `*` for anything.
+    Like(Asked, Vec<String>),
     Length(Asked, Compare, usize),
     Count(Asked, Compare, usize),
     Not(Box<Condition>),
@@ -90,6 +92,10 @@ impl Condition {
             Self::Switch(name, list) => among(list, facts.switch(name)),
             Self::Numeric(path) => crate::convert::is_decimal(&facts.text(path)),
             Self::In(path, list) => among(list, &facts.text(path)),
+            Self::Like(path, list) => {
+                let text = facts.text(path);
+                list.iter().any(|pattern| is_like(pattern.as_bytes(), text.as_bytes()))
+            }
             Self::Length(path, compare, n) => compare.holds(facts.text(path).chars().count(), *n),
             Self::Count(path, compare, n) => compare.holds(facts.count(path), *n),
             Self::Not(inner) => !inner.holds(facts),
@@ -101,7 +107,7 @@ impl Condition {
     /// Shows every path that it asks for.
     pub fn asked(&self, see: &mut impl FnMut(&Asked)) {
         match self {
-            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => see(p),
+            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Like(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => see(p),
             Self::Present(_) | Self::Switch(..) => {}
             Self::Not(inner) => inner.asked(see),
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.asked(see)),
@@ -111,7 +117,7 @@ impl Condition {
     /// Numbers the paths whose answer holds for a whole segment: `memo` gives the number.
     pub fn number(&mut self, memo: &mut impl FnMut(&Source) -> Option<u16>) {
         match self {
-            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => {
+            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Like(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => {
                 p.memo = memo(&p.source);
             }
             Self::Present(_) | Self::Switch(..) => {}
@@ -128,6 +134,18 @@ impl Condition {
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.switches(see)),
             _ => {}
         }
+    }
+}
+
+fn is_like(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|at| is_like(rest, &text[at..])),
+        Some((b'#', rest)) => {
+            let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+            digits > 0 && is_like(rest, &text[digits..])
+        }
+        Some((sign, rest)) => text.first() == Some(sign) && is_like(rest, &text[1..]),
     }
 }
 
@@ -277,6 +295,8 @@ impl Reader<'_> {
             Condition::Numeric(path)
         } else if self.take("IN") {
             Condition::In(path, self.list()?)
+        } else if self.take("LIKE") {
+            Condition::Like(path, self.list()?)
         } else if self.take("LENGTH") {
             let compare = self.compare()?;
             Condition::Length(path, compare, self.number()?)
@@ -390,6 +410,8 @@ mod tests {
             ("PV1-3 VALUED OR PV1-2 VALUED AND PID-7 VALUED", true),
             ("(PV1-2 VALUED OR PV1-3 VALUED) AND PV1-4 VALUED", false),
             ("NOT (PV1-3 VALUED OR PV1-4 VALUED)", true),
+            ("PID-7 LIKE (\"X#\", \"19#\")", true),
+            ("PV1-2 NOT LIKE (\"*#\")", true),
             ("PV1 VALUED AND PV2 NOT VALUED", true),
             ("$nk1 EQUALS \"contact\"", true),
             ("$nk1 NOT IN (\"contact\", \"both\")", false),

@@ -104,7 +104,7 @@ fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// FHIR strings hold no control characters but tab and line ends; CR alone becomes a line feed.
-fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
+pub(crate) fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
     let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
     let plain = text.bytes().all(|b| (b' '..0x7f).contains(&b) || b == b'\n' || b == b'\t') || !text.contains(odd);
     if plain {

@@ -34,6 +34,8 @@ pub enum MapError {
     Missing(String),
     #[error("the message yields no resource")]
     Nothing,
+    #[error("no rule takes {0}, and this feed refuses such messages")]
+    Unused(String),
     #[error("the message yields more than {MAX_DRAFTS} resources")]
     TooMany,
 }

@@ -1,15 +1,23 @@
 //! The end of a message: its drafts are named, those of one identity united, empty ones pruned, gaps completed, and
 //! what nobody used is told.
 
+use crate::convert::without_controls;
 use crate::engine::{Draft, MapError, Mapped};
+use crate::escape;
 use crate::identity::Identity;
+use crate::overlay::Policy;
+use crate::path::{Label, Place};
 use crate::r4;
-use crate::report::{self, Report};
+use crate::report::{self, Finding, Report};
 use crate::run::Run;
+use crate::tree::{Id, Key, Mark, Reason, Scalar};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 impl<'a> Run<'a> {
     pub fn finish(mut self) -> Result<Mapped<'a>, MapError> {
+        report::unused(&mut self);
+        keep_unused(&mut self)?;
         let identities = self.identities();
         let alias = self.unite(&identities);
         let kept = self.kept(&alias);
@@ -23,7 +31,6 @@ impl<'a> Run<'a> {
         if next == 0 {
             return Err(MapError::Nothing);
         }
-        report::unused(&mut self);
         let works = self.drafts.into_iter().zip(identities).zip(kept).filter(|(_, kept)| *kept);
         let drafts = works.map(|((work, identity), _)| Draft {
             type_name: r4::model().at(work.kind).name,
@@ -65,5 +72,65 @@ impl<'a> Run<'a> {
                 return kept;
             }
         }
+    }
+}
+
+/// What the site's policy wants done with values that no rule took.
+fn keep_unused(run: &mut Run<'_>) -> Result<(), MapError> {
+    if run.set.policy == Policy::Note {
+        return Ok(());
+    }
+    let unused: Vec<Mark> = run.notes.iter().filter(|n| n.finding == Finding::Unused).map(|n| n.place).collect();
+    let path = |mark: &Mark| report::path(run.message, Place::of(run.message, *mark));
+    match (run.set.policy, unused.first()) {
+        (Policy::Refuse, Some(first)) => Err(MapError::Unused(path(first))),
+        _ => {
+            unused.into_iter().take(MAX_EXTENSIONS).for_each(|mark| run.keep_in_extension(mark));
+            Ok(())
+        }
+    }
+}
+
+/// The most values of a message that are kept in extensions: more is a message without a map.
+const MAX_EXTENSIONS: usize = 1_000;
+/// An unmapped value: where it stood, and its text.
+const UNMAPPED: &str = "https://medseal.dev/fhir/StructureDefinition/unmapped-value";
+
+impl Run<'_> {
+    /// Keeps a value in an extension of the resource that its segment made, or of the first one.
+    fn keep_in_extension(&mut self, mark: Mark) {
+        let place = Place::of(self.message, mark);
+        let made = self.drafts.iter().position(|draft| draft.segment == place.segment as usize);
+        let Some(root) = self.drafts.get(made.unwrap_or(0)).map(|draft| draft.root) else { return };
+        let text = self.look_at(mark).into_owned();
+        let path = report::path(self.message, place);
+        let reason = Reason { rule: self.set.known.unmapped.0, source: mark };
+        let outer = self.new_extension(root, UNMAPPED, reason);
+        for (url, value) in [("path", path), ("value", text)] {
+            let inner = self.new_extension(outer, url, reason);
+            let leaf = self.tree.field(inner, self.set.known.value_string);
+            self.tree.set(leaf, &Scalar::Text(value.into()), reason);
+        }
+    }
+
+    fn new_extension(&mut self, owner: Id, url: &'static str, reason: Reason) -> Id {
+        let list = self.tree.field(owner, self.set.known.extension);
+        let item = self.tree.item(list, Key::new(Label::New, 0, 0, &mut self.fresh));
+        self.tree.make_object(item, self.set.known.extension_type);
+        let leaf = self.tree.field(item, self.set.known.url);
+        self.tree.set(leaf, &Scalar::Text(url.into()), reason);
+        item
+    }
+
+    /// The decoded text of an unused leaf.
+    fn look_at(&self, mark: Mark) -> Cow<'_, str> {
+        let rest = self.message.text().get(mark.offset() as usize..).unwrap_or("");
+        let signs = self.separators;
+        let ends = |c: char| {
+            let byte = u8::try_from(c).unwrap_or(0);
+            matches!(c, '\r' | '\n') || [signs.field, signs.component, signs.repetition].contains(&byte) || Some(byte) == signs.subcomponent
+        };
+        let leaf = rest.split(ends).next().unwrap_or("");
+        without_controls(escape::decode(leaf, &signs, self.context.charset))
     }
 }

@@ -112,6 +112,9 @@ impl<'a> Look<'_, 'a> {
 
     /// A component of the value at hand.
     fn component(&self, value: Value<'a>, number: u16) -> At<'a> {
+        if number == 0 {
+            return value.at;
+        }
         if value.count == 0 {
             return self.part(value.at, number);
         }

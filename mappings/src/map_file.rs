@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A map of a segment or of a datatype.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct MapFile {
     /// `PID[Patient]`.
@@ -26,7 +26,7 @@ pub struct MapFile {
 }
 
 /// One alternative by which messages recognise the same resource.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityRow {
     pub by: By,
@@ -37,7 +37,7 @@ pub struct IdentityRow {
 }
 
 /// `identifier`, or a list of source paths and resource types.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(untagged)]
 pub enum By {
     Identifier(String),
@@ -45,7 +45,7 @@ pub enum By {
 }
 
 /// One row of a segment or datatype map.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct RuleRow {
     pub row: String,
@@ -70,7 +70,7 @@ pub struct RuleRow {
 }
 
 /// A constant of a rule.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(untagged)]
 pub enum Constant {
     Bool(bool),
@@ -90,7 +90,7 @@ impl Constant {
 }
 
 /// A message map.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct MessageFile {
     pub map: String,
@@ -104,7 +104,7 @@ pub struct MessageFile {
 }
 
 /// A segment, or a group with its parts; the sign behind the name is its cardinality.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(untagged)]
 pub enum Part {
     Segment(String),
@@ -112,7 +112,7 @@ pub enum Part {
 }
 
 /// One row of a message map.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct MessageRow {
     pub row: String,
@@ -146,7 +146,7 @@ pub struct SwitchRow {
 }
 
 /// A vocabulary table.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct TableFile {
     pub table: String,

@@ -1,19 +1,18 @@
-//! A set of maps: read from the files built into the program or from a directory, and compiled.
+//! A set of maps, compiled and linked.
 
 use crate::engine::MapError;
-use crate::map_file::{MapFile, MessageFile, SwitchRow, TableFile};
+use crate::map_file::{MessageFile, SwitchRow};
+use crate::overlay::Policy;
 use crate::parse::{Message, part};
 use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
+use crate::sources::Sources;
 use crate::tree::Scalar;
-use include_dir::{Dir, include_dir};
-use sha2::{Digest, Sha256};
+use jiff::tz::TimeZone;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
-
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps");
 
 /// Compiled maps, ready to run.
 #[derive(Debug)]
@@ -27,6 +26,9 @@ pub struct MapSet {
     switches: Vec<SwitchRow>,
     pub(crate) known: Known,
     hash: String,
+    /// The zone of an overlay.
+    pub(crate) zone: Option<TimeZone>,
+    pub(crate) policy: Policy,
 }
 
 /// Names, types and constants that the engine itself speaks of.
@@ -51,71 +53,45 @@ pub(crate) struct Known {
     /// The rules that stand for what the engine does by itself.
     pub through: RuleId,
     pub absent: RuleId,
-}
-
-/// The files of a map set, by kind: (name, content).
-#[derive(Debug, Default)]
-struct Files {
-    maps: Vec<(String, String)>,
-    messages: Vec<(String, String)>,
-    tables: Vec<(String, String)>,
-    switches: Option<(String, String)>,
+    pub unmapped: RuleId,
+    pub url: Name,
+    pub value_string: Name,
 }
 
 impl MapSet {
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
-        let mut files = Files::default();
-        let folders = EMBEDDED.dirs().flat_map(|folder| folder.files());
-        for file in folders.chain(EMBEDDED.files()) {
-            let kind = file.path().parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-            let name = file.path().to_string_lossy().into_owned();
-            files.add(&kind, name, file.contents_utf8().unwrap_or("").to_owned());
-        }
-        Self::compile(files)
+        Self::compile(&Sources::embedded()?)
     }
 
     /// The maps of a directory with the folders messages, segments, datatypes and tables.
     pub fn load(directory: &Path) -> Result<Self, PlanError> {
-        let mut files = Files::default();
-        for kind in ["", "messages", "segments", "datatypes", "tables"] {
-            let folder = directory.join(kind);
-            let entries = std::fs::read_dir(&folder).map_err(|e| fault(folder.display().to_string(), e))?;
-            for entry in entries {
-                let path = entry.map_err(|e| fault(folder.display().to_string(), e))?.path();
-                if path.extension().is_some_and(|e| e == "yaml") {
-                    let name = path.display().to_string();
-                    let text = std::fs::read_to_string(&path).map_err(|e| fault(&name, e))?;
-                    files.add(kind, name, text);
-                }
-            }
-        }
-        Self::compile(files)
+        Self::compile(&Sources::load(directory)?)
     }
 
-    fn compile(files: Files) -> Result<Self, PlanError> {
-        let map_files = files.maps.iter().map(read::<MapFile>).collect::<Result<Vec<_>, _>>()?;
-        let table_files = files.tables.iter().map(read::<TableFile>).collect::<Result<Vec<_>, _>>()?;
-        let message_files = files.messages.iter().map(read::<MessageFile>).collect::<Result<Vec<_>, _>>()?;
-        let switches = files.switches.as_ref().map(read::<Vec<SwitchRow>>).transpose()?.unwrap_or_default();
-        let maps = numbered(map_files.iter().map(|m| &m.map))?;
-        let tables = numbered(table_files.iter().map(|t| &t.table))?;
-        let names = Names { maps: &maps, tables: &tables, switches: &switches, pool: RefCell::default() };
+    /// Compiles the files of a map set.
+    pub fn compile(sources: &Sources) -> Result<Self, PlanError> {
+        let maps = numbered(sources.maps.iter().map(|m| &m.map))?;
+        let tables = numbered(sources.tables.iter().map(|t| &t.table))?;
+        let pool = RefCell::default();
+        let names = Names { maps: &maps, tables: &tables, switches: &sources.switches, pool };
         let known = Known::new(&names)?;
-        let compiled_maps = map_files.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
-        let compiled_tables = table_files.iter().map(|file| plan::table(file, &names)).collect();
-        let messages = message_files.iter().map(|file| plan::message(file, &names)).collect::<Result<_, _>>()?;
+        let compiled_maps = sources.maps.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
+        let compiled_tables = sources.tables.iter().map(|file| plan::table(file, &names)).collect();
+        let messages = sources.messages.iter().map(|file| plan::message(file, &names)).collect::<Result<_, _>>()?;
         let Pool { constants, rules, .. } = names.pool.into_inner();
         Ok(Self {
-            by_type: by_type(&message_files)?,
-            hash: files.hash(),
+            by_type: by_type(&sources.messages)?,
+            hash: sources.hash(),
             maps: compiled_maps,
             tables: compiled_tables,
             messages,
             constants,
             rules,
-            switches,
+            switches: sources.switches.clone(),
             known,
+            zone: None,
+            policy: Policy::default(),
         })
     }
 
@@ -166,15 +142,21 @@ impl MapSet {
         }
     }
 
-    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+    /// `ADT_A01`: MSH-9.1 and the event; empty where MSH-9 says nothing.
+    pub(crate) fn message_name(&self, message: &Message<'_>) -> String {
         let kind = part(message.header(9), Some(message.separators().component), 1).trim();
-        if kind.is_empty() {
-            return Err(MapError::NoType);
-        }
-        let name = match self.event(message) {
+        match self.event(message) {
+            _ if kind.is_empty() => String::new(),
             "" => before_events(kind).to_owned(),
             event => format!("{kind}_{event}"),
-        };
+        }
+    }
+
+    pub(crate) fn message_plan(&self, message: &Message<'_>) -> Result<&MessagePlan, MapError> {
+        let name = self.message_name(message);
+        if name.is_empty() {
+            return Err(MapError::NoType);
+        }
         let plan = self.by_type.get(&name).map(|&at| &self.messages[at]);
         // The name goes into an acknowledgement: only what looks like a type does.
         let printable = name.len() <= 11 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -235,33 +217,11 @@ impl Known {
             absent_extension: [(name("url")?, constant(absent_url)), (name("valueCode")?, unknown)],
             through: names.rule("reference"),
             absent: names.rule("required, and not sent"),
+            unmapped: names.rule("policy: extension"),
+            url: name("url")?,
+            value_string: name("valueString")?,
         })
     }
-}
-
-impl Files {
-    fn add(&mut self, kind: &str, name: String, text: String) {
-        match kind {
-            "messages" => self.messages.push((name, text)),
-            "tables" => self.tables.push((name, text)),
-            "segments" | "datatypes" => self.maps.push((name, text)),
-            "" if name.ends_with("switches.yaml") => self.switches = Some((name, text)),
-            _ => {}
-        }
-    }
-
-    /// The hash does not depend on where the files lie or in which order they are read.
-    fn hash(&self) -> String {
-        let all = [&self.messages, &self.maps, &self.tables].into_iter().flatten().chain(&self.switches);
-        let mut hashes: Vec<[u8; 32]> = all.map(|(_, text)| Sha256::digest(text.as_bytes()).into()).collect();
-        hashes.sort_unstable();
-        let whole = hashes.iter().fold(Sha256::new(), |sum, hash| sum.chain_update(hash)).finalize();
-        whole.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>((name, text): &(String, String)) -> Result<T, PlanError> {
-    serde_saphyr::from_str(text).map_err(|e| fault(name, e))
 }
 
 fn numbered<'n>(names: impl Iterator<Item = &'n String>) -> Result<HashMap<String, usize>, PlanError> {

@@ -97,6 +97,14 @@ pub enum Action {
     /// A time, a number and a unit.
     Add([Piece; 3]),
     Now,
+    /// A reference to the message's resource of that type.
+    The(TypeNumber),
+    /// A number and a unit of time, in minutes.
+    Minutes([Piece; 2]),
+    /// The digits of a text.
+    Digits(Piece),
+    /// The letters of a text.
+    Letters(Piece),
     /// The hash of the map set.
     Maps,
     /// The trigger event.
@@ -158,6 +166,8 @@ pub enum Group {
 #[derive(Debug)]
 pub struct Plan {
     pub name: String,
+    /// The segment that its field numbers speak of; none: a datatype.
+    pub source: Option<SegmentName>,
     pub target: &'static Type,
     pub identity: Vec<Identify>,
     /// The resource types that the identity speaks of.
@@ -307,7 +317,8 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     if needs.len() > MAX_NEEDS {
         return Err(fault(&file.map, format!("an identity speaks of at most {MAX_NEEDS} resources")));
     }
-    Ok(Plan { name: file.map.clone(), target, needs, identity, groups: groups(&rules, &file.source), rules, known })
+    let source = SegmentName::read(&file.source);
+    Ok(Plan { name: file.map.clone(), source, target, needs, identity, groups: groups(&rules, &file.source), rules, known })
 }
 
 fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
@@ -395,7 +406,11 @@ fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
 
 fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanError> {
     let id = format!("{}/{}", file.map, row.row);
-    let source = Source::parse(row.from.as_deref().unwrap_or(&row.row)).map_err(|e| fault(&id, e))?;
+    let source = match &row.from {
+        Some(from) => Source::parse(from).map(at_hand),
+        None => Source::parse(&row.row),
+    };
+    let source = source.map_err(|e| fault(&id, e))?;
     let steps = path::target(&row.to).map_err(|e| fault(&id, e))?;
     let start = r4::model().get(&file.target).map_or("", |t| t.name);
     let target = resolve(&steps, start, &id)?;
@@ -435,6 +450,8 @@ fn constant(text: &str, target: &Target, id: &str, names: &Names<'_>) -> Result<
 fn check_fit(action: &Action, target: &Target, id: &str) -> Result<(), PlanError> {
     match action {
         Action::With(_) => Ok(()),
+        Action::The(_) if target.type_name == "Reference" => Ok(()),
+        Action::The(_) => Err(fault(id, format!("{} is no reference", target.type_name))),
         _ if target.primitive.is_some() => Ok(()),
         _ => Err(fault(id, format!("{} is a structure: it needs a datatype map", target.type_name))),
     }
@@ -445,6 +462,10 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     let bad = || fault(id, format!("`{text}` is not one of {FUNCTIONS}"));
     let (name, rest) = text.split_once('(').ok_or_else(bad)?;
     let inside = rest.trim_end().strip_suffix(')').ok_or_else(bad)?;
+    if name.trim() == "the" {
+        let kind = r4::model().get(inside.trim()).filter(|t| t.kind == Kind::Resource);
+        return kind.map(|t| Action::The(t.number)).ok_or_else(bad);
+    }
     let mut pieces = arguments(inside).into_iter().map(|a| piece(&a, id)).collect::<Result<Vec<_>, _>>()?;
     match (name.trim(), pieces.len()) {
         ("concat", 1..) => Ok(Action::Concat(pieces)),
@@ -454,6 +475,9 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
             Piece::Path(_) => Err(bad()),
         },
         ("base64", 1) => Ok(Action::Base64(pieces.remove(0))),
+        ("digits", 1) => Ok(Action::Digits(pieces.remove(0))),
+        ("letters", 1) => Ok(Action::Letters(pieces.remove(0))),
+        ("minutes", 2) => <[Piece; 2]>::try_from(pieces).map(Action::Minutes).map_err(|_| bad()),
         ("whole", 1) => Ok(Action::Whole(pieces.remove(0))),
         ("add", 3) => <[Piece; 3]>::try_from(pieces).map(Action::Add).map_err(|_| bad()),
         ("now", 0) => Ok(Action::Now),
@@ -463,7 +487,8 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     }
 }
 
-const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), add(time, number, unit), now(), maps(), event()";
+const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), digits(a), letters(a), \
+     add(time, number, unit), minutes(number, unit), the(Type), now(), maps(), event()";
 
 /// Splits at commas outside quotes.
 fn arguments(text: &str) -> Vec<String> {
@@ -482,7 +507,15 @@ fn arguments(text: &str) -> Vec<String> {
 fn piece(text: &str, id: &str) -> Result<Piece, PlanError> {
     match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
         Some(text) => Ok(Piece::Text(text.to_owned())),
-        None => Source::parse(text).map(Piece::Path).map_err(|e| fault(id, e)),
+        None => Source::parse(text).map(|path| Piece::Path(at_hand(path))).map_err(|e| fault(id, e)),
+    }
+}
+
+/// A datatype map names its whole value by its own name: `from: PL`, `whole(FT)`.
+fn at_hand(path: Source) -> Source {
+    match path {
+        Source::Segment => Source::Part { component: 0, subcomponent: 0 },
+        path => path,
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Finding<'a> {
     Value(ConvertError),
     #[error("the table {0} has no row for this code")]
     NoRow(&'a str),
+    #[error("the table {0} has no row for this code: it stays as sent")]
+    AsSent(&'a str),
     #[error("the element does not repeat: the first repetition was used")]
     Repeats,
     #[error("the sender deletes this, and the element holds more than this field")]
@@ -44,7 +46,7 @@ pub enum Finding<'a> {
 impl Finding<'_> {
     /// Whether something that the sender sent is not in the result.
     pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Switch(..) | Self::Filled(_))
+        !matches!(self, Self::Switch(..) | Self::Filled(_) | Self::AsSent(_))
     }
 }
 

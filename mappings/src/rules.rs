@@ -5,8 +5,8 @@ use crate::look::{At, Level, Value};
 use crate::parse::split;
 use crate::path::SegmentName;
 use crate::path::Source;
-use crate::plan::{Action, Group, Hop, Plan, Rule};
-use crate::r4::Name;
+use crate::plan::{Action, Group, Hop, Plan, Rule, Table};
+use crate::r4::{Name, TypeNumber};
 use crate::report::Finding;
 use crate::run::{Here, Run, Spot};
 use crate::time::{self, TimeError};
@@ -20,7 +20,10 @@ const MAX_PARTS: usize = 100;
 impl<'a> Run<'a> {
     /// Runs the rows of a segment map, each once for each valued repetition of its field.
     pub fn segment_map(&mut self, plan: &'a Plan, spot: Spot, here: &Here<'a>) {
-        let Some(own) = self.message.segment(here.segment) else { return };
+        // A row of one segment may run the map of another: MSH[Provenance-Operator] where EVN stands.
+        let at = plan.source.and_then(|name| self.look(here).segment(name)).unwrap_or(here.segment);
+        let here = &Here { segment: at, ..*here };
+        let Some(own) = self.message.segment(at) else { return };
         self.forget_answers();
         for (group, range) in &plan.groups {
             let field = match *group {
@@ -130,7 +133,17 @@ impl<'a> Run<'a> {
                 let at = self.go(spot, &rule.target, here.nth, here);
                 self.tree.set_constant(at.node, constant, reason);
             }
+            Action::The(kind) => self.refer(rule, kind, spot, value, here),
             _ => self.convert_and_set(rule, spot, value, here),
+        }
+    }
+
+    /// A reference to the message's resource of that type, if there is one.
+    fn refer(&mut self, rule: &'a Rule, kind: TypeNumber, spot: Spot, value: Option<At<'a>>, here: &Here<'a>) {
+        if let Some(draft) = self.latest(kind) {
+            let reason = Reason { rule: rule.id.0, source: self.look(here).place(value) };
+            let at = self.go(spot, &rule.target, here.nth, here);
+            self.link(at, draft, reason);
         }
     }
 
@@ -153,12 +166,17 @@ impl<'a> Run<'a> {
             Action::Whole(piece) => look.whole(piece),
             Action::Add([from, number, unit]) => {
                 let [from, number, unit] = [from, number, unit].map(|p| look.piece(p));
-                Cow::Owned(time::plus(&from, &number, &unit, self.context.zone).unwrap_or_default())
+                Cow::Owned(time::plus(&from, &number, &unit, self.zone).unwrap_or_default())
             }
+            Action::Minutes([number, unit]) => {
+                Cow::Owned(time::minutes(&look.piece(number), &look.piece(unit)).unwrap_or_default())
+            }
+            Action::Digits(piece) => Cow::Owned(look.piece(piece).chars().filter(char::is_ascii_digit).collect()),
+            Action::Letters(piece) => Cow::Owned(look.piece(piece).chars().filter(|c| c.is_alphabetic()).collect()),
             Action::Now => Cow::Borrowed(self.context.now),
             Action::Maps => Cow::Borrowed(self.set.hash()),
             Action::Event => Cow::Borrowed(self.set.event(self.message)),
-            Action::With(_) | Action::Constant(_) => Cow::Borrowed(""),
+            Action::With(_) | Action::Constant(_) | Action::The(_) => Cow::Borrowed(""),
         }
     }
 
@@ -174,12 +192,12 @@ impl<'a> Run<'a> {
         };
         let sent = matches!(rule.action, Action::Convert | Action::First(_));
         let lost =
-            sent && self.context.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
+            sent && self.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
         let codes = rule.target.codes.or(here.codes.filter(|_| inherited));
         let converted = match (&rule.action, rule.target.primitive) {
             // Already FHIR, unlike what a sender writes.
             (Action::Now | Action::Add(_), _) => Ok(Scalar::Text(text)),
-            (_, Some(kind)) => convert::primitive(text, kind, codes, self.context.zone),
+            (_, Some(kind)) => convert::primitive(text, kind, codes, self.zone),
             (_, None) => return,
         };
         match converted {
@@ -208,8 +226,17 @@ impl<'a> Run<'a> {
         if let Some(row) = table.row(&text) {
             return Some(row);
         }
-        self.note(place, Finding::NoRow(&table.name), Some(rule.id));
-        (rule.target.type_name != "uri" && rule.target.codes.is_none()).then_some(text)
+        let kept = rule.target.type_name != "uri" && rule.target.codes.is_none();
+        self.no_row(table, kept, rule, place);
+        kept.then_some(text)
+    }
+
+    /// Tells of a code without a row; a table without any row (a site's own) has nothing to say.
+    fn no_row(&mut self, table: &'a Table, kept: bool, rule: &'a Rule, place: Mark) {
+        if !table.rows.is_empty() {
+            let finding = if kept { Finding::AsSent(&table.name) } else { Finding::NoRow(&table.name) };
+            self.note(place, finding, Some(rule.id));
+        }
     }
 
     fn with(&mut self, rule: &'a Rule, map: usize, spot: Spot, value: Option<At<'a>>, here: &Here<'a>) {
@@ -226,7 +253,7 @@ impl<'a> Run<'a> {
         for rule in &set.maps[map].rules {
             // Most components are empty: they are passed over at once.
             let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
-            if !matches!(rule.source, Source::Part { component, .. } if empty(component)) {
+            if !matches!(rule.source, Source::Part { component, .. } if component > 0 && empty(component)) {
                 self.rule(rule, target, inner);
             }
         }
@@ -259,7 +286,7 @@ impl<'a> Run<'a> {
         let table = &set.tables[table];
         let Some(row) = table.rows.get(code.as_ref()) else {
             if !code.is_empty() {
-                self.note(source, Finding::NoRow(&table.name), Some(rule.id));
+                self.no_row(table, true, rule, source);
             }
             return;
         };

@@ -12,6 +12,7 @@ use crate::r4::{Name, TypeNumber};
 use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
 use crate::tree::{Id, Key, Mark, Reason, Tree, offset_in};
+use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
@@ -76,9 +77,13 @@ pub(crate) struct Run<'a> {
     pub message: &'a Message<'a>,
     pub context: &'a Context<'a>,
     pub separators: Separators,
+    /// The overlay's zone, or the feed's.
+    pub zone: Option<&'a TimeZone>,
     pub drafts: Vec<Work<'a>>,
     pub tree: Tree<'a>,
     pub notes: Vec<Note<'a>>,
+    /// The switches that were told of.
+    told: Vec<&'a str>,
     /// The names of the segments; none where it is not a name.
     pub names: Vec<Option<SegmentName>>,
     pub placed: Vec<Option<Placed>>,
@@ -118,9 +123,11 @@ impl<'a> Run<'a> {
             message,
             context,
             separators: message.separators(),
+            zone: set.zone.as_ref().or(context.zone),
             drafts: Vec::with_capacity(message.len()),
             tree: Tree::new(message.text(), set.constants()),
             notes: Vec::new(),
+            told: Vec::new(),
             names,
             placed,
             chains: placer.chains,
@@ -279,6 +286,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The latest resource of a type that the message map made.
+    pub fn latest(&self, kind: TypeNumber) -> Option<usize> {
+        self.bound.iter().rev().find(|b| b.kind == kind).map(|b| b.draft)
+    }
+
     fn bound_draft(&self, kind: TypeNumber, label: u16) -> Option<usize> {
         self.bound.iter().find(|b| b.kind == kind && b.label == label).map(|b| b.draft)
     }
@@ -331,7 +343,7 @@ impl<'a> Run<'a> {
         self.spot(draft)
     }
 
-    fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
+    pub fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
         let node = self.tree.field(spot.node, self.set.known.reference);
         self.tree.set_link(node, to, reason);
     }
@@ -371,13 +383,16 @@ impl<'a> Run<'a> {
         self.notes.push(Note { place, finding, rule });
     }
 
-    /// Tells which switches decided a condition.
+    /// Tells which switches decided a condition, each once a message.
     pub fn tell_switches(&mut self, when: Option<&'a Condition>, place: Mark, rule: RuleId) {
         let set = self.set;
-        let notes = &mut self.notes;
+        let Self { notes, told, .. } = self;
         if let Some(when) = when {
             when.switches(&mut |name, _| {
-                notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
+                if !told.contains(&name) {
+                    told.push(name);
+                    notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
+                }
             });
         }
     }

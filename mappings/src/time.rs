@@ -82,6 +82,15 @@ pub fn plus(v2: &str, number: &str, unit: &str, zone: Option<&TimeZone>) -> Opti
     date_time(&format!("{}{zone_text}", later.strftime("%Y%m%d%H%M%S")), zone).ok()
 }
 
+/// A duration in whole minutes.
+pub fn minutes(number: &str, unit: &str) -> Option<String> {
+    let number = number.trim().parse::<i64>().ok().filter(|n| (0..1_000_000).contains(n))?;
+    let span = span(number, unit.trim())?;
+    let days_are_24_hours = jiff::SpanRelativeTo::days_are_24_hours();
+    let minutes = span.total((jiff::Unit::Minute, days_are_24_hours)).ok().filter(|m| m.fract() == 0.0)?;
+    Some(format!("{minutes:.0}"))
+}
+
 fn span(number: i64, unit: &str) -> Option<Span> {
     let span = Span::new();
     let span = match unit.to_ascii_lowercase().as_str() {
@@ -343,6 +352,7 @@ mod tests {
         let end = |v2, n, unit| plus(v2, n, unit, Some(&zone));
         assert_eq!(end("202603011200", "30", "min").as_deref(), Some("2026-03-01T12:30:00+01:00"));
         assert_eq!(end("20260301120000-0500", "2", "H").as_deref(), Some("2026-03-01T14:00:00-05:00"));
+        assert_eq!((minutes("2", "h").as_deref(), minutes("90", "s")), (Some("120"), None));
         assert_eq!(end("20260131", "1", "mo").as_deref(), Some("2026-02-28"));
         for (v2, n, unit) in [("202603011200", "x", "min"), ("202603011200", "1", "fortnight"), ("", "1", "min")] {
             assert_eq!(end(v2, n, unit), None);
