@@ -16,7 +16,7 @@ pub(crate) enum Condition {
     Contains(Path, String),
     /// In the order of characters: a version or a date before another.
     Before(Path, String),
-    /// A reference there leads to the resource of that type that the message stands at.
+    /// A reference there leads to the resource of that type that the message stands at; where it stands at none, to any.
     Refers(Path, &'static str),
     Length(Path, Ordering, usize),
     Count(Path, Ordering, usize),

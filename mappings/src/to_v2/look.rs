@@ -206,9 +206,13 @@ impl<'r, 'v> Look<'r, 'v> {
     where
         'v: 'i,
     {
-        let Some(Some(standing)) = frame.standing_at(type_name) else { return false };
+        let standing = frame.standing_at(type_name);
+        let meant = |found: Item<'_>| match standing {
+            Some(standing) => standing.is_some_and(|item| item.place() == found.place()),
+            None => type_of(found.value) == Some(type_name),
+        };
         let mut found = self.items(path, frame);
-        found.retain(|item| self.resources.resolve(*item).is_some_and(|r| r.place() == standing.place()));
+        found.retain(|item| self.resources.resolve(*item).is_some_and(meant));
         found.iter().for_each(|item| item.children("reference").for_each(|leaf| self.mark(leaf)));
         !found.is_empty()
     }
