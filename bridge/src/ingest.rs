@@ -86,17 +86,27 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
     }
     let now = instant(app.core.clock.now());
     let context = Context { charset, zone: app.core.zone.as_ref(), now: &now };
-    let mapped = map(&app.core.maps, &message, &context).map_err(unmappable)?;
+    let library = app.core.maps();
+    let set = library.choose(&message);
+    let mapped = map(set, &message, &context).map_err(unmappable)?;
     let sender = format!("{}|{}", message.header(3), message.header(4));
-    let raw = RawMessage { bytes: raw, sender, control_id: message.header(10).to_owned() };
+    let report = mapped.report.lines(MAX_REPORT_LINES);
+    let raw = RawMessage {
+        bytes: raw,
+        sender,
+        control_id: message.header(10).to_owned(),
+        map: mapped.map.to_owned(),
+        map_set: set.hash().to_owned(),
+        report: report.clone(),
+    };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
     let writes = writes.collect::<Result<Vec<_>, _>>()?;
-    Ok((Transaction { writes, message: Some(raw) }, mapped.report.lines(MAX_REPORT_LINES)))
+    Ok((Transaction { writes, message: Some(raw) }, report))
 }
 
 /// Draft -> Validated: an error is told at the field that the element came from.
 fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) -> Result<Write, IngestError> {
-    let Draft { identity, deleted, weak, .. } = draft.clone();
+    let Draft { identity, deleted, weak, gaps, .. } = draft.clone();
     let json = Json::parse(mapped.json(draft).as_bytes()).map_err(|e| {
         // Ours to mend, but the sender has to be told something.
         IngestError::Invalid(vec![Issue::new("exception", format!("{} came out as no JSON: {e}", draft.type_name))])
@@ -114,7 +124,7 @@ fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) ->
         });
         IngestError::Invalid(located.collect())
     })?;
-    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak } })
+    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak, gaps } })
 }
 
 fn source(message: &Message<'_>, place: mappings::path::Place) -> Option<(String, usize, mappings::path::Place)> {

@@ -1,8 +1,9 @@
 //! `medseal-map`: turns HL7 v2 files into FHIR Bundles, for analysts.
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use mappings::charset::{self, Charset};
+use mappings::coverage::{Report, What};
 use mappings::engine::{Context, Mapped, map};
 use mappings::maps::MapSet;
 use mappings::parse::Message;
@@ -13,8 +14,10 @@ use std::process::ExitCode;
 
 /// Maps HL7 v2 to FHIR R4: one message gives a Bundle, several give NDJSON.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// A directory of maps instead of those built in.
     #[arg(long)]
     maps: Option<PathBuf>,
@@ -34,6 +37,24 @@ struct Arguments {
     paths: Vec<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare the maps with the guide's own tables; fails where a row is missing, or differs without a reason.
+    Coverage(Coverage),
+}
+
+#[derive(Debug, Args)]
+struct Coverage {
+    /// The guide's folder with messages, segments, datatypes and codesystems.
+    guide: PathBuf,
+    /// A directory of maps instead of those built in.
+    #[arg(long)]
+    maps: Option<PathBuf>,
+    /// List the rows of one kind, with the reason, instead of counting.
+    #[arg(long)]
+    list: Option<What>,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -46,6 +67,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if let Some(Command::Coverage(command)) = &arguments.command {
+        return coverage(command);
+    }
     if let Some(name) = &arguments.to_v2 {
         return to_v2(name, arguments);
     }
@@ -72,8 +96,15 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(all_good)
 }
 
+fn coverage(command: &Coverage) -> Result<bool, String> {
+    let report = Report::of(&command.guide, command.maps.as_deref()).map_err(|e| e.to_string())?;
+    print!("{}", command.list.map_or_else(|| report.to_string(), |what| report.list(what)));
+    Ok(report.is_complete())
+}
+
 fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
-    let set = arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
+    let set =
+        arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
     let medseal = Party { namespace: "MEDSEAL", ..Party::default() };
     let envelope = Envelope {
         sending_application: medseal,
@@ -93,7 +124,12 @@ fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
         let (message, report) = to_v2::message(&set, name, &[resource], &envelope).map_err(|e| at(&e))?;
         print!("{}", message.replace('\r', "\n"));
         for note in report.notes.iter().filter(|_| arguments.explain) {
-            eprintln!("  {:<60} {}{}", note.path, note.finding, note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})")));
+            eprintln!(
+                "  {:<60} {}{}",
+                note.path,
+                note.finding,
+                note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})"))
+            );
         }
     }
     Ok(true)
