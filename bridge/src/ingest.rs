@@ -157,7 +157,9 @@ fn unmappable(error: MapError) -> IngestError {
             let place = mappings::path::Place::default();
             IngestError::Invalid(vec![Issue { source: Some((segment, 1, place)), ..Issue::new("structure", text) }])
         }
-        MapError::Nothing | MapError::TooMany | MapError::Unused(_) => IngestError::Invalid(vec![Issue::new("structure", text)]),
+        MapError::Nothing | MapError::TooMany | MapError::Unused(_) => {
+            IngestError::Invalid(vec![Issue::new("structure", text)])
+        }
     }
 }
 

@@ -77,8 +77,11 @@ async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<Kept, Va
         return Err(tampered("another record lies at its place"));
     }
     let key = core.owner_key(&label.owner).await?;
-    let plain = open(&key, &core.custodian, &record.sealed)
-        .map_err(|source| VaultError::Seal { pack: pack.clone(), offset, source })?;
+    let plain = open(&key, &core.custodian, &record.sealed).map_err(|source| VaultError::Seal {
+        pack: pack.clone(),
+        offset,
+        source,
+    })?;
     Kept::from_bytes(&plain).ok_or_else(|| tampered("its content is of no known form"))
 }
 

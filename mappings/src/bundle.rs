@@ -1,12 +1,19 @@
 //! Drafts as a FHIR transaction Bundle: what an analyst looks at. The bridge takes the drafts themselves.
 
+use crate::charset::Charset;
+use crate::convert::without_controls;
 use crate::engine::{Draft, Mapped, write_urn};
+use crate::escape;
 use crate::identity::Identity;
 use crate::json::write_text;
+use crate::parse::part;
+use crate::time;
 
 /// Writes the Bundle of a mapped message: a resource with a business identifier is a conditional update.
 pub fn write_transaction(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[");
+    out.extend_from_slice(b"{\"resourceType\":\"Bundle\",");
+    write_header(mapped, out);
+    out.extend_from_slice(b"\"type\":\"transaction\",\"entry\":[");
     for (n, draft) in mapped.drafts.iter().enumerate() {
         if n > 0 {
             out.push(b',');
@@ -19,6 +26,22 @@ pub fn write_transaction(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
+}
+
+/// What MSH[Bundle] says of the message: MSH-10 identifies the Bundle, MSH-7 is its time.
+fn write_header(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
+    let message = mapped.report.message;
+    let control_id = escape::decode(message.header(10).trim(), &message.separators(), Charset::Utf8);
+    if !control_id.is_empty() {
+        out.extend_from_slice(b"\"identifier\":{\"value\":");
+        write_text(&without_controls(control_id), out);
+        out.extend_from_slice(b"},");
+    }
+    if let Ok(time) = time::instant(part(message.header(7), Some(message.separators().component), 1), mapped.zone) {
+        out.extend_from_slice(b"\"timestamp\":");
+        write_text(&time, out);
+        out.push(b',');
+    }
 }
 
 /// The Bundle as text.

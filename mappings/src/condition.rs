@@ -107,7 +107,12 @@ impl Condition {
     /// Shows every path that it asks for.
     pub fn asked(&self, see: &mut impl FnMut(&Asked)) {
         match self {
-            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Like(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => see(p),
+            Self::Valued(p)
+            | Self::Numeric(p)
+            | Self::In(p, _)
+            | Self::Like(p, _)
+            | Self::Length(p, ..)
+            | Self::Count(p, ..) => see(p),
             Self::Present(_) | Self::Switch(..) => {}
             Self::Not(inner) => inner.asked(see),
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.asked(see)),
@@ -117,7 +122,12 @@ impl Condition {
     /// Numbers the paths whose answer holds for a whole segment: `memo` gives the number.
     pub fn number(&mut self, memo: &mut impl FnMut(&Source) -> Option<u16>) {
         match self {
-            Self::Valued(p) | Self::Numeric(p) | Self::In(p, _) | Self::Like(p, _) | Self::Length(p, ..) | Self::Count(p, ..) => {
+            Self::Valued(p)
+            | Self::Numeric(p)
+            | Self::In(p, _)
+            | Self::Like(p, _)
+            | Self::Length(p, ..)
+            | Self::Count(p, ..) => {
                 p.memo = memo(&p.source);
             }
             Self::Present(_) | Self::Switch(..) => {}

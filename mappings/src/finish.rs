@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
             root: work.root,
         });
         let report = Report { set: self.set, message: self.message, notes: self.notes };
-        Ok(Mapped { map: &self.plan.name, drafts: drafts.collect(), report, tree: self.tree, numbers })
+        Ok(Mapped { map: &self.plan.name, drafts: drafts.collect(), report, tree: self.tree, zone: self.zone, numbers })
     }
 
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
@@ -129,7 +129,9 @@ impl Run<'_> {
         let signs = self.separators;
         let ends = |c: char| {
             let byte = u8::try_from(c).unwrap_or(0);
-            matches!(c, '\r' | '\n') || [signs.field, signs.component, signs.repetition].contains(&byte) || Some(byte) == signs.subcomponent
+            matches!(c, '\r' | '\n')
+                || [signs.field, signs.component, signs.repetition].contains(&byte)
+                || Some(byte) == signs.subcomponent
         };
         let leaf = rest.split(ends).next().unwrap_or("");
         without_controls(escape::decode(leaf, &signs, self.context.charset))

@@ -231,7 +231,10 @@ cases:
         assert!(found(&north, "Patient.address").is_empty());
         assert!(found(&north, "Patient.birthDate").iter().any(|d| d == "1980-02-29"));
         let other = mapped(&library, &format!("{}{body}", HEAD.replace("NORTH", "SOUTH")));
-        assert!(found(&other, "Patient.gender").is_empty() && found(&other, "Patient.communication.language.text").is_empty());
+        assert!(
+            found(&other, "Patient.gender").is_empty()
+                && found(&other, "Patient.communication.language.text").is_empty()
+        );
         assert_eq!(found(&other, "Patient.address.line"), ["Street"]);
         let message = Message::parse(HEAD).unwrap();
         assert_ne!(library.choose(&message).hash(), library.base().hash());
@@ -243,9 +246,18 @@ cases:
             ("overlay: x\nswitches: {nothing: here}", "there is no switch nothing"),
             ("overlay: x\nzone: Mars/Olympus", "there is no zone"),
             ("overlay: x\nextends: [x]", "builds on itself"),
-            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-99, off: true}]", "x.yaml:2:9: PID[Patient]/PID-99: there is no rule"),
-            ("overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-8, to: sex}]", "x.yaml:2:9: PID[Patient]/PID-8: Patient has no element sex"),
-            ("overlay: x\nmessages: [{map: ADT_A01, insert: [{after: QQQ, segment: ZZZ}]}]", "x.yaml:2:12: ADT_A01: it has no QQQ"),
+            (
+                "overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-99, off: true}]",
+                "x.yaml:2:9: PID[Patient]/PID-99: there is no rule",
+            ),
+            (
+                "overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-8, to: sex}]",
+                "x.yaml:2:9: PID[Patient]/PID-8: Patient has no element sex",
+            ),
+            (
+                "overlay: x\nmessages: [{map: ADT_A01, insert: [{after: QQQ, segment: ZZZ}]}]",
+                "x.yaml:2:12: ADT_A01: it has no QQQ",
+            ),
             ("overlay: x\nwhatever: 1", "x.yaml:2:1: there is no key `whatever` here"),
             (&SITE.replace("gender = female", "gender = male"), "case a woman: Patient.gender is not male"),
         ] {
@@ -259,7 +271,8 @@ cases:
         let below = "overlay: below\napplies: {sender: [nobody]}\nauthorities: [{name: HOSP, system: \"urn:oid:9.9\"}]";
         let above = "overlay: above\nextends: [below]\npolicy: extension";
         let library = library(&[("1.yaml", below), ("2.yaml", above)]).unwrap();
-        let resources = mapped(&library, &format!("{HEAD}\rPID|1||1^^^HOSP||A^B||||||||||||||||||||||||||||||||||||||||||x"));
+        let resources =
+            mapped(&library, &format!("{HEAD}\rPID|1||1^^^HOSP||A^B||||||||||||||||||||||||||||||||||||||||||x"));
         assert_eq!(found(&resources, "Patient.identifier.system"), ["urn:oid:9.9"]);
         assert_eq!(found(&resources, "Patient.extension.extension.valueString"), ["PID-47.1", "x"]);
     }

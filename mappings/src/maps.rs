@@ -4,7 +4,9 @@ use crate::engine::MapError;
 use crate::map_file::{MessageFile, SwitchRow};
 use crate::overlay::Policy;
 use crate::parse::{Message, part};
-use crate::plan::{self, Constant, ConstantId, CompiledRow, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
+use crate::plan::{
+    self, CompiledRow, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault,
+};
 use crate::r4::{self, Name, TypeNumber};
 use crate::schema::place::located;
 use crate::sources::Sources;

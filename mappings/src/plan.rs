@@ -227,8 +227,8 @@ pub struct MessagePlan {
     pub structure: Structure,
     /// The rules of each slot of the structure.
     pub rules: Vec<Vec<MessageRule>>,
-    /// Resources that an `each` goes back to.
-    pub remembered: Vec<(TypeNumber, u16)>,
+    /// Resources that an `each` goes back to, and the group that its rule stands in.
+    pub remembered: Vec<(TypeNumber, u16, usize)>,
 }
 
 /// Names to numbers, while compiling.
@@ -324,7 +324,17 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     }
     let source = SegmentName::read(&file.source);
     let of_segment = is_of_segment(file);
-    Ok(Plan { name: file.map.clone(), source, of_segment, target, needs, identity, groups: groups(&rules, &file.source), rules, known })
+    Ok(Plan {
+        name: file.map.clone(),
+        source,
+        of_segment,
+        target,
+        needs,
+        identity,
+        groups: groups(&rules, &file.source),
+        rules,
+        known,
+    })
 }
 
 fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
@@ -588,8 +598,12 @@ pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePl
         let slot = slot.ok_or_else(|| fault(&id, "the structure has no such segment"))?;
         rules[slot].push(message_rule(row, &id, names)?);
     }
-    let sets = rules.iter().flatten().flat_map(|rule| &rule.set).filter(|set| set.each);
-    let remembered = sets.map(|set| (set.left.kind, set.left.label)).collect();
+    let of_slot = |(slot, rules): (usize, &Vec<MessageRule>)| {
+        let group = structure.slots[slot].group;
+        let each = rules.iter().flat_map(|rule| &rule.set).filter(|set| set.each);
+        each.map(|set| (set.left.kind, set.left.label, group)).collect::<Vec<_>>()
+    };
+    let remembered = rules.iter().enumerate().flat_map(of_slot).collect();
     Ok(MessagePlan { name: file.map.clone(), structure, rules, remembered })
 }
 
@@ -656,7 +670,10 @@ mod tests {
         let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
         let file: MapFile = serde_saphyr::from_str(&text).unwrap();
         let (maps, tables) = (HashMap::from([("X[Y]".to_owned(), 0)]), HashMap::new());
-        map(&file, &Names { maps: &maps, tables: &tables, kinds: &HashMap::new(), switches: &[], pool: RefCell::default() })
+        map(
+            &file,
+            &Names { maps: &maps, tables: &tables, kinds: &HashMap::new(), switches: &[], pool: RefCell::default() },
+        )
     }
 
     #[test]

@@ -59,7 +59,6 @@ pub(crate) struct Note<'a> {
 }
 
 /// Everything to be told of one message.
-#[derive(Debug)]
 pub struct Report<'a> {
     pub(crate) set: &'a MapSet,
     pub(crate) message: &'a Message<'a>,

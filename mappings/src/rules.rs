@@ -194,8 +194,7 @@ impl<'a> Run<'a> {
             return;
         };
         let sent = matches!(rule.action, Action::Convert | Action::First(_));
-        let lost =
-            sent && self.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
+        let lost = sent && self.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
         let codes = rule.target.codes.or(here.codes.filter(|_| inherited));
         let converted = match (&rule.action, rule.target.primitive) {
             // Already FHIR, unlike what a sender writes.
@@ -336,7 +335,12 @@ impl<'a> Run<'a> {
         let Some(list) = self.tree.find(concept, self.set.known.coding) else { return };
         let text = |node: Id, name: Name| self.tree.find(node, name).and_then(|n| self.tree.text(n));
         let known = &self.set.known;
-        let same = |node: &Id| [known.code, known.system].iter().all(|n| text(*node, *n) == text(first, *n));
+        let is_same = |node: &Id, name: Name| text(*node, name) == text(first, name);
+        let is_bare = |node: &Id| {
+            text(*node, known.system).is_none()
+                && (text(*node, known.display).is_none() || is_same(node, known.display))
+        };
+        let same = |node: &Id| is_same(node, known.code) && (is_same(node, known.system) || is_bare(node));
         let doubles: Vec<Id> = self.tree.children(list).filter(|node| *node != first).filter(same).collect();
         doubles.into_iter().for_each(|node| self.tree.kill(node));
     }

@@ -72,7 +72,6 @@ pub(crate) struct Here<'a> {
     pub codes: Option<&'static [&'static str]>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub set: &'a MapSet,
     pub plan: &'a MessagePlan,
@@ -167,10 +166,7 @@ impl<'a> Run<'a> {
             return self.note(place, finding, None);
         };
         if let Some(group) = began {
-            let structure = &self.plan.structure;
-            let outside = |b: &Binding| !structure.is_within(structure.slots[b.slot].group, group);
-            self.bound.retain(outside);
-            self.past.retain(outside);
+            self.begin_group(group);
         }
         let plan = self.plan;
         let rules = &plan.rules[slot];
@@ -188,6 +184,22 @@ impl<'a> Run<'a> {
                 self.message_rule(rule, slot, &here);
             }
         }
+    }
+
+    /// A group begins anew: what stood in it is past. An `each` still reaches what is in the same instance of the group
+    /// around it and its rule.
+    fn begin_group(&mut self, group: usize) {
+        let structure = &self.plan.structure;
+        let inside = |slot: usize| structure.is_within(structure.slots[slot].group, group);
+        let (ended, bound) = std::mem::take(&mut self.bound).into_iter().partition(|b| inside(b.slot));
+        self.bound = bound;
+        let remembered = &self.plan.remembered;
+        let reached = |b: &Binding| {
+            let mut rules = remembered.iter().filter(|(kind, label, _)| (*kind, *label) == (b.kind, b.label));
+            rules.any(|(_, _, rule)| !(inside(b.slot) && structure.is_within(*rule, group)))
+        };
+        self.past.extend::<Vec<Binding>>(ended);
+        self.past.retain(reached);
     }
 
     fn here(&mut self, segment: usize) -> Here<'a> {
@@ -228,7 +240,7 @@ impl<'a> Run<'a> {
         }
         if let Some(at) = at {
             let old = self.bound.remove(at);
-            if self.plan.remembered.contains(&(to.kind, to.label)) {
+            if self.plan.remembered.iter().any(|(kind, label, _)| (*kind, *label) == (to.kind, to.label)) {
                 self.past.push(old);
             }
         }

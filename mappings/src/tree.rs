@@ -116,8 +116,7 @@ struct Node {
 
 const NO_REASON: Reason = Reason { rule: NONE, source: Mark(0) };
 
-/// The arena.
-#[derive(Debug)]
+/// The arena. It does not print: it holds patient data.
 pub(crate) struct Tree<'a> {
     text: &'a str,
     constants: &'a [Constant],

@@ -251,9 +251,8 @@ async fn a_message_can_be_read_again_with_its_mapping_report() {
     assert!(!head.to_string().contains("Lovelace") && !head.to_string().contains("secret"), "places, no values");
     let patient = head["resources"].as_array().unwrap().iter().find(|r| r.as_str().unwrap().starts_with("Patient/"));
     assert_eq!(world.get(&format!("/fhir/{}", patient.unwrap().as_str().unwrap())).await.0, 200);
-    let raw = world
-        .request("GET", &location, &[("authorization", &bearer), ("accept", "application/hl7-v2")], b"")
-        .await;
+    let raw =
+        world.request("GET", &location, &[("authorization", &bearer), ("accept", "application/hl7-v2")], b"").await;
     assert_eq!(raw.body().as_ref(), message.as_bytes(), "the very bytes");
     assert_eq!(world.get("/hl7v2/messages/nothing").await.0, 404);
     let narrow = super::world::mint(&world.running, "system/Patient.r");
