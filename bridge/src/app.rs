@@ -15,12 +15,12 @@ use crate::vault::keys::{KeyError, KeyRing, root_key};
 use crate::vault::objects::{ObjectError, Objects};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
-use mappings::maps::MapSet;
+use mappings::library::Library;
 use notary::chain::{ChainError, Ledger};
 use notary::checkpoint::LogSigner;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// What the write path, the read path and the anchor share.
@@ -32,7 +32,7 @@ pub struct Core {
     pub keys: KeyRing,
     pub tokens: Tokenizer,
     identities: Tokenizer,
-    pub maps: MapSet,
+    maps: RwLock<Arc<Library>>,
     pub zone: Option<TimeZone>,
     pub charset: Charset,
     pub signer: LogSigner,
@@ -123,10 +123,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         custodian: config.custodian.clone(),
         tokens: Tokenizer::new(&index_key),
         identities: Tokenizer::new(&identity_key),
-        maps: match &config.maps {
-            Some(path) => MapSet::load(path)?,
-            None => MapSet::embedded()?,
-        },
+        maps: RwLock::new(Arc::new(library(config)?)),
         zone: config.zone().map_err(StartError::Config)?,
         charset: config.charset().map_err(StartError::Config)?,
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
@@ -163,7 +160,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
 impl App {
     /// Whether the committer lives and the service is not stopping.
     pub fn takes_work(&self) -> bool {
-        let committer = self.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
         committer.as_ref().is_some_and(|queue| !queue.is_closed())
     }
 }
@@ -177,7 +174,7 @@ pub struct Workers {
 impl Workers {
     /// Takes nothing more in, commits what waits, signs and anchors what was committed.
     pub async fn drain(self, app: &App) {
-        drop(app.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        drop(app.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
@@ -188,7 +185,24 @@ impl Workers {
     }
 }
 
+/// Reads, checks and compiles all maps; each overlay's own cases must hold.
+fn library(config: &Config) -> Result<Library, mappings::plan::PlanError> {
+    Library::load(config.maps.as_deref(), config.overlays.as_deref())
+}
+
 impl Core {
+    /// The maps as they are now; a message keeps those that it began with.
+    pub fn maps(&self) -> Arc<Library> {
+        self.maps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the maps anew and puts them in the place of the old ones, whole, if they are faultless.
+    pub fn reload_maps(&self, config: &Config) -> Result<(), mappings::plan::PlanError> {
+        let fresh = Arc::new(library(config)?);
+        *self.maps.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
     /// A keyed hash for identities and messages; another key than the search tokens'.
     pub fn identity_token(&self, parts: &[&str]) -> Token {
         self.identities.token(parts)

@@ -34,6 +34,10 @@ pub struct RawMessage {
     /// What makes two messages the same: sender, MSH-10 and the hash of the content.
     pub sender: String,
     pub control_id: String,
+    /// The message map, the hash of the map set, and the mapping report: kept beside the bytes.
+    pub map: String,
+    pub map_set: String,
+    pub report: Vec<mappings::report::Line>,
 }
 
 /// What became of a transaction. It exists only once everything is durable.

@@ -21,6 +21,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// A directory of maps instead of those built in.
     pub maps: Option<PathBuf>,
+    /// A directory of overlays: what senders need otherwise. SIGHUP reads it anew.
+    pub overlays: Option<PathBuf>,
     pub feed: Feed,
     pub log: Log,
     /// A bucket for packs and keys instead of the data directory.
@@ -58,6 +60,7 @@ impl Default for Config {
             mllp: SocketAddr::from(([127, 0, 0, 1], 2575)),
             base_url: None,
             maps: None,
+            overlays: None,
             feed: Feed::default(),
             log: Log::default(),
             s3: None,

@@ -86,12 +86,22 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
     }
     let now = instant(app.core.clock.now());
     let context = Context { charset, zone: app.core.zone.as_ref(), now: &now };
-    let mapped = map(&app.core.maps, &message, &context).map_err(unmappable)?;
+    let library = app.core.maps();
+    let set = library.choose(&message);
+    let mapped = map(set, &message, &context).map_err(unmappable)?;
     let sender = format!("{}|{}", message.header(3), message.header(4));
-    let raw = RawMessage { bytes: raw, sender, control_id: message.header(10).to_owned() };
+    let report = mapped.report.lines(MAX_REPORT_LINES);
+    let raw = RawMessage {
+        bytes: raw,
+        sender,
+        control_id: message.header(10).to_owned(),
+        map: mapped.map.to_owned(),
+        map_set: set.hash().to_owned(),
+        report: report.clone(),
+    };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
     let writes = writes.collect::<Result<Vec<_>, _>>()?;
-    Ok((Transaction { writes, message: Some(raw) }, mapped.report.lines(MAX_REPORT_LINES)))
+    Ok((Transaction { writes, message: Some(raw) }, report))
 }
 
 /// Draft -> Validated: an error is told at the field that the element came from.

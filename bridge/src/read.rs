@@ -164,7 +164,7 @@ impl Core {
         entry.commitment.opens(&opened.salt, &subject)
     }
 
-    async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {
+    pub(crate) async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {
         if let Some(key) = self.keys.cached(owner) {
             return Ok(key);
         }

@@ -10,6 +10,7 @@ pub mod charset;
 mod complete;
 pub mod condition;
 pub mod convert;
+pub mod coverage;
 pub mod engine;
 pub mod escape;
 mod finish;

@@ -1,8 +1,9 @@
 //! `medseal-map`: turns HL7 v2 files into FHIR Bundles, for analysts.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use mappings::charset::{self, Charset};
+use mappings::coverage::{Report, What};
 use mappings::engine::{Context, Mapped, map};
 use mappings::maps::MapSet;
 use mappings::parse::Message;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 /// Maps HL7 v2 to FHIR R4: one message gives a Bundle, several give NDJSON.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,11 +40,31 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print every fault of a directory of maps or overlays, with file, line and column. Overlays lie over --maps.
-    Check {
-        /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
-        directory: PathBuf,
-    },
+    /// Compare the maps with the guide's own tables; fails where a row is missing, or differs without a reason.
+    Coverage(Coverage),
+    /// Print every fault of a directory of maps or overlays, with file, line and column.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
+    directory: PathBuf,
+    /// The maps that overlays lie over, instead of those beside them or built in.
+    #[arg(long)]
+    maps: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Coverage {
+    /// The guide's folder with messages, segments, datatypes and codesystems.
+    guide: PathBuf,
+    /// A directory of maps instead of those built in.
+    #[arg(long)]
+    maps: Option<PathBuf>,
+    /// List the rows of one kind, with the reason, instead of counting.
+    #[arg(long)]
+    list: Option<What>,
 }
 
 fn main() -> ExitCode {
@@ -58,8 +79,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
-    if let Some(Command::Check { directory }) = &arguments.command {
-        return check(directory, arguments.maps.as_deref());
+    match &arguments.command {
+        Some(Command::Coverage(command)) => return coverage(command),
+        Some(Command::Check(command)) => return check(command),
+        None => {}
     }
     if let Some(name) = &arguments.to_v2 {
         return to_v2(name, arguments);
@@ -87,15 +110,22 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(all_good)
 }
 
+fn coverage(command: &Coverage) -> Result<bool, String> {
+    let report = Report::of(&command.guide, command.maps.as_deref()).map_err(|e| e.to_string())?;
+    print!("{}", command.list.map_or_else(|| report.to_string(), |what| report.list(what)));
+    Ok(report.is_complete())
+}
+
 /// Whether there is no fault.
-fn check(directory: &Path, maps: Option<&Path>) -> Result<bool, String> {
-    let faults = schema::all_faults(directory, maps).map_err(|e| e.to_string())?;
+fn check(command: &Check) -> Result<bool, String> {
+    let faults = schema::all_faults(&command.directory, command.maps.as_deref()).map_err(|e| e.to_string())?;
     faults.iter().for_each(|fault| println!("{}: {}", fault.place, fault.problem));
     Ok(faults.is_empty())
 }
 
 fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
-    let set = arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
+    let set =
+        arguments.maps.as_deref().map_or_else(to_v2::Set::embedded, to_v2::Set::load).map_err(|e| e.to_string())?;
     let medseal = Party { namespace: "MEDSEAL", ..Party::default() };
     let envelope = Envelope {
         sending_application: medseal,
@@ -115,7 +145,12 @@ fn to_v2(name: &str, arguments: &Arguments) -> Result<bool, String> {
         let (message, report) = to_v2::message(&set, name, &[resource], &envelope).map_err(|e| at(&e))?;
         print!("{}", message.replace('\r', "\n"));
         for note in report.notes.iter().filter(|_| arguments.explain) {
-            eprintln!("  {:<60} {}{}", note.path, note.finding, note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})")));
+            eprintln!(
+                "  {:<60} {}{}",
+                note.path,
+                note.finding,
+                note.rule.as_ref().map_or(String::new(), |r| format!("  ({r})"))
+            );
         }
     }
     Ok(true)

@@ -8,7 +8,7 @@ use crate::path::Place;
 use crate::plan::{MessageRule, RuleId};
 use crate::run::Run;
 use crate::tree::Mark;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened to a part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,7 @@ pub struct Report<'a> {
 }
 
 /// A finding in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// `PID-3[2].4`, as people write it.
     pub path: String,

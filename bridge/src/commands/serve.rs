@@ -67,10 +67,26 @@ pub async fn run(config: Config) -> Result<(), Failed> {
     let signals = stop_signal()?;
     let running = start(config).await?;
     println!("ready http={} mllp={}", running.http, running.mllp);
+    let reloading = tokio::spawn(reload_maps(running.app.clone()));
     signals.await;
+    reloading.abort();
     tracing::info!("stopping: what was taken is committed first");
     running.stop().await;
     Ok(())
+}
+
+/// At each SIGHUP reads the maps and overlays anew; faulty ones are told of, and the old ones stay.
+async fn reload_maps(app: Arc<App>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let app = app.clone();
+        let reloaded = tokio::task::spawn_blocking(move || app.core.reload_maps(&app.config)).await;
+        match reloaded {
+            Ok(Ok(())) => tracing::info!("the maps were read anew"),
+            Ok(Err(error)) => tracing::error!(%error, "the maps were not read anew: the old ones stay"),
+            Err(_) => tracing::error!("reading the maps anew broke off: the old ones stay"),
+        }
+    }
 }
 
 /// Completes at SIGTERM or Ctrl-C.

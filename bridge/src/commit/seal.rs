@@ -7,7 +7,9 @@ use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::bundle::{How, Write, conditional_reference};
 use crate::fhir::{merge, references};
 use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::index::store::StoreError;
 use crate::index::tokens::patient_ids;
+use crate::message::{Head, Kept};
 use crate::secret::{Key, bytes, system_random};
 use crate::vault::pack::Record;
 use crate::vault::seal::{Label, RecordKind, seal};
@@ -133,7 +135,9 @@ impl Group<'_> {
         let patient = stage.written.iter().find(|w| w.name.kind.as_str() == "Patient");
         let owner = patient.map_or_else(Owner::custodian, |w| Owner::patient(&w.name.id));
         let label = Label { kind: RecordKind::Message, type_name: "Message".into(), id, version: Version(1), owner };
-        let record = self.sealed(label, &message.bytes, None).await?;
+        let kept = Kept { head: head(message, &stage.written, self.now), bytes: message.bytes.clone() };
+        let plain = kept.to_bytes().map_err(|_| VaultError::from(StoreError::Nonsense("a report that is no JSON")))?;
+        let record = self.sealed(label, &plain, None).await?;
         stage.records.push((record, Vec::new()));
         Ok(())
     }
@@ -156,6 +160,17 @@ impl Group<'_> {
         let (key, wrapped) = self.core.keys.generate(owner, &system_random)?;
         self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
         Ok(key)
+    }
+}
+
+fn head(message: &RawMessage, written: &[Written], now: i64) -> Head {
+    Head {
+        received: instant(jiff::Timestamp::from_millisecond(now).unwrap_or_default()),
+        control_id: message.control_id.clone(),
+        map: message.map.clone(),
+        map_set: message.map_set.clone(),
+        resources: written.iter().map(|w| format!("{}/_history/{}", w.name, w.version)).collect(),
+        report: message.report.clone(),
     }
 }
 

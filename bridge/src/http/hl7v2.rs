@@ -1,11 +1,14 @@
-//! `POST /hl7v2`: HL7 over HTTP. The same write path as MLLP; the answer is the acknowledgement.
+//! `POST /hl7v2`: HL7 over HTTP. The same write path as MLLP; the answer is the acknowledgement. What was taken can be
+//! read again, with its mapping report: `GET /hl7v2/messages/{id}`.
 
 use super::reply::{Reply, body, failure, status};
-use super::routes::Call;
+use super::routes::{Call, Request};
 use crate::consent::decide::decide;
 use crate::error::Issue;
-use crate::ingest::{Received, receive as ingest};
+use crate::ids::ResourceId;
+use crate::ingest::{Answered, Received, receive as ingest};
 use crate::intake::ack::{self, Mode};
+use crate::message::{Kept, fetch};
 use crate::smart::scopes::Interaction;
 use warp::http::{StatusCode, header};
 
@@ -32,10 +35,48 @@ pub async fn receive(call: Call<'_>) -> Reply {
     let acks: String =
         answers.iter().enumerate().map(|(n, a)| ack::acknowledge(a, n, app.core.clock.now(), Mode::Http)).collect();
     let reply = body(worst.unwrap_or(StatusCode::OK), MEDIA_TYPE, acks);
+    let reply = match answers.as_slice() {
+        [one] => located(reply, one),
+        _ => reply,
+    };
     match worst {
         Some(StatusCode::SERVICE_UNAVAILABLE) => super::reply::with_header(reply, header::RETRY_AFTER, "5"),
         _ => reply,
     }
+}
+
+/// Where the message and its mapping report can be read.
+fn located(reply: Reply, answer: &Answered) -> Reply {
+    let id = answer.outcome.as_ref().ok().and_then(|taken| taken.committed.message.as_ref());
+    match id {
+        Some(id) => super::reply::with_header(reply, header::LOCATION, &format!("/hl7v2/messages/{id}")),
+        None => reply,
+    }
+}
+
+/// `GET /hl7v2/messages/{id}`: how a message was mapped; with `Accept: application/hl7-v2` its very bytes.
+pub async fn message(call: Call<'_>, id: &str) -> Reply {
+    let Call { app, caller, request, .. } = call;
+    let permit = match decide(&caller, Interaction::Read, None) {
+        Ok(permit) => permit,
+        Err(denied) => return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())),
+    };
+    let missing = || failure(StatusCode::NOT_FOUND, Issue::new("not-found", "there is no such message"));
+    let Some(id) = ResourceId::parse(id) else { return missing() };
+    match fetch(&app.core, &permit, &id).await {
+        Ok(Some(kept)) => shown(request, kept),
+        Ok(None) => missing(),
+        Err(error) => super::reply::unreadable(&error),
+    }
+}
+
+fn shown(request: &Request, kept: Kept) -> Reply {
+    let accept = request.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if accept.split(',').any(|media| TAKEN.contains(&media.split(';').next().unwrap_or("").trim())) {
+        return body(StatusCode::OK, "application/hl7-v2", kept.bytes);
+    }
+    // A head of strings and lists always prints.
+    body(StatusCode::OK, "application/json", serde_json::to_vec(&kept.head).unwrap_or_default())
 }
 
 /// Ours before retry-later before the sender's; a message refused for its content is a 422 whatever the kind.

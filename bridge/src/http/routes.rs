@@ -55,6 +55,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             Ok(log::tile(app, rest).await)
         }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
+        ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
         _ => Err(not_found()),
     }

@@ -233,3 +233,53 @@ async fn many_senders_meet_in_group_commits_and_one_patient_stays_one() {
     assert_eq!(world.get("/fhir/Patient").await.1["total"], 4);
     assert_eq!(world.get("/fhir/Encounter").await.1["total"], 4);
 }
+
+#[tokio::test]
+async fn a_message_can_be_read_again_with_its_mapping_report() {
+    let world = World::new().await;
+    let message = admission("C1", "77", "Lovelace").replace("PV1|", "ZZZ|secret\nPV1|");
+    let sent = world.request("POST", "/hl7v2", &[("content-type", "application/hl7-v2")], message.as_bytes()).await;
+    assert_eq!(sent.status(), 200);
+    let location = sent.headers()["location"].to_str().unwrap().to_owned();
+    let (status, head) = world.get(&location).await;
+    assert_eq!((status, head["controlId"].as_str(), head["map"].as_str()), (200, Some("C1"), Some("ADT_A01")));
+    let report = head["report"].as_array().unwrap();
+    let line = report.iter().find(|line| line["path"] == "ZZZ").unwrap();
+    assert_eq!(line["finding"], "the message structure has no place for this segment");
+    assert!(!head.to_string().contains("Lovelace") && !head.to_string().contains("secret"), "places, no values");
+    let patient = head["resources"].as_array().unwrap().iter().find(|r| r.as_str().unwrap().starts_with("Patient/"));
+    assert_eq!(world.get(&format!("/fhir/{}", patient.unwrap().as_str().unwrap())).await.0, 200);
+    let raw = world.request("GET", &location, &[("accept", "application/hl7-v2")], b"").await;
+    assert_eq!(raw.body().as_ref(), message.as_bytes(), "the very bytes");
+    assert_eq!(world.get("/hl7v2/messages/nothing").await.0, 404);
+    let narrow = super::world::mint(&world.running, "system/Patient.r");
+    let refused = world.request("GET", &location, &[("authorization", &format!("Bearer {narrow}"))], b"").await;
+    assert_eq!(refused.status(), 403);
+}
+
+#[tokio::test]
+async fn overlays_are_read_anew_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let overlays = directory.path().join("overlays");
+    std::fs::create_dir(&overlays).unwrap();
+    let mut config = super::world::config(directory.path());
+    config.overlays = Some(overlays.clone());
+    let world = World::with(directory, config).await;
+    let gender = |n: &'static str| {
+        let message = admission(&format!("C{n}"), n, "Lovelace").replace("|F\n", "|W\n");
+        let world = &world;
+        async move {
+            world.send(&message).await;
+            world.only(&format!("/fhir/Patient?identifier={n}")).await["gender"].as_str().map(str::to_owned)
+        }
+    };
+    assert_eq!(gender("1").await, None);
+    let overlay = "overlay: w\ntables: [{table: AdministrativeSex, rows: [{from: W, to: female}]}]";
+    std::fs::write(overlays.join("w.yaml"), overlay).unwrap();
+    let app = &world.running.app;
+    app.core.reload_maps(&app.config).unwrap();
+    assert_eq!(gender("2").await.as_deref(), Some("female"));
+    std::fs::write(overlays.join("x.yaml"), "overlay: x\nzone: Mars/Olympus").unwrap();
+    assert!(app.core.reload_maps(&app.config).unwrap_err().to_string().contains("no zone Mars/Olympus"));
+    assert_eq!(gender("3").await.as_deref(), Some("female"), "the old maps stay");
+}

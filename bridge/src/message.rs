@@ -1,0 +1,106 @@
+//! Received messages as they are kept: the very bytes, and beside them how they were mapped. Sealed like any record.
+
+use crate::app::Core;
+use crate::consent::decide::Permit;
+use crate::error::VaultError;
+use crate::ids::ResourceId;
+use crate::index::store::Place;
+use crate::read::in_background;
+use crate::vault::pack::read_record;
+use crate::vault::seal::{RecordKind, open};
+use mappings::report::Line;
+use serde::{Deserialize, Serialize};
+
+/// What is known of a message beside its bytes. No patient data: the report names places and rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// When it was committed, as a FHIR instant.
+    pub received: String,
+    pub control_id: String,
+    /// The message map, such as `ADT_A01`.
+    pub map: String,
+    /// SHA-256 of the map set, overlay included.
+    pub map_set: String,
+    /// The resources that it made or changed, with their versions.
+    pub resources: Vec<String>,
+    /// What no rule used, what could not be used, what a switch decided.
+    pub report: Vec<Line>,
+}
+
+/// A kept message.
+#[derive(Clone, PartialEq)]
+pub struct Kept {
+    pub head: Head,
+    /// The bytes as they came.
+    pub bytes: Vec<u8>,
+}
+
+crate::redacted_debug!(Kept);
+
+impl Kept {
+    /// The length of the head (four bytes, big-endian), the head as JSON, the bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let head = serde_json::to_vec(&self.head)?;
+        let mut out = Vec::with_capacity(4 + head.len() + self.bytes.len());
+        // A report is bounded by MAX_REPORT_LINES: far below 4 GiB.
+        out.extend((head.len() as u32).to_be_bytes());
+        out.extend(head);
+        out.extend(&self.bytes);
+        Ok(out)
+    }
+
+    /// Reads what `to_bytes` made.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (head, bytes) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        Some(Self { head: serde_json::from_slice(head).ok()?, bytes: bytes.to_vec() })
+    }
+}
+
+/// Fetches and opens a message.
+pub async fn fetch(core: &Core, _permit: &Permit, id: &ResourceId) -> Result<Option<Kept>, VaultError> {
+    let (store, wanted) = (core.store.clone(), id.clone());
+    match in_background(move || store.message(&wanted)).await? {
+        Some(place) => open_at(core, &place, id).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<Kept, VaultError> {
+    let (pack, offset) = (place.pack.clone(), place.extent.offset);
+    let bytes = core.objects.read(&pack, offset, place.extent.length as usize).await?;
+    let record = read_record(&bytes).map_err(|source| VaultError::Pack { pack: pack.clone(), offset, source })?;
+    let tampered = |what| VaultError::Tampered { pack: pack.clone(), offset, what };
+    let label = &record.sealed.label;
+    if label.kind != RecordKind::Message || label.id != *id {
+        return Err(tampered("another record lies at its place"));
+    }
+    let key = core.owner_key(&label.owner).await?;
+    let plain = open(&key, &core.custodian, &record.sealed)
+        .map_err(|source| VaultError::Seal { pack: pack.clone(), offset, source })?;
+    Kept::from_bytes(&plain).ok_or_else(|| tampered("its content is of no known form"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back_and_odd_bytes_are_refused() {
+        let line = Line { path: "PID-3.4".into(), finding: "no rule uses this value".into(), rule: None, loss: true };
+        let head = Head {
+            received: "2026-03-01T12:00:00.000Z".into(),
+            control_id: "7".into(),
+            map: "ADT_A01".into(),
+            map_set: "00".into(),
+            resources: vec!["Patient/p/_history/1".into()],
+            report: vec![line],
+        };
+        let kept = Kept { head, bytes: vec![0xff, b'M'] };
+        assert!(Kept::from_bytes(&kept.to_bytes().unwrap()).as_ref() == Some(&kept));
+        for odd in [&b""[..], &[0, 0, 0, 9, b'{'], &[0, 0, 0, 2, b'{', b'}']] {
+            assert!(Kept::from_bytes(odd).is_none());
+        }
+    }
+}
