@@ -106,7 +106,7 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
 
 /// Draft -> Validated: an error is told at the field that the element came from.
 fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) -> Result<Write, IngestError> {
-    let Draft { identity, deleted, weak, .. } = draft.clone();
+    let Draft { identity, deleted, weak, gaps, .. } = draft.clone();
     let json = Json::parse(mapped.json(draft).as_bytes()).map_err(|e| {
         // Ours to mend, but the sender has to be told something.
         IngestError::Invalid(vec![Issue::new("exception", format!("{} came out as no JSON: {e}", draft.type_name))])
@@ -124,7 +124,7 @@ fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) ->
         });
         IngestError::Invalid(located.collect())
     })?;
-    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak } })
+    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak, gaps } })
 }
 
 fn source(message: &Message<'_>, place: mappings::path::Place) -> Option<(String, usize, mappings::path::Place)> {

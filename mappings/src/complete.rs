@@ -80,6 +80,10 @@ impl Run<'_> {
             Absent::Extension(kind) => self.fill_extension(at, kind, reason),
         }
         self.note(reason.source, Finding::Filled(element.name), None);
+        if kind.kind == Kind::Resource {
+            // What is stored already knows better.
+            self.drafts[draft].gaps.push(element.name);
+        }
         true
     }
 

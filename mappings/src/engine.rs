@@ -52,6 +52,8 @@ pub struct Draft {
     pub deleted: Vec<&'static str>,
     /// The message speaks of it second-hand: it fills gaps and changes nothing.
     pub weak: bool,
+    /// Elements that fill gaps of the stored resource and change nothing.
+    pub gaps: Vec<&'static str>,
     pub(crate) root: Id,
 }
 

@@ -37,6 +37,7 @@ impl<'a> Run<'a> {
             identity,
             deleted: work.deleted,
             weak: work.weak,
+            gaps: work.gaps,
             root: work.root,
         });
         let report = Report { set: self.set, message: self.message, notes: self.notes };

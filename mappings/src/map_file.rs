@@ -63,6 +63,9 @@ pub struct RuleRow {
     pub value: Option<Constant>,
     #[serde(default)]
     pub eval: Option<String>,
+    /// Where the resource is stored already, the element fills a gap and changes nothing.
+    #[serde(default)]
+    pub gap: bool,
     #[serde(default)]
     pub because: Option<String>,
     #[serde(default)]

@@ -74,8 +74,9 @@ impl MapSet {
     pub fn compile(sources: &Sources) -> Result<Self, PlanError> {
         let maps = numbered(sources.maps.iter().map(|m| &m.map))?;
         let tables = numbered(sources.tables.iter().map(|t| &t.table))?;
+        let kinds = sources.maps.iter().map(|file| (file.map.clone(), file.target.clone())).collect();
         let pool = RefCell::default();
-        let names = Names { maps: &maps, tables: &tables, switches: &sources.switches, pool };
+        let names = Names { maps: &maps, tables: &tables, kinds: &kinds, switches: &sources.switches, pool };
         let known = Known::new(&names)?;
         let compiled_maps = sources.maps.iter().map(|file| plan::map(file, &names)).collect::<Result<_, _>>()?;
         let compiled_tables = sources.tables.iter().map(|file| plan::table(file, &names)).collect();

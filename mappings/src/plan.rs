@@ -134,6 +134,8 @@ pub struct Rule {
     pub action: Action,
     pub table: Option<usize>,
     pub because: Option<String>,
+    /// It fills a gap of the stored resource and changes nothing.
+    pub gap: bool,
 }
 
 /// How a resource is recognised.
@@ -232,6 +234,8 @@ pub struct MessagePlan {
 pub(crate) struct Names<'n> {
     pub maps: &'n HashMap<String, usize>,
     pub tables: &'n HashMap<String, usize>,
+    /// What each map fills.
+    pub kinds: &'n HashMap<String, String>,
     pub switches: &'n [SwitchRow],
     pub pool: RefCell<Pool>,
 }
@@ -407,6 +411,7 @@ fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
 fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanError> {
     let id = format!("{}/{}", file.map, row.row);
     let source = match &row.from {
+        Some(from) if is_of_segment(file) => Source::parse(from),
         Some(from) => Source::parse(from).map(at_hand),
         None => Source::parse(&row.row),
     };
@@ -424,6 +429,7 @@ fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanEr
         action,
         table: row.table.as_deref().map(|t| names.table(&id, t)).transpose()?,
         because: row.because.clone(),
+        gap: row.gap,
         id: names.rule(&id),
     })
 }
@@ -519,6 +525,12 @@ fn at_hand(path: Source) -> Source {
     }
 }
 
+/// Whether a map's rows are fields: it is of a segment then.
+fn is_of_segment(file: &MapFile) -> bool {
+    let own = format!("{}-", file.source);
+    file.rules.iter().any(|rule| rule.row.starts_with(&own))
+}
+
 /// Walks a target path from a type through R4's elements.
 pub(crate) fn resolve(steps: &[Step], start: &'static str, id: &str) -> Result<Target, PlanError> {
     let primitive = Primitive::of(start);
@@ -580,10 +592,16 @@ pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePl
 }
 
 fn message_rule(row: &MessageRow, id: &str, names: &Names<'_>) -> Result<MessageRule, PlanError> {
+    let to = slotted(&row.to, id)?;
+    if let Some((with, kind)) = row.with.as_ref().and_then(|with| Some((with, names.kinds.get(with)?)))
+        && *kind != to.target.type_name
+    {
+        return Err(fault(id, format!("{with} fills a {kind}, and {} is a {}", row.to, to.target.type_name)));
+    }
     Ok(MessageRule {
         switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
         when: names.condition(id, row.when.as_deref())?,
-        to: slotted(&row.to, id)?,
+        to,
         with: row.with.as_deref().map(|with| names.map(id, with)).transpose()?,
         weak: row.weak,
         set: row.set.iter().map(|text| assignment(text, id, names)).collect::<Result<_, _>>()?,
@@ -636,7 +654,7 @@ mod tests {
         let text = format!("map: PID[Patient]\nsource: PID\ntarget: Patient\nrules:\n  - {rule}\n");
         let file: MapFile = serde_saphyr::from_str(&text).unwrap();
         let (maps, tables) = (HashMap::from([("X[Y]".to_owned(), 0)]), HashMap::new());
-        map(&file, &Names { maps: &maps, tables: &tables, switches: &[], pool: RefCell::default() })
+        map(&file, &Names { maps: &maps, tables: &tables, kinds: &HashMap::new(), switches: &[], pool: RefCell::default() })
     }
 
     #[test]

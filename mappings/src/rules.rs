@@ -94,6 +94,9 @@ impl<'a> Run<'a> {
         if let Some(at) = value.filter(At::is_delete) {
             return self.delete(rule, spot, at, here);
         }
+        if let (true, Some(Hop::Element { name, .. })) = (rule.gap, rule.target.hops.first()) {
+            self.drafts[spot.draft].gaps.push(name.text());
+        }
         if here.nth > 0 && !rule.target.can_repeat {
             return self.too_many(rule, value, here);
         }

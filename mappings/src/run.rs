@@ -24,6 +24,8 @@ pub(crate) struct Work<'a> {
     pub begun: Option<Begun<'a>>,
     pub deleted: Vec<&'static str>,
     pub weak: bool,
+    /// Elements that only fill gaps.
+    pub gaps: Vec<&'static str>,
     /// The segment that made it.
     pub segment: usize,
 }
@@ -238,7 +240,7 @@ impl<'a> Run<'a> {
 
     pub fn new_draft(&mut self, kind: TypeNumber, segment: usize) -> usize {
         let root = self.tree.root(kind);
-        self.drafts.push(Work { kind, root, begun: None, deleted: Vec::new(), weak: false, segment });
+        self.drafts.push(Work { kind, root, begun: None, deleted: Vec::new(), weak: false, gaps: Vec::new(), segment });
         self.drafts.len() - 1
     }
 

@@ -33,8 +33,9 @@ impl Group<'_> {
         check_match(&write.how, existing.as_ref().map(|(v, _)| *v))?;
         let mut json = write.resource.into_json();
         self.rewrite_references(&mut json, by_url).await?;
-        if let (How::Recognise { deleted, weak, .. }, Some((version, old))) = (&write.how, &existing) {
+        if let (How::Recognise { deleted, weak, gaps, .. }, Some((version, old))) = (&write.how, &existing) {
             self.same_patient(old, &json).await?;
+            gaps.iter().filter(|name| merge::has(old, name)).for_each(|name| _ = json.remove(name));
             json = if *weak { merge::fill(old, &json) } else { merge::merge(old, &json, deleted) };
             if without_meta(&json) == without_meta(old) {
                 return Ok(unchanged(&target.name, *version, old));

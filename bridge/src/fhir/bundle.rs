@@ -36,6 +36,8 @@ pub enum How {
         identity: Option<Identity>,
         deleted: Vec<&'static str>,
         weak: bool,
+        /// Elements that fill gaps of the stored resource and change nothing.
+        gaps: Vec<&'static str>,
     },
 }
 

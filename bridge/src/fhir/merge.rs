@@ -18,6 +18,11 @@ pub fn fill(existing: &Json, news: &Json) -> Json {
     filled
 }
 
+/// Whether a resource has an element, or says why it is absent.
+pub fn has(json: &Json, name: &str) -> bool {
+    json.get(name).is_some() || json.get(&format!("_{name}")).is_some()
+}
+
 /// The existing resource with the message's elements put in and its deletions taken out.
 pub fn merge(existing: &Json, news: &Json, deleted: &[&str]) -> Json {
     let mut merged = existing.clone();

@@ -238,7 +238,9 @@ async fn many_senders_meet_in_group_commits_and_one_patient_stays_one() {
 async fn a_message_can_be_read_again_with_its_mapping_report() {
     let world = World::new().await;
     let message = admission("C1", "77", "Lovelace").replace("PV1|", "ZZZ|secret\nPV1|");
-    let sent = world.request("POST", "/hl7v2", &[("content-type", "application/hl7-v2")], message.as_bytes()).await;
+    let bearer = format!("Bearer {}", world.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/hl7-v2")];
+    let sent = world.request("POST", "/hl7v2", &headers, message.as_bytes()).await;
     assert_eq!(sent.status(), 200);
     let location = sent.headers()["location"].to_str().unwrap().to_owned();
     let (status, head) = world.get(&location).await;
@@ -249,7 +251,9 @@ async fn a_message_can_be_read_again_with_its_mapping_report() {
     assert!(!head.to_string().contains("Lovelace") && !head.to_string().contains("secret"), "places, no values");
     let patient = head["resources"].as_array().unwrap().iter().find(|r| r.as_str().unwrap().starts_with("Patient/"));
     assert_eq!(world.get(&format!("/fhir/{}", patient.unwrap().as_str().unwrap())).await.0, 200);
-    let raw = world.request("GET", &location, &[("accept", "application/hl7-v2")], b"").await;
+    let raw = world
+        .request("GET", &location, &[("authorization", &bearer), ("accept", "application/hl7-v2")], b"")
+        .await;
     assert_eq!(raw.body().as_ref(), message.as_bytes(), "the very bytes");
     assert_eq!(world.get("/hl7v2/messages/nothing").await.0, 404);
     let narrow = super::world::mint(&world.running, "system/Patient.r");
