@@ -225,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn a_table_reads_only_codes_of_its_own_system() {
+        let gender = |pid_8: &str| {
+            let mapped = run(&format!("{HEAD}PID|1||1^^^H||A^B||||||||||{pid_8}\rOBR|1||F1|X^Y^L\r"));
+            all(&mapped, "Patient")[0]["maritalStatus"]["coding"][0]["system"].as_str().unwrap_or("").to_owned()
+        };
+        let married = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus";
+        for (status, is_translated) in [("M", true), ("M^Married^HL70002", true), ("M^Mourning^L", false), ("M^x^99X", false)] {
+            assert_eq!(gender(&format!("|{status}")) == married, is_translated, "{status}");
+        }
+    }
+
+    #[test]
     fn every_element_knows_its_rule_and_source() {
         let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B|||F\rOBR|1||F1|X^Y^L\r"));
         let patient = mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap();

@@ -4,7 +4,7 @@ use crate::engine::MapError;
 use crate::map_file::{MessageFile, SwitchRow};
 use crate::overlay::Policy;
 use crate::parse::{Message, part};
-use crate::plan::{self, Constant, ConstantId, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
+use crate::plan::{self, Constant, ConstantId, CompiledRow, MessagePlan, Names, Plan, PlanError, Pool, RuleId, Table, fault};
 use crate::r4::{self, Name, TypeNumber};
 use crate::schema::place::located;
 use crate::sources::Sources;
@@ -14,6 +14,9 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The table that makes a URI of a coding system's name (table 0396).
+const CODING_SYSTEMS: &str = "CodingSystem";
 
 /// Compiled maps, ready to run.
 #[derive(Debug)]
@@ -134,6 +137,19 @@ impl MapSet {
         self.message_plan(message).is_ok()
     }
 
+    /// Whether a code is of another coding system than a table's row speaks of: `IO^Intraosseous^L` is not the IO of
+    /// table 0162. A system that nobody knows is taken for the sender's spelling of the right one.
+    pub(crate) fn is_foreign(&self, coding_system: &str, row: &CompiledRow) -> bool {
+        if coding_system == "L" || coding_system.starts_with("99") {
+            return true;
+        }
+        let systems = self.tables.iter().find(|table| table.name == CODING_SYSTEMS);
+        let Some(uri) = systems.and_then(|table| table.row(coding_system)) else { return false };
+        let of_v2 = uri.starts_with("http://terminology.hl7.org/CodeSystem/v2-");
+        let of_row = row.coding.iter().any(|(_, text)| self.constants[text.0 as usize].text == uri);
+        !of_v2 && !of_row
+    }
+
     /// The trigger event: MSH-9.2, or EVN-1 where an old sender leaves it out.
     pub(crate) fn event<'m>(&self, message: &'m Message<'m>) -> &'m str {
         let separator = Some(message.separators().component);
@@ -242,7 +258,7 @@ impl Table {
         if let Some(row) = self.rows.get(code) {
             return Some(Cow::Borrowed(&row.to));
         }
-        if self.name != "CodingSystem" {
+        if self.name != CODING_SYSTEMS {
             return None;
         }
         if r4::is_oid(code) {

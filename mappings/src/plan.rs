@@ -170,6 +170,7 @@ pub struct Plan {
     pub name: String,
     /// The segment that its field numbers speak of; none: a datatype.
     pub source: Option<SegmentName>,
+    pub of_segment: bool,
     pub target: &'static Type,
     pub identity: Vec<Identify>,
     /// The resource types that the identity speaks of.
@@ -322,7 +323,8 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
         return Err(fault(&file.map, format!("an identity speaks of at most {MAX_NEEDS} resources")));
     }
     let source = SegmentName::read(&file.source);
-    Ok(Plan { name: file.map.clone(), source, target, needs, identity, groups: groups(&rules, &file.source), rules, known })
+    let of_segment = is_of_segment(file);
+    Ok(Plan { name: file.map.clone(), source, of_segment, target, needs, identity, groups: groups(&rules, &file.source), rules, known })
 }
 
 fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {

@@ -253,12 +253,20 @@ impl<'a> Run<'a> {
         if target.draft != spot.draft && target.node == self.drafts[target.draft].root {
             self.begin(target.draft, map, inner);
         }
+        let is_segment_map = set.maps[map].of_segment;
+        if is_segment_map {
+            // Its conditions are numbered anew.
+            self.forget_answers();
+        }
         for rule in &set.maps[map].rules {
             // Most components are empty: they are passed over at once.
             let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
             if !matches!(rule.source, Source::Part { component, .. } if component > 0 && empty(component)) {
                 self.rule(rule, target, inner);
             }
+        }
+        if is_segment_map {
+            self.forget_answers();
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);
@@ -287,7 +295,9 @@ impl<'a> Run<'a> {
         let source = self.look(here).place(Some(value));
         let set = self.set;
         let table = &set.tables[table];
-        let Some(row) = table.rows.get(code.as_ref()) else {
+        let coding_system = self.look(here).raw_text(&Source::Part { component: 3, subcomponent: 0 });
+        let row = table.rows.get(code.as_ref()).filter(|row| !set.is_foreign(&coding_system, row));
+        let Some(row) = row else {
             if !code.is_empty() {
                 self.no_row(table, true, rule, source);
             }

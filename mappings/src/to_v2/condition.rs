@@ -14,7 +14,9 @@ pub(crate) enum Condition {
     Same(Path, Path),
     Begins(Path, String),
     Contains(Path, String),
-    /// A reference there leads to the resource of that type that the message stands at.
+    /// In the order of characters: a version or a date before another.
+    Before(Path, String),
+    /// A reference there leads to the resource of that type that the message stands at; where it stands at none, to any.
     Refers(Path, &'static str),
     Length(Path, Ordering, usize),
     Count(Path, Ordering, usize),
@@ -77,6 +79,8 @@ fn test(reader: &mut Reader<'_>, types: Types<'_>, path: Path) -> Result<Conditi
         Condition::Begins(path, reader.quoted()?)
     } else if reader.take("CONTAINS") {
         Condition::Contains(path, reader.quoted()?)
+    } else if reader.take("BEFORE") {
+        Condition::Before(path, reader.quoted()?)
     } else if reader.take("REFERS") {
         Condition::Refers(path, referred(reader)?)
     } else if reader.take("LENGTH") {
@@ -149,6 +153,7 @@ mod tests {
             "name.use NOT EQUALS \"maiden\"",
             "gender IN (\"male\", \"female\") AND NOT (deceasedBoolean EQUALS \"true\" OR active VALUED)",
             "identifier.system BEGINS \"urn:oid:\" OR name.text CONTAINS \"\n\"",
+            "birthDate BEFORE \"1900\"",
             "birthDate LENGTH GREATER THAN 4",
             "address.line COUNT EQUALS 3",
             "managingOrganization REFERS TO Organization",
@@ -161,7 +166,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_place() {
-        for text in ["", "gender", "gender VALUED name", "gender IN \"male\"", "(gender VALUED", "gender LENGTH 8", "gender EQUALS"] {
+        for text in [
+            "",
+            "gender",
+            "gender VALUED name",
+            "gender IN \"male\"",
+            "(gender VALUED",
+            "gender LENGTH 8",
+            "gender EQUALS",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"NOT ".repeat(100)).unwrap_err().to_string().contains("nests too deep"));

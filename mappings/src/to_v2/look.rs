@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-/// A resource that the message stands at, and those of the groups around it.
+/// What the message stands at, and what the groups around it stand at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound<'f, 'i> {
     pub type_name: &'static str,
     pub item: Item<'i>,
+    /// Types of which there is nothing here: a result of no patient has no patient, though the resources hold some.
+    pub without: &'f [&'static str],
     pub outer: Option<&'f Bound<'f, 'i>>,
 }
 
@@ -35,8 +37,12 @@ impl<'f, 'i> Frame<'f, 'i> {
         Self { here: own, own, ..self }
     }
 
-    fn standing_at(&self, type_name: &str) -> Option<Item<'i>> {
-        std::iter::successors(self.bound, |b| b.outer).find(|b| b.type_name == type_name).map(|b| b.item)
+    /// The item of that type that the message stands at, or none of it; nothing where no group is about such items.
+    fn standing_at(&self, type_name: &str) -> Option<Option<Item<'i>>> {
+        std::iter::successors(self.bound, |b| b.outer).find_map(|b| {
+            let here = (b.type_name == type_name).then_some(Some(b.item));
+            here.or_else(|| b.without.contains(&type_name).then_some(None))
+        })
     }
 }
 
@@ -103,7 +109,7 @@ impl<'r, 'v> Look<'r, 'v> {
             Head::Here => vec![frame.here],
             Head::Own => vec![frame.own],
             Head::Resource(name) => match frame.standing_at(name) {
-                Some(item) => vec![item],
+                Some(item) => item.into_iter().collect(),
                 None => self.resources.of_type(name).to_vec(),
             },
         };
@@ -118,9 +124,7 @@ impl<'r, 'v> Look<'r, 'v> {
             Step::Element(name) => items.into_iter().flat_map(|item| item.children(name)).collect(),
             Step::Through(type_name) => items.into_iter().filter_map(|item| self.follow(item, type_name)).collect(),
             Step::Nth(n) => items.into_iter().nth(n.saturating_sub(1)).into_iter().collect(),
-            Step::Where(condition) => {
-                items.into_iter().filter(|item| self.passes(condition, *item, frame)).collect()
-            }
+            Step::Where(condition) => items.into_iter().filter(|item| self.passes(condition, *item, frame)).collect(),
         }
     }
 
@@ -133,7 +137,7 @@ impl<'r, 'v> Look<'r, 'v> {
         let known = resources.first().and_then(|first| super::path::type_named(type_of(first.value)?));
         match known {
             Some(type_name) => {
-                let bound = Bound { type_name, item, outer: frame.bound };
+                let bound = Bound { type_name, item, without: &[], outer: frame.bound };
                 self.holds(condition, &Frame { bound: Some(&bound), ..frame.at(item) })
             }
             None => self.holds(condition, &frame.at(item)),
@@ -178,9 +182,8 @@ impl<'r, 'v> Look<'r, 'v> {
             }
             Condition::Begins(path, start) => self.some(path, frame, |text| text.starts_with(start)),
             Condition::Contains(path, part) => self.some(path, frame, |text| text.contains(part)),
-            Condition::Length(path, order, n) => {
-                self.some(path, frame, |text| text.chars().count().cmp(n) == *order)
-            }
+            Condition::Before(path, limit) => self.some(path, frame, |text| text < limit.as_str()),
+            Condition::Length(path, order, n) => self.some(path, frame, |text| text.chars().count().cmp(n) == *order),
             Condition::Count(path, order, n) => self.items(path, frame).len().cmp(n) == *order,
             Condition::Refers(path, type_name) => self.refers(path, type_name, frame),
             Condition::Not(inner) => !self.holds(inner, frame),
@@ -203,9 +206,13 @@ impl<'r, 'v> Look<'r, 'v> {
     where
         'v: 'i,
     {
-        let Some(standing) = frame.standing_at(type_name) else { return false };
+        let standing = frame.standing_at(type_name);
+        let meant = |found: Item<'_>| match standing {
+            Some(standing) => standing.is_some_and(|item| item.place() == found.place()),
+            None => type_of(found.value) == Some(type_name),
+        };
         let mut found = self.items(path, frame);
-        found.retain(|item| self.resources.resolve(*item).is_some_and(|r| r.place() == standing.place()));
+        found.retain(|item| self.resources.resolve(*item).is_some_and(meant));
         found.iter().for_each(|item| item.children("reference").for_each(|leaf| self.mark(leaf)));
         !found.is_empty()
     }

@@ -76,6 +76,9 @@ pub struct MessageRow {
     /// Only what no earlier row of the message has written.
     #[serde(default)]
     pub rest: bool,
+    /// Types of which there is nothing inside this group: results of no patient have no patient.
+    #[serde(default)]
+    pub without: Vec<String>,
     #[serde(default)]
     #[expect(dead_code, reason = "for the reader of the map")]
     pub because: Option<String>,

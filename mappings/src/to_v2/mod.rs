@@ -1,13 +1,14 @@
 //! FHIR R4 in, HL7 v2 out, for systems that subscribe to v2 messages: the maps of `maps/to_v2/` turned the other way
 //! round. No network, no clock: what a message needs beside its resources stands in the [`Envelope`].
 //!
-//! `map_file` -> `plan` compiles the maps (`path` and `condition` read what is written in them, `table` turns the forward
-//! tables round); `resources` finds what references mean, `look` reads paths, `run` writes the segments of a message map,
+//! `map_file` -> `plan` compiles the maps (`path`, `condition` and `function` read what is written in them, `table`
+//! turns the forward tables round); `resources` finds what references mean, `look` reads paths, `run` writes the segments of a message map,
 //! `rules` their fields, `write` turns them into text. `report` tells what no rule used. See `docs/mapping.md`.
 
 mod condition;
+mod function;
 mod look;
-mod map_file;
+pub(crate) mod map_file;
 mod path;
 mod plan;
 mod report;
@@ -153,5 +154,130 @@ impl Charset {
             Self::Other(encoding) => !encoding.encode(text).2,
         };
         if fits { Ok(()) } else { Err(ToV2Error::Charset(self.name())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::LazyLock;
+
+    static SET: LazyLock<Set> = LazyLock::new(|| Set::embedded().unwrap());
+
+    fn envelope() -> Envelope<'static> {
+        let party = |namespace| Party { namespace, ..Party::default() };
+        Envelope {
+            sending_application: party("MEDSEAL"),
+            sending_facility: Party { namespace: "H", universal_id: "1.2", universal_id_type: "ISO" },
+            receiving_application: party("OLD|LAB"),
+            receiving_facility: party("WEST"),
+            control_id: "M1",
+            now: "2026-03-01T12:00:00.5Z",
+            version: "2.5.1",
+            processing_id: "P",
+            charset: Charset::Utf8,
+        }
+    }
+
+    fn made(name: &str, resources: &[Value], envelope: &Envelope<'_>) -> Result<Vec<String>, ToV2Error> {
+        let (text, _) = message(&SET, name, resources, envelope)?;
+        Ok(text.split_terminator('\r').map(str::to_owned).collect())
+    }
+
+    fn patient() -> Value {
+        json!({"resourceType": "Patient", "id": "p", "name": [{"family": "Núñez", "given": ["Ana", "B", "C"]}],
+               "gender": "female", "birthDate": "1980-02", "deceasedBoolean": false})
+    }
+
+    #[test]
+    fn the_header_is_the_envelopes_and_a_patient_alone_is_a_message() {
+        let segments = made("ADT_A08", &[patient()], &envelope()).unwrap();
+        assert_eq!(
+            segments,
+            [
+                "MSH|^~\\&|MEDSEAL|H^1.2^ISO|OLD\\F\\LAB|WEST|20260301120000.5+0000||ADT^A08^ADT_A01|M1|P|2.5.1||||||UNICODE UTF-8",
+                "EVN|A08|20260301120000.5+0000",
+                "PID|1||||Núñez^Ana^B C||198002|F||||||||||||||||||||||N",
+                "PV1|1|N",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_result_is_typed_by_its_value_and_found_through_references() {
+        let observation = |id: &str, value: Value| {
+            let mut observation = json!({"resourceType": "Observation", "id": id, "status": "final",
+                "subject": {"reference": "Patient/p"}, "code": {"coding": [{"system": "http://loinc.org", "code": id}]}});
+            observation.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+            observation
+        };
+        let quantity = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let report = json!({"resourceType": "DiagnosticReport", "status": "final", "subject": {"reference": "Patient/p"},
+            "code": {"text": "Panel"}, "performer": [{"reference": "#lab"}],
+            "result": [{"reference": "Observation/a"}, {"reference": "Observation/b"}, {"reference": "Observation/c"}]});
+        let bundle = json!({"resourceType": "Bundle", "entry": [
+            {"resource": report}, {"resource": patient()},
+            {"resource": observation("a", json!({"valueQuantity": quantity("{\"value\": 1.50, \"unit\": \"mg\"}")}))},
+            {"resource": observation("b", json!({"valueString": "two\nlines", "issued": "2020-01-01T00:00:00Z"}))},
+            {"resource": observation("c", json!({"component": [
+                {"code": {"text": "Systolic"}, "valueQuantity": {"value": 120}},
+                {"code": {"text": "Diastolic"}, "valueQuantity": {"value": 80, "comparator": "<"}}]}))},
+            {"resource": observation("d", json!({"valueBoolean": true}))},
+        ]});
+        let segments = made("ORU_R01", &[bundle], &envelope()).unwrap();
+        assert_eq!(
+            segments[2..],
+            [
+                "OBR|1|||^Panel|||||||||||||||||||||F",
+                "OBX|1|NM|a^^LN||1.50|mg|||||F",
+                "OBX|2|FT|b^^LN||two\\.br\\lines||||||F",
+                "OBX|3|NM|^Systolic||120||||||F",
+                "OBX|4|SN|^Diastolic||<^80||||||F",
+                "OBR|2|||d^^LN|||||||||||||||||||||F",
+                "OBX|1|ID|d^^LN||Y||||||F",
+            ]
+        );
+    }
+
+    #[test]
+    fn datatypes_follow_the_version() {
+        let report = json!({"resourceType": "DiagnosticReport", "status": "amended", "code": {"text": "x"},
+            "contained": [{"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "y"},
+                           "valueCodeableConcept": {"text": "z"}}],
+            "result": [{"reference": "#o"}], "specimen": [{"reference": "Specimen/s"}]});
+        let specimen = json!({"resourceType": "Specimen", "id": "s", "receivedTime": "2026-01-02"});
+        let with = |version| {
+            made("ORU_R01", &[report.clone(), specimen.clone()], &Envelope { version, ..envelope() }).unwrap()
+        };
+        let (old, new) = (with("2.3.1"), with("2.5.1"));
+        assert_eq!(old[2], "OBX|1|CE|^y||^z||||||F");
+        assert_eq!(new[2..], ["OBX|1|CWE|^y||^z||||||F".to_owned(), "SPM|1|||||||||||||||||20260102".to_owned()]);
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_without_its_content() {
+        let refused =
+            |name: &str, resources: &[Value], envelope: &Envelope<'_>| made(name, resources, envelope).unwrap_err();
+        assert_eq!(refused("ZZZ_Z01", &[], &envelope()), ToV2Error::NoMap("ZZZ_Z01".into()));
+        let missing = refused("ADT_A01", &[], &envelope()).to_string();
+        assert_eq!(missing, "the message needs PID, and no Patient is there to make it");
+        assert_eq!(refused("ADT_A01", &[json!([])], &envelope()), ToV2Error::NotResource(1));
+        assert_eq!(refused("ADT_A01", &[], &Envelope { now: "today", ..envelope() }), ToV2Error::Envelope("now"));
+        let many = vec![patient(); MAX_RESOURCES + 1];
+        assert_eq!(refused("ADT_A01", &many, &envelope()), ToV2Error::TooMany);
+        let japanese = json!({"resourceType": "Patient", "name": [{"family": "山田"}]});
+        let latin = Envelope { charset: Charset::Latin1, ..envelope() };
+        assert_eq!(refused("ADT_A01", &[japanese], &latin), ToV2Error::Charset("ISO 8859-1"));
+        let segments = made("ADT_A01", &[patient()], &latin).unwrap();
+        assert!(segments[0].ends_with("||||||8859/1") && segments[2].contains("Núñez"));
+    }
+
+    #[test]
+    fn a_reference_to_itself_ends() {
+        let role =
+            json!({"resourceType": "PractitionerRole", "id": "r", "practitioner": {"reference": "PractitionerRole/r"}});
+        let mut patient = patient();
+        patient["generalPractitioner"] = json!([{"reference": "PractitionerRole/r"}]);
+        assert!(made("ADT_A01", &[patient, role], &envelope()).is_ok());
     }
 }

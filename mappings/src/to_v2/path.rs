@@ -173,6 +173,11 @@ impl<'t> Reader<'t> {
         self.rest().starts_with(mark)
     }
 
+    /// Whether a call of that name follows.
+    pub fn is_call(&self, name: &str) -> bool {
+        self.rest().strip_prefix(name).is_some_and(|rest| rest.starts_with('('))
+    }
+
     pub fn end(&mut self) -> Result<(), SyntaxError> {
         self.space();
         if self.rest().is_empty() { Ok(()) } else { Err(self.fail("something is left over")) }
@@ -286,7 +291,12 @@ mod tests {
             ("deceasedDateTime", Head::Here, "dateTime", 1),
             ("birthDate.extension[url EQUALS \"x\"].valueDateTime", Head::Here, "dateTime", 4),
             ("generalPractitioner(Practitioner).name.family", Head::Here, "string", 4),
-            ("Encounter.diagnosis[condition REFERS TO Condition].use", Head::Resource("Encounter"), "CodeableConcept", 3),
+            (
+                "Encounter.diagnosis[condition REFERS TO Condition].use",
+                Head::Resource("Encounter"),
+                "CodeableConcept",
+                3,
+            ),
             ("Envelope.sendingFacility.namespace", Head::Resource("Envelope"), "string", 2),
         ] {
             let path = path(text).unwrap();

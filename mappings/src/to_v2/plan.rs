@@ -2,8 +2,9 @@
 //! by number. A map that names what does not exist is refused here, with its row, before any resource arrives.
 
 use super::condition::Condition;
+use super::function::Function;
 use super::map_file::{MapFile, MessageFile, MessageRow, RuleRow};
-use super::path::{Path, Reader, SyntaxError, Types, type_named};
+use super::path::{Path, SyntaxError, Types, type_named};
 use crate::map_file::Part;
 use crate::plan::PlanError;
 use std::collections::HashMap;
@@ -29,34 +30,6 @@ pub(crate) enum Action {
     With(usize),
     Constant(String),
     Eval(Function),
-}
-
-/// One of the closed list of functions.
-#[derive(Debug)]
-pub(crate) enum Function {
-    /// All of them together; nothing where one is missing.
-    Concat(Vec<Piece>),
-    /// The first that is there.
-    First(Vec<Piece>),
-    /// All values of all of them, with a text between.
-    Join(String, Vec<Piece>),
-    /// What follows a prefix; nothing where it does not begin so.
-    After(Path, String),
-    /// Split from the right into `of` parts: the n-th, nothing where there are fewer parts.
-    Split { path: Path, separator: String, of: usize, nth: usize },
-    /// The date of a time.
-    Day(Path),
-    /// The whole minutes from one time to another.
-    Minutes(Path, Path),
-    /// Which of the segments of its name in its group it is, from 1.
-    Nth,
-}
-
-/// An argument of a function.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Path(Path),
-    Text(String),
 }
 
 /// A compiled rule.
@@ -87,6 +60,8 @@ pub(crate) struct Row {
     /// The segment's map; a group has none.
     pub with: Option<usize>,
     pub rest: bool,
+    /// Types of which there is nothing inside.
+    pub without: Vec<&'static str>,
 }
 
 /// A segment or group of the structure, in the order of the standard, with the rows that make it.
@@ -187,64 +162,10 @@ fn action(row: &RuleRow, id: &str, from: &Path, types: Types<'_>, names: &Names<
     match (&row.with, &row.value, &row.eval) {
         (Some(with), None, None) => Ok(Action::With(names.map(id, with, from)?)),
         (None, Some(value), None) => Ok(Action::Constant(value.text())),
-        (None, None, Some(eval)) => function(eval, types).map(Action::Eval).map_err(|e| fault(id, e)),
+        (None, None, Some(eval)) => Function::parse(eval, types).map(Action::Eval).map_err(|e| fault(id, e)),
         (None, None, None) if from.is_primitive() => Ok(Action::Convert),
         (None, None, None) => Err(fault(id, format!("{} is a structure: it needs a datatype map", from.type_name))),
         _ => Err(fault(id, "only one of with, value and eval")),
-    }
-}
-
-fn function(text: &str, types: Types<'_>) -> Result<Function, SyntaxError> {
-    let mut reader = Reader::new(text);
-    let name = reader.word();
-    let mut pieces = arguments(&mut reader, types)?.into_iter();
-    reader.end()?;
-    let mut next = || pieces.next();
-    let function = match (name, next(), next(), next(), next()) {
-        ("nth", None, None, None, None) => Some(Function::Nth),
-        ("day", Some(Piece::Path(path)), None, None, None) => Some(Function::Day(path)),
-        ("minutes", Some(Piece::Path(start)), Some(Piece::Path(end)), None, None) => Some(Function::Minutes(start, end)),
-        ("after", Some(Piece::Path(path)), Some(Piece::Text(prefix)), None, None) => Some(Function::After(path, prefix)),
-        ("split", Some(Piece::Path(path)), Some(Piece::Text(separator)), Some(Piece::Text(of)), Some(Piece::Text(nth))) => {
-            of.parse().ok().zip(nth.parse().ok()).map(|(of, nth)| Function::Split { path, separator, of, nth })
-        }
-        ("concat", a, b, c, d) => Some(Function::Concat(gathered([a, b, c, d], pieces))),
-        ("first", a, b, c, d) => Some(Function::First(gathered([a, b, c, d], pieces))),
-        ("join", Some(Piece::Text(separator)), b, c, d) => {
-            Some(Function::Join(separator, gathered([None, b, c, d], pieces)))
-        }
-        _ => None,
-    };
-    let list = "concat(...), first(...), join(\"x\", ...), after(path, \"x\"), split(path, \"x\", \"3\", \"1\"), day(path), minutes(path, path), nth()";
-    function.ok_or_else(|| reader.fail(format!("not one of {list}")))
-}
-
-fn gathered(first: [Option<Piece>; 4], rest: impl Iterator<Item = Piece>) -> Vec<Piece> {
-    first.into_iter().flatten().chain(rest).collect()
-}
-
-fn arguments(reader: &mut Reader<'_>, types: Types<'_>) -> Result<Vec<Piece>, SyntaxError> {
-    let mut pieces = Vec::new();
-    if !reader.mark('(') {
-        return Err(reader.fail("`(` is missing"));
-    }
-    reader.space();
-    while !reader.mark(')') {
-        pieces.push(if reader.is_quoted_next() { Piece::Text(reader.quoted()?) } else { primitive(reader, types)? });
-        reader.space();
-        if !reader.mark(',') && !reader.is_next(')') {
-            return Err(reader.fail("`,` is missing"));
-        }
-        reader.space();
-    }
-    Ok(pieces)
-}
-
-fn primitive(reader: &mut Reader<'_>, types: Types<'_>) -> Result<Piece, SyntaxError> {
-    let path = reader.path(types)?;
-    match path.is_primitive() {
-        true => Ok(Piece::Path(path)),
-        false => Err(reader.fail(format!("{} is no single value", path.type_name))),
     }
 }
 
@@ -309,6 +230,10 @@ impl Compiler<'_> {
         Ok(Place { name: name.to_owned(), repeats: text.ends_with(['*', '+']), required, rows, parts })
     }
 
+    fn type_name(name: &str, id: &str) -> Result<&'static str, PlanError> {
+        type_named(name).ok_or_else(|| fault(id, format!("{name} is no type")))
+    }
+
     fn row(&self, row: &MessageRow, here: &'static str, group: bool) -> Result<Row, PlanError> {
         let id = format!("{}/{}", self.file.map, row.row);
         let bad = |error: SyntaxError| fault(&id, error);
@@ -321,6 +246,7 @@ impl Compiler<'_> {
             when: row.when.as_deref().map(|text| Condition::parse(text, types)).transpose().map_err(bad)?,
             with: row.with.as_deref().map(|with| self.names.map(&id, with, &from)).transpose()?,
             rest: row.rest,
+            without: row.without.iter().map(|name| Self::type_name(name, &id)).collect::<Result<_, _>>()?,
             from,
         })
     }

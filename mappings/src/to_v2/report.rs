@@ -2,7 +2,7 @@
 
 use super::look::Look;
 use super::resources::{Item, type_of};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
 /// What happened to an element.
@@ -100,11 +100,7 @@ impl Walk<'_, '_, '_> {
         }
         let before = self.unused.len();
         let untouched = match item.value {
-            Value::Object(fields) => {
-                let is_resource = fields.contains_key("resourceType");
-                let told = fields.iter().filter(|(name, _)| !(is_resource && is_technical(name)));
-                told.fold(true, |all, (name, value)| self.part(item, value, &format!(".{name}"), path) && all)
-            }
+            Value::Object(fields) => self.object(item, fields, path),
             Value::Array(list) => {
                 let parts = list.iter().enumerate();
                 parts.fold(true, |all, (n, value)| self.part(item, value, &format!("[{n}]"), path) && all)
@@ -115,6 +111,22 @@ impl Walk<'_, '_, '_> {
             self.unused.truncate(before);
         }
         untouched
+    }
+
+    /// What names the rest of an object, an extension's url or a system of HL7's own, is told with the rest only.
+    fn object(&mut self, item: Item<'_>, fields: &Map<String, Value>, path: &mut String) -> bool {
+        let is_resource = fields.contains_key("resourceType");
+        let names = |name: &str, value: &Value| {
+            let hl7 = value.as_str().is_some_and(|text| text.starts_with("http://terminology.hl7.org/"));
+            name == "url" && value.is_string() || name == "system" && hl7
+        };
+        let (naming, told): (Vec<_>, Vec<_>) = fields
+            .iter()
+            .filter(|(name, _)| !(is_resource && is_technical(name)))
+            .partition(|(name, value)| names(name, value) && fields.len() > 1);
+        let part = |all, (name, value): &(&String, &Value)| self.part(item, value, &format!(".{name}"), path) && all;
+        let untouched = told.iter().fold(true, part);
+        untouched && naming.iter().all(|(_, value)| !self.look.is_used(Item { value, ..item }))
     }
 
     fn part(&mut self, item: Item<'_>, value: &Value, name: &str, path: &mut String) -> bool {
@@ -132,4 +144,38 @@ impl Walk<'_, '_, '_> {
 /// What a server keeps about a resource and what only names it says nothing to a v2 receiver.
 fn is_technical(name: &str) -> bool {
     matches!(name, "resourceType" | "id" | "meta" | "text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::to_v2::resources::Resources;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_not_used_is_told_once_and_as_far_up_as_it_goes() {
+        let patient = json!({
+            "resourceType": "Patient", "id": "p", "text": {"div": "x"}, "active": true, "gender": "female",
+            "name": [{"family": "A"}, {"family": "B", "period": {"start": "2020", "end": "2021"}}],
+            "extension": [{"url": "http://x", "valueString": "y"}],
+        });
+        let (values, envelope) = ([patient.clone(), patient], json!({}));
+        let resources = Resources::new(&values, &envelope).unwrap();
+        let look = Look::new(&resources);
+        let first = resources.all[0];
+        first.children("gender").for_each(|leaf| look.mark(leaf));
+        first.children("name").flat_map(|name| name.children("family")).for_each(|leaf| look.mark(leaf));
+        first.children("extension").flat_map(|e| e.children("valueString")).for_each(|leaf| look.mark(leaf));
+        let alone = LeftAlone::from([("Patient".to_owned(), "active".to_owned())]);
+        let told: Vec<String> =
+            report(&look, Vec::new(), &alone).notes.into_iter().map(|n| format!("{} {}", n.path, n.finding)).collect();
+        assert_eq!(
+            told,
+            [
+                "Patient.active the maps leave this element alone",
+                "Patient.name[1].period no rule uses this element",
+                "Patient(2) no segment of this message is made of this resource",
+            ]
+        );
+    }
 }

@@ -1,16 +1,15 @@
 //! Fills a segment by the rules of its map. A rule that names a whole field adds a repetition for each item; one that names
 //! a component writes it once, and what stands there already stays.
 
-use super::look::{Frame, Look};
-use super::path::Path;
-use super::plan::{Action, Function, Piece, Rule, Spot};
+use super::function::Function;
+use super::look::Frame;
+use super::plan::{Action, Rule, Spot};
 use super::report::{Finding, Met};
 use super::resources::Item;
 use super::run::Run;
 use super::table::Arranged;
 use super::text;
 use super::write::{Repetition, Segment, Text};
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// The most repetitions of one field: a field with more is no field that a receiver reads.
@@ -67,7 +66,7 @@ impl<'v> Run<'_, 'v> {
         let base = Base { component: rule.spot.component, subcomponent: rule.spot.subcomponent };
         if rule.spot.component > 0 {
             self.part(rule, frame, At { nth, base }, &mut repetitions);
-        } else if !(rule.weak && !repetitions.is_empty()) {
+        } else if !rule.weak || repetitions.is_empty() {
             self.repetitions(rule, frame, At { nth, base }, &mut repetitions);
         }
         if !repetitions.is_empty() {
@@ -210,7 +209,7 @@ impl<'v> Run<'_, 'v> {
     where
         'v: 'i,
     {
-        let text = evaluate(&self.look, function, frame, nth)?;
+        let text = function.evaluate(&self.look, frame, nth)?;
         match rule.table.map(|table| &self.set.tables[table]) {
             Some(table) => table.v2(&text, None),
             None => Some(text),
@@ -228,60 +227,8 @@ fn pairs<'a>(arranged: &'a Arranged<'a>, original: &'a Value) -> Vec<(&'a Value,
     let coding = |n: usize| made.get("coding").map_or(Some(made), |list| list.get(n));
     let codings = arranged.taken.iter().filter_map(|(n, from)| Some((coding(*n)?, *from)));
     let all = codings.chain([(made, original)]);
-    all.flat_map(|(to, from)| to.as_object().into_iter().flatten().filter_map(|(name, v)| Some((v, from.get(name)?)))).collect()
-}
-
-fn evaluate<'i, 'v: 'i>(look: &Look<'_, 'v>, function: &Function, frame: &Frame<'_, 'i>, nth: usize) -> Option<String> {
-    let one = |path| values(look, path, frame).into_iter().next();
-    match function {
-        Function::Nth => Some(nth.to_string()),
-        Function::Concat(pieces) => pieces.iter().map(|piece| texts(look, piece, frame).into_iter().next()).collect(),
-        Function::First(pieces) => pieces.iter().find_map(|piece| texts(look, piece, frame).into_iter().next()),
-        Function::Join(separator, pieces) => {
-            let all: Vec<String> = pieces.iter().flat_map(|piece| texts(look, piece, frame)).collect();
-            Some(all.join(separator))
-        }
-        Function::After(path, prefix) => one(path)?.strip_prefix(prefix.as_str()).map(str::to_owned),
-        Function::Split { path, separator, of, nth } => split(&one(path)?, separator, *of, *nth),
-        Function::Minutes(start, end) => minutes(&instant(look, start, frame)?, &instant(look, end, frame)?),
-        // A DTM's first eight digits are its date.
-        Function::Day(path) => one(path).map(|time| time.chars().take(8).collect()),
-    }
-}
-
-fn instant<'i, 'v: 'i>(look: &Look<'_, 'v>, path: &Path, frame: &Frame<'_, 'i>) -> Option<Timestamp> {
-    let item = look.items(path, frame).into_iter().next()?;
-    look.mark(item);
-    item.value.as_str()?.parse().ok()
-}
-
-fn minutes(start: &Timestamp, end: &Timestamp) -> Option<String> {
-    let seconds = end.as_second() - start.as_second();
-    (seconds > 0).then(|| (seconds / 60).to_string())
-}
-
-fn split(text: &str, separator: &str, of: usize, nth: usize) -> Option<String> {
-    let parts: Vec<&str> = text.rsplitn(of, separator).collect();
-    let number = of.checked_sub(nth)?;
-    (parts.len() == of).then(|| parts.get(number).map(|part| (*part).to_owned()))?
-}
-
-fn texts<'i, 'v: 'i>(look: &Look<'_, 'v>, piece: &Piece, frame: &Frame<'_, 'i>) -> Vec<String> {
-    match piece {
-        Piece::Text(text) => vec![text.clone()],
-        Piece::Path(path) => values(look, path, frame),
-    }
-}
-
-/// The v2 texts of a path's values, which count as used.
-fn values<'i, 'v: 'i>(look: &Look<'_, 'v>, path: &Path, frame: &Frame<'_, 'i>) -> Vec<String> {
-    let items = look.items(path, frame).into_iter();
-    let text = |item: Item<'i>| {
-        let (text, _) = text::v2(item.value, path.type_name).ok()?;
-        look.mark(item);
-        Some(text)
-    };
-    items.filter_map(text).collect()
+    all.flat_map(|(to, from)| to.as_object().into_iter().flatten().filter_map(|(name, v)| Some((v, from.get(name)?))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -298,13 +245,5 @@ mod tests {
         assert_eq!(base(4, 2).inside(spot(1, 1)), Some(base(4, 2)));
         assert_eq!(base(4, 2).inside(spot(2, 0)), None);
         assert_eq!(base(4, 0).leaf(), (4, 1));
-    }
-
-    #[test]
-    fn a_text_is_split_from_the_right_and_the_first_part_keeps_the_rest() {
-        let part = |of, nth| split("W-3-312-B", "-", of, nth);
-        assert_eq!((part(3, 1).as_deref(), part(3, 2).as_deref(), part(3, 3).as_deref()), (Some("W-3"), Some("312"), Some("B")));
-        assert_eq!(part(5, 1), None, "there are not so many");
-        assert_eq!(split("", "-", 0, 1), None);
     }
 }

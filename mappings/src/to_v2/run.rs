@@ -22,14 +22,16 @@ pub(crate) struct Run<'r, 'v> {
     /// What rows have made segments of.
     written: HashSet<*const Value>,
     /// The groups around the present place, outermost first.
-    groups: Vec<Group>,
+    groups: Vec<Group<'r>>,
 }
 
 /// How many segments of each name an instance of a group has.
-#[derive(Debug, Default)]
-struct Group {
+#[derive(Debug)]
+struct Group<'p> {
     repeats: bool,
-    count: HashMap<String, usize>,
+    /// Its first segment or group.
+    first: &'p str,
+    count: HashMap<&'p str, usize>,
 }
 
 impl<'r, 'v> Run<'r, 'v> {
@@ -39,18 +41,19 @@ impl<'r, 'v> Run<'r, 'v> {
     }
 
     /// The segments of a message, and what of the resources is not in them.
-    pub fn message(mut self, plan: &MessagePlan) -> Result<(Vec<Segment>, Report), ToV2Error> {
+    pub fn message(mut self, plan: &'r MessagePlan) -> Result<(Vec<Segment>, Report), ToV2Error> {
         let nothing = Item::resource(&Value::Null);
         self.group(&plan.parts, false, &Frame { here: nothing, own: nothing, bound: None })?;
         let report = report::report(&self.look, self.met, &self.set.left_alone);
         Ok((self.segments, report))
     }
 
-    fn group<'i>(&mut self, parts: &[Place], repeats: bool, frame: &Frame<'_, 'i>) -> Result<(), ToV2Error>
+    fn group<'i>(&mut self, parts: &'r [Place], repeats: bool, frame: &Frame<'_, 'i>) -> Result<(), ToV2Error>
     where
         'v: 'i,
     {
-        self.groups.push(Group { repeats, ..Group::default() });
+        let first = parts.first().map_or("", |part| part.name.as_str());
+        self.groups.push(Group { repeats, first, count: HashMap::new() });
         for part in parts {
             self.place(part, frame)?;
         }
@@ -58,7 +61,7 @@ impl<'r, 'v> Run<'r, 'v> {
         Ok(())
     }
 
-    fn place<'i>(&mut self, place: &Place, frame: &Frame<'_, 'i>) -> Result<(), ToV2Error>
+    fn place<'i>(&mut self, place: &'r Place, frame: &Frame<'_, 'i>) -> Result<(), ToV2Error>
     where
         'v: 'i,
     {
@@ -82,7 +85,7 @@ impl<'r, 'v> Run<'r, 'v> {
         }
     }
 
-    fn found<'i>(&self, row: &Row, frame: &Frame<'_, 'i>) -> Vec<Item<'i>>
+    fn found<'i>(&self, row: &'r Row, frame: &Frame<'_, 'i>) -> Vec<Item<'i>>
     where
         'v: 'i,
     {
@@ -92,11 +95,17 @@ impl<'r, 'v> Run<'r, 'v> {
     }
 
     /// Writes what a row makes of an item; not at all where the row's condition does not hold for it.
-    fn instance<'i>(&mut self, place: &Place, row: &Row, item: Item<'i>, frame: &Frame<'_, 'i>) -> Result<bool, ToV2Error>
+    fn instance<'i>(
+        &mut self,
+        place: &'r Place,
+        row: &'r Row,
+        item: Item<'i>,
+        frame: &Frame<'_, 'i>,
+    ) -> Result<bool, ToV2Error>
     where
         'v: 'i,
     {
-        let bound = Bound { type_name: row.from.type_name, item, outer: frame.bound };
+        let bound = Bound { type_name: row.from.type_name, item, without: &row.without, outer: frame.bound };
         let inner = Frame { here: item, own: item, bound: Some(&bound) };
         if row.when.as_ref().is_some_and(|when| !self.look.holds(when, &inner)) {
             return Ok(false);
@@ -116,7 +125,7 @@ impl<'r, 'v> Run<'r, 'v> {
     }
 
     /// Whether the map had anything to write.
-    fn segment<'i>(&mut self, place: &Place, map: usize, frame: &Frame<'_, 'i>) -> Result<bool, ToV2Error>
+    fn segment<'i>(&mut self, place: &'r Place, map: usize, frame: &Frame<'_, 'i>) -> Result<bool, ToV2Error>
     where
         'v: 'i,
     {
@@ -134,17 +143,20 @@ impl<'r, 'v> Run<'r, 'v> {
         Ok(written)
     }
 
-    /// Set ids count where a segment repeats: in its own group, or outside the group that repeats it.
-    fn count(&mut self, place: &Place, more: usize) -> usize {
-        let innermost = self.groups.len().saturating_sub(1);
-        let repeated = self.groups.iter().rposition(|group| group.repeats);
-        let at = match repeated {
-            _ if place.repeats => innermost,
-            Some(group) => group.saturating_sub(1),
-            None => 0,
-        };
+    /// Set ids count where a segment repeats: in its own group, or outside the groups that repeat it. A component's OBX goes
+    /// on with the numbers of its observation's, whose group begins with OBX too.
+    fn count(&mut self, place: &'r Place, more: usize) -> usize {
+        let mut at = self.groups.len().saturating_sub(1);
+        if !place.repeats {
+            at = self.groups.iter().rposition(|group| group.repeats).unwrap_or(0);
+            let leads = |group: &Group<'_>| group.repeats && group.first == place.name;
+            while at > 0 && self.groups.get(at - 1).is_some_and(leads) {
+                at -= 1;
+            }
+            at = at.saturating_sub(1);
+        }
         let Some(group) = self.groups.get_mut(at) else { return 0 };
-        let count = group.count.entry(place.name.clone()).or_default();
+        let count = group.count.entry(&place.name).or_default();
         *count += more;
         *count
     }

@@ -44,7 +44,9 @@ impl Set {
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
         let folder = |folder: &Dir<'static>| {
-            let text = |f: &include_dir::File<'_>| (f.path().display().to_string(), f.contents_utf8().unwrap_or("").to_owned());
+            let text = |f: &include_dir::File<'_>| {
+                (f.path().display().to_string(), f.contents_utf8().unwrap_or("").to_owned())
+            };
             folder.files().map(text).collect::<Vec<_>>()
         };
         let inside = |name: &str| MAPS.get_dir(name).map_or_else(Vec::new, folder);

@@ -68,9 +68,11 @@ impl Table {
         let makes = |row: &TableRow| {
             Some(row.to.as_str()) == text(coding, "code") && row.system.as_deref() == text(coding, "system")
         };
-        others.iter().filter(|other| !same_code(other, coding)).filter_map(|other| text(other, "code")).any(|v2| {
-            self.by_v2.get(v2).into_iter().flatten().any(|n| makes(&self.rows[*n]))
-        })
+        others
+            .iter()
+            .filter(|other| !same_code(other, coding))
+            .filter_map(|other| text(other, "code"))
+            .any(|v2| self.by_v2.get(v2).into_iter().flatten().any(|n| makes(&self.rows[*n])))
     }
 
     /// A CodeableConcept as its sender had it: codings that the forward table made are left out, and where there is no
@@ -154,7 +156,8 @@ mod tests {
     #[test]
     fn a_concept_is_as_its_sender_had_it() {
         let marital = table("MaritalStatus", &[("A", "L", "v3"), ("M", "M", "v3")], &[]);
-        let arranged = |codings: Value| marital.arrange(&json!({"coding": codings, "text": "t"})).value["coding"].clone();
+        let arranged =
+            |codings: Value| marital.arrange(&json!({"coding": codings, "text": "t"})).value["coding"].clone();
         let (made, own) = (json!({"code": "M", "system": "v3"}), json!({"code": "M", "display": "Married"}));
         assert_eq!(arranged(json!([made, own])), json!([own]), "what the table made is left out");
         let foreign = json!({"code": "L", "system": "v3", "display": "Legally Separated"});

@@ -51,7 +51,8 @@ fn short(clock: &str) -> (String, bool) {
 /// A JSON number in plain digits: `1.50e2` is `150`, never more digits than were there.
 fn decimal(lexeme: &str) -> Result<String, Finding> {
     let Some((mantissa, exponent)) = lexeme.split_once(['e', 'E']) else { return Ok(lexeme.to_owned()) };
-    let exponent = exponent.parse::<i32>().ok().filter(|e| e.abs() <= MAX_EXPONENT).ok_or(Finding::Invalid("decimal"))?;
+    let exponent =
+        exponent.parse::<i32>().ok().filter(|e| e.abs() <= MAX_EXPONENT).ok_or(Finding::Invalid("decimal"))?;
     let (sign, body) = mantissa.strip_prefix('-').map_or(("", mantissa), |body| ("-", body));
     let (whole, fraction) = body.split_once('.').unwrap_or((body, ""));
     let digits = format!("{whole}{fraction}");

@@ -104,20 +104,18 @@ mod tests {
         Text { text: text.to_owned(), formatted: false }
     }
 
-    fn pid(fields: &[(u16, &[&[((u16, u16), &str)]])]) -> Segment {
-        let repetition = |values: &&[((u16, u16), &str)]| values.iter().map(|(at, t)| (*at, plain(t))).collect();
-        let fields = fields.iter().map(|(n, list)| (*n, list.iter().map(repetition).collect()));
-        Segment { name: "PID".into(), fields: fields.collect() }
+    fn repetition(values: &[(u16, u16, &str)]) -> Repetition {
+        values.iter().map(|(component, subcomponent, text)| ((*component, *subcomponent), plain(text))).collect()
     }
 
     #[test]
     fn everything_stands_at_its_number_and_nothing_trails() {
-        let segment = pid(&[
-            (3, &[&[((1, 1), "7"), ((4, 2), "1.2"), ((4, 3), "ISO"), ((5, 1), "MR")], &[((1, 1), "8")]]),
-            (8, &[&[((1, 1), "F")]]),
-        ]);
+        let number = repetition(&[(1, 1, "7"), (4, 2, "1.2"), (4, 3, "ISO"), (5, 1, "MR")]);
+        let fields = [(3, vec![number, repetition(&[(1, 1, "8")])]), (8, vec![repetition(&[(1, 1, "F")])])];
+        let segment = Segment { name: "PID".into(), fields: BTreeMap::from(fields) };
         assert_eq!(message(&[segment]), Ok("PID|||7^^^&1.2&ISO^MR~8|||||F\r".to_owned()));
-        let header = Segment { name: "MSH".into(), fields: BTreeMap::from([(9, vec![BTreeMap::from([((1, 1), plain("ACK"))])])]) };
+        let fields = BTreeMap::from([(9, vec![repetition(&[(1, 1, "ACK")])])]);
+        let header = Segment { name: "MSH".into(), fields };
         assert_eq!(message(&[header]), Ok("MSH|^~\\&|||||||ACK\r".to_owned()));
     }
 

@@ -1,13 +1,16 @@
 //! What of a message came back: component by component, equal by meaning.
 
-use crate::message::{Trip, keys, zone};
+use crate::message::{Key, Trip, ZONE, keys};
 use mappings::charset::Charset;
 use mappings::escape;
 use mappings::map_file::{MapFile, TableFile};
-use mappings::parse::{Message, Separators, split};
+use mappings::parse::{Message, Segment, Separators, split};
 use mappings::path::Place;
+use mappings::r4::is_oid;
+use mappings::report::path;
 use mappings::{convert, time};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -25,9 +28,12 @@ pub enum Outcome {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exception {
-    /// `PID-2`, `XTN.3` of any field that names it with `fields`, `OBX-6.4`.
-    place: String,
-    /// Where the value stands instead; without it, it may be gone.
+    /// `GT1`, `PID-2`, `OBX-6.4`.
+    places: Vec<String>,
+    /// Only where the segment has one of these texts as the first component of a field.
+    #[serde(default, rename = "where")]
+    only: HashMap<u16, Vec<String>>,
+    /// Where the value stands instead: a field, a component or `same`; without it, it may be gone.
     #[serde(default)]
     moved: Option<String>,
     because: String,
@@ -42,8 +48,10 @@ impl Exceptions {
     }
 
     fn of<'e>(&'e self, place: &'e str) -> impl Iterator<Item = &'e Exception> {
-        let under = move |outer: &str| place == outer || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
-        self.0.iter().filter(move |e| under(&e.place))
+        let under = move |outer: &String| {
+            place == outer || place.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with(['.', '-']))
+        };
+        self.0.iter().filter(move |e| e.places.iter().any(under))
     }
 }
 
@@ -61,22 +69,28 @@ impl Tables {
                 rules.extend(row.table.map(|table| (format!("{}/{}", file.map, row.row), table)));
             }
         }
-        let codes = yaml::<TableFile>(&maps.join("tables")).into_iter().map(|file| {
-            (file.table, file.rows.into_iter().map(|row| (row.from, (row.to, row.system))).collect())
-        });
+        let codes = yaml::<TableFile>(&maps.join("tables"))
+            .into_iter()
+            .map(|file| (file.table, file.rows.into_iter().map(|row| (row.from, (row.to, row.system))).collect()));
         Self { rules, codes: codes.collect() }
     }
 
-    /// The tables by which the value at a place was read.
-    fn at<'t>(&'t self, trip: &'t Trip, place: Place) -> Vec<&'t str> {
-        let here = |p: Place| (p.segment, p.field, p.repetition) == (place.segment, place.field, place.repetition);
-        let part = |p: Place| p.component == place.component || p.component == 0;
-        let origins = trip.origins.iter().filter(|o| here(o.place) && part(o.place));
-        origins.filter_map(|o| self.rules.get(&o.rule)).map(String::as_str).collect()
+    /// The tables by which components were read, by segment name, field and component: what one of a name is read by, the
+    /// others are too.
+    fn used(&self, trip: &Trip, message: &Message<'_>) -> HashMap<(String, u16, u16), HashSet<&str>> {
+        let mut used: HashMap<_, HashSet<&str>> = HashMap::new();
+        for (rule, place) in &trip.origins {
+            let Some(table) = self.rules.get(rule) else { continue };
+            let name = message.segment(place.segment as usize).map_or("", |s| s.name());
+            used.entry((name.to_owned(), place.field, place.component.max(1))).or_default().insert(table);
+        }
+        used
     }
 
     fn same_code(&self, table: &str, one: &str, other: &str) -> bool {
-        let code = |v2: &str| self.codes.get(table)?.get(v2);
+        // An OID names a coding system without a row.
+        let oid = |v2: &str| (table == "CodingSystem" && is_oid(v2)).then(|| (format!("urn:oid:{v2}"), None));
+        let code = |v2: &str| self.codes.get(table)?.get(v2).cloned().or_else(|| oid(v2));
         code(one).is_some() && code(one) == code(other)
     }
 }
@@ -86,48 +100,64 @@ fn yaml<T: serde::de::DeserializeOwned>(folder: &Path) -> Vec<T> {
     paths.map(|path| serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).collect()
 }
 
-/// Places that the forward report lists: they were not used, or could not be.
-struct Listed(HashSet<Place>);
-
-impl Listed {
-    fn holds(&self, place: Place) -> bool {
-        let component = Place { subcomponent: 0, ..place };
-        let field = Place { component: 0, ..component };
-        let segment = Place { segment: place.segment, ..Place::default() };
-        [component, field, segment].iter().any(|p| self.0.contains(p))
-    }
-}
-
 /// MSH fields that no map reads: they are the transport's.
 const TRANSPORT: &[u16] = &[1, 2, 8, 13, 14, 15, 16, 18, 20, 21];
+
+/// What the forward report lists of one segment: it was not used, or could not be.
+struct Listed<'t> {
+    message: &'t Message<'t>,
+    paths: HashSet<&'t str>,
+}
+
+impl<'t> Listed<'t> {
+    fn new(trip: &'t Trip, message: &'t Message<'t>, segment: usize) -> Self {
+        let name = path(message, Place { segment: segment as u32, ..Place::default() });
+        let here = |p: &&String| p.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        Self { message, paths: trip.listed.iter().filter(here).map(String::as_str).collect() }
+    }
+
+    fn has(&self, place: Place) -> bool {
+        !self.paths.is_empty() && self.paths.contains(path(self.message, place).as_str())
+    }
+
+    /// What of a value is not listed.
+    fn without(&self, mut value: Value, place: Place) -> Option<Value> {
+        let (segment, field) = (Place { segment: place.segment, ..Place::default() }, Place { component: 0, ..place });
+        if [segment, field, place].into_iter().any(|p| self.has(p)) {
+            return None;
+        }
+        for (n, part) in value.parts.iter_mut().enumerate() {
+            if self.has(Place { subcomponent: n as u16 + 1, ..place }) {
+                part.clear();
+            }
+        }
+        value.parts.iter().any(|part| !part.is_empty()).then_some(value)
+    }
+}
 
 /// What became of each component that the forward maps used, with its place in words.
 pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(String, Outcome)> {
     let (source, back) = (Message::parse(&trip.source).unwrap(), Message::parse(&trip.back).unwrap());
-    let listed = Listed(trip.listed.iter().map(|p| Place { subcomponent: 0, ..*p }).collect());
-    let back_keys = keys(&back);
+    let back_keys: HashMap<Key, usize> = keys(&back).into_iter().enumerate().map(|(n, key)| (key, n)).collect();
+    let used = tables.used(trip, &source);
     let mut outcomes = Vec::new();
     for (segment, key) in source.segments().zip(keys(&source)) {
-        let twin = back_keys.iter().position(|k| *k == key).and_then(|n| back.segment(n));
-        for field in 1..=segment.len() as u16 {
-            if key.name == "MSH" && TRANSPORT.contains(&field) {
-                continue;
-            }
+        let listed = Listed::new(trip, &source, segment.index());
+        let twin = back_keys.get(&key).and_then(|n| back.segment(*n));
+        for field in (1..=segment.len() as u16).filter(|f| key.name != "MSH" || !TRANSPORT.contains(f)) {
             let found = twin.map(|t| values(t.field(field as usize), &back)).unwrap_or_default();
-            let place = Place { segment: segment.index() as u32, field, ..Place::default() };
             for value in values(segment.field(field as usize), &source) {
-                let place = Place { repetition: value.repetition, component: value.component, ..place };
-                if listed.holds(place) {
-                    continue;
-                }
-                let same = |o: &Value| (o.nth, o.component) == (value.nth, value.component) && {
-                    let by = tables.at(trip, place);
-                    equal(&value.parts, &o.parts, |a, b| by.iter().any(|t| tables.same_code(t, a, b)))
+                let place = value.place(segment.index(), field);
+                let Some(value) = listed.without(value, place) else { continue };
+                let by = used.get(&(key.name.clone(), field, value.component));
+                let same_code = |a: &str, b: &str| {
+                    let types = key.name == "OBX" && field == 2 && synonyms(a, b);
+                    types || by.into_iter().flatten().any(|t| tables.same_code(t, a, b))
                 };
                 let name = format!("{}-{field}.{}", key.name, value.component);
-                let outcome = match found.iter().any(same) {
+                let outcome = match found.iter().any(|other| value.is_same(other, same_code)) {
                     true => Outcome::Same,
-                    false => excepted(&name, &value, &back, exceptions),
+                    false => excepted(&name, &value, segment, &back, exceptions),
                 };
                 outcomes.push((name, outcome));
             }
@@ -136,12 +166,22 @@ pub fn compare(trip: &Trip, tables: &Tables, exceptions: &Exceptions) -> Vec<(St
     outcomes
 }
 
-fn excepted(name: &str, value: &Value, back: &Message<'_>, exceptions: &Exceptions) -> Outcome {
-    for exception in exceptions.of(name) {
-        let reason = format!("{}: {}", exception.place, exception.because);
-        match &exception.moved {
+fn excepted(
+    name: &str,
+    value: &Value,
+    segment: Segment<'_, '_>,
+    back: &Message<'_>,
+    exceptions: &Exceptions,
+) -> Outcome {
+    let first =
+        |field: u16| segment.field(usize::from(field)).split(['^', '~', '&']).next().unwrap_or("").trim().to_owned();
+    let fits = |e: &&Exception| e.only.iter().all(|(field, texts)| texts.contains(&first(*field)));
+    for exception in exceptions.of(name).filter(fits) {
+        let reason = format!("{}: {}", exception.places.join(", "), exception.because);
+        let same = name.rsplit_once('.').map_or(name, |(field, _)| field);
+        match exception.moved.as_deref() {
             None => return Outcome::Excepted(reason),
-            Some(to) if stands_at(value, to, back) => return Outcome::Moved(reason),
+            Some(to) if stands_at(value, if to == "same" { same } else { to }, back) => return Outcome::Moved(reason),
             Some(_) => {}
         }
     }
@@ -165,6 +205,22 @@ struct Value {
     nth: usize,
     component: u16,
     parts: Vec<String>,
+}
+
+impl Value {
+    fn place(&self, segment: usize, field: u16) -> Place {
+        let (repetition, component) = (self.repetition, self.component);
+        Place { segment: segment as u32, field, repetition, component, subcomponent: 0 }
+    }
+
+    /// At the same place, with each valued part again.
+    fn is_same(&self, other: &Self, same_code: impl Fn(&str, &str) -> bool) -> bool {
+        let again = |(n, text): (usize, &String)| {
+            let back = other.parts.get(n).map_or("", String::as_str);
+            text.is_empty() || alike(text, back) || same_code(text, back)
+        };
+        (self.nth, self.component) == (other.nth, other.component) && self.parts.iter().enumerate().all(again)
+    }
 }
 
 fn values(field: &str, message: &Message<'_>) -> Vec<Value> {
@@ -192,21 +248,21 @@ fn texts(component: &str, separators: &Separators) -> Vec<String> {
     split(component, separators.subcomponent).map(text).collect()
 }
 
-/// Each valued part of the source is there again.
-fn equal(source: &[String], back: &[String], same_code: impl Fn(&str, &str) -> bool) -> bool {
-    source.iter().enumerate().all(|(n, text)| {
-        let other = back.get(n).map_or("", String::as_str);
-        text.is_empty() || alike(text, other) || same_code(text, other)
-    })
+/// Datatypes that say the same of a value (OBX-2): which of them a sender chose is not kept.
+const SYNONYMS: &[&[&str]] =
+    &[&["CE", "CWE", "CNE", "CF", "IS"], &["ST", "TX", "FT"], &["TS", "DT", "DTM"], &["NM", "SN", "SI"]];
+
+fn synonyms(one: &str, other: &str) -> bool {
+    SYNONYMS.iter().any(|all| all.contains(&one) && all.contains(&other))
 }
 
 /// Equal as text, as number, as time or as time of day.
 fn alike(one: &str, other: &str) -> bool {
-    let zone = zone();
-    let plain = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
-    let moment = |t: &str| time::date_time(t, Some(&zone)).ok();
+    // A URI has no spaces: the forward maps write them `%20`.
+    let plain = |t: &str| t.replace("%20", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let moment = |t: &str| time::date_time(t, Some(&ZONE)).ok();
     let clock = |t: &str| time::time(t).ok();
-    let number = |t: &str| convert::decimal(t.into()).map(std::borrow::Cow::into_owned);
+    let number = |t: &str| convert::decimal(Cow::Borrowed(t)).map(Cow::into_owned);
     let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);
     plain(one) == plain(other) || both(&number) || both(&moment) || both(&clock)
 }

@@ -1,26 +1,30 @@
 //! One message to FHIR and back: both texts, and where its segments stand.
 
+use jiff::tz::TimeZone;
 use mappings::bundle::transaction;
 use mappings::charset::Charset;
-use mappings::engine::{Context, Origin, map};
+use mappings::engine::{Context, map};
 use mappings::escape;
 use mappings::maps::MapSet;
-use mappings::parse::{Message, part};
+use mappings::parse::{Message, Segment, part, split};
 use mappings::path::Place;
 use mappings::time;
 use mappings::to_v2::{self, Envelope, Party, Set};
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// The time of a message that does not tell it.
 const NOW: &str = "2026-03-01T12:00:00.000Z";
 
-/// A message, what it was mapped to, and what came back.
+/// A message, what its mapping told of it, and what came back.
 pub struct Trip {
     pub source: String,
-    /// The places that the forward report lists: they were not used, or could not be.
-    pub listed: Vec<Place>,
-    /// Where each element came from.
-    pub origins: Vec<Origin>,
+    /// The places that the forward report lists, as it writes them.
+    pub listed: HashSet<String>,
+    /// The rules that made something, and of which place.
+    pub origins: HashSet<(String, Place)>,
     pub back: String,
 }
 
@@ -30,24 +34,25 @@ pub fn short(path: &Path) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-pub fn zone() -> jiff::tz::TimeZone {
-    jiff::tz::TimeZone::get("Europe/Berlin").unwrap()
-}
+/// The zone of times that were sent without one, both ways.
+pub static ZONE: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/Berlin").unwrap());
 
 /// Nothing where there are no maps for the message both ways, or the forward maps refuse it.
 pub fn trip(forward: &MapSet, back: &Set, text: &str) -> Option<Result<Trip, String>> {
-    let zone = zone();
     let message = Message::parse(text).ok()?;
     let name = format!("{}_{}", header(&message, 9, 1), header(&message, 9, 2));
     let known = back.message_types().contains(&name.as_str()) || name.starts_with("ACK_");
-    let now = time::instant(&header(&message, 7, 1), Some(&zone)).unwrap_or_else(|_| NOW.to_owned());
-    let context = Context { charset: Charset::Utf8, zone: Some(&zone), now: &now };
+    let now = time::instant(&header(&message, 7, 1), Some(&ZONE)).unwrap_or_else(|_| NOW.to_owned());
+    let context = Context { charset: Charset::Utf8, zone: Some(&ZONE), now: &now };
     let mapped = map(forward, &message, &context).ok().filter(|_| known)?;
     let bundle = serde_json::from_str(&transaction(&mapped)).unwrap();
     let written = to_v2::message(back, &name, &[bundle], &envelope(&header_fields(&message), &now));
-    let listed = mapped.report.places().collect();
-    let origins = mapped.drafts.iter().flat_map(|draft| mapped.origins(draft)).collect();
-    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip { source: text.to_owned(), listed, origins, back }))
+    Some(written.map_err(|e| e.to_string()).map(|(back, _)| Trip {
+        source: text.to_owned(),
+        listed: mapped.report.lines(usize::MAX).into_iter().filter(|l| l.loss).map(|l| l.path).collect(),
+        origins: mapped.drafts.iter().flat_map(|d| mapped.origins(d)).map(|o| (o.rule, o.place)).collect(),
+        back,
+    }))
 }
 
 /// The decoded text of a component of MSH.
@@ -82,38 +87,62 @@ fn envelope<'e>(fields: &'e [String], now: &'e str) -> Envelope<'e> {
     }
 }
 
-/// A place of a segment that stays where segments are added before it: its name, the number of the patient and of the order
-/// that it belongs to, of the result within the order, and which of its name it is there.
+/// What a segment is known by where others are added before it or change places: its name, the number of the patient and of
+/// the order that it belongs to, the result's code and sub-id, and which of all these it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     pub name: String,
-    pub patient: usize,
-    pub order: usize,
-    pub result: usize,
-    pub nth: usize,
+    patient: usize,
+    order: usize,
+    result: String,
+    nth: usize,
 }
 
 /// The keys of a message's segments.
 pub fn keys(message: &Message<'_>) -> Vec<Key> {
-    let (mut patient, mut order, mut result) = (0, 0, 0);
+    let (mut patient, mut order) = (0, 0);
     let mut headed = false;
-    let mut keys: Vec<Key> = Vec::new();
+    let mut result = String::new();
+    let mut seen: HashMap<Key, usize> = HashMap::new();
+    let mut keys = Vec::new();
     for segment in message.segments() {
         let name = segment.name();
         match name {
-            "PID" => (patient, order, result) = (patient + 1, 0, 0),
-            "ORC" => (order, result, headed) = (order + 1, 0, true),
+            // A PID that names nobody makes no patient.
+            "PID" if is_valued(&segment, 2..=5) => (patient, order) = (patient + 1, 0),
+            "ORC" => (order, headed) = (order + 1, true),
             "OBR" | "RXA" => {
                 order += usize::from(!headed);
-                (result, headed) = (0, false);
+                headed = false;
             }
-            "OBX" => result += 1,
-            "SPM" | "RGS" => result = 0,
+            "OBX" => result = label(message, &segment),
             _ => {}
         }
-        let place = (patient, order, if matches!(name, "OBX" | "NTE") { result } else { 0 });
-        let nth = keys.iter().filter(|k| k.name == name && (k.patient, k.order, k.result) == place).count();
-        keys.push(Key { name: name.to_owned(), patient: place.0, order: place.1, result: place.2, nth });
+        // A note belongs to the result before it, as an OBX is that result; all others are known without one.
+        if !matches!(name, "OBX" | "NTE") {
+            result.clear();
+        }
+        let mut key = Key { name: name.to_owned(), patient, order, result: result.clone(), nth: 0 };
+        let count = seen.entry(key.clone()).or_default();
+        key.nth = *count;
+        // A note without text is none.
+        *count += usize::from(name != "NTE" || is_valued(&segment, 3..=3));
+        if name == "OBX" {
+            result = format!("{result}#{}", key.nth);
+        }
+        keys.push(key);
     }
     keys
+}
+
+fn is_valued(segment: &Segment<'_, '_>, mut fields: RangeInclusive<usize>) -> bool {
+    fields.any(|field| !segment.field(field).trim().is_empty())
+}
+
+/// OBX-3 and OBX-4, the first component that is there.
+fn label(message: &Message<'_>, segment: &Segment<'_, '_>) -> String {
+    let separator = Some(message.separators().component);
+    let first =
+        |field: usize| split(segment.field(field), separator).map(str::trim).find(|t| !t.is_empty()).unwrap_or("");
+    format!("{}|{}", first(3), first(4))
 }
