@@ -42,11 +42,17 @@ struct Arguments {
 enum Command {
     /// Compare the maps with the guide's own tables; fails where a row is missing, or differs without a reason.
     Coverage(Coverage),
-    /// Print every fault of a directory of maps or overlays, with file, line and column. Overlays lie over --maps.
-    Check {
-        /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
-        directory: PathBuf,
-    },
+    /// Print every fault of a directory of maps or overlays, with file, line and column.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// A directory of maps, with overlays in `overlays`; or a directory of overlays.
+    directory: PathBuf,
+    /// The maps that overlays lie over, instead of those beside them or built in.
+    #[arg(long)]
+    maps: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +81,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     match &arguments.command {
         Some(Command::Coverage(command)) => return coverage(command),
-        Some(Command::Check { directory }) => return check(directory, arguments.maps.as_deref()),
+        Some(Command::Check(command)) => return check(command),
         None => {}
     }
     if let Some(name) = &arguments.to_v2 {
@@ -111,8 +117,8 @@ fn coverage(command: &Coverage) -> Result<bool, String> {
 }
 
 /// Whether there is no fault.
-fn check(directory: &Path, maps: Option<&Path>) -> Result<bool, String> {
-    let faults = schema::all_faults(directory, maps).map_err(|e| e.to_string())?;
+fn check(command: &Check) -> Result<bool, String> {
+    let faults = schema::all_faults(&command.directory, command.maps.as_deref()).map_err(|e| e.to_string())?;
     faults.iter().for_each(|fault| println!("{}: {}", fault.place, fault.problem));
     Ok(faults.is_empty())
 }

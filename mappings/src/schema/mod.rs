@@ -157,6 +157,7 @@ fn validators(schemas: &HashMap<String, Value>) -> Result<HashMap<Kind, Validato
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     static MAPS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/maps");
 
@@ -171,6 +172,45 @@ mod tests {
             let name = file.path().display().to_string();
             let found = faults(file.contents_utf8().unwrap(), Kind::of(folder, &name).unwrap());
             assert!(found.is_empty(), "{name}: {found:#?}");
+        }
+    }
+
+    /// The keys that a shape of the maps has, as serde tells them to who writes another one.
+    fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = serde_json::from_str::<T>("{\"?\": 0}").err().unwrap().to_string();
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_schemas_have_the_keys_that_are_read() {
+        use crate::{map_file as forward, overlay, to_v2::map_file as back};
+        for (read, place) in [
+            (keys::<forward::MapFile>(), "map.json#"),
+            (keys::<forward::IdentityRow>(), "map.json#/$defs/identity"),
+            (keys::<forward::RuleRow>(), "map.json#/$defs/rule"),
+            (keys::<forward::MessageFile>(), "message.json#"),
+            (keys::<forward::MessageRow>(), "message.json#/$defs/rule"),
+            (keys::<forward::TableFile>(), "table.json#"),
+            (keys::<forward::TableRow>(), "table.json#/$defs/row"),
+            (keys::<forward::SwitchRow>(), "switches.json#/items"),
+            (keys::<overlay::OverlayFile>(), "overlay.json#"),
+            (keys::<overlay::Applies>(), "overlay.json#/$defs/applies"),
+            (keys::<overlay::Authority>(), "overlay.json#/$defs/authority"),
+            (keys::<overlay::MessageChange>(), "overlay.json#/$defs/change"),
+            (keys::<overlay::Insert>(), "overlay.json#/$defs/insert"),
+            (keys::<overlay::Case>(), "overlay.json#/$defs/case"),
+            ([keys::<forward::RuleRow>(), vec!["map".into(), "replaces".into()]].concat(), "overlay.json#/$defs/rule"),
+            (keys::<back::MapFile>(), "to_v2/map.json#"),
+            (keys::<back::RuleRow>(), "to_v2/map.json#/$defs/rule"),
+            (keys::<back::MessageFile>(), "to_v2/message.json#"),
+            (keys::<back::MessageRow>(), "to_v2/message.json#/$defs/rule"),
+            (keys::<back::PreferFile>(), "to_v2/table.json#"),
+        ] {
+            let (file, pointer) = place.split_once('#').unwrap();
+            let schema = SCHEMAS[file].pointer(pointer).unwrap();
+            let told = schema["properties"].as_object().unwrap().keys().cloned();
+            let (read, told): (BTreeSet<String>, BTreeSet<String>) = (read.into_iter().collect(), told.collect());
+            assert_eq!(read, told, "{place}");
         }
     }
 

@@ -8,7 +8,7 @@
 mod condition;
 mod function;
 mod look;
-mod map_file;
+pub(crate) mod map_file;
 mod path;
 mod plan;
 mod report;
