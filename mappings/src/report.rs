@@ -173,8 +173,8 @@ fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Ma
     let (start, end) = segment.span();
     let bytes = run.message.text().as_bytes();
     let (mut leaf, mut blank, mut level) = (start, true, 2);
-    for at in start..=end {
-        let byte = if at == end { signs.field } else { bytes[at] };
+    let ended = bytes[start..end].iter().copied().chain(std::iter::once(signs.field));
+    for (at, byte) in (start..).zip(ended) {
         let inner = Some(byte) == signs.subcomponent;
         if !(byte == signs.field || byte == signs.component || byte == signs.repetition || inner) {
             blank &= byte.is_ascii_whitespace();
