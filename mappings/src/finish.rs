@@ -67,7 +67,10 @@ impl<'a> Run<'a> {
             let before = kept.clone();
             for draft in (0..kept.len()).filter(|d| before[*d]) {
                 let root = self.drafts[draft].root;
-                kept[draft] = self.tree.prune(root, &|d| before[alias[d]]) && self.complete(draft);
+                let link_holds = |d: usize| before[alias[d]];
+                // What is completed may lose an item, and what held it is empty then.
+                kept[draft] =
+                    self.tree.prune(root, &link_holds) && self.complete(draft) && self.tree.prune(root, &link_holds);
             }
             if kept == before {
                 return kept;
