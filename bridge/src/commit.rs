@@ -7,7 +7,8 @@ mod seal;
 use crate::app::Core;
 use crate::error::{IngestError, VaultError};
 use crate::fhir::bundle::Write;
-use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
+use crate::index::blind::{Blinded, Mark};
 use crate::index::store::{Batch, NewRecord, Place};
 use crate::index::tokens::Token;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES};
@@ -135,7 +136,7 @@ struct Group<'c> {
 #[derive(Default)]
 struct Seen {
     resources: HashMap<Name, (Version, Arc<Vec<u8>>)>,
-    terms: HashMap<Token, Vec<Name>>,
+    marks: HashMap<TypeName, Vec<(Name, Vec<Mark>)>>,
     identities: HashMap<Token, Name>,
     messages: HashMap<Token, ResourceId>,
     keys: HashMap<Owner, (Key, Wrapped)>,
@@ -144,7 +145,7 @@ struct Seen {
 /// What one transaction adds, until all of it is known to be good.
 #[derive(Default)]
 struct Stage {
-    records: Vec<(Record, Vec<Token>)>,
+    records: Vec<(Record, Blinded)>,
     identities: Vec<(Token, Name)>,
     stale: Vec<Token>,
     written: Vec<Written>,
@@ -156,8 +157,8 @@ impl Seen {
         self.resources.extend(other.resources);
         self.identities.extend(other.identities);
         self.keys.extend(other.keys);
-        for (token, names) in other.terms {
-            self.terms.entry(token).or_default().extend(names);
+        for (kind, marked) in other.marks {
+            self.marks.entry(kind).or_default().extend(marked);
         }
     }
 }
@@ -212,7 +213,7 @@ impl<'c> Group<'c> {
     }
 
     fn keep(&mut self, stage: Stage, duplicate: bool) -> Committed {
-        for (record, tokens) in stage.records {
+        for (record, blinded) in stage.records {
             let label = record.sealed.label.clone();
             let extent = self.pack.add(&record);
             self.batch.records.push(NewRecord {
@@ -221,7 +222,7 @@ impl<'c> Group<'c> {
                 version: label.version,
                 place: Place { pack: self.pack_name.clone(), extent },
                 updated: record.time,
-                tokens,
+                blinded,
                 entry: record.entry,
             });
         }

@@ -5,7 +5,7 @@ use crate::app::Core;
 use crate::consent::decide::Permit;
 use crate::error::VaultError;
 use crate::ids::{Name, Owner, Version};
-use crate::index::store::{Query, Store, StoreError, Stored};
+use crate::index::store::{Store, StoreError, Stored};
 use crate::secret::Key;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
@@ -88,13 +88,6 @@ pub async fn history(
     let (store, name) = (core.store.clone(), name.clone());
     let (total, stored) =
         in_background(move || Ok((store.versions(&name)?, store.history(&name, before, limit)?))).await?;
-    Ok((total, open_all(core, &stored).await?))
-}
-
-/// A page of a search and the total. The caller checks the exact terms on what comes back.
-pub async fn search(core: &Core, _permit: &Permit, query: Query) -> Result<(u64, Vec<Opened>), VaultError> {
-    let store = core.store.clone();
-    let (total, stored) = in_background(move || Ok((store.count(&query)?, store.search(&query)?))).await?;
     Ok((total, open_all(core, &stored).await?))
 }
 

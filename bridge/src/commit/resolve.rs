@@ -4,9 +4,14 @@
 use super::{Group, Stage};
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::bundle::{Criteria, How, Write};
+use crate::fhir::search::check::holds;
+use crate::fhir::search::criterion::{Criterion, Surroundings, System, Token as Asked};
+use crate::fhir::search::query::Filter;
+use crate::fhir::search::table::parameter;
 use crate::ids::{Name, ResourceId, TypeName, Version};
-use crate::index::store::Query;
-use crate::index::tokens::{Identifier, Term, Token};
+use crate::index::blind::Mark;
+use crate::index::scan::Scan;
+use crate::index::tokens::{Identifier, Token};
 use crate::limits::MAX_QUERY_VALUES;
 use mappings::identity::Identity;
 use notary::canonical::Json;
@@ -156,7 +161,7 @@ impl Group<'_> {
             Some(system) => Identifier::Both(system.clone(), value.clone()),
             None => Identifier::NoSystem(value.clone()),
         };
-        Ok(Term::Identifier(identifier).matches(&json))
+        Ok(identifier.is_of(&json))
     }
 
     /// The only resource that a condition finds; several are an error (R4 3.1.0.8.1).
@@ -166,7 +171,7 @@ impl Group<'_> {
                 let name = Name { kind, id: id.clone() };
                 if self.current(&name).await?.is_some() { vec![name] } else { Vec::new() }
             }
-            Criteria::Identifier(identifier) => self.matches(kind, &Term::Identifier(identifier.clone())).await?,
+            Criteria::Identifier(identifier) => self.matches(kind, &by_identifier(kind, identifier)?).await?,
         };
         if matches.len() > 1 {
             return Err(IngestError::Precondition(Issue::new(
@@ -178,21 +183,25 @@ impl Group<'_> {
     }
 
     /// The resources that a term finds, checked on their opened content, including those of this group.
-    async fn matches(&self, kind: TypeName, term: &Term) -> Result<Vec<Name>, IngestError> {
-        let token = self.core.tokens.term(kind, term);
-        let terms = vec![vec![token]];
-        let query = Query { kind, terms, ids: None, updated: Vec::new(), after: 0, limit: MAX_QUERY_VALUES };
-        let mut names: Vec<Name> =
-            self.core.store.search(&query).map_err(VaultError::from)?.into_iter().map(|s| s.name).collect();
+    async fn matches(&self, kind: TypeName, filter: &Filter) -> Result<Vec<Name>, IngestError> {
+        let now = self.now * 1_000;
+        let clauses = self.core.tokens.clauses(kind, filter, now).clauses;
+        let upto = self.core.store.newest().map_err(VaultError::from)?;
+        let scan = Scan { kind, clauses, ids: None, updated: Vec::new(), after: 0, upto, now };
+        let stored = self.core.store.scan(&scan, MAX_QUERY_VALUES).map_err(VaultError::from)?;
+        let mut names: Vec<Name> = stored.into_iter().map(|s| s.name).collect();
         for seen in [&self.seen, &self.fresh] {
-            names.extend(seen.terms.get(&token).cloned().unwrap_or_default());
+            let marked = seen.marks.get(&kind).map_or(&[][..], Vec::as_slice);
+            let fits = |(_, marks): &&(Name, Vec<Mark>)| scan.clauses.iter().all(|clause| clause.holds(marks));
+            names.extend(marked.iter().filter(fits).map(|(name, _)| name.clone()));
         }
         names.sort_by(|a, b| a.id.cmp(&b.id));
         names.dedup();
+        let around = Surroundings { base: &self.core.base, now };
         let mut found = Vec::new();
         for name in names {
             if let Some((_, resource)) = self.current(&name).await?
-                && term.matches(&resource)
+                && holds(filter, &resource, &around)
             {
                 found.push(name);
             }
@@ -221,4 +230,16 @@ fn named_by(full_url: &str) -> Vec<String> {
         _ => None,
     };
     std::iter::once(full_url.to_owned()).chain(relative.map(|name| name.to_string())).collect()
+}
+
+fn by_identifier(kind: TypeName, identifier: &Identifier) -> Result<Filter, IngestError> {
+    let (system, code) = match identifier.clone() {
+        Identifier::Both(system, value) => (System::Is(system), Some(value)),
+        Identifier::NoSystem(value) => (System::Without, Some(value)),
+        Identifier::System(system) => (System::Is(system), None),
+        Identifier::Value(value) => (System::Any, Some(value)),
+    };
+    let none = || IngestError::Unsupported(Issue::new("not-supported", "the type has no identifier"));
+    let parameter = parameter(kind, "identifier").ok_or_else(none)?;
+    Ok(Filter::Values { parameter, negated: false, alternatives: vec![Criterion::Token(Asked { system, code })] })
 }

@@ -7,6 +7,7 @@ use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::bundle::{How, Write, conditional_reference};
 use crate::fhir::{merge, references};
 use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
 use crate::index::tokens::patient_ids;
 use crate::message::{Head, Kept};
@@ -119,12 +120,10 @@ impl Group<'_> {
             version,
             owner: owner.clone(),
         };
-        let tokens = self.core.tokens.tokens(name.kind, &json);
+        let blinded = self.core.tokens.blind(name.kind, &json, &self.core.base);
         let record = self.sealed(label, &plain, Some(entry.to_bytes().to_vec())).await?;
-        stage.records.push((record, tokens.clone()));
-        for token in tokens {
-            self.fresh.terms.entry(token).or_default().push(name.clone());
-        }
+        self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
+        stage.records.push((record, blinded));
         let resource = Arc::new(json.canonical());
         self.fresh.resources.insert(name.clone(), (version, resource.clone()));
         Ok(Written { name: name.clone(), version, created: version == Version(1), updated: self.now, resource })
@@ -139,7 +138,7 @@ impl Group<'_> {
         let kept = Kept { head: head(message, &stage.written, self.now), bytes: message.bytes.clone() };
         let plain = kept.to_bytes().map_err(|_| VaultError::from(StoreError::Nonsense("a report that is no JSON")))?;
         let record = self.sealed(label, &plain, None).await?;
-        stage.records.push((record, Vec::new()));
+        stage.records.push((record, Blinded::default()));
         Ok(())
     }
 

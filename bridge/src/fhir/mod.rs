@@ -5,4 +5,5 @@ pub mod capability;
 pub mod merge;
 pub mod outcome;
 pub mod references;
+pub mod search;
 pub mod validate;

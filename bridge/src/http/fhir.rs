@@ -1,20 +1,19 @@
 //! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
 
-use super::query::{self, Search};
+use super::query;
 use super::reply::{Reply, body, etag, failure, failures, fhir, refused, unreadable, versioned, written};
 use super::routes::{Call, Request, not_found};
+use super::search::{Handling, Way, answer};
 use crate::anchor;
 use crate::app::App;
 use crate::clock::{instant, parse_http_date};
 use crate::commit::{Committed, Transaction, Written};
-use crate::consent::decide::{Denied, Permit, decide};
+use crate::consent::decide::{Permit, decide};
 use crate::error::Issue;
 use crate::fhir::bundle::{self, How, Write, criteria, if_match, same_id};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::{capability, outcome};
 use crate::ids::{Name, ResourceId, TypeName, Version};
-use crate::index::store::Query;
-use crate::index::tokens::Term;
 use crate::ingest::commit;
 use crate::read::{self, Opened};
 use crate::smart::scopes::Interaction;
@@ -164,15 +163,18 @@ pub async fn version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Res
 pub async fn history(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(unknown_type)?;
     let permit = may_read(&call.caller, name.kind)?;
-    let search = query::pairs(&call.request.query).and_then(|pairs| query::search(&pairs)).map_err(bad_query)?;
-    let newest = u32::try_from(search.cursor).unwrap_or(u32::MAX);
+    let pairs = query::pairs(&call.request.query).map_err(bad_query)?;
+    let given = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let count = given("_count").map_or(Ok(crate::limits::DEFAULT_PAGE), query::page_size).map_err(bad_query)?;
+    let cursor = given("_cursor").map_or(Ok(0), query::cursor).map_err(bad_query)?;
+    let newest = u32::try_from(cursor).unwrap_or(u32::MAX);
     let before = if newest > 0 { Version(newest) } else { Version(u32::MAX) };
     let (total, versions) =
-        read::history(&call.app.core, &permit, &name, before, search.count).await.map_err(|e| unreadable(&e))?;
+        read::history(&call.app.core, &permit, &name, before, count).await.map_err(|e| unreadable(&e))?;
     if total == 0 {
         return Err(not_found());
     }
-    Ok(history_bundle(call.app, &name, total, &versions, search.count))
+    Ok(history_bundle(call.app, &name, total, &versions, count))
 }
 
 fn bad_query(text: String) -> Reply {
@@ -186,7 +188,7 @@ fn history_bundle(app: &App, name: &Name, total: u64, versions: &[Opened], count
         links.push(json!({"relation": "next", "url": format!("{url}?_count={count}&_cursor={}", last.stored.version)}));
     }
     let entry = versions.iter().map(|opened| history_entry(app, name, opened)).collect();
-    Page { resource_type: "Bundle", kind: "history", total, link: links, entry }.reply()
+    Page { resource_type: "Bundle", kind: "history", total: Some(total), link: links, entry }.reply()
 }
 
 fn history_entry(app: &App, name: &Name, opened: &Opened) -> Entry {
@@ -196,7 +198,7 @@ fn history_entry(app: &App, name: &Name, opened: &Opened) -> Entry {
     let time = jiff::Timestamp::from_millisecond(opened.stored.updated).unwrap_or_default();
     Entry {
         full_url: Some(format!("{}/{name}", base(app))),
-        resource: raw(&opened.resource),
+        resource: Some(raw(&opened.resource)),
         search: None,
         request: Some(json!({"method": method, "url": target})),
         response: Some(json!({
@@ -280,95 +282,37 @@ async fn write(
 }
 
 async fn search(call: &Call<'_>, kind: TypeName, text_query: &str) -> Result<Reply, Reply> {
-    let denied = |denied: Denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
-    let permit = decide(&call.caller, Interaction::Search, Some(kind)).map_err(denied)?;
-    let pairs = query::pairs(text_query).map_err(bad_query)?;
-    let search = query::search(&pairs).map_err(bad_query)?;
-    let prefer = text(&call.request.headers, header::HeaderName::from_static("prefer")).unwrap_or("");
-    if prefer.contains("handling=strict") && !search.unknown.is_empty() {
-        let text = "the search has a parameter that this server does not know";
-        return Err(bad_request(Issue::new("not-supported", text)));
-    }
-    run_search(call.app, &permit, kind, &pairs, &search).await
-}
-
-async fn run_search(
-    app: &App,
-    permit: &Permit,
-    kind: TypeName,
-    pairs: &[(String, String)],
-    search: &Search,
-) -> Result<Reply, Reply> {
-    let token = |term: &Term| app.core.tokens.term(kind, term);
-    let query = Query {
-        kind,
-        terms: search.terms.iter().map(|alternatives| alternatives.iter().map(token).collect()).collect(),
-        ids: search.ids.clone(),
-        updated: search.updated.clone(),
-        after: search.cursor,
-        limit: search.count,
-    };
-    let (total, found) = read::search(&app.core, permit, query).await.map_err(|e| unreadable(&e))?;
-    let exact = |opened: &&Opened| {
-        let json = Json::parse(&opened.resource).unwrap_or(Json::Null);
-        search.terms.iter().all(|alternatives| alternatives.iter().any(|term| term.matches(&json)))
-    };
-    let mut entry: Vec<Entry> = found.iter().filter(exact).map(|opened| match_entry(app, opened)).collect();
-    if !search.unknown.is_empty() {
-        let text = "a search parameter is not known and was ignored; the self link shows what was understood";
-        let warning = outcome::warnings(&[Issue::new("not-supported", text)]).to_string();
-        let mode = Some(json!({"mode": "outcome"}));
-        entry.push(Entry {
-            full_url: None,
-            resource: raw(warning.as_bytes()),
-            search: mode,
-            request: None,
-            response: None,
-        });
-    }
-    let next = found.last().filter(|_| found.len() == search.count).map(|last| last.stored.row);
-    let link = search_links(app, kind, pairs, next);
-    Ok(Page { resource_type: "Bundle", kind: "searchset", total, link, entry }.reply())
-}
-
-fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Option<i64>) -> Vec<Value> {
-    let url = |extra: &str| {
-        let query = query::understood(pairs);
-        let joined: Vec<&str> = [query.as_str(), extra].into_iter().filter(|p| !p.is_empty()).collect();
-        let mark = if joined.is_empty() { "" } else { "?" };
-        format!("{}/{kind}{mark}{}", base(app), joined.join("&"))
-    };
-    let mut links = vec![json!({"relation": "self", "url": url("")})];
-    links.extend(next.map(|row| json!({"relation": "next", "url": url(&format!("_cursor={row}"))})));
-    links
+    let prefer = text(&call.request.headers, header::HeaderName::from_static("prefer"));
+    let way = if call.request.method == Method::GET { Way::Get } else { Way::Post };
+    answer(call.app, &call.caller, kind, text_query, Handling::of(prefer), way).await.map(Page::reply)
 }
 
 /// An entry that holds a stored resource in its very text: a number's spelling is part of what was sealed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
-    full_url: Option<String>,
-    resource: Box<RawValue>,
+    pub(super) full_url: Option<String>,
+    pub(super) resource: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    search: Option<Value>,
+    pub(super) search: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Value>,
+    pub(super) request: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<Value>,
+    pub(super) response: Option<Value>,
 }
 
 /// A Bundle of stored resources.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    resource_type: &'static str,
+pub(super) struct Page {
+    pub(super) resource_type: &'static str,
     #[serde(rename = "type")]
-    kind: &'static str,
-    total: u64,
-    link: Vec<Value>,
+    pub(super) kind: &'static str,
+    pub(super) total: Option<u64>,
+    pub(super) link: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    entry: Vec<Entry>,
+    pub(super) entry: Vec<Entry>,
 }
 
 impl Page {
@@ -378,17 +322,7 @@ impl Page {
     }
 }
 
-fn match_entry(app: &App, opened: &Opened) -> Entry {
-    Entry {
-        full_url: Some(format!("{}/{}", base(app), opened.stored.name)),
-        resource: raw(&opened.resource),
-        search: Some(json!({"mode": "match"})),
-        request: None,
-        response: None,
-    }
-}
-
-fn raw(resource: &[u8]) -> Box<RawValue> {
+pub(super) fn raw(resource: &[u8]) -> Box<RawValue> {
     let text = String::from_utf8_lossy(resource).into_owned();
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

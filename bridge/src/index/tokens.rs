@@ -1,7 +1,6 @@
 //! Blind search tokens: 16 bytes of HMAC-SHA256 under the index key, so that the database finds equal values
 //! without knowing any. Pure.
 
-use crate::ids::TypeName;
 use crate::secret::Key;
 use aws_lc_rs::hmac;
 use notary::canonical::Json;
@@ -38,37 +37,6 @@ impl Tokenizer {
         out.copy_from_slice(&context.sign().as_ref()[..16]);
         Token(out)
     }
-
-    /// The token of a search term (R4 3.1.1.4.10): `system|code`, `|code`, `system|` or `code`.
-    pub fn term(&self, kind: TypeName, term: &Term) -> Token {
-        match term {
-            Term::Identifier(Identifier::Both(system, value)) => {
-                self.token(&[kind.as_str(), "identifier", "both", system, value])
-            }
-            Term::Identifier(Identifier::NoSystem(value)) => self.token(&[kind.as_str(), "identifier", "none", value]),
-            Term::Identifier(Identifier::System(system)) => {
-                self.token(&[kind.as_str(), "identifier", "system", system])
-            }
-            Term::Identifier(Identifier::Value(value)) => self.token(&[kind.as_str(), "identifier", "value", value]),
-            Term::Patient(id) => self.token(&[kind.as_str(), "patient", id]),
-        }
-    }
-
-    /// Every token of a resource, sorted and distinct: sorted inserts are twice as fast.
-    pub fn tokens(&self, kind: TypeName, resource: &Json) -> Vec<Token> {
-        let mut tokens: Vec<Token> = terms(resource).iter().map(|term| self.term(kind, term)).collect();
-        tokens.sort_unstable();
-        tokens.dedup();
-        tokens
-    }
-}
-
-/// What can be searched for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Term {
-    Identifier(Identifier),
-    /// The id of the patient that a resource speaks of.
-    Patient(String),
 }
 
 /// The forms of an identifier search.
@@ -92,42 +60,25 @@ impl Identifier {
             Some((system, value)) => Some(Self::Both(system.to_owned(), value.to_owned())),
         }
     }
-}
 
-impl Term {
-    /// The exact check on the opened resource.
-    pub fn matches(&self, resource: &Json) -> bool {
-        terms(resource).contains(self)
+    /// Whether a resource has it.
+    pub fn is_of(&self, resource: &Json) -> bool {
+        let found = match resource.get("identifier") {
+            Some(list @ Json::Array(_)) => list.items(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        found.iter().any(|i| match self {
+            Self::Both(system, value) => i.text("system") == Some(system) && i.text("value") == Some(value),
+            Self::NoSystem(value) => i.text("system").is_none() && i.text("value") == Some(value),
+            Self::System(system) => i.text("system") == Some(system),
+            Self::Value(value) => i.text("value") == Some(value),
+        })
     }
 }
 
 /// The elements that R4's `patient` search parameter reads, over all types.
 const PATIENT_ELEMENTS: &[&str] = &["patient", "subject", "beneficiary", "for", "individual"];
-
-/// Every term that finds a resource.
-pub fn terms(resource: &Json) -> Vec<Term> {
-    let mut terms = Vec::new();
-    let identifiers = match resource.get("identifier") {
-        Some(list @ Json::Array(_)) => list.items().iter().collect(),
-        Some(one) => vec![one],
-        None => Vec::new(),
-    };
-    for identifier in identifiers {
-        let (system, value) = (identifier.text("system"), identifier.text("value"));
-        let forms = [
-            value.map(|v| Identifier::Value(v.to_owned())),
-            system.map(|s| Identifier::System(s.to_owned())),
-            match (system, value) {
-                (Some(s), Some(v)) => Some(Identifier::Both(s.to_owned(), v.to_owned())),
-                (None, Some(v)) => Some(Identifier::NoSystem(v.to_owned())),
-                _ => None,
-            },
-        ];
-        terms.extend(forms.into_iter().flatten().map(Term::Identifier));
-    }
-    terms.extend(patient_ids(resource).into_iter().map(Term::Patient));
-    terms
-}
 
 /// The ids of the patients that a resource refers to as its own.
 pub fn patient_ids(resource: &Json) -> Vec<String> {
@@ -152,9 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_a_search_finds_what_it_should() {
+    fn each_form_of_an_identifier_finds_what_it_should() {
         let resource = resource();
-        let matches = |text: &str| Term::Identifier(Identifier::parse(text).unwrap()).matches(&resource);
         for (text, expected) in [
             ("urn:a|1", true),
             ("1", true),
@@ -165,23 +115,19 @@ mod tests {
             ("2", true),
             ("urn:b|", false),
         ] {
-            assert_eq!(matches(text), expected, "{text}");
+            assert_eq!(Identifier::parse(text).unwrap().is_of(&resource), expected, "{text}");
         }
         let account =
             Json::parse(br#"{"subject":[{"reference":"Device/d"},{"reference":"Patient/p9/_history/2"}]}"#).unwrap();
         assert_eq!(patient_ids(&account), ["p9"]);
-        assert!(Term::Patient("p1".into()).matches(&resource) && !Term::Patient("e".into()).matches(&resource));
+        assert_eq!(patient_ids(&resource), ["p1"]);
         assert_eq!(Identifier::parse("|"), None);
     }
 
     #[test]
-    fn tokens_depend_on_key_type_and_value() {
-        let kind = |name| TypeName::parse(name).unwrap();
+    fn tokens_depend_on_key_and_parts() {
         let (one, two) = (Tokenizer::new(&Key::new([1; 32])), Tokenizer::new(&Key::new([2; 32])));
-        let term = Term::Patient("p1".into());
-        assert_ne!(one.term(kind("Observation"), &term), two.term(kind("Observation"), &term));
-        assert_ne!(one.term(kind("Observation"), &term), one.term(kind("Condition"), &term));
-        assert!(one.tokens(kind("Observation"), &resource()).contains(&one.term(kind("Observation"), &term)));
+        assert_ne!(one.token(&["a"]), two.token(&["a"]));
         assert_ne!(one.token(&["a", "bc"]), one.token(&["ab", "c"]));
     }
 }
