@@ -23,13 +23,14 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
         }]
     })
 }
 
 fn resource(name: &str) -> Value {
-    let interactions = ["read", "vread", "update", "history-instance", "create", "search-type"];
+    let interactions =
+        ["read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"];
     let has_patient = r4::model().get(name).is_some_and(|t| {
         ["patient", "subject", "beneficiary", "for", "individual"].iter().any(|e| {
             t.element(e).is_some_and(|f| {
@@ -57,6 +58,7 @@ fn resource(name: &str) -> Value {
         "conditionalCreate": true,
         "conditionalRead": "full-support",
         "conditionalUpdate": true,
+        "conditionalDelete": "single",
         "searchParam": parameters,
     })
 }

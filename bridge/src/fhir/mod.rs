@@ -6,3 +6,4 @@ pub mod merge;
 pub mod outcome;
 pub mod references;
 pub mod validate;
+pub mod write;

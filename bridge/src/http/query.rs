@@ -74,6 +74,12 @@ pub fn encode(text: &str) -> String {
         .collect()
 }
 
+/// A parameter's name as it may be told: it comes from outside.
+pub fn shown(name: &str) -> &str {
+    let plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
+    if plain { name } else { "(unprintable)" }
+}
+
 /// Reads a search over a type.
 pub fn search(pairs: &[(String, String)]) -> Result<Search, String> {
     let mut search = Search { count: DEFAULT_PAGE, ..Search::default() };
@@ -163,7 +169,8 @@ fn period(text: &str) -> Result<(Option<i64>, Option<i64>), String> {
     })
 }
 
-fn span(text: &str) -> Option<(i64, i64)> {
+/// A date or instant as the span of milliseconds that it covers.
+pub fn span(text: &str) -> Option<(i64, i64)> {
     use jiff::ToSpan;
     if let Ok(time) = text.parse::<Timestamp>() {
         let from = time.as_millisecond();

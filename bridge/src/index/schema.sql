@@ -17,10 +17,13 @@ CREATE TABLE record (
     pack     TEXT    NOT NULL,
     offset   INTEGER NOT NULL,
     length   INTEGER NOT NULL,
-    updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server
+    updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server; grows with the row
+    deleted  INTEGER NOT NULL,            -- 1 for a version that is a deletion
     UNIQUE (type, id, version)
 );
-CREATE INDEX record_current ON record (type, row) WHERE current = 1;
+-- What searches walk over, and what the history of a type does.
+CREATE INDEX record_current ON record (type, row) WHERE current = 1 AND deleted = 0;
+CREATE INDEX record_type ON record (type, row);
 
 -- token: 16 bytes of HMAC-SHA256; row: the version that it finds.
 CREATE TABLE posting (

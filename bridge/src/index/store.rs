@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -43,6 +43,8 @@ pub struct Stored {
     pub place: Place,
     /// Milliseconds since 1970.
     pub updated: i64,
+    /// The resource was deleted: this version has no content.
+    pub deleted: bool,
     /// Its entry in the log, once the sequencer took it.
     pub entry: Option<Vec<u8>>,
 }
@@ -73,6 +75,8 @@ pub struct NewRecord {
     pub version: Version,
     pub place: Place,
     pub updated: i64,
+    /// A deletion: it has no tokens, and searches leave it out.
+    pub deleted: bool,
     pub tokens: Vec<Token>,
     /// The log entry that the sequencer is to take.
     pub entry: Option<Vec<u8>>,
@@ -148,33 +152,16 @@ impl Store {
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND current = 1";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND version = ?3";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
-    }
-
-    /// The versions of a resource, newest first.
-    pub fn history(&self, name: &Name, before: Version, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 AND version < ?3 ORDER BY version DESC LIMIT ?4";
-        self.with(|c| many(c, SQL, params![name.kind.as_str(), name.id.as_str(), before.0, limit as i64]))
-    }
-
-    /// The number of versions of a resource.
-    pub fn versions(&self, name: &Name) -> Result<u64, StoreError> {
-        const SQL: &str = "SELECT count(*) FROM record WHERE type = ?1 AND id = ?2";
-        self.with(|c| {
-            Ok(c.prepare_cached(SQL)?
-                .query_row(params![name.kind.as_str(), name.id.as_str()], |r| r.get::<_, i64>(0))?
-                as u64)
-        })
     }
 
     /// Where a received message lies.
@@ -187,7 +174,7 @@ impl Store {
     pub fn search(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
         let (condition, values) = conditions(query);
         let sql = format!(
-            "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = r.row) FROM record r \
+            "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = r.row) FROM record r \
              WHERE {condition} AND row > {} ORDER BY row LIMIT {}",
             query.after, query.limit
         );
@@ -314,8 +301,8 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
     let (kind, id) = (record.type_name.as_str(), record.id.as_str());
     c.prepare_cached("UPDATE record SET current = 0 WHERE type = ?1 AND id = ?2 AND current = 1 AND version < ?3")?
         .execute(params![kind, id, record.version.0])?;
-    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated) \
-         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)";
+    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated, deleted) \
+         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8)";
     let extent = record.place.extent;
     c.prepare_cached(SQL)?.execute(params![
         kind,
@@ -324,7 +311,8 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
         record.place.pack,
         extent.offset as i64,
         extent.length,
-        record.updated
+        record.updated,
+        record.deleted
     ])?;
     let row = c.last_insert_rowid();
     if let Some(entry) = &record.entry {
@@ -336,7 +324,7 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
 /// The condition of a search, and its values. Tokens are bytes, ids were checked: nothing is quoted into the text.
 fn conditions(query: &Query) -> (String, Vec<rusqlite::types::Value>) {
     use rusqlite::types::Value;
-    let mut text = "type = ? AND current = 1".to_owned();
+    let mut text = "type = ? AND current = 1 AND deleted = 0".to_owned();
     let mut values = vec![Value::Text(query.kind.as_str().to_owned())];
     for alternatives in &query.terms {
         let marks = vec!["?"; alternatives.len()].join(", ");
@@ -364,16 +352,16 @@ fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Optio
     row.map(stored).transpose()
 }
 
-fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
     rows.into_iter().map(stored).collect()
 }
 
-type Raw = (i64, String, String, u32, Place, i64, Option<Vec<u8>>);
+type Raw = (i64, String, String, u32, Place, i64, bool, Option<Vec<u8>>);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?))
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?, r.get(9)?))
 }
 
 fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
@@ -381,8 +369,8 @@ fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
     Ok(Place { pack: r.get(at)?, extent })
 }
 
-fn stored((row, kind, id, version, place, updated, entry): Raw) -> Result<Stored, StoreError> {
-    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, entry })
+fn stored((row, kind, id, version, place, updated, deleted, entry): Raw) -> Result<Stored, StoreError> {
+    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, deleted, entry })
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
@@ -403,6 +391,7 @@ mod tests {
             version: Version(version),
             place: Place { pack: "packs/p".into(), extent: Extent { offset: 7, length: 9 } },
             updated: i64::from(version),
+            deleted: false,
             tokens: tokens.iter().map(|t| Token([*t; 16])).collect(),
             entry: Some(vec![version as u8; 35]),
         }
@@ -429,7 +418,6 @@ mod tests {
         let name = Name::parse("Patient/a").unwrap();
         assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
         assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
-        assert_eq!(store.versions(&name).unwrap(), 2);
         for (terms, expected) in
             [(vec![vec![1]], 1), (vec![vec![1, 3]], 2), (vec![vec![1], vec![2]], 1), (vec![vec![9]], 0), (vec![], 2)]
         {

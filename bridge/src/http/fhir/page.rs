@@ -12,7 +12,8 @@ use warp::http::StatusCode;
 pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) full_url: Option<String>,
-    pub(super) resource: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) search: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +29,8 @@ pub(super) struct Page {
     pub(super) resource_type: &'static str,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
-    pub(super) total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total: Option<u64>,
     pub(super) link: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) entry: Vec<Entry>,

@@ -4,9 +4,9 @@ use super::super::query::{self, Search};
 use super::super::reply::{Reply, failure, unreadable};
 use super::super::routes::Call;
 use super::page::{Entry, Page, raw};
-use super::{bad_query, bad_request, base, media_type, text, unknown_type};
+use super::{bad_query, bad_request, base, may, media_type, text, unknown_type};
 use crate::app::App;
-use crate::consent::decide::{Denied, Permit, decide};
+use crate::consent::decide::Permit;
 use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::ids::TypeName;
@@ -30,8 +30,7 @@ pub async fn posted_search(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
 }
 
 pub(super) async fn search(call: &Call<'_>, kind: TypeName, text_query: &str) -> Result<Reply, Reply> {
-    let denied = |denied: Denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
-    let permit = decide(&call.caller, Interaction::Search, Some(kind)).map_err(denied)?;
+    let permit = may(&call.caller, Interaction::Search, Some(kind))?;
     let pairs = query::pairs(text_query).map_err(bad_query)?;
     let search = query::search(&pairs).map_err(bad_query)?;
     let prefer = text(&call.request.headers, header::HeaderName::from_static("prefer")).unwrap_or("");
@@ -70,7 +69,7 @@ async fn run_search(
         let mode = Some(json!({"mode": "outcome"}));
         entry.push(Entry {
             full_url: None,
-            resource: raw(warning.as_bytes()),
+            resource: Some(raw(warning.as_bytes())),
             search: mode,
             request: None,
             response: None,
@@ -78,7 +77,7 @@ async fn run_search(
     }
     let next = found.last().filter(|_| found.len() == search.count).map(|last| last.stored.row);
     let link = search_links(app, kind, pairs, next);
-    Ok(Page { resource_type: "Bundle", kind: "searchset", total, link, entry }.reply())
+    Ok(Page { resource_type: "Bundle", kind: "searchset", total: Some(total), link, entry }.reply())
 }
 
 fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Option<i64>) -> Vec<Value> {
@@ -96,7 +95,7 @@ fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Opt
 fn match_entry(app: &App, opened: &Opened) -> Entry {
     Entry {
         full_url: Some(format!("{}/{}", base(app), opened.stored.name)),
-        resource: raw(&opened.resource),
+        resource: Some(raw(&opened.resource)),
         search: Some(json!({"mode": "match"})),
         request: None,
         response: None,

@@ -1,0 +1,155 @@
+//! The words of the write path: one change, what it is to be done to, and on which condition.
+
+use super::validate::Validated;
+use crate::error::Issue;
+use crate::ids::{ResourceId, TypeName, Version};
+use crate::index::tokens::Identifier;
+use mappings::identity::Identity;
+
+/// One change of the store.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The entry of the Bundle that asked for it: what is wrong is told there.
+    pub entry: Option<usize>,
+    /// The Bundle entry's name of it, which other entries may refer to.
+    pub full_url: Option<String>,
+    pub act: Act,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Act {
+    Create {
+        resource: Validated,
+        if_none_exist: Option<Criteria>,
+    },
+    Update {
+        target: Target,
+        resource: Validated,
+    },
+    Delete {
+        target: Target,
+    },
+    /// From a message: the resource that this identity names, changed where the message says something.
+    Recognise {
+        resource: Validated,
+        identity: Option<Identity>,
+        deleted: Vec<&'static str>,
+        weak: bool,
+        /// Elements that fill gaps of the stored resource and change nothing.
+        gaps: Vec<&'static str>,
+    },
+}
+
+/// The resource that is to be changed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub kind: TypeName,
+    pub by: By,
+    /// Only if this is its version.
+    pub if_match: Option<Version>,
+}
+
+/// How a resource is named.
+#[derive(Debug, Clone)]
+pub enum By {
+    Id(ResourceId),
+    /// The only one that a search finds.
+    Search(Criteria),
+}
+
+/// A search that names one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Criteria {
+    Identifier(Identifier),
+    Id(ResourceId),
+}
+
+impl Write {
+    /// A request of its own, in no Bundle.
+    pub fn alone(act: Act) -> Self {
+        Self { entry: None, full_url: None, act }
+    }
+}
+
+impl Act {
+    /// The type of what it is done to.
+    pub fn kind(&self) -> TypeName {
+        match self {
+            Self::Create { resource, .. } | Self::Recognise { resource, .. } => resource.kind(),
+            Self::Update { target, .. } | Self::Delete { target } => target.kind,
+        }
+    }
+
+    /// The place in the order that R4 prescribes inside a transaction (3.1.0.11.2).
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Delete { .. } => 0,
+            Self::Create { .. } | Self::Recognise { .. } => 1,
+            Self::Update { .. } => 2,
+        }
+    }
+
+    /// The search that decides what it is done to.
+    pub fn criteria(&self) -> Option<&Criteria> {
+        match self {
+            Self::Create { if_none_exist, .. } => if_none_exist.as_ref(),
+            Self::Update { target, .. } | Self::Delete { target } => match &target.by {
+                By::Search(criteria) => Some(criteria),
+                By::Id(_) => None,
+            },
+            Self::Recognise { .. } => None,
+        }
+    }
+
+    /// The resource that it brings.
+    pub fn resource(&self) -> Option<&Validated> {
+        match self {
+            Self::Create { resource, .. } | Self::Update { resource, .. } | Self::Recognise { resource, .. } => {
+                Some(resource)
+            }
+            Self::Delete { .. } => None,
+        }
+    }
+}
+
+/// Reads `W/"3"` or `"3"`.
+pub fn if_match(text: &str) -> Option<Version> {
+    let text = text.trim();
+    Version::parse(text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?)
+}
+
+/// Reads the search of a conditional interaction. This release knows `identifier` and `_id`.
+pub fn criteria(query: &str) -> Result<Criteria, Issue> {
+    let query = query.split_once('?').map_or(query, |(_, q)| q);
+    let pairs = crate::http::query::pairs(query).map_err(|text| Issue::new("value", text))?;
+    let refuse = |text: &str| Err(Issue::new("not-supported", text));
+    match pairs.as_slice() {
+        [(name, value)] if name == "identifier" => match Identifier::parse(value) {
+            Some(identifier @ (Identifier::Both(..) | Identifier::Value(_) | Identifier::NoSystem(_))) => {
+                Ok(Criteria::Identifier(identifier))
+            }
+            _ => refuse("a condition on identifier needs a value"),
+        },
+        [(name, value)] if name == "_id" => {
+            ResourceId::parse(value).map(Criteria::Id).ok_or_else(|| Issue::new("value", "not a valid id"))
+        }
+        _ => refuse("conditions take one parameter, identifier or _id, in this release"),
+    }
+}
+
+/// The reference that a conditional reference stands for: `Patient?identifier=system|value`.
+pub fn conditional_reference(reference: &str) -> Option<(TypeName, Result<Criteria, Issue>)> {
+    let (kind, query) = reference.split_once('?')?;
+    Some((TypeName::parse(kind)?, criteria(query)))
+}
+
+/// An update names the resource twice, and must name the same one (R4 3.1.0.7).
+pub fn same_id(resource: &Validated, id: &ResourceId) -> Result<(), Issue> {
+    let path = format!("{}.id", resource.kind());
+    match resource.json().text("id") {
+        Some(own) if own == id.as_str() => Ok(()),
+        Some(_) => Err(Issue::at("value", &path, "must be the id in the URL")),
+        None => Err(Issue::at("required", &path, "an update carries the id of its URL")),
+    }
+}
