@@ -65,3 +65,5 @@ pub const MAX_SORTED: usize = 20_000;
 /// `_total=accurate` asks for more.
 pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
+/// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
+pub const MAX_CONDITION_MATCHES: usize = 1_000;

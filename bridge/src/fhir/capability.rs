@@ -24,13 +24,14 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
         }]
     })
 }
 
 fn resource(name: &str) -> Value {
-    let interactions = ["read", "vread", "update", "history-instance", "create", "search-type"];
+    let interactions =
+        ["read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"];
     let parameters: Vec<Value> = TypeName::parse(name).into_iter().flat_map(table::parameters).map(parameter).collect();
     let references =
         TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.kind == Kind::Reference);
@@ -45,6 +46,7 @@ fn resource(name: &str) -> Value {
         "conditionalCreate": true,
         "conditionalRead": "full-support",
         "conditionalUpdate": true,
+        "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
     });

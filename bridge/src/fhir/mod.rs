@@ -7,3 +7,4 @@ pub mod outcome;
 pub mod references;
 pub mod search;
 pub mod validate;
+pub mod write;

@@ -1,5 +1,6 @@
 //! Reads and writes query strings. Pure.
 
+use crate::fhir::search::span::moment;
 use crate::limits::{MAX_PAGE, MAX_QUERY_BYTES, MAX_QUERY_TERMS};
 
 /// Decodes `a=b&c=d`. A bad escape is an error, not a guess.
@@ -51,6 +52,12 @@ pub fn encode(text: &str) -> String {
         .collect()
 }
 
+/// A parameter's name as it may be told: it comes from outside.
+pub fn shown(name: &str) -> &str {
+    let plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
+    if plain { name } else { "(unprintable)" }
+}
+
 /// `_count`, bounded.
 pub fn page_size(text: &str) -> Result<usize, String> {
     let count = text.parse::<usize>().map_err(|_| "_count: a whole number")?;
@@ -60,6 +67,12 @@ pub fn page_size(text: &str) -> Result<usize, String> {
 /// The opaque cursor of a page: a row number, which says nothing of any patient.
 pub fn cursor(text: &str) -> Result<i64, String> {
     text.parse().ok().filter(|n| *n >= 0).ok_or_else(|| "_cursor: use the links of the page before".to_owned())
+}
+
+/// A date or instant as the span of milliseconds that it covers.
+pub fn span(text: &str) -> Option<(i64, i64)> {
+    let span = moment(text)?;
+    Some((span.from.div_euclid(1_000), span.to.div_euclid(1_000).max(span.from.div_euclid(1_000) + 1)))
 }
 
 #[cfg(test)]
@@ -73,7 +86,7 @@ mod tests {
         {
             assert!(pairs(query).is_err(), "{query}");
         }
-        assert!(page_size("x").is_err() && cursor("-1").is_err());
+        assert!(page_size("x").is_err() && cursor("-1").is_err() && span("soon").is_none());
         assert_eq!(page_size("999999"), Ok(MAX_PAGE));
         assert_eq!(pairs("a=1+2&&b").unwrap(), [("a".into(), "1 2".into()), ("b".into(), String::new())]);
     }

@@ -1,7 +1,7 @@
 //! Searches over HTTP: reads the query, runs it, writes the Bundle.
 
 use super::cursor::Cursor;
-use super::fhir::{Entry, Page, raw};
+use super::fhir::page::{Entry, Page, raw};
 use super::query::{encode, pairs};
 use super::reply::{Reply, failure, unreadable};
 use crate::app::App;

@@ -2,6 +2,7 @@
 
 pub mod blind;
 pub mod cells;
+pub mod history;
 pub mod log;
 pub mod scan;
 pub mod store;

@@ -45,6 +45,8 @@ pub struct Stored {
     pub place: Place,
     /// Milliseconds since 1970.
     pub updated: i64,
+    /// The resource was deleted: this version has no content.
+    pub deleted: bool,
     /// Its entry in the log, once the sequencer took it.
     pub entry: Option<Vec<u8>>,
 }
@@ -75,6 +77,8 @@ pub struct NewRecord {
     pub version: Version,
     pub place: Place,
     pub updated: i64,
+    /// A deletion: it has no tokens, and searches leave it out.
+    pub deleted: bool,
     pub blinded: Blinded,
     /// The log entry that the sequencer is to take.
     pub entry: Option<Vec<u8>>,
@@ -136,33 +140,16 @@ impl Store {
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND current = 1";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND version = ?3";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
-    }
-
-    /// The versions of a resource, newest first.
-    pub fn history(&self, name: &Name, before: Version, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 AND version < ?3 ORDER BY version DESC LIMIT ?4";
-        self.with(|c| many(c, SQL, params![name.kind.as_str(), name.id.as_str(), before.0, limit as i64]))
-    }
-
-    /// The number of versions of a resource.
-    pub fn versions(&self, name: &Name) -> Result<u64, StoreError> {
-        const SQL: &str = "SELECT count(*) FROM record WHERE type = ?1 AND id = ?2";
-        self.with(|c| {
-            Ok(c.prepare_cached(SQL)?
-                .query_row(params![name.kind.as_str(), name.id.as_str()], |r| r.get::<_, i64>(0))?
-                as u64)
-        })
     }
 
     /// Where a received message lies.
@@ -293,7 +280,7 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
         extent.offset as i64,
         extent.length,
         record.updated,
-        false,
+        record.deleted,
         record.blinded.marks.concat(),
     ])?;
     let row = c.last_insert_rowid();
@@ -310,7 +297,7 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
 
 /// A row by its number.
 pub(super) fn stored_row(c: &Connection, row: i64) -> Result<Option<Stored>, StoreError> {
-    const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+    const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
          WHERE row = ?1";
     one(c, SQL, params![row])
 }
@@ -320,16 +307,16 @@ fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Optio
     row.map(stored).transpose()
 }
 
-fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
     rows.into_iter().map(stored).collect()
 }
 
-type Raw = (i64, String, String, u32, Place, i64, Option<Vec<u8>>);
+type Raw = (i64, String, String, u32, Place, i64, bool, Option<Vec<u8>>);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?))
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?, r.get(9)?))
 }
 
 fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
@@ -337,8 +324,8 @@ fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
     Ok(Place { pack: r.get(at)?, extent })
 }
 
-fn stored((row, kind, id, version, place, updated, entry): Raw) -> Result<Stored, StoreError> {
-    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, entry })
+fn stored((row, kind, id, version, place, updated, deleted, entry): Raw) -> Result<Stored, StoreError> {
+    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, deleted, entry })
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
@@ -361,6 +348,7 @@ mod tests {
             version: Version(version),
             place: Place { pack: "packs/p".into(), extent: Extent { offset: 7, length: 9 } },
             updated: i64::from(version),
+            deleted: false,
             blinded: Blinded {
                 lookups: tokens.iter().map(|t| Token([*t; 16])).collect(),
                 marks: tokens.iter().map(|t| [*t; 8]).collect(),
@@ -395,7 +383,6 @@ mod tests {
         let name = Name::parse("Patient/a").unwrap();
         assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
         assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
-        assert_eq!(store.versions(&name).unwrap(), 2);
         for (terms, expected) in
             [(vec![vec![1]], 1), (vec![vec![1, 3]], 2), (vec![vec![1], vec![2]], 1), (vec![vec![9]], 0), (vec![], 2)]
         {

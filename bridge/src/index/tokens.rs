@@ -39,44 +39,6 @@ impl Tokenizer {
     }
 }
 
-/// The forms of an identifier search.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identifier {
-    Both(String, String),
-    NoSystem(String),
-    System(String),
-    Value(String),
-}
-
-impl Identifier {
-    /// Reads `system|value` in any of its forms.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.split_once('|') {
-            None if text.is_empty() => None,
-            None => Some(Self::Value(text.to_owned())),
-            Some(("", "")) => None,
-            Some(("", value)) => Some(Self::NoSystem(value.to_owned())),
-            Some((system, "")) => Some(Self::System(system.to_owned())),
-            Some((system, value)) => Some(Self::Both(system.to_owned(), value.to_owned())),
-        }
-    }
-
-    /// Whether a resource has it.
-    pub fn is_of(&self, resource: &Json) -> bool {
-        let found = match resource.get("identifier") {
-            Some(list @ Json::Array(_)) => list.items(),
-            Some(one) => std::slice::from_ref(one),
-            None => &[],
-        };
-        found.iter().any(|i| match self {
-            Self::Both(system, value) => i.text("system") == Some(system) && i.text("value") == Some(value),
-            Self::NoSystem(value) => i.text("system").is_none() && i.text("value") == Some(value),
-            Self::System(system) => i.text("system") == Some(system),
-            Self::Value(value) => i.text("value") == Some(value),
-        })
-    }
-}
-
 /// The elements that R4's `patient` search parameter reads, over all types.
 const PATIENT_ELEMENTS: &[&str] = &["patient", "subject", "beneficiary", "for", "individual"];
 
@@ -96,32 +58,13 @@ pub fn patient_ids(resource: &Json) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn resource() -> Json {
-        let text = r#"{"resourceType":"Observation","identifier":[{"system":"urn:a","value":"1"},{"value":"2"}],
-            "subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e"}}"#;
-        Json::parse(text.as_bytes()).unwrap()
-    }
-
     #[test]
-    fn each_form_of_an_identifier_finds_what_it_should() {
-        let resource = resource();
-        for (text, expected) in [
-            ("urn:a|1", true),
-            ("1", true),
-            ("urn:a|", true),
-            ("|2", true),
-            ("|1", false),
-            ("urn:a|2", false),
-            ("2", true),
-            ("urn:b|", false),
-        ] {
-            assert_eq!(Identifier::parse(text).unwrap().is_of(&resource), expected, "{text}");
-        }
-        let account =
-            Json::parse(br#"{"subject":[{"reference":"Device/d"},{"reference":"Patient/p9/_history/2"}]}"#).unwrap();
+    fn patients_are_found_wherever_a_resource_names_its_own() {
+        let json = |text: &str| Json::parse(text.as_bytes()).unwrap();
+        let account = json(r#"{"subject":[{"reference":"Device/d"},{"reference":"Patient/p9/_history/2"}]}"#);
         assert_eq!(patient_ids(&account), ["p9"]);
-        assert_eq!(patient_ids(&resource), ["p1"]);
-        assert_eq!(Identifier::parse("|"), None);
+        let observation = json(r#"{"subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e"}}"#);
+        assert_eq!(patient_ids(&observation), ["p1"]);
     }
 
     #[test]

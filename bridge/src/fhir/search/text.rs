@@ -53,6 +53,18 @@ pub fn unescape(text: &str) -> String {
     out
 }
 
+/// Puts the backslashes in that `unescape` takes away.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, ',' | '|' | '$' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +83,6 @@ mod tests {
         assert_eq!(split(r"a\,b,c\\,d", ','), [r"a\,b", r"c\\", "d"]);
         assert_eq!(unescape(r"a\,b\\c\"), r"a,b\c");
         assert_eq!(split("", ','), [""]);
+        assert_eq!(unescape(&escape(r"a|b,$\")), r"a|b,$\");
     }
 }
