@@ -15,6 +15,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "kind": "instance",
         "software": {"name": "medseal", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "medseal", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "rest": [{
@@ -24,9 +25,22 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "operation": operations("")
         }]
     })
+}
+
+/// Type, name and definition of each operation; no type: of the whole system.
+const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
+];
+
+fn operations(of: &str) -> Vec<Value> {
+    let own = OPERATIONS.iter().filter(|(kind, ..)| *kind == of);
+    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 fn resource(name: &str) -> Value {
@@ -50,6 +64,10 @@ fn resource(name: &str) -> Value {
         "searchInclude": includes,
         "searchParam": parameters,
     });
+    let own = operations(name);
+    if !own.is_empty() {
+        described["operation"] = json!(own);
+    }
     let referring = referring(name);
     if !referring.is_empty() {
         described["searchRevInclude"] = json!(referring);

@@ -2,6 +2,7 @@
 //! builds answers, `server` listens.
 
 mod cursor;
+pub mod export;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;

@@ -2,9 +2,10 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{fhir, hl7v2, log};
+use super::{export, fhir, hl7v2, log};
 use crate::app::App;
 use crate::error::Issue;
+use crate::export::request::Level;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -68,6 +69,11 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
         ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
+        ["$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::System).await,
+        ["$export", job] => export::status(call(&[Method::GET, Method::DELETE])?, job).await,
+        ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
+        ["Patient", "$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::Patient).await,
+        ["Group", id, "$export"] => export::of_group(call(&[Method::GET, Method::POST])?, id).await,
         [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT, Method::DELETE])?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,

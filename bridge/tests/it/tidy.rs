@@ -39,7 +39,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index::store",
     ],
-    &["app", "ingest", "commit", "read", "message", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "message", "export", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 
