@@ -12,6 +12,7 @@ mod fhir;
 mod interactions;
 mod messages;
 mod notary;
+mod search;
 mod objects;
 mod tidy;
 mod world;
