@@ -10,6 +10,8 @@ use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::notify::{self, Notices};
+use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
 use crate::vault::keys::{KeyError, KeyRing, root_key};
@@ -45,6 +47,7 @@ pub struct Core {
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
     pub exports: Exports,
+    pub notices: Notices,
 }
 
 /// A running medseal.
@@ -52,6 +55,8 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// Sends requests of our own.
+    pub outgoing: Outgoing,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Places for request bodies in memory.
@@ -139,6 +144,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         ledger: Mutex::new(LedgerState::new(ledger)),
         wake_sequencer: Notify::new(),
         exports: Exports::default(),
+        notices: Notices::default(),
         clock,
         store,
         objects,
@@ -156,16 +162,18 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
-    let others = vec![tokio::spawn(export::run(core.clone()))];
-    let app = App {
+    let exporter = tokio::spawn(export::run(core.clone()));
+    let app = Arc::new(App {
+        outgoing: Outgoing::new(config.outgoing.clone()),
         core,
         config,
         token_key,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES),
         _lock: lock,
-    };
-    Ok((Arc::new(app), Workers { committer, anchor, others }))
+    });
+    let others = vec![exporter, tokio::spawn(notify::run(app.clone()))];
+    Ok((app, Workers { committer, anchor, others }))
 }
 
 impl App {
@@ -192,7 +200,11 @@ impl Workers {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
         self.anchor.abort();
-        self.others.iter().for_each(tokio::task::JoinHandle::abort);
+        for other in self.others {
+            // It holds the application, and with it the lock of the data directory.
+            other.abort();
+            _ = other.await;
+        }
         if let Err(error) = anchor::step(&app.core, true).await {
             tracing::warn!(%error, "the last entries are signed and anchored after the next start");
         }

@@ -81,6 +81,32 @@ pub const EXPORT_STALL: Duration = Duration::from_secs(60);
 pub const MAX_EXPORTS: usize = 32;
 /// How long an export can be fetched.
 pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Subscriptions that are on: each is held against what is committed.
+pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// Headers that a Subscription may set.
+pub const MAX_SUBSCRIPTION_HEADERS: usize = 20;
+/// Seconds between heartbeats: sooner is noise, later is no sign of life.
+pub const MIN_HEARTBEAT: u32 = 1;
+pub const MAX_HEARTBEAT: u32 = 7 * 24 * 3600;
+/// Committed rows that the follower of subscriptions takes at a time, and how long it waits after a failure.
+pub const FOLLOWED_AT_ONCE: usize = 256;
+pub const FOLLOW_RETRY: Duration = Duration::from_secs(5);
+/// Notifications under way at the same time, one a subscription.
+pub const MAX_DELIVERIES: usize = 64;
+/// The pause after the first failure; it doubles up to the last one.
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub const LAST_RETRY: Duration = Duration::from_secs(600);
+/// After so many failures in a row a Subscription says `error`; it goes on.
+pub const TELL_FAILURES: u32 = 5;
+/// After failing for so long it is turned off.
+pub const GIVE_UP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Sent events of a subscription that `$events` can still tell.
+pub const KEPT_EVENTS: u64 = 1_000;
+/// How long a request of ours may take to find and reach its receiver, and in all.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const OUTGOING_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest answer to a request of ours that is read.
+pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
 pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;

@@ -1,6 +1,7 @@
 //! The CapabilityStatement: what this server does, from the same tables that it runs on.
 
 use crate::fhir::search::table::{self, Kind, Parameter};
+use crate::fhir::topics::topics;
 use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
@@ -36,7 +37,21 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
     ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
     ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
+    (
+        "Subscription",
+        "status",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
+    ),
+    (
+        "Subscription",
+        "events",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
+    ),
 ];
+
+/// Tells the topics of a server that has Subscriptions of the R5 backport.
+const TOPIC: &str =
+    "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical";
 
 fn operations(of: &str) -> Vec<Value> {
     let own = OPERATIONS.iter().filter(|(kind, ..)| *kind == of);
@@ -64,6 +79,10 @@ fn resource(name: &str) -> Value {
         "searchInclude": includes,
         "searchParam": parameters,
     });
+    if name == "Subscription" {
+        described["extension"] =
+            topics().iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
+    }
     let own = operations(name);
     if !own.is_empty() {
         described["operation"] = json!(own);

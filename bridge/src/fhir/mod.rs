@@ -6,5 +6,7 @@ pub mod merge;
 pub mod outcome;
 pub mod references;
 pub mod search;
+pub mod subscription;
+pub mod topics;
 pub mod validate;
 pub mod write;

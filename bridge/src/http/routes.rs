@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{export, fhir, hl7v2, log};
+use super::{export, fhir, hl7v2, log, subscription};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
@@ -80,6 +80,8 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
+        ["Subscription", id, "$status"] => subscription::status(call(&[Method::GET])?, id).await,
+        ["Subscription", id, "$events"] => subscription::events_of(call(&[Method::GET])?, id).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
         [kind, id, "_history", version, "$receipt"] => {
             fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await

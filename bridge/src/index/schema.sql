@@ -97,3 +97,25 @@ CREATE TABLE job_file (
     count   INTEGER,                       -- where it is known without opening
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
+
+-- Subscriptions that are on. What they ask for is in the resource, sealed.
+CREATE TABLE subscription (
+    id        TEXT    NOT NULL PRIMARY KEY,
+    row       INTEGER NOT NULL,            -- the version that counts
+    handshake INTEGER NOT NULL,            -- 1: the receiver has still to be asked whether it listens
+    failures  INTEGER NOT NULL,            -- since the last success
+    failing   INTEGER,                     -- when the first of them was
+    last      INTEGER NOT NULL,            -- when something was last sent
+    events    INTEGER NOT NULL,            -- since it was made
+    sent      INTEGER NOT NULL,            -- up to this event
+    due       INTEGER NOT NULL             -- when to look at it again; all times in milliseconds since 1970
+) WITHOUT ROWID;
+CREATE INDEX subscription_due ON subscription (due);
+-- Events: which row is to be told to whom. Sent ones stay for a while, for $events.
+CREATE TABLE notification (
+    subscription TEXT    NOT NULL,
+    number       INTEGER NOT NULL,
+    row          INTEGER NOT NULL,
+    made         INTEGER NOT NULL,
+    PRIMARY KEY (subscription, number)
+) WITHOUT ROWID;

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["ids", "secret", "clock", "limits"],
     &[
         "fhir",
-                "vault::seal",
+        "vault::seal",
         "vault::pack",
         "consent::decide",
         "smart::scopes",
@@ -37,8 +37,9 @@ const LAYERS: &[&[&str]] = &[
         "vault::keys",
         "vault::objects",
         "index",
+        "outgoing",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "export", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

@@ -2,6 +2,7 @@
 
 use super::super::reply::{Reply, etag, failures, fhir, refused, status};
 use super::super::routes::Call;
+use super::super::subscription::prepare;
 use super::write::may_write;
 use super::{base, read_json};
 use crate::app::App;
@@ -31,9 +32,12 @@ pub async fn bundle(call: Call<'_>) -> Reply {
     }
 }
 
-async fn transaction(app: &Arc<App>, caller: &Caller, writes: Vec<Write>) -> Reply {
+async fn transaction(app: &Arc<App>, caller: &Caller, mut writes: Vec<Write>) -> Reply {
     if let Some(denied) = writes.iter().find_map(|write| may_write(caller, &write.act).err()) {
         return denied;
+    }
+    if let Err(refused) = prepare(app, caller, &mut writes).await {
+        return refused.reply();
     }
     match commit(app, Transaction { writes, message: None }).await {
         Err(error) => refused(&error),
@@ -54,19 +58,28 @@ async fn batch(app: &Arc<App>, caller: &Caller, entries: Vec<Result<Write, Vec<I
                     StatusCode::FORBIDDEN,
                     &[Issue::new("forbidden", "the token's scopes do not allow this entry")],
                 ),
-                Ok(()) => match commit(app, Transaction { writes: vec![write], message: None }).await {
-                    Ok(committed) => committed.done.first().map_or(Value::Null, |one| response_entry(app, one)),
-                    Err(error) => {
-                        if error.is_news() {
-                            tracing::error!(%error, "an entry of a batch failed");
-                        }
-                        failed_entry(status(&error), &error.issues())
-                    }
-                },
+                Ok(()) => alone(app, caller, write).await,
             },
         });
     }
     fhir(StatusCode::OK, response_bundle("batch-response", answers).to_string())
+}
+
+/// An entry of a batch.
+async fn alone(app: &Arc<App>, caller: &Caller, write: Write) -> Value {
+    let mut writes = vec![write];
+    if let Err(refused) = prepare(app, caller, &mut writes).await {
+        return failed_entry(refused.status, &[refused.issue]);
+    }
+    match commit(app, Transaction { writes, message: None }).await {
+        Ok(committed) => committed.done.first().map_or(Value::Null, |one| response_entry(app, one)),
+        Err(error) => {
+            if error.is_news() {
+                tracing::error!(%error, "an entry of a batch failed");
+            }
+            failed_entry(status(&error), &error.issues())
+        }
+    }
 }
 
 fn response_bundle(kind: &str, entries: Vec<Value>) -> Value {

@@ -2,6 +2,7 @@
 
 use super::super::reply::{Reply, done, failures, refused};
 use super::super::routes::{Call, not_found};
+use super::super::subscription::{Refused, prepare};
 use super::{bad_request, base, may, read_json, text};
 use crate::commit::Transaction;
 use crate::error::Issue;
@@ -64,9 +65,11 @@ fn resource(call: &Call<'_>, kind: TypeName) -> Result<Validated, Reply> {
 
 async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
     may_write(&call.caller, &act)?;
-    let transaction = Transaction { writes: vec![Write::alone(act)], message: None };
+    let mut writes = vec![Write::alone(act)];
+    prepare(call.app, &call.caller, &mut writes).await.map_err(Refused::reply)?;
+    let transaction = Transaction { writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
-    committed.done.first().map(|one| done(&base(call.app), one)).ok_or_else(not_found)
+    committed.done.first().map(|one| done(base(call.app), one)).ok_or_else(not_found)
 }
 
 /// What an act needs. An update may create. A condition tells whether something exists, and a conditional create answers with
