@@ -17,8 +17,8 @@ DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `
 * Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display`
   that repeats the code, and what IGNORED lists.
 
-A line of --explained is tab-separated: repository (or *), resource type (or `Type:label`, both globs; the label is what a
-reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
+A line of --explained is tab-separated: repository (or *, or `repository TYPE` for messages of one type), resource type (or
+`Type:label`, both globs; the label is what a reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
 fits is taken. `todo` explains nothing, it only stands in the list of misses. The two percentages are found / all and
 found / (all - explained). Messages that are not converted count as missing.
 """
@@ -75,9 +75,9 @@ class Ref(str):
 
 
 def value(v):
-    """One spelling for one value: instants in UTC, numbers without trailing zeros, OIDs and UUIDs without their scheme."""
+    """One spelling for one value: instants in UTC, numbers without trailing zeros, OIDs without scheme, one apostrophe."""
     v = str(v).lower() if isinstance(v, bool) else v
-    text = re.sub(r"^urn:(oid|uuid):", "", str(v).strip())
+    text = re.sub(r"^urn:(oid|uuid):", "", str(v).strip()).replace("’", "'")
     if INSTANT.fullmatch(text):
         try:
             whole = re.sub(r"(\.\d{1,6})\d*", lambda m: m[1].ljust(7, "0"), text.replace("Z", "+00:00"))
@@ -182,7 +182,7 @@ class Comparison:
                 hit = next((r for r in refs if r[0] == path and self.same_target(v, r[1])), None)
                 if hit:
                     refs.remove(hit)
-                    score += 0.5
+                    score += 1 if self.is_pair(v, hit[1]) else 0.5
             elif left.get((path, v), 0) > 0:
                 left[(path, v)] -= 1
                 score += 1 / self.pool[(kind, path, v)]
@@ -192,6 +192,9 @@ class Comparison:
         if kind in SHARED and not telling and any(p in TELLING for p, _ in self.theirs.leaves[i]):
             return 0.0
         return round(score, 6)
+
+    def is_pair(self, theirs, ours):
+        return self.pair.get(self.theirs.names.get(theirs)) == self.ours.names.get(ours)
 
     def same_target(self, theirs, ours):
         """Do these references speak of the same resource?"""
@@ -326,10 +329,10 @@ def read_explained(path):
     return rows
 
 
-def explain(rows, repo, kind, label, path, v):
+def explain(rows, repo, message, kind, label, path, v):
     def fits(where, whose, glob, rule):
         name = f"{kind}:{label}" if ":" in whose else kind
-        return where in ("*", repo) and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
+        return where in ("*", repo, f"{repo} {message}") and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
             and (rule == "*" or re.fullmatch(rule, v, re.S))
     return next((row for row in rows if fits(*row[1:5])), None)
 
@@ -372,7 +375,7 @@ def main():
             continue
         where = os.path.basename(r["file"]) + (f"#{r['idx']}" if r["idx"] else "")
         for kind, label, path, v, verdict, have in Comparison(read_bundle(expected), ours or Bundle({})).results():
-            row = explain(rows, r["repo"], kind, label, path, v) if verdict != "found" else None
+            row = explain(rows, r["repo"], r["type"], kind, label, path, v) if verdict != "found" else None
             if row:
                 used.add(row[0])
                 verdicts[row[5]] += 1
