@@ -14,6 +14,7 @@ DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `
 * `found`: the leaf is in its pair, at the same path or at a place that EQUIVALENT declares to be the same.
   `elsewhere`: the same path and value, but in another repetition or another resource of that type. Not counted as found.
   `explained`: a line of --explained says why it is not there. All the rest is `unexplained`.
+* Left out of theirs: a resource that nothing but an IGNORED extension refers to, as it is a part of that extension.
 * Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display`
   that repeats the code, and what IGNORED lists.
 
@@ -113,6 +114,14 @@ def tree(x):
     return {k: [v for v in vs if v] for k, vs in node.items() if any(vs)}
 
 
+def referred(x):
+    """All references in a resource, those of ignored extensions too."""
+    for key, one in x.items() if isinstance(x, dict) else enumerate(x if isinstance(x, list) else []):
+        if key == "reference" and isinstance(one, str):
+            yield one
+        yield from referred(one)
+
+
 def flat(node, path=""):
     """All (path, value) leaves of an element."""
     for key, many in node.items():
@@ -133,10 +142,24 @@ class Bundle:
         for entry in entries if isinstance(entries, list) else [entries]:
             r = entry["resource"]
             found.append((r["resourceType"], r, [entry.get("fullUrl", ""), f"{r['resourceType']}/{r.get('id')}"]))
+        trees = [tree(body) for _, body, _ in found]
+        found, trees = zip(*self.of_all(found, trees))
         self.types = [kind for kind, _, _ in found]
-        self.trees = [tree(body) for _, body, _ in found]
+        self.trees = list(trees)
         self.leaves = [list(flat(t)) for t in self.trees]
         self.names = {name: number for number, (_, _, names) in reversed(list(enumerate(found))) for name in names}
+
+    @staticmethod
+    def of_all(found, trees):
+        """Without the resources that only ignored extensions refer to, and those that only these refer to."""
+        works = list(zip(found, trees))
+        raw = {name for _, body, _ in found for name in referred(body)}
+        while True:
+            seen = {v for _, t in works for _, v in flat(t) if isinstance(v, Ref)}
+            kept = [w for w in works if not raw.intersection(w[0][2]) or seen.intersection(w[0][2])]
+            if len(kept) == len(works):
+                return kept
+            works = kept
 
     def show(self, v):
         """A value for people: a reference by the type and a telling leaf of what it refers to."""
