@@ -46,16 +46,26 @@ impl<'a> Run<'a> {
 
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
     fn unite(&mut self, identities: &[Option<Identity>]) -> Vec<usize> {
-        let mut alias: Vec<usize> = (0..self.drafts.len()).collect();
+        let alias = self.aliases(identities);
+        let doubles: Vec<usize> = (0..alias.len()).filter(|draft| alias[*draft] != *draft).collect();
+        if !doubles.is_empty() {
+            // Before they are compared: references to one resource are the same reference.
+            self.tree.relink(&alias);
+        }
+        for later in doubles {
+            self.tree.adopt(self.drafts[alias[later]].root, self.drafts[later].root);
+        }
+        alias
+    }
+
+    /// For each draft the first one of its type and identity.
+    fn aliases(&self, identities: &[Option<Identity>]) -> Vec<usize> {
         let mut first_of: HashMap<(u16, &Identity), usize, foldhash::fast::RandomState> = HashMap::default();
         first_of.reserve(identities.len());
-        for (later, identity) in identities.iter().enumerate() {
-            let Some(identity) = identity else { continue };
-            let first = *first_of.entry((self.drafts[later].kind.0, identity)).or_insert(later);
-            if first != later {
-                alias[later] = first;
-                self.tree.adopt(self.drafts[first].root, self.drafts[later].root);
-            }
+        let mut alias = Vec::with_capacity(identities.len());
+        for (draft, identity) in identities.iter().enumerate() {
+            let key = identity.as_ref().map(|identity| (self.drafts[draft].kind.0, identity));
+            alias.push(key.map_or(draft, |key| *first_of.entry(key).or_insert(draft)));
         }
         alias
     }

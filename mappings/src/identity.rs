@@ -20,8 +20,10 @@ pub enum Identity {
 }
 
 /// The numbers of a map's alternatives, as they stand in a key; no map has more.
-const ALTERNATIVES: [&str; 20] =
-    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19"];
+const ALTERNATIVES: [&str; 30] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20",
+    "21", "22", "23", "24", "25", "26", "27", "28", "29",
+];
 
 /// Stands for the ordinal until all keys of a message are known; no decoded text holds it.
 const NTH: &str = "\u{0}nth\u{0}";

@@ -16,6 +16,8 @@ use std::borrow::Cow;
 
 /// The most components of one value; the longest of the standard, XCN, has 25.
 const MAX_PARTS: usize = 100;
+/// The component of a CWE that has the alternate code.
+const ALTERNATE: u16 = 4;
 
 impl<'a> Run<'a> {
     /// Runs the rows of a segment map, each once for each valued repetition of its field.
@@ -284,20 +286,33 @@ impl<'a> Run<'a> {
         Value { at, base, count: self.parts.len() as u32 - base }
     }
 
-    /// A table on a Coding or CodeableConcept: the translated coding comes first, the sender's own
-    /// stays behind it.
+    /// A table on a Coding or CodeableConcept: the translated codings come first, the sender's own stay behind them.
     fn recode(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>) {
-        if !matches!(rule.target.type_name, "Coding" | "CodeableConcept") {
+        match rule.target.type_name {
+            "CodeableConcept" => {
+                // What goes in front goes in last.
+                self.recode_one(table, rule, spot, value, here, ALTERNATE);
+                self.recode_one(table, rule, spot, value, here, 1);
+            }
+            "Coding" => self.recode_one(table, rule, spot, value, here, 1),
+            _ => {}
+        }
+    }
+
+    /// The code in one component; its coding system is two further on.
+    fn recode_one(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>, component: u16) {
+        let look = self.look(here);
+        let code = look.raw_text(&Source::Part { component, subcomponent: 0 });
+        if code.is_empty() {
             return;
         }
-        let code = self.look(here).raw_text(&Source::Part { component: 1, subcomponent: 0 });
-        let source = self.look(here).place(Some(value));
+        let coding_system = look.raw_text(&Source::Part { component: component + 2, subcomponent: 0 });
+        let source = look.place(Some(value));
         let set = self.set;
         let table = &set.tables[table];
-        let coding_system = self.look(here).raw_text(&Source::Part { component: 3, subcomponent: 0 });
         let row = table.rows.get(code.as_ref()).filter(|row| !set.is_foreign(&coding_system, row));
         let Some(row) = row else {
-            if !code.is_empty() {
+            if component != ALTERNATE {
                 self.no_row(table, true, rule, source);
             }
             return;

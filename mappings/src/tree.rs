@@ -5,8 +5,9 @@
 
 use crate::path::Label;
 use crate::plan::{Constant, ConstantId};
-use crate::r4::{Name, TypeNumber};
+use crate::r4::{self, Name, TypeNumber};
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// Which item of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,6 +307,13 @@ impl<'a> Tree<'a> {
         (node.shape == Shape::Link).then_some(node.a as usize)
     }
 
+    /// Turns each link to a draft into one to `target[draft]`.
+    pub fn relink(&mut self, target: &[usize]) {
+        for node in self.nodes.iter_mut().filter(|node| node.shape == Shape::Link) {
+            node.a = target[node.a as usize] as u32;
+        }
+    }
+
     /// The text of a leaf, numbers included.
     pub fn text(&self, id: Id) -> Option<&str> {
         let node = self.node(id);
@@ -401,7 +409,7 @@ impl<'a> Tree<'a> {
         }
         let kept = match shape {
             Shape::Dead => false,
-            Shape::Object => alive > 0 && !self.is_bare_extension(id),
+            Shape::Object => alive > 0 && !self.is_bare(id),
             Shape::Empty | Shape::Array => alive > 0,
             Shape::Link => keep(self.node(id).a as usize),
             _ => true,
@@ -412,18 +420,21 @@ impl<'a> Tree<'a> {
         kept
     }
 
-    /// An extension whose value came to nothing.
-    fn is_bare_extension(&self, id: Id) -> bool {
-        let is_url = |child: Id| self.name(child).text() == "url";
-        self.kind(id) == extension_type() && self.children(id).all(is_url)
+    /// An extension whose value came to nothing, or an identifier of which only the kind is known.
+    fn is_bare(&self, id: Id) -> bool {
+        let only = |names: &[&str]| self.children(id).all(|child| names.contains(&self.name(child).text()));
+        let [extension, identifier] = *BARE_TYPES;
+        match self.kind(id) {
+            kind if kind == extension => only(&["url"]),
+            kind if kind == identifier => only(&["type", "use", "system"]),
+            _ => false,
+        }
     }
 }
 
-fn extension_type() -> TypeNumber {
-    static NUMBER: std::sync::LazyLock<TypeNumber> =
-        std::sync::LazyLock::new(|| crate::r4::model().get("Extension").map_or(TypeNumber(u16::MAX), |t| t.number));
-    *NUMBER
-}
+static BARE_TYPES: LazyLock<[TypeNumber; 2]> = LazyLock::new(|| {
+    ["Extension", "Identifier"].map(|name| r4::model().get(name).map_or(TypeNumber(u16::MAX), |t| t.number))
+});
 
 /// Where a text that was cut out of another begins in it.
 pub(crate) fn offset_in(whole: &str, part: &str) -> Option<u32> {
