@@ -5,4 +5,6 @@ pub mod capability;
 pub mod merge;
 pub mod outcome;
 pub mod references;
+pub mod search;
 pub mod validate;
+pub mod write;
