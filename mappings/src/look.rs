@@ -189,6 +189,17 @@ impl<'a> Look<'_, 'a> {
         }
     }
 
+    /// All repetitions of a field, a line each: so TX and the comments of NTE send their lines.
+    pub fn lines(&self, path: &Source) -> String {
+        let Source::Field { segment, field, .. } = *path else { return String::new() };
+        let found = self.segment(segment).and_then(|index| self.run.message.segment(index));
+        let line = |text| {
+            self.run.mark_all(text);
+            self.decoded(At { text, level: Level::Repetition })
+        };
+        found.map_or_else(Vec::new, |s| s.repetitions(field as usize).map(line).collect()).join("\n")
+    }
+
     /// The place of a value, to remember it by.
     pub fn place(&self, value: Option<At<'a>>) -> Mark {
         let at_value = value.filter(|at| !at.text.is_empty()).map(|at| self.run.offset(at.text, at.level as u8));

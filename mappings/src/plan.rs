@@ -94,6 +94,8 @@ pub enum Action {
     Base64(Piece),
     /// All of it, separators that nobody escaped included.
     Whole(Piece),
+    /// All repetitions of a field, a line each.
+    Lines(Source),
     /// A time, a number and a unit.
     Add([Piece; 3]),
     Now,
@@ -105,6 +107,8 @@ pub enum Action {
     Digits(Piece),
     /// The letters of a text.
     Letters(Piece),
+    /// What stands behind a comparator such as `<`.
+    Number(Piece),
     /// The hash of the map set.
     Maps,
     /// The trigger event.
@@ -495,7 +499,12 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
         ("base64", 1) => Ok(Action::Base64(pieces.remove(0))),
         ("digits", 1) => Ok(Action::Digits(pieces.remove(0))),
         ("letters", 1) => Ok(Action::Letters(pieces.remove(0))),
+        ("number", 1) => Ok(Action::Number(pieces.remove(0))),
         ("minutes", 2) => <[Piece; 2]>::try_from(pieces).map(Action::Minutes).map_err(|_| bad()),
+        ("lines", 1) => match pieces.remove(0) {
+            Piece::Path(path @ Source::Field { .. }) => Ok(Action::Lines(path)),
+            _ => Err(bad()),
+        },
         ("whole", 1) => Ok(Action::Whole(pieces.remove(0))),
         ("add", 3) => <[Piece; 3]>::try_from(pieces).map(Action::Add).map_err(|_| bad()),
         ("now", 0) => Ok(Action::Now),
@@ -505,8 +514,8 @@ fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     }
 }
 
-const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), digits(a), letters(a), \
-     add(time, number, unit), minutes(number, unit), the(Type), now(), maps(), event()";
+const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), lines(field), digits(a), letters(a), \
+     number(a), add(time, number, unit), minutes(number, unit), the(Type), now(), maps(), event()";
 
 /// Splits at commas outside quotes.
 fn arguments(text: &str) -> Vec<String> {

@@ -169,6 +169,7 @@ impl<'a> Run<'a> {
                 Cow::Owned(base64::engine::general_purpose::STANDARD.encode(look.whole(piece).as_bytes()))
             }
             Action::Whole(piece) => look.whole(piece),
+            Action::Lines(field) => Cow::Owned(look.lines(field)),
             Action::Add([from, number, unit]) => {
                 let [from, number, unit] = [from, number, unit].map(|p| look.piece(p));
                 Cow::Owned(time::plus(&from, &number, &unit, self.zone).unwrap_or_default())
@@ -178,6 +179,7 @@ impl<'a> Run<'a> {
             }
             Action::Digits(piece) => Cow::Owned(look.piece(piece).chars().filter(char::is_ascii_digit).collect()),
             Action::Letters(piece) => Cow::Owned(look.piece(piece).chars().filter(|c| c.is_alphabetic()).collect()),
+            Action::Number(piece) => Cow::Owned(look.piece(piece).trim_start_matches(is_comparator).to_owned()),
             Action::Now => Cow::Borrowed(self.context.now),
             Action::Maps => Cow::Borrowed(self.set.hash()),
             Action::Event => Cow::Borrowed(self.set.event(self.message)),
@@ -359,4 +361,9 @@ impl<'a> Run<'a> {
         let doubles: Vec<Id> = self.tree.children(list).filter(|node| *node != first).filter(same).collect();
         doubles.into_iter().for_each(|node| self.tree.kill(node));
     }
+}
+
+/// Part of `<`, `>=` and their like before a number.
+fn is_comparator(c: char) -> bool {
+    matches!(c, '<' | '>' | '=' | ' ')
 }

@@ -530,6 +530,35 @@ mod tests {
     }
 
     #[test]
+    fn items_that_refer_to_one_resource_under_two_names_are_one_item() {
+        let mut tree = Tree::new("", &[]);
+        let roots = [5, 6].map(|draft| {
+            let root = tree.root(number("Practitioner"));
+            let identifier = item(&mut tree, root, "identifier", 1, "Identifier");
+            set(&mut tree, identifier, "value", "7");
+            let assigner = tree.field(identifier, name("assigner"));
+            tree.make_object(assigner, number("Reference"));
+            let reference = tree.field(assigner, name("reference"));
+            tree.set_link(reference, draft, REASON);
+            root
+        });
+        tree.relink(&[0, 1, 2, 3, 4, 5, 5]);
+        tree.adopt(roots[0], roots[1]);
+        let expected =
+            r##"{"resourceType":"Practitioner","identifier":[{"value":"7","assigner":{"reference":"#5"}}]}"##;
+        assert_eq!(written(&tree, roots[0]), expected);
+    }
+
+    #[test]
+    fn an_identifier_without_a_value_says_nothing() {
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("Patient"));
+        let identifier = item(&mut tree, root, "identifier", 1, "Identifier");
+        set(&mut tree, identifier, "system", "urn:oid:1.2");
+        assert!(!tree.prune(root, &|_| true));
+    }
+
+    #[test]
     fn a_text_of_the_message_is_not_copied() {
         let text = "one two";
         let mut tree = Tree::new(text, &[]);
