@@ -6,12 +6,12 @@ use crate::engine::Context;
 use crate::look::{Answer, At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
-use crate::path::{Label, SegmentName};
+use crate::path::SegmentName;
 use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target};
 use crate::r4::{Name, TypeNumber};
 use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
-use crate::tree::{Id, Key, Mark, Reason, Tree, offset_in};
+use crate::tree::{Id, Mark, Reason, Tree, offset_in};
 use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn spot(&self, draft: usize) -> Spot {
+    pub fn spot(&self, draft: usize) -> Spot {
         Spot { draft, node: self.drafts[draft].root }
     }
 
@@ -307,59 +307,6 @@ impl<'a> Run<'a> {
 
     fn bound_draft(&self, kind: TypeNumber, label: u16) -> Option<usize> {
         self.bound.iter().find(|b| b.kind == kind && b.label == label).map(|b| b.draft)
-    }
-
-    /// Follows a target's hops; resources behind references are made where they are missing.
-    pub fn go(&mut self, from: Spot, target: &Target, repetition: u16, here: &Here<'a>) -> Spot {
-        let mut repetition = Some(repetition);
-        target.hops.iter().fold(from, |spot, hop| self.hop(spot, hop, &mut repetition, here))
-    }
-
-    /// The same, to a new item of the last element where that repeats.
-    fn go_fresh(&mut self, from: Spot, target: &Target, here: &Here<'a>) -> Spot {
-        let last = target.hops.len() - 1;
-        target.hops.iter().enumerate().fold(from, |spot, (n, hop)| match hop {
-            Hop::Element { name, repeats: true, object, .. } if n == last => self.hop(
-                spot,
-                &Hop::Element { name: *name, label: Label::New, repeats: true, object: *object },
-                &mut None,
-                here,
-            ),
-            hop => self.hop(spot, hop, &mut None, here),
-        })
-    }
-
-    fn hop(&mut self, spot: Spot, hop: &Hop, repetition: &mut Option<u16>, here: &Here<'a>) -> Spot {
-        match *hop {
-            Hop::Through(kind) => self.through(spot, kind, here),
-            Hop::Element { name, label, repeats, object } => {
-                let mut node = self.tree.field(spot.node, name);
-                if repeats {
-                    let key = Key::new(label, repetition.take().unwrap_or(0), here.run, &mut self.fresh);
-                    node = self.tree.item(node, key);
-                }
-                if let Some(kind) = object {
-                    self.tree.make_object(node, kind);
-                }
-                Spot { node, ..spot }
-            }
-        }
-    }
-
-    fn through(&mut self, spot: Spot, kind: TypeNumber, here: &Here<'a>) -> Spot {
-        let linked = self.tree.find(spot.node, self.set.known.reference).and_then(|n| self.tree.link(n));
-        if let Some(draft) = linked.filter(|d| self.drafts[*d].kind == kind) {
-            return self.spot(draft);
-        }
-        let draft = self.new_draft(kind, here.segment);
-        let source = self.look(here).place(here.value.map(|value| value.at));
-        self.link(spot, draft, Reason { rule: self.set.known.through.0, source });
-        self.spot(draft)
-    }
-
-    pub fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
-        let node = self.tree.field(spot.node, self.set.known.reference);
-        self.tree.set_link(node, to, reason);
     }
 
     /// The offset of a piece of the message.
