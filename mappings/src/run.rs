@@ -97,6 +97,10 @@ pub(crate) struct Run<'a> {
     past: Vec<Binding>,
     /// One bit for each byte of the message: a value that was read begins there.
     used: Vec<Cell<u64>>,
+    /// The references from draft to draft.
+    pub links: Vec<(usize, usize)>,
+    /// How many elements were left out, since they lacked what they must have.
+    pub left_out: usize,
     runs: u32,
     pub fresh: u32,
     /// What the conditions of the present segment map have asked for already.
@@ -137,6 +141,8 @@ impl<'a> Run<'a> {
             bound: Vec::new(),
             past: Vec::new(),
             used: vec![Cell::new(0); message.text().len() / 64 + 1],
+            links: Vec::new(),
+            left_out: 0,
             runs: 0,
             fresh: 0,
             answers: RefCell::new(vec![None; MAX_ANSWERS]),
