@@ -238,7 +238,7 @@ impl<'m, 'a> Segment<'m, 'a> {
         self.message.slice(self.line().name)
     }
 
-    fn is_header(&self) -> bool {
+    pub(crate) fn is_header(&self) -> bool {
         self.line().header
     }
 
