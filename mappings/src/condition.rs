@@ -6,30 +6,23 @@ mod read;
 use crate::path::{SegmentName, Source};
 use std::borrow::Cow;
 
-/// A path that a condition asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    pub source: Source,
-    /// Its number among the paths of its map that mean the same for every rule of a segment; none where the answer
-    /// depends on the repetition that the rule is at.
-    pub memo: Option<u16>,
-}
-
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    Valued(Asked),
+    Valued(Source),
     /// There is such a segment that this one may see.
     Present(SegmentName),
     /// A site switch stands on one of these choices: `$nk1 EQUALS "contact"`.
     Switch(String, Vec<String>),
     /// The value is an NM: a decimal number.
-    Numeric(Asked),
-    In(Asked, Vec<String>),
+    Numeric(Source),
+    In(Source, Vec<String>),
     /// Like one of these patterns: `#` stands for digits, `*` for anything.
-    Like(Asked, Vec<String>),
-    Length(Asked, Compare, usize),
-    Count(Asked, Compare, usize),
+    Like(Source, Vec<String>),
+    Length(Source, Compare, usize),
+    Count(Source, Compare, usize),
+    /// A test that has one answer for a whole segment, with its number among those of its map.
+    Once(u8, Box<Condition>),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -58,15 +51,21 @@ pub struct ConditionError {
 /// Answers what a condition asks of a message.
 pub trait Facts {
     /// Whether any part of a path's value says something.
-    fn valued(&self, path: &Asked) -> bool;
+    fn valued(&self, path: &Source) -> bool;
     /// The decoded text of a path's first part, empty where there is none.
-    fn text(&self, path: &Asked) -> Cow<'_, str>;
+    fn text(&self, path: &Source) -> Cow<'_, str>;
     /// How many repetitions of a field are valued.
-    fn count(&self, path: &Asked) -> usize;
+    fn count(&self, path: &Source) -> usize;
     /// Whether there is such a segment in sight.
     fn present(&self, segment: SegmentName) -> bool;
     /// Where a site switch stands.
     fn switch(&self, name: &str) -> &str;
+    /// The answer to a numbered test, found once for a segment.
+    fn once(&self, number: u8, test: &Condition) -> bool;
+    /// Whether this segment did not have the numbered test's path marked before.
+    fn reads_first(&self, number: u8) -> bool;
+    /// Marks a path as read.
+    fn read(&self, path: &Source);
 }
 
 impl Condition {
@@ -85,41 +84,56 @@ impl Condition {
             }
             Self::Length(path, compare, n) => compare.holds(facts.text(path).chars().count(), *n),
             Self::Count(path, compare, n) => compare.holds(facts.count(path), *n),
+            Self::Once(number, test) => facts.once(*number, test),
             Self::Not(inner) => !inner.holds(facts),
             Self::All(list) => list.iter().all(|c| c.holds(facts)),
             Self::Any(list) => list.iter().any(|c| c.holds(facts)),
         }
     }
 
-    /// Shows every path that it asks for.
-    pub fn asked(&self, see: &mut impl FnMut(&Asked)) {
+    /// Whether it cannot hold for any repetition of a field: its first part is a test of the whole segment that fails.
+    pub fn is_ruled_out(&self, facts: &impl Facts) -> bool {
         match self {
-            Self::Valued(p)
-            | Self::Numeric(p)
-            | Self::In(p, _)
-            | Self::Like(p, _)
-            | Self::Length(p, ..)
-            | Self::Count(p, ..) => see(p),
-            Self::Present(_) | Self::Switch(..) => {}
-            Self::Not(inner) => inner.asked(see),
-            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.asked(see)),
+            Self::Once(..) => !self.holds(facts),
+            Self::Not(inner) if matches!(**inner, Self::Once(..)) => !self.holds(facts),
+            Self::All(list) => list.first().is_some_and(|first| first.is_ruled_out(facts)),
+            _ => false,
         }
     }
 
-    /// Numbers the paths whose answer holds for a whole segment: `memo` gives the number.
-    pub fn number(&mut self, memo: &mut impl FnMut(&Source) -> Option<u16>) {
+    /// Has every path that it asks for marked as read.
+    pub fn read(&self, facts: &impl Facts) {
+        match self {
+            Self::Once(number, test) if facts.reads_first(*number) => test.read(facts),
+            Self::Not(inner) => inner.read(facts),
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.read(facts)),
+            test => test.path().into_iter().for_each(|path| facts.read(path)),
+        }
+    }
+
+    /// The path that a single test asks for.
+    pub fn path(&self) -> Option<&Source> {
         match self {
             Self::Valued(p)
             | Self::Numeric(p)
             | Self::In(p, _)
             | Self::Like(p, _)
             | Self::Length(p, ..)
-            | Self::Count(p, ..) => {
-                p.memo = memo(&p.source);
+            | Self::Count(p, ..) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// Numbers the tests that have one answer for a whole segment: `number` gives the number.
+    pub fn number(&mut self, number: &mut impl FnMut(&Self) -> Option<u8>) {
+        match self {
+            Self::Not(inner) => inner.number(number),
+            Self::All(list) | Self::Any(list) => list.iter_mut().for_each(|c| c.number(number)),
+            test => {
+                if let Some(found) = number(test) {
+                    *test = Self::Once(found, Box::new(test.clone()));
+                }
             }
-            Self::Present(_) | Self::Switch(..) => {}
-            Self::Not(inner) => inner.number(memo),
-            Self::All(list) | Self::Any(list) => list.iter_mut().for_each(|c| c.number(memo)),
         }
     }
 
@@ -127,7 +141,7 @@ impl Condition {
     pub fn switches<'c>(&'c self, see: &mut impl FnMut(&'c str, &'c [String])) {
         match self {
             Self::Switch(name, choices) => see(name, choices),
-            Self::Not(inner) => inner.switches(see),
+            Self::Once(_, inner) | Self::Not(inner) => inner.switches(see),
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.switches(see)),
             _ => {}
         }
@@ -167,18 +181,18 @@ mod tests {
     struct Fixed(HashMap<&'static str, Vec<&'static str>>);
 
     impl Facts for Fixed {
-        fn valued(&self, path: &Asked) -> bool {
+        fn valued(&self, path: &Source) -> bool {
             !self.text(path).is_empty()
         }
 
-        fn text(&self, path: &Asked) -> Cow<'_, str> {
-            let Source::Field { segment, field, .. } = path.source else { return Cow::Borrowed("") };
+        fn text(&self, path: &Source) -> Cow<'_, str> {
+            let Source::Field { segment, field, .. } = *path else { return Cow::Borrowed("") };
             let values = self.0.get(format!("{segment}-{field}").as_str());
             Cow::Borrowed(values.and_then(|v| v.first()).copied().unwrap_or(""))
         }
 
-        fn count(&self, path: &Asked) -> usize {
-            let Source::Field { segment, field, .. } = path.source else { return 0 };
+        fn count(&self, path: &Source) -> usize {
+            let Source::Field { segment, field, .. } = *path else { return 0 };
             self.0.get(format!("{segment}-{field}").as_str()).map_or(0, Vec::len)
         }
 
@@ -189,6 +203,16 @@ mod tests {
         fn switch(&self, name: &str) -> &str {
             if name == "nk1" { "contact" } else { "" }
         }
+
+        fn once(&self, _: u8, test: &Condition) -> bool {
+            test.holds(self)
+        }
+
+        fn reads_first(&self, _: u8) -> bool {
+            false
+        }
+
+        fn read(&self, _: &Source) {}
     }
 
     #[test]

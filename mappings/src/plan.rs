@@ -13,7 +13,7 @@ use crate::convert::Primitive;
 use crate::path::{Label, SegmentName, Source};
 use crate::r4::{Name, Type, TypeNumber};
 use crate::structure::Structure;
-pub(crate) use compile::{map, table};
+pub(crate) use compile::{MAX_TESTS, map, table};
 pub(crate) use message::message;
 pub(crate) use names::{Names, Pool};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 
 use crate::condition::Condition;
 use crate::engine::Context;
-use crate::look::{Answer, At, Look, Value};
+use crate::look::{Answers, At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
 use crate::path::SegmentName;
@@ -13,7 +13,7 @@ use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
 use crate::tree::{Id, Mark, Reason, Tree, offset_in};
 use jiff::tz::TimeZone;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// A draft under construction.
@@ -103,16 +103,11 @@ pub(crate) struct Run<'a> {
     pub left_out: usize,
     runs: u32,
     pub fresh: u32,
-    /// What the conditions of the present segment map have asked for already.
-    answers: RefCell<Vec<Option<Answer<'a>>>>,
-    /// Which of them hold for the present segment map, as bits.
-    answered: Cell<u64>,
+    /// What the conditions of the present segment map have asked already.
+    pub answers: Answers<'a>,
     /// The components of the values at hand, the innermost last.
     pub parts: Vec<&'a str>,
 }
-
-/// How many answers are remembered at a time; the longest map asks for some forty paths.
-const MAX_ANSWERS: usize = 64;
 
 impl<'a> Run<'a> {
     pub fn new(set: &'a MapSet, plan: &'a MessagePlan, message: &'a Message<'a>, context: &'a Context<'a>) -> Self {
@@ -145,8 +140,7 @@ impl<'a> Run<'a> {
             left_out: 0,
             runs: 0,
             fresh: 0,
-            answers: RefCell::new(vec![None; MAX_ANSWERS]),
-            answered: Cell::new(0),
+            answers: Answers::default(),
             parts: Vec::with_capacity(64),
         }
     }
@@ -361,24 +355,6 @@ impl<'a> Run<'a> {
                     notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
                 }
             });
-        }
-    }
-
-    /// A new segment map asks anew.
-    pub fn forget_answers(&self) {
-        self.answered.set(0);
-    }
-
-    /// The answer to question number n of the present segment map.
-    pub fn answer(&self, number: usize) -> Option<Answer<'a>> {
-        let known = number < MAX_ANSWERS && self.answered.get() & (1 << number) != 0;
-        if known { self.answers.borrow()[number].clone() } else { None }
-    }
-
-    pub fn remember(&self, number: usize, answer: Answer<'a>) {
-        if number < MAX_ANSWERS {
-            self.answers.borrow_mut()[number] = Some(answer);
-            self.answered.set(self.answered.get() | 1 << number);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reads the text of a condition.
 
-use super::{Asked, Compare, Condition, ConditionError};
+use super::{Compare, Condition, ConditionError};
 use crate::path::{SegmentName, Source};
 
 /// How deep parentheses may nest: maps are written by people.
@@ -117,7 +117,7 @@ impl Reader<'_> {
         self.at += 1;
         match path {
             Source::Segment => self.segment(word),
-            source => self.test(Asked { source, memo: None }),
+            source => self.test(source),
         }
     }
 
@@ -144,7 +144,7 @@ impl Reader<'_> {
         }
     }
 
-    fn test(&mut self, path: Asked) -> Result<Condition, ConditionError> {
+    fn test(&mut self, path: Source) -> Result<Condition, ConditionError> {
         self.take("IS");
         let not = self.take("NOT");
         let condition = if self.take("VALUED") {

@@ -5,6 +5,7 @@ use super::{
     Action, CompiledRow, ConstantId, Group, Identify, IdentityPart, Names, Plan, PlanError, Rule, Table, Target, fault,
     resolve,
 };
+use crate::condition::Condition;
 use crate::convert;
 use crate::map_file::{By, MapFile, RuleRow, TableFile, TableRow};
 use crate::path::{self, SegmentName, Source};
@@ -28,7 +29,11 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     let target = r4::model().get(&file.target).ok_or_else(|| fault(&file.map, "unknown target type"))?;
     let on = file.rules.iter().filter(|row| !row.off);
     let mut rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
-    number_paths(&mut rules, &file.source);
+    let source = SegmentName::read(&file.source);
+    let of_segment = is_of_segment(file);
+    if let Some(own) = source.filter(|_| of_segment) {
+        number_tests(&mut rules, own);
+    }
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
@@ -41,8 +46,6 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     if needs.len() > MAX_NEEDS {
         return Err(fault(&file.map, format!("an identity speaks of at most {MAX_NEEDS} resources")));
     }
-    let source = SegmentName::read(&file.source);
-    let of_segment = is_of_segment(file);
     Ok(Plan {
         name: file.map.clone(),
         source,
@@ -73,34 +76,36 @@ fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
     groups
 }
 
-/// Gives equal paths of a segment map's conditions one number, unless they mean the repetition that their rule is at.
-fn number_paths(rules: &mut [Rule], source: &str) {
-    let mut known: Vec<Source> = Vec::new();
-    let Some(own) =
-        SegmentName::read(source).filter(|_| rules.iter().any(|r| matches!(r.source, Source::Field { .. })))
-    else {
-        return;
-    };
+/// The most tests of a map that are answered once for a segment; the longest has some ninety.
+pub(crate) const MAX_TESTS: usize = 128;
+
+/// Gives equal tests of a segment map's conditions one number, unless they mean the repetition that their rule is at.
+fn number_tests(rules: &mut [Rule], own: SegmentName) {
+    let mut known: Vec<Condition> = Vec::new();
     for rule in rules {
-        let field_of = |source: &Source| match *source {
-            Source::Field { segment, field, .. } if segment == own => Some(field),
-            _ => None,
-        };
-        let at = field_of(&rule.source);
-        let mut number = |path: &Source| {
-            let here = at.is_some() && field_of(path) == at;
-            if here || !matches!(path, Source::Field { .. }) {
+        let at = own_field(&rule.source, own);
+        let mut number = |test: &Condition| {
+            let of_repetition = test.path().is_some_and(|path| at.is_some() && own_field(path, own) == at);
+            if of_repetition && !matches!(test, Condition::Count(..)) {
                 return None;
             }
-            let found = known.iter().position(|k| k == path).unwrap_or_else(|| {
-                known.push(*path);
-                known.len() - 1
-            });
-            u16::try_from(found).ok()
+            let found = known.iter().position(|k| k == test).unwrap_or(known.len());
+            if found == known.len() && found < MAX_TESTS {
+                known.push(test.clone());
+            }
+            u8::try_from(found).ok().filter(|n| usize::from(*n) < MAX_TESTS)
         };
         if let Some(when) = &mut rule.when {
             when.number(&mut number);
         }
+    }
+}
+
+/// The field that a path names, if it is one of that segment.
+fn own_field(path: &Source, own: SegmentName) -> Option<u16> {
+    match *path {
+        Source::Field { segment, field, .. } if segment == own => Some(field),
+        _ => None,
     }
 }
 
