@@ -191,15 +191,14 @@ impl<'a> Run<'a> {
     fn begin_group(&mut self, group: usize) {
         let structure = &self.plan.structure;
         let inside = |slot: usize| structure.is_within(structure.slots[slot].group, group);
-        let (ended, bound) = std::mem::take(&mut self.bound).into_iter().partition(|b| inside(b.slot));
-        self.bound = bound;
         let remembered = &self.plan.remembered;
         let reached = |b: &Binding| {
             let mut rules = remembered.iter().filter(|(kind, label, _)| (*kind, *label) == (b.kind, b.label));
             rules.any(|(_, _, rule)| !(inside(b.slot) && structure.is_within(*rule, group)))
         };
-        self.past.extend::<Vec<Binding>>(ended);
         self.past.retain(reached);
+        let ended = self.bound.extract_if(.., |b| inside(b.slot));
+        self.past.extend(ended.filter(reached));
     }
 
     fn here(&mut self, segment: usize) -> Here<'a> {
