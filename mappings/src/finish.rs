@@ -70,22 +70,30 @@ impl<'a> Run<'a> {
         alias
     }
 
-    /// Prunes and completes until no draft is empty or lacks what it must have, and no link leads nowhere.
+    /// Prunes and completes until no draft is empty or lacks what it must have, and no link leads nowhere: first all
+    /// drafts, then again and again those that refer to one that went.
     fn kept(&mut self, alias: &[usize]) -> Vec<bool> {
         let mut kept: Vec<bool> = (0..self.drafts.len()).map(|d| alias[d] == d).collect();
-        loop {
+        let mut round: Vec<usize> = (0..kept.len()).filter(|d| kept[*d]).collect();
+        while !round.is_empty() {
             let before = kept.clone();
-            for draft in (0..kept.len()).filter(|d| before[*d]) {
-                let root = self.drafts[draft].root;
-                let link_holds = |d: usize| before[alias[d]];
-                // What is completed may lose an item, and what held it is empty then.
-                kept[draft] =
-                    self.tree.prune(root, &link_holds) && self.complete(draft) && self.tree.prune(root, &link_holds);
-            }
-            if kept == before {
-                return kept;
-            }
+            round.iter().for_each(|d| kept[*d] = self.is_kept(*d, &|to: usize| before[alias[to]]));
+            let went = |draft: usize| before[draft] && !kept[draft];
+            let links = self.links.iter().map(|(from, to)| (alias[*from], alias[*to]));
+            round = links.filter(|(from, to)| kept[*from] && went(*to)).map(|(from, _)| from).collect();
+            round.sort_unstable();
+            round.dedup();
         }
+        kept
+    }
+
+    fn is_kept(&mut self, draft: usize, link_holds: &impl Fn(usize) -> bool) -> bool {
+        let root = self.drafts[draft].root;
+        let left_out = self.left_out;
+        self.tree.prune(root, link_holds)
+            && self.complete(draft)
+            // What held an item that was left out may be empty now.
+            && (self.left_out == left_out || self.tree.prune(root, link_holds))
     }
 }
 

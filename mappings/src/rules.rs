@@ -1,5 +1,6 @@
 //! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
 
+use crate::condition::Condition;
 use crate::convert::{self, ConvertError};
 use crate::look::{At, Level, Value};
 use crate::parse::split;
@@ -26,7 +27,7 @@ impl<'a> Run<'a> {
         let at = plan.source.and_then(|name| self.look(here).segment(name)).unwrap_or(here.segment);
         let here = &Here { segment: at, ..*here };
         let Some(own) = self.message.segment(at) else { return };
-        self.forget_answers();
+        self.answers.forget();
         for (group, range) in &plan.groups {
             let field = match *group {
                 Group::Own(field) => own.field(field as usize),
@@ -37,11 +38,7 @@ impl<'a> Run<'a> {
             match *group {
                 Group::Whole => rules.iter().for_each(|rule| self.rule(rule, spot, here)),
                 _ if field.is_empty() => {}
-                Group::Own(number) => {
-                    rules
-                        .iter()
-                        .for_each(|rule| self.repetitions(rule, own.repetitions_of(number, field), number, spot, here));
-                }
+                Group::Own(number) => self.of_field(rules, own.repetitions_of(number, field), number, spot, here),
                 Group::Other(..) => {
                     let value = Some(Value::whole(At { text: field, level: Level::Repetition }));
                     let here = &Here { field: None, value, nth: 0, ..*here };
@@ -51,23 +48,30 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn repetitions(
+    /// Runs the rules of one field, each once for each valued repetition.
+    fn of_field(
         &mut self,
-        rule: &'a Rule,
-        texts: impl Iterator<Item = &'a str>,
+        rules: &'a [Rule],
+        repetitions: impl Iterator<Item = &'a str>,
         field: u16,
         spot: Spot,
         here: &Here<'a>,
     ) {
-        let mut nth = 0;
-        for text in texts {
-            let at = At { text, level: Level::Repetition };
-            if at.is_blank() {
+        let base = self.parts.len();
+        let at = |text| At { text, level: Level::Repetition };
+        self.parts.extend(repetitions.filter(|text| !at(text).is_blank()));
+        for rule in rules {
+            // A switch that decides is told of where there is a value.
+            let ruled_out = |when: &Condition| !rule.switched && when.is_ruled_out(&self.look(here));
+            if rule.when.as_ref().is_some_and(ruled_out) {
                 continue;
             }
-            self.rule(rule, spot, &Here { field: Some(field), value: Some(Value::whole(at)), nth, ..*here });
-            nth += 1;
+            for nth in 0..self.parts.len() - base {
+                let value = Some(Value::whole(at(self.parts[base + nth])));
+                self.rule(rule, spot, &Here { field: Some(field), value, nth: nth as u16, ..*here });
+            }
         }
+        self.parts.truncate(base);
     }
 
     /// A field of another segment: its first valued repetition.
@@ -91,7 +95,7 @@ impl<'a> Run<'a> {
             if !when.holds(&look) {
                 return;
             }
-            when.asked(&mut |path| look.read_asked(path));
+            when.read(&look);
         }
         if let Some(at) = value.filter(At::is_delete) {
             return self.delete(rule, spot, at, here);
@@ -107,7 +111,7 @@ impl<'a> Run<'a> {
 
     fn too_many(&mut self, rule: &'a Rule, value: Option<At<'a>>, here: &Here<'a>) {
         if let (Some(at), false) = (value, matches!(rule.action, Action::Constant(_))) {
-            self.look(here).read(at);
+            self.look(here).mark_first(at);
             let place = self.look(here).place(value);
             self.note(place, Finding::Repeats, Some(rule.id));
         }
@@ -132,7 +136,7 @@ impl<'a> Run<'a> {
             Action::With(map) => self.with(rule, map, spot, value, here),
             Action::Constant(constant) => {
                 if let Some(at) = value {
-                    self.look(here).read(at);
+                    self.look(here).mark_first(at);
                 }
                 let reason = Reason { rule: rule.id.0, source: self.look(here).place(value) };
                 let at = self.go(spot, &rule.target, here.nth, here);
@@ -259,7 +263,7 @@ impl<'a> Run<'a> {
         let is_segment_map = set.maps[map].of_segment;
         if is_segment_map {
             // Its conditions are numbered anew.
-            self.forget_answers();
+            self.answers.forget();
         }
         for rule in &set.maps[map].rules {
             // Most components are empty: they are passed over at once.
@@ -269,7 +273,7 @@ impl<'a> Run<'a> {
             }
         }
         if is_segment_map {
-            self.forget_answers();
+            self.answers.forget();
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);

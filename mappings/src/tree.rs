@@ -3,11 +3,15 @@
 //! up. A text is a range of the message, of the map set's constants or of the arena's own buffer: mapping copies
 //! nothing that it need not change. `json.rs` writes the arena out; no text is ever pasted together.
 
+mod mark;
+mod prune;
+mod unite;
+
 use crate::path::Label;
 use crate::plan::{Constant, ConstantId};
-use crate::r4::{self, Name, TypeNumber};
+use crate::r4::{Name, TypeNumber};
+pub(crate) use mark::{Mark, Reason, offset_in};
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 /// Which item of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,45 +47,11 @@ pub enum Scalar<'a> {
     Bool(bool),
 }
 
-/// What made a leaf: the rule's number, and where its source begins in the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub rule: u32,
-    pub source: Mark,
-}
-
-/// A place in the message's text with how finely it was split there, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark(u32);
-
-impl Mark {
-    /// MAX_MESSAGE_BYTES is 2^26: the offset leaves six bits for the level.
-    const LEVEL_SHIFT: u32 = 28;
-
-    pub fn new(offset: u32, level: u8) -> Self {
-        Self(offset | u32::from(level) << Self::LEVEL_SHIFT)
-    }
-
-    pub fn offset(self) -> u32 {
-        self.0 & ((1 << Self::LEVEL_SHIFT) - 1)
-    }
-
-    /// 0: the segment, 1: the field's repetition, 2: the component, 3: the subcomponent.
-    pub fn level(self) -> u8 {
-        (self.0 >> Self::LEVEL_SHIFT) as u8
-    }
-}
-
 /// A node's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id(u32);
 
 const NONE: u32 = u32::MAX;
-/// Items of a list are compared with this many of another: lists of results have no doubles to be found.
-const MAX_COMPARED: usize = 100;
-/// Resources nest less deep than this.
-const MAX_DEPTH: usize = 32;
-
 /// What a node is. A leaf may have children too: they are the extensions of a primitive, its `_name`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -119,7 +89,7 @@ struct Node {
     reason: Reason,
 }
 
-const NO_REASON: Reason = Reason { rule: NONE, source: Mark(0) };
+const NO_REASON: Reason = Reason { rule: NONE, source: Mark::NOWHERE };
 
 /// The arena. It does not print: it holds patient data.
 pub(crate) struct Tree<'a> {
@@ -335,111 +305,6 @@ impl<'a> Tree<'a> {
     pub fn kill(&mut self, id: Id) {
         self.node_mut(id).shape = Shape::Dead;
     }
-
-    /// Moves what one object has and the other lacks: elements, and items of its lists.
-    pub fn adopt(&mut self, into: Id, from: Id) {
-        let children: Vec<Id> = self.children(from).collect();
-        for child in children {
-            let name = self.name(child);
-            match self.find(into, name) {
-                None => self.move_to(into, child),
-                Some(list) if self.shape(list) == Shape::Array && self.shape(child) == Shape::Array => {
-                    self.adopt_items(list, child);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn adopt_items(&mut self, list: Id, from: Id) {
-        let known: Vec<Id> = self.children(list).take(MAX_COMPARED).collect();
-        let items: Vec<Id> = self.children(from).collect();
-        for item in items {
-            if !known.iter().any(|known| self.is_same(*known, item, 0)) {
-                self.move_to(list, item);
-            }
-        }
-    }
-
-    fn move_to(&mut self, into: Id, child: Id) {
-        let made = self.append(into, self.node(child).key);
-        let next = self.node(made).next;
-        *self.node_mut(made) = Node { next, ..*self.node(child) };
-    }
-
-    /// Whether two nodes say the same.
-    fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
-        let kind = |id: Id| match self.shape(id) {
-            Shape::Object | Shape::Array | Shape::Link | Shape::True | Shape::False | Shape::Empty => {
-                Some(self.shape(id))
-            }
-            _ => None,
-        };
-        let (mut ones, mut others) = (self.children(one), self.children(other));
-        depth < MAX_DEPTH
-            && kind(one) == kind(other)
-            && self.text(one) == self.text(other)
-            && self.link(one) == self.link(other)
-            && loop {
-                match (ones.next(), others.next()) {
-                    (None, None) => break true,
-                    (Some(a), Some(b)) if self.is_list_item(one) || self.name(a) == self.name(b) => {
-                        if !self.is_same(a, b, depth + 1) {
-                            break false;
-                        }
-                    }
-                    _ => break false,
-                }
-            }
-    }
-
-    fn is_list_item(&self, parent: Id) -> bool {
-        self.shape(parent) == Shape::Array
-    }
-
-    /// Takes out what holds nothing: empty objects and arrays, bare extensions, links to drafts that `keep` refuses.
-    pub fn prune(&mut self, id: Id, keep: &impl Fn(usize) -> bool) -> bool {
-        let shape = self.shape(id);
-        let mut at = self.node(id).first;
-        let mut alive = 0;
-        while at != NONE {
-            let child = Id(at);
-            at = self.node(child).next;
-            alive += usize::from(self.shape(child) != Shape::Dead && self.prune(child, keep));
-        }
-        let kept = match shape {
-            Shape::Dead => false,
-            Shape::Object => alive > 0 && !self.is_bare(id),
-            Shape::Empty | Shape::Array => alive > 0,
-            Shape::Link => keep(self.node(id).a as usize),
-            _ => true,
-        };
-        if !kept {
-            self.kill(id);
-        }
-        kept
-    }
-
-    /// An extension whose value came to nothing, or an identifier of which only the kind is known.
-    fn is_bare(&self, id: Id) -> bool {
-        let only = |names: &[&str]| self.children(id).all(|child| names.contains(&self.name(child).text()));
-        let [extension, identifier] = *BARE_TYPES;
-        match self.kind(id) {
-            kind if kind == extension => only(&["url"]),
-            kind if kind == identifier => only(&["type", "use", "system"]),
-            _ => false,
-        }
-    }
-}
-
-static BARE_TYPES: LazyLock<[TypeNumber; 2]> = LazyLock::new(|| {
-    ["Extension", "Identifier"].map(|name| r4::model().get(name).map_or(TypeNumber(u16::MAX), |t| t.number))
-});
-
-/// Where a text that was cut out of another begins in it.
-pub(crate) fn offset_in(whole: &str, part: &str) -> Option<u32> {
-    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (offset + part.len() <= whole.len()).then_some(offset as u32)
 }
 
 #[cfg(test)]
@@ -447,7 +312,7 @@ mod tests {
     use super::*;
     use crate::r4::model;
 
-    const REASON: Reason = Reason { rule: 7, source: Mark(3) };
+    const REASON: Reason = Reason { rule: 7, source: Mark::NOWHERE };
 
     fn name(text: &str) -> Name {
         Name::of(text).unwrap()
