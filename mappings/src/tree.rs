@@ -507,6 +507,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_extensions_alone_is_not_a_list_of_nulls() {
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("AllergyIntolerance"));
+        let list = tree.field(root, name("category"));
+        let category = tree.item(list, Key::new(Label::Number(1), 0, 1, &mut 0));
+        let extension = item(&mut tree, category, "extension", 1, "Extension");
+        set(&mut tree, extension, "url", "urn:u");
+        set(&mut tree, extension, "valueString", "v");
+        assert!(tree.prune(root, &|_| true));
+        let expected =
+            r#"{"resourceType":"AllergyIntolerance","_category":[{"extension":[{"url":"urn:u","valueString":"v"}]}]}"#;
+        assert_eq!(written(&tree, root), expected);
+    }
+
+    #[test]
     fn links_that_lead_nowhere_are_pruned() {
         let mut tree = Tree::new("", &[]);
         let root = tree.root(number("Observation"));
