@@ -76,7 +76,7 @@ struct Line {
     first_field: u32,
     fields: u32,
     end: u32,
-    /// MSH, FHS and BHS count their own field separator as field 1.
+    /// MSH, FHS and BHS count their own field separator as field 1, if they have one.
     header: bool,
 }
 
@@ -212,7 +212,7 @@ impl<'a> Message<'a> {
             first_field: first_field as u32,
             fields: (self.fields.len() - first_field) as u32,
             end: end as u32,
-            header: matches!(&bytes[start..name_end], b"MSH" | b"FHS" | b"BHS"),
+            header: name_end < end && matches!(&bytes[start..name_end], b"MSH" | b"FHS" | b"BHS"),
         });
         Ok(())
     }
@@ -347,7 +347,8 @@ impl LineEnds {
         let mut from = start;
         while let Some(found) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) {
             let at = from + found;
-            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r';
+            // A line feed that nothing stands before is no text: printed, it would follow a CR and be half a line end.
+            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r' || at == start;
             if ends || begins_segment(&bytes[at + 1..], separator) {
                 return at;
             }
@@ -452,6 +453,20 @@ mod tests {
         let message = Message::parse("MSH|^~\\&|A\rOBX|1|TX|||one\ntwo\rNTE|1\nNTE|2").unwrap();
         assert_eq!(message.len(), 4);
         assert_eq!(message.segment(1).unwrap().field(5), "one\ntwo");
+    }
+
+    #[test]
+    fn a_line_feed_at_the_begin_of_a_line_is_a_blank_line() {
+        let message = Message::parse("MSH|^~\\&|A\r\n\nodd\rNTE|1").unwrap();
+        assert_eq!(message.to_string(), "MSH|^~\\&|A\rodd\rNTE|1\r");
+        assert_eq!(message.oddities()[0], Oddity::BlankLine { before: 1 });
+    }
+
+    #[test]
+    fn a_header_without_a_separator_has_no_fields() {
+        let message = Message::parse("MSH|^~\\&|A\rBHS\rNTE|1").unwrap();
+        let header = message.segment(1).unwrap();
+        assert_eq!((header.name(), header.len(), header.field(1)), ("BHS", 0, ""));
     }
 
     #[test]
