@@ -101,8 +101,9 @@ impl<'a> Message<'a> {
         let mut message = Self {
             text: body,
             separators,
-            lines: Vec::with_capacity(32),
-            fields: Vec::with_capacity(256),
+            // What most messages need; a short one does not pay for a long one.
+            lines: Vec::with_capacity(body.len() / 64 + 1),
+            fields: Vec::with_capacity(body.len() / 8),
             oddities: Vec::new(),
         };
         message.split_lines()?;

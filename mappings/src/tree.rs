@@ -104,10 +104,13 @@ pub(crate) enum Shape {
     Link,
 }
 
+/// Most of what a message takes of memory: 32 bytes for every two or three of its own.
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    /// An array's item has a key; any other node a name, in the key's `repetition`.
-    key: Key,
+    /// An array's item has a [`Key`], in three parts; any other node a name, in the key's `repetition`.
+    run: u32,
+    repetition: u16,
+    label: u8,
     shape: Shape,
     next: u32,
     first: u32,
@@ -116,6 +119,12 @@ struct Node {
     /// A leaf: see [`Shape`]. An object: the number of its type.
     b: u32,
     reason: Reason,
+}
+
+impl Node {
+    fn key(&self) -> Key {
+        Key { label: self.label, repetition: self.repetition, run: self.run }
+    }
 }
 
 const NO_REASON: Reason = Reason { rule: NONE, source: Mark(0) };
@@ -131,8 +140,15 @@ pub(crate) struct Tree<'a> {
 impl<'a> Tree<'a> {
     /// An arena for the resources of one message.
     pub fn new(text: &'a str, constants: &'a [Constant]) -> Self {
-        // Three bytes of a message make about one node.
-        Self { text, constants, nodes: Vec::with_capacity(text.len() / 3), own: String::with_capacity(text.len() / 4) }
+        // Three bytes of a message make about one node, and what every message has makes some more.
+        let nodes = Vec::with_capacity(text.len() / 3 + 192);
+        Self { text, constants, nodes, own: String::with_capacity(text.len() / 4) }
+    }
+
+    /// About the length of all resources as JSON.
+    pub fn length(&self) -> usize {
+        const BYTES_A_NODE: usize = 24;
+        self.nodes.len() * BYTES_A_NODE + self.own.len()
     }
 
     /// Makes the root of a resource.
@@ -143,8 +159,13 @@ impl<'a> Tree<'a> {
     }
 
     fn add(&mut self, key: Key) -> Id {
-        let shape = Shape::Empty;
-        self.nodes.push(Node { key, shape, next: NONE, first: NONE, a: NONE, b: 0, reason: NO_REASON });
+        if self.nodes.len() == self.nodes.capacity() {
+            // Not twice as many: they are most of what a message takes of memory.
+            self.nodes.reserve_exact(self.nodes.len() / 4);
+        }
+        let (Key { label, repetition, run }, shape) = (key, Shape::Empty);
+        let (next, first, a, b, reason) = (NONE, NONE, NONE, 0, NO_REASON);
+        self.nodes.push(Node { run, repetition, label, shape, next, first, a, b, reason });
         Id((self.nodes.len() - 1) as u32)
     }
 
@@ -166,7 +187,7 @@ impl<'a> Tree<'a> {
 
     /// The name of a node that is no array item.
     pub fn name(&self, id: Id) -> Name {
-        Name(self.node(id).key.repetition)
+        Name(self.node(id).repetition)
     }
 
     /// The type of an object.
@@ -231,7 +252,7 @@ impl<'a> Tree<'a> {
             (node.shape, node.first, node.a) = (Shape::Array, NONE, NONE);
         }
         // A fresh key is in no item: thousands of results are appended, not searched.
-        let known = (key.label != FRESH).then(|| self.all_children(id).find(|c| self.node(*c).key == key)).flatten();
+        let known = (key.label != FRESH).then(|| self.all_children(id).find(|c| self.node(*c).key() == key)).flatten();
         known.unwrap_or_else(|| self.append(id, key))
     }
 
@@ -354,7 +375,7 @@ impl<'a> Tree<'a> {
     }
 
     fn move_to(&mut self, into: Id, child: Id) {
-        let made = self.append(into, self.node(child).key);
+        let made = self.append(into, self.node(child).key());
         let next = self.node(made).next;
         *self.node_mut(made) = Node { next, ..*self.node(child) };
     }
