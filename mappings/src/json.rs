@@ -19,21 +19,30 @@ impl Tree<'_> {
     /// `"name":value`, and the `"_name"` of a primitive's extensions behind it.
     fn write_field(&self, id: Id, out: &mut Vec<u8>, link: &impl Fn(usize, &mut Vec<u8>)) {
         let name = self.name(id).quoted();
-        let shape = self.shape(id);
-        if shape != Shape::Empty {
+        let is_valued = self.is_valued(id);
+        if is_valued {
             out.extend_from_slice(name.as_bytes());
             self.write_value(id, out, link);
         }
         if self.is_extended(id) {
-            if shape != Shape::Empty {
+            if is_valued {
                 out.push(b',');
             }
             out.extend_from_slice(b"\"_");
             out.extend_from_slice(&name.as_bytes()[1..]);
-            match shape {
+            match self.shape(id) {
                 Shape::Array => self.write_list(id, out, &|item, out| self.write_extensions(item, out, link)),
                 _ => self.write_extensions(id, out, link),
             }
+        }
+    }
+
+    /// Whether there is a value, in a list at least one: extensions alone stand in `_name`, and a list of nulls is none.
+    fn is_valued(&self, id: Id) -> bool {
+        match self.shape(id) {
+            Shape::Empty => false,
+            Shape::Array => self.children(id).any(|item| self.shape(item) != Shape::Empty),
+            _ => true,
         }
     }
 

@@ -60,7 +60,7 @@ struct Line {
     first_field: u32,
     fields: u32,
     end: u32,
-    /// MSH, FHS and BHS count their own field separator as field 1.
+    /// MSH, FHS and BHS count their own field separator as field 1, if they have one.
     header: bool,
 }
 
@@ -85,8 +85,9 @@ impl<'a> Message<'a> {
         let mut message = Self {
             text: body,
             separators,
-            lines: Vec::with_capacity(32),
-            fields: Vec::with_capacity(256),
+            // What most messages need; a short one does not pay for a long one.
+            lines: Vec::with_capacity(body.len() / 64 + 1),
+            fields: Vec::with_capacity(body.len() / 8),
             oddities: Vec::new(),
         };
         message.split_lines()?;
@@ -196,7 +197,7 @@ impl<'a> Message<'a> {
             first_field: first_field as u32,
             fields: (self.fields.len() - first_field) as u32,
             end: end as u32,
-            header: matches!(&bytes[start..name_end], b"MSH" | b"FHS" | b"BHS"),
+            header: name_end < end && matches!(&bytes[start..name_end], b"MSH" | b"FHS" | b"BHS"),
         });
         Ok(())
     }
@@ -342,6 +343,20 @@ mod tests {
         let message = Message::parse("MSH|^~\\&|A\rOBX|1|TX|||one\ntwo\rNTE|1\nNTE|2").unwrap();
         assert_eq!(message.len(), 4);
         assert_eq!(message.segment(1).unwrap().field(5), "one\ntwo");
+    }
+
+    #[test]
+    fn a_line_feed_at_the_begin_of_a_line_is_a_blank_line() {
+        let message = Message::parse("MSH|^~\\&|A\r\n\nodd\rNTE|1").unwrap();
+        assert_eq!(message.to_string(), "MSH|^~\\&|A\rodd\rNTE|1\r");
+        assert_eq!(message.oddities()[0], Oddity::BlankLine { before: 1 });
+    }
+
+    #[test]
+    fn a_header_without_a_separator_has_no_fields() {
+        let message = Message::parse("MSH|^~\\&|A\rBHS\rNTE|1").unwrap();
+        let header = message.segment(1).unwrap();
+        assert_eq!((header.name(), header.len(), header.field(1)), ("BHS", 0, ""));
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) struct Run<'a> {
     chains: Vec<(u16, u32)>,
     by_name: Vec<(SegmentName, u32)>,
     /// References that a `set` has made already: draft, element, draft.
-    linked: HashSet<(usize, Name, usize), foldhash::fast::RandomState>,
+    linked: HashSet<(u32, Name, u32), foldhash::fast::RandomState>,
     bound: Vec<Binding>,
     /// Earlier resources of the labels that an `each` speaks of.
     past: Vec<Binding>,
@@ -290,7 +290,7 @@ impl<'a> Run<'a> {
             Given::Resource { kind, label } => {
                 let Some(other) = self.bound_draft(kind, label) else { return };
                 let Some(Hop::Element { name, .. }) = target.hops.last() else { return };
-                if target.repeats && !self.linked.insert((draft, *name, other)) {
+                if target.repeats && !self.linked.insert((draft as u32, *name, other as u32)) {
                     return;
                 }
                 let spot = self.go_fresh(self.spot(draft), target, here);

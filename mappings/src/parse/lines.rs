@@ -19,7 +19,8 @@ impl LineEnds {
         let mut from = start;
         while let Some(found) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) {
             let at = from + found;
-            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r';
+            // A line feed that nothing stands before is no text: printed, it would follow a CR and be half a line end.
+            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r' || at == start;
             if ends || begins_segment(&bytes[at + 1..], separator) {
                 return at;
             }

@@ -34,7 +34,7 @@ impl Tree<'_> {
     }
 
     fn move_to(&mut self, into: Id, child: Id) {
-        let made = self.append(into, self.node(child).key);
+        let made = self.append(into, self.node(child).key());
         let next = self.node(made).next;
         *self.node_mut(made) = Node { next, ..*self.node(child) };
     }
