@@ -67,6 +67,13 @@ impl Group<'_> {
             Act::Update { target, resource } => {
                 Goal::Resource(self.target(target, resource.json().text("id"), stage).await?)
             }
+            Act::Patch { target, .. } => match &target.by {
+                By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
+                By::Search(criteria) => {
+                    let none = || IngestError::NotFound(Issue::new("not-found", "the condition matches no resource"));
+                    Goal::Resource(self.one_match(kind, criteria).await?.ok_or_else(none)?)
+                }
+            },
             Act::Delete { target } => match &target.by {
                 By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
                 By::Search(criteria) => self.one_match(kind, criteria).await?.map_or(Goal::Nothing, Goal::Resource),
@@ -204,7 +211,10 @@ impl Taken {
 
 /// Whether the outcome of a write depends on what a search finds.
 fn is_conditional(write: &Write) -> bool {
-    write.act.criteria().is_some() || write.act.resource().is_some_and(|r| references::has_conditional(r.json()))
+    let patches = matches!(write.act, Act::Patch { .. });
+    patches
+        || write.act.criteria().is_some()
+        || write.act.resource().is_some_and(|r| references::has_conditional(r.json()))
 }
 
 /// The names that entries call each other by.

@@ -5,6 +5,7 @@ use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
+use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
 use crate::fhir::{merge, references};
 use crate::ids::{Name, Owner, ResourceId, Version};
@@ -44,12 +45,21 @@ impl Group<'_> {
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
+        if let Act::Patch { .. } = act {
+            there(newest.as_ref())?;
+        }
         check_match(&act, newest.as_ref())?;
         let from_message = matches!(act, Act::Recognise { .. });
         let mut json = match act {
             Act::Delete { .. } => return self.delete(name, newest, stage).await,
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
                 self.with_references(resource.into_json(), by_url).await?
+            }
+            Act::Patch { patch, .. } => {
+                let old = newest.as_ref().and_then(|n| n.resource.as_ref()).unwrap_or(&Json::Null);
+                let patched = patch.apply(old).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+                let patched = self.with_references(patched, by_url).await?;
+                validate(patched).map_err(IngestError::Invalid)?.into_json()
             }
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
@@ -237,7 +247,7 @@ fn owner(name: &Name, json: &Json) -> Owner {
 
 fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
     let expected = match act {
-        Act::Update { target, .. } | Act::Delete { target } => target.if_match,
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
         Act::Create { .. } | Act::Recognise { .. } => None,
     };
     match expected {
@@ -246,6 +256,17 @@ fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
             "If-Match names another version than the current one",
         ))),
         _ => Ok(()),
+    }
+}
+
+/// A patch needs something to change.
+fn there(newest: Option<&Newest>) -> Result<(), IngestError> {
+    match newest {
+        None => Err(IngestError::NotFound(Issue::new("not-found", "there is no such resource"))),
+        Some(Newest { resource: None, .. }) => {
+            Err(IngestError::Gone(Issue::new("deleted", "the resource was deleted")))
+        }
+        Some(_) => Ok(()),
     }
 }
 

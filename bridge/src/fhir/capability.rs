@@ -16,6 +16,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "implementation": {"description": "medseal", "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
             "security": {
@@ -30,7 +31,7 @@ pub fn statement(base: &str, date: &str) -> Value {
 
 fn resource(name: &str) -> Value {
     let interactions =
-        ["read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"];
+        ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
     let has_patient = r4::model().get(name).is_some_and(|t| {
         ["patient", "subject", "beneficiary", "for", "individual"].iter().any(|e| {
             t.element(e).is_some_and(|f| {

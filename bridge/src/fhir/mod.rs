@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod capability;
 pub mod merge;
 pub mod outcome;
+pub mod patch;
 pub mod references;
 pub mod validate;
 pub mod write;

@@ -29,6 +29,10 @@ pub struct Call<'r> {
     pub body: &'r Bytes,
 }
 
+/// What a type and a resource take.
+const OF_TYPE: &[Method] = &[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE];
+
 /// Answers a request.
 pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
     route(app, &request).await.unwrap_or_else(|refused| refused)
@@ -68,10 +72,10 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
         ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
-        [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT, Method::DELETE])?, kind).await,
+        [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
-        [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
+        [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,

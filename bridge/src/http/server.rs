@@ -82,7 +82,7 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
 }
 
 fn takes_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT)
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn percent_decoded(path: &str) -> String {

@@ -1,4 +1,4 @@
-//! FHIR REST beyond writing and reading: deletion, histories.
+//! FHIR REST beyond writing and reading: deletion, histories, patch.
 
 use super::world::{World, mint};
 use notary::commitment::Kind;
@@ -97,10 +97,12 @@ async fn deleting_needs_its_own_scope() {
     world.call("PUT", "/fhir/Patient/ada", ADA).await;
     let as_scope = async |scope: &str, method: &str, path: &str| {
         let bearer = format!("Bearer {}", mint(&world.running, scope));
-        world.request(method, path, &[("authorization", bearer.as_str())], b"").await.status().as_u16()
+        world.request(method, path, &[("authorization", bearer.as_str()), JSON_PATCH], b"[]").await.status().as_u16()
     };
     assert_eq!(as_scope("system/Patient.crus", "DELETE", "/fhir/Patient/ada").await, 403);
     assert_eq!(as_scope("system/Patient.d", "DELETE", "/fhir/Patient?_id=ada").await, 403, "a condition reads");
+    assert_eq!(as_scope("system/Patient.crds", "PATCH", "/fhir/Patient/ada").await, 403);
+    assert_eq!(as_scope("system/Patient.u", "PATCH", "/fhir/Patient/ada").await, 403, "a patch tells what is there");
     assert_eq!(as_scope("system/Patient.r", "GET", "/fhir/Patient/_history").await, 403);
     assert_eq!(as_scope("system/Patient.s", "GET", "/fhir/Patient/_history").await, 200);
     assert_eq!(as_scope("system/Patient.s", "GET", "/fhir/_history").await, 403);
@@ -157,4 +159,87 @@ async fn a_transaction_deletes_first_whatever_stands_first() {
         answer["entry"].as_array().unwrap().iter().map(|e| e["response"]["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["201 Created", "204 No Content"], "in the request's order");
     assert_ne!(world.only("/fhir/Patient?identifier=urn:a%7C1").await["id"], "ada");
+}
+
+const JSON_PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
+
+/// A patch by either language.
+async fn patch(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+    let token = format!("Bearer {}", world.token);
+    let bearer = [("authorization", token.as_str())];
+    let headers: Vec<(&str, &str)> = bearer.iter().chain(headers).copied().collect();
+    let reply = world.request("PATCH", path, &headers, body.as_bytes()).await;
+    (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or(Value::Null))
+}
+
+fn fhirpath(operation: &[(&str, Value)]) -> String {
+    let part = |(name, value): &(&str, Value)| {
+        let mut part = value.clone();
+        part["name"] = json!(name);
+        part
+    };
+    let parts: Vec<Value> = operation.iter().map(part).collect();
+    json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}).to_string()
+}
+
+#[tokio::test]
+async fn both_patches_change_what_they_name_and_keep_the_digits() {
+    let world = World::new().await;
+    let observation = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.00}}"#;
+    world.call("PUT", "/fhir/Observation/o", observation).await;
+    let path = "/fhir/Observation/o";
+    let add = r#"[{"op":"add","path":"/valueQuantity/unit","value":"kg"}]"#;
+    let (status, patched) = patch(&world, path, &[JSON_PATCH, ("if-match", "W/\"1\"")], add).await;
+    assert_eq!((status, patched["meta"]["versionId"].as_str()), (200, Some("2")));
+    let amended = fhirpath(&[
+        ("type", json!({"valueCode": "replace"})),
+        ("path", json!({"valueString": "Observation.status"})),
+        ("value", json!({"valueCode": "amended"})),
+    ]);
+    let (status, _) = patch(&world, path, &[("content-type", "application/fhir+json")], &amended).await;
+    assert_eq!(status, 200);
+    let text = String::from_utf8(world.bytes(path).await.to_vec()).unwrap();
+    assert!(text.contains(r#""status":"amended""#) && text.contains(r#"{"unit":"kg","value":1.00}"#), "{text}");
+    assert_eq!(patch(&world, "/fhir/Observation?_id=o", &[JSON_PATCH], "[]").await.0, 200, "by condition");
+}
+
+#[tokio::test]
+async fn a_patch_that_cannot_be_says_where() {
+    let world = World::new().await;
+    world.call("PUT", "/fhir/Patient/ada", ADA).await;
+    let path = "/fhir/Patient/ada";
+    for (path, header, body, status, place) in [
+        (path, JSON_PATCH, r#"[{"op":"remove","path":"/name/0"}]"#, 422, Some("Patient.name[0]")),
+        (path, JSON_PATCH, r#"[{"op":"add","path":"/birthDate","value":"soon"}]"#, 422, Some("Patient.birthDate")),
+        (path, JSON_PATCH, r#"[{"op":"add","path":"/shoeSize","value":1}]"#, 422, Some("Patient.shoeSize")),
+        (path, JSON_PATCH, "{}", 422, None),
+        (path, JSON_PATCH, "[", 400, None),
+        (path, ("content-type", "application/fhir+json"), ADA, 422, Some("resourceType")),
+        (path, ("content-type", "application/xml-patch+xml"), "<diff/>", 415, None),
+        (path, ("content-type", "application/merge-patch+json"), "{}", 415, None),
+        ("/fhir/Patient/none", JSON_PATCH, "[]", 404, None),
+        ("/fhir/Patient?identifier=none", JSON_PATCH, "[]", 404, None),
+        ("/fhir/Patient", JSON_PATCH, "[]", 400, None),
+    ] {
+        let (found, outcome) = patch(&world, path, &[header], body).await;
+        assert_eq!((found, outcome["issue"][0]["expression"][0].as_str()), (status, place), "{path} {body}: {outcome}");
+    }
+    assert_eq!(patch(&world, path, &[JSON_PATCH, ("if-match", "W/\"2\"")], "[]").await.0, 412);
+    assert_eq!(world.get(path).await.1["meta"]["versionId"], "1", "nothing of it was kept");
+    world.call("DELETE", path, "").await;
+    assert_eq!(patch(&world, path, &[JSON_PATCH], "[]").await.0, 410);
+}
+
+#[tokio::test]
+async fn patches_at_once_lose_nothing() {
+    let world = World::new().await;
+    world.call("PUT", "/fhir/Patient/ada", ADA).await;
+    let patches = (0..16).map(|n| {
+        let body = format!(r#"[{{"op":"add","path":"/identifier/-","value":{{"value":"p{n}"}}}}]"#);
+        let world = &world;
+        async move { patch(world, "/fhir/Patient/ada", &[JSON_PATCH], &body).await.0 }
+    });
+    assert_eq!(futures_util::future::join_all(patches).await, [200; 16]);
+    let (_, ada) = world.get("/fhir/Patient/ada").await;
+    assert_eq!((ada["identifier"].as_array().unwrap().len(), ada["meta"]["versionId"].as_str()), (17, Some("17")));
 }

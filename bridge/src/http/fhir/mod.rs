@@ -45,23 +45,25 @@ pub fn metadata(app: &App) -> Reply {
     fhir(StatusCode::OK, statement.to_string())
 }
 
-/// A type: search, create, conditional update and deletion.
+/// A type: search, create, conditional update, patch and deletion.
 pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
     let kind = TypeName::parse(kind).ok_or_else(unknown_type)?;
     match call.request.method {
         Method::GET => search::search(&call, kind, &call.request.query).await,
         Method::POST => write::create(&call, kind).await,
         Method::PUT => write::conditional_update(&call, kind).await,
+        Method::PATCH => write::conditional_patch(&call, kind).await,
         _ => write::conditional_delete(&call, kind).await,
     }
 }
 
-/// A resource: read, update, deletion.
+/// A resource: read, update, patch, deletion.
 pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(unknown_type)?;
     match call.request.method {
         Method::GET => read::read(&call, name).await,
         Method::PUT => write::update(&call, name).await,
+        Method::PATCH => write::patch(&call, name).await,
         _ => write::delete(&call, name).await,
     }
 }
@@ -82,6 +84,10 @@ fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
             Issue::new("not-supported", "send application/fhir+json"),
         ));
     }
+    parse(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Json, Reply> {
     Json::parse(bytes).map_err(|error| {
         failure(StatusCode::BAD_REQUEST, Issue::new("structure", format!("not JSON that can be taken: {error}")))
     })

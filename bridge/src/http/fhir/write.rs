@@ -1,10 +1,11 @@
-//! Create, update, deletion and their conditional forms: the request becomes a `Write`, the write path does the rest.
+//! Create, update, patch, deletion and their conditional forms: the request becomes a `Write`, the write path does the rest.
 
-use super::super::reply::{Reply, done, failures, refused};
+use super::super::reply::{Reply, done, failure, failures, refused};
 use super::super::routes::{Call, not_found};
-use super::{bad_request, base, may, read_json, text};
+use super::{bad_request, base, may, media_type, parse, read_json, text};
 use crate::commit::Transaction;
 use crate::error::Issue;
+use crate::fhir::patch::{JSON_PATCH, Patch};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, same_id};
 use crate::ids::{Name, TypeName, Version};
@@ -28,6 +29,23 @@ pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> 
 pub(super) async fn conditional_update(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let target = found(call, kind)?;
     write(call, Act::Update { target, resource: resource(call, kind)? }).await
+}
+
+pub(super) async fn patch(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: named(call, name)?, patch: read_patch(call)? }).await
+}
+
+pub(super) async fn conditional_patch(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: found(call, kind)?, patch: read_patch(call)? }).await
+}
+
+fn read_patch(call: &Call<'_>) -> Result<Patch, Reply> {
+    let patch = if media_type(&call.request.headers) == JSON_PATCH {
+        Patch::json(&parse(call.body)?)
+    } else {
+        Patch::parameters(&read_json(call.request, call.body)?)
+    };
+    patch.map_err(|issue| failure(StatusCode::UNPROCESSABLE_ENTITY, issue))
 }
 
 pub(super) async fn delete(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
@@ -75,6 +93,8 @@ pub(super) fn may_write(caller: &Caller, act: &Act) -> Result<(), Reply> {
     let needed: &[Interaction] = match act {
         Act::Create { .. } => &[Interaction::Create],
         Act::Update { .. } | Act::Recognise { .. } => &[Interaction::Create, Interaction::Update],
+        // Its tests and paths tell what the resource says, and so does the answer.
+        Act::Patch { .. } => &[Interaction::Update, Interaction::Read],
         Act::Delete { .. } => &[Interaction::Delete],
     };
     let reads = act.criteria().map(|_| Interaction::Read);
