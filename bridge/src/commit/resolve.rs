@@ -36,11 +36,12 @@ impl Goal {
 }
 
 impl Group<'_> {
-    /// In the standard's order, so that a condition sees what the entries before it will do (R4 3.1.0.11.2).
+    /// In the standard's order, those with conditions last among their like: a condition sees what the entries before it will
+    /// do (R4 3.1.0.11.2).
     pub(super) async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Goals, IngestError> {
         let conditions = writes.len() > 1 && writes.iter().any(is_conditional);
         let mut order: Vec<usize> = (0..writes.len()).collect();
-        order.sort_by_key(|n| writes[*n].act.rank());
+        order.sort_by_key(|n| (writes[*n].act.rank(), writes[*n].act.criteria().is_some()));
         let mut goals: Vec<Goal> = vec![Goal::Nothing; writes.len()];
         let mut taken = Taken::default();
         for n in order {

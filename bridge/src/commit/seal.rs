@@ -119,6 +119,7 @@ impl Group<'_> {
     /// The resource with the references that its sender left to be resolved.
     async fn with_references(&self, mut json: Json, by_url: &HashMap<String, String>) -> Result<Json, IngestError> {
         let mut conditional = Vec::new();
+        references::rename(&mut json, by_url);
         references::rewrite(&mut json, &mut |reference| {
             if conditional_reference(reference).is_some() {
                 conditional.push(reference.to_owned());

@@ -57,12 +57,15 @@ impl Group<'_> {
         Ok(self.newest(name).await?.and_then(|newest| newest.resource))
     }
 
-    /// The same as it will be after this transaction.
-    async fn future(&self, name: &Name) -> Result<Option<Json>, IngestError> {
-        match self.drafts.resources.get(name) {
-            Some(draft) => Ok(draft.clone()),
-            None => self.current(name).await,
-        }
+    /// A resource as conditions see it: as it will be after this transaction, and as it is. It is found by either, so that
+    /// the order of the entries makes no difference.
+    async fn states(&self, name: &Name) -> Result<Vec<Json>, IngestError> {
+        let draft = match self.drafts.resources.get(name) {
+            Some(None) => return Ok(Vec::new()),
+            Some(Some(draft)) => Some(draft.clone()),
+            None => None,
+        };
+        Ok(draft.into_iter().chain(self.current(name).await?).collect())
     }
 
     /// Lets the conditions that follow see what a write will do.
@@ -82,7 +85,7 @@ impl Group<'_> {
         let mut matches = match criteria {
             Criteria::Id(id) => {
                 let name = Name { kind, id: id.clone() };
-                if self.future(&name).await?.is_some() { vec![name] } else { Vec::new() }
+                if self.states(&name).await?.is_empty() { Vec::new() } else { vec![name] }
             }
             Criteria::Identifier(identifier) => self.matches(kind, &Term::Identifier(identifier.clone())).await?,
         };
@@ -109,9 +112,7 @@ impl Group<'_> {
         names.dedup();
         let mut found = Vec::new();
         for name in names {
-            if let Some(resource) = self.future(&name).await?
-                && term.matches(&resource)
-            {
+            if self.states(&name).await?.iter().any(|resource| term.matches(resource)) {
                 found.push(name);
             }
         }

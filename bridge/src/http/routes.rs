@@ -69,7 +69,7 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
     fhir::acceptable(request)?;
     let call = |methods: &[Method]| guard(app, request, methods);
     match rest {
-        [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
+        [] | [""] => fhir::bundle(call(&[Method::POST])?).await,
         ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
@@ -77,7 +77,7 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
-        [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
+        [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
         [kind, id, "_history", version, "$receipt"] => {
             fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await

@@ -38,6 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::keys",
         "vault::objects",
         "index::store",
+        "index::history",
     ],
     &["app", "ingest", "commit", "read", "message", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],

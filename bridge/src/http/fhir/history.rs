@@ -4,38 +4,34 @@ use super::super::query::{self, encode};
 use super::super::reply::{Reply, etag, unreadable};
 use super::super::routes::{Call, not_found};
 use super::page::{Entry, Page, raw};
-use super::{bad_query, base, may, parse_name, unknown_type};
+use super::{bad_query, base, may, needs, parse_name, unknown_type};
 use crate::app::App;
 use crate::clock::instant;
+use crate::fhir::bundle::What;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;
 use crate::read::{self, Opened};
-use crate::smart::scopes::Interaction;
 use serde_json::{Value, json};
 
 /// `GET /fhir/{type}/{id}/_history`.
 pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
-    history(call, Of::Resource(parse_name(kind, id).ok_or_else(unknown_type)?)).await
+    history(&call, Of::Resource(parse_name(kind, id).ok_or_else(unknown_type)?)).await
 }
 
 /// `GET /fhir/{type}/_history`.
 pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
-    history(call, Of::Type(TypeName::parse(kind).ok_or_else(unknown_type)?)).await
+    history(&call, Of::Type(TypeName::parse(kind).ok_or_else(unknown_type)?)).await
 }
 
 /// `GET /fhir/_history`.
 pub async fn of_everything(call: Call<'_>) -> Result<Reply, Reply> {
-    history(call, Of::Everything).await
+    history(&call, Of::Everything).await
 }
 
-async fn history(call: Call<'_>, of: Of) -> Result<Reply, Reply> {
-    // The history of one resource is reading, that of many is searching (SMART App Launch 2.2, section 3.0.2.2).
-    let permit = match &of {
-        Of::Resource(name) => may(&call.caller, Interaction::Read, Some(name.kind)),
-        Of::Type(kind) => may(&call.caller, Interaction::Search, Some(*kind)),
-        Of::Everything => may(&call.caller, Interaction::Search, None),
-    }?;
+pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
+    let (interaction, kind) = needs(&What::History(of.clone()));
+    let permit = may(&call.caller, interaction, kind)?;
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
     let limit = asked.page.limit;
     // One more than is shown tells whether there is another page.

@@ -3,12 +3,13 @@
 mod bundle;
 pub mod history;
 mod page;
+mod prefer;
 mod read;
 mod search;
 mod write;
 
 pub use bundle::bundle;
-pub use read::{receipt, version};
+pub use read::{of_version, receipt};
 pub use search::posted_search;
 
 use super::query;
@@ -18,8 +19,10 @@ use crate::app::App;
 use crate::clock::instant;
 use crate::consent::decide::{Permit, decide};
 use crate::error::Issue;
+use crate::fhir::bundle::What;
 use crate::fhir::capability;
 use crate::ids::{Name, ResourceId, TypeName};
+use crate::index::history::Of;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
@@ -105,6 +108,18 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
     decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
+}
+
+/// The scope that a reading needs. The history of one resource is reading, that of many is searching (SMART App Launch 2.2,
+/// section 3.0.2.2).
+fn needs(what: &What) -> (Interaction, Option<TypeName>) {
+    match what {
+        What::Read(name) | What::Version(name, _) | What::History(Of::Resource(name)) => {
+            (Interaction::Read, Some(name.kind))
+        }
+        What::Search(kind) | What::History(Of::Type(kind)) => (Interaction::Search, Some(*kind)),
+        What::History(Of::Everything) => (Interaction::Search, None),
+    }
 }
 
 fn parse_name(kind: &str, id: &str) -> Option<Name> {

@@ -19,9 +19,12 @@ pub(super) async fn read(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
 }
 
 /// `GET /fhir/{type}/{id}/_history/{version}`.
-pub async fn version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
+pub async fn of_version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
-    let version = Version::parse(version).ok_or_else(not_found)?;
+    self::version(&call, name, Version::parse(version).ok_or_else(not_found)?).await
+}
+
+pub(super) async fn version(call: &Call<'_>, name: Name, version: Version) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
     Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers))
 }
