@@ -6,5 +6,6 @@ pub mod merge;
 pub mod outcome;
 pub mod patch;
 pub mod references;
+pub mod summary;
 pub mod validate;
 pub mod write;

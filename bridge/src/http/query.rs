@@ -8,7 +8,7 @@ use jiff::Timestamp;
 pub const PARAMETERS: &[(&str, &str)] =
     &[("_id", "token"), ("_lastUpdated", "date"), ("identifier", "token"), ("patient", "reference")];
 /// Parameters that steer the reply.
-const CONTROL: &[&str] = &["_count", "_cursor", "_format", "_pretty", "_total"];
+const CONTROL: &[&str] = &["_count", "_cursor", "_elements", "_format", "_pretty", "_summary", "_total"];
 
 /// A search as it was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

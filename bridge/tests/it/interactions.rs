@@ -1,4 +1,4 @@
-//! FHIR REST beyond writing and reading: deletion, histories, patch.
+//! FHIR REST beyond writing and reading: deletion, histories, patch, parts, forms.
 
 use super::world::{World, mint};
 use notary::commitment::Kind;
@@ -242,4 +242,77 @@ async fn patches_at_once_lose_nothing() {
     assert_eq!(futures_util::future::join_all(patches).await, [200; 16]);
     let (_, ada) = world.get("/fhir/Patient/ada").await;
     assert_eq!((ada["identifier"].as_array().unwrap().len(), ada["meta"]["versionId"].as_str()), (17, Some("17")));
+}
+
+#[tokio::test]
+async fn parts_of_resources_are_shown_and_marked() {
+    let world = World::new().await;
+    let ada = r#"{"resourceType":"Patient","id":"ada","active":true,"photo":[{"title":"t"}],"contact":[{"gender":"male"}],
+        "text":{"status":"generated","div":"<div>Ada</div>"},"name":[{"family":"Quay"}]}"#;
+    world.call("PUT", "/fhir/Patient/ada", ada).await;
+    let members = |resource: &Value| {
+        let names =
+            resource.as_object().unwrap().keys().filter(|n| !["resourceType", "id", "meta"].contains(&n.as_str()));
+        names.cloned().collect::<Vec<_>>().join(" ")
+    };
+    for (query, expected) in [
+        ("_summary=true", "active name"),
+        ("_summary=text", "text"),
+        ("_summary=data", "active contact name photo"),
+        ("_elements=name", "active name"),
+    ] {
+        for (path, pointer) in [
+            (format!("/fhir/Patient/ada?{query}"), ""),
+            (format!("/fhir/Patient/ada/_history/1?{query}"), ""),
+            (format!("/fhir/Patient?{query}"), "/entry/0/resource"),
+            (format!("/fhir/Patient/_history?{query}"), "/entry/0/resource"),
+        ] {
+            let (_, answer) = world.get(&path).await;
+            let resource = answer.pointer(pointer).unwrap();
+            assert_eq!(members(resource), expected, "{path}");
+            assert_eq!(resource["meta"]["tag"][0]["code"], "SUBSETTED");
+        }
+    }
+    assert_eq!(world.get("/fhir/Patient/ada?_summary=false").await.1["meta"].get("tag"), None);
+    for path in ["/fhir/Patient?_summary=count", "/fhir/Patient/ada/_history?_summary=count"] {
+        let (_, answer) = world.get(path).await;
+        assert_eq!((answer["total"].as_u64(), answer.get("entry")), (Some(1), None), "{path}");
+    }
+    let (_, statement) = world.get("/fhir/metadata?_summary=true").await;
+    assert!(statement["fhirVersion"] == "4.0.1" && statement["meta"]["tag"][0]["code"] == "SUBSETTED");
+}
+
+#[tokio::test]
+async fn answers_come_in_the_form_that_was_asked_for() {
+    use std::io::Read;
+    let world = World::new().await;
+    let token = format!("Bearer {}", world.token);
+    let observation = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.00}}"#;
+    let mut packed = flate2::read::GzEncoder::new(observation.as_bytes(), flate2::Compression::fast());
+    let mut body = Vec::new();
+    packed.read_to_end(&mut body).unwrap();
+    let headers =
+        [("authorization", token.as_str()), ("content-type", "application/fhir+json"), ("content-encoding", "gzip")];
+    assert_eq!(world.request("PUT", "/fhir/Observation/o", &headers, &body).await.status(), 201);
+    let pretty = String::from_utf8(world.bytes("/fhir/Observation/o?_pretty=true").await.to_vec()).unwrap();
+    assert!(pretty.contains("\n  \"valueQuantity\": {\n    \"value\": 1.00\n  }\n}\n"), "{pretty}");
+    let get = async |method: &str, path: &str, accept: &str| {
+        let request = warp::http::Request::builder().method(method).uri(path).header("accept-encoding", accept);
+        let request = request.header("authorization", token.as_str()).body(Default::default()).unwrap();
+        bridge::commands::client::send(world.running.http, request).await.unwrap()
+    };
+    let reply = get("GET", "/fhir/metadata", "br, gzip").await;
+    assert_eq!(reply.headers()["content-encoding"], "gzip");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&reply.body()[..]).read_to_string(&mut text).unwrap();
+    let statement: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(statement["resourceType"], "CapabilityStatement");
+    assert!(get("GET", "/fhir/metadata", "gzip;q=0").await.headers().get("content-encoding").is_none());
+    assert!(get("GET", "/fhir/Observation/o", "gzip").await.headers().get("content-encoding").is_none(), "too short");
+    let head = get("HEAD", "/fhir/Observation/o", "gzip").await;
+    assert_eq!(
+        (head.status().as_u16(), head.body().len(), &head.headers()["etag"]),
+        (200, 0, &"W/\"1\"".parse().unwrap())
+    );
+    assert_eq!(get("HEAD", "/fhir/Observation/none", "").await.status(), 404);
 }

@@ -9,6 +9,7 @@ mod corpora;
 mod crash;
 mod faults;
 mod fhir;
+mod hostile;
 mod interactions;
 mod messages;
 mod notary;

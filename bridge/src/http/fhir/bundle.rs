@@ -16,6 +16,7 @@ use crate::fhir::write::{Act, By, Write};
 use crate::ids::Name;
 use crate::ingest::commit;
 use crate::limits::MAX_BATCH_AT_ONCE;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -216,7 +217,8 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
             headers.insert(name, value);
         }
     }
-    let request = Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: None };
+    let request =
+        Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
     if let Err(refused) = acceptable(&request) {
         return refused;

@@ -8,6 +8,7 @@ use super::{bad_query, base, may, needs, parse_name, unknown_type};
 use crate::app::App;
 use crate::clock::instant;
 use crate::fhir::bundle::What;
+use crate::fhir::summary::View;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;
@@ -43,7 +44,7 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
     }
     let more = versions.len() > limit;
     versions.truncate(limit);
-    let entry = versions.iter().map(|opened| entry(call.app, opened)).collect();
+    let entry = versions.iter().map(|opened| entry(call.app, opened, &asked.view)).collect();
     let next = versions.last().filter(|_| more).map(|last| last.stored.row);
     let link = links(call.app, &asked, next);
     Ok(Page { resource_type: "Bundle", kind: "history", total, link, entry }.reply())
@@ -52,6 +53,7 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
 /// A page as it was asked, and its query without the cursor.
 struct Asked {
     page: history::Page,
+    view: View,
     query: String,
 }
 
@@ -68,14 +70,18 @@ fn asked(of: Of, pairs: &[(String, String)]) -> Result<Asked, String> {
             "_since" => page.since = Some(time()?.0),
             "_at" => page.at = Some(time()?),
             "_cursor" => page.before = query::cursor(value)?,
-            "_format" | "_pretty" => {}
+            "_format" | "_pretty" | "_summary" | "_elements" => {}
             other => return Err(format!("{}: a history does not take this parameter", query::shown(other))),
         }
         if name != "_cursor" {
             kept.push(format!("{name}={}", encode(value)));
         }
     }
-    Ok(Asked { page, query: kept.join("&") })
+    let view = View::read(pairs)?;
+    if view == View::Count {
+        page.limit = 0;
+    }
+    Ok(Asked { page, view, query: kept.join("&") })
 }
 
 fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
@@ -96,7 +102,7 @@ fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
     links
 }
 
-fn entry(app: &App, opened: &Opened) -> Entry {
+fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
     let stored = &opened.stored;
     let (method, target, status) = if stored.deleted {
         ("DELETE", stored.name.to_string(), "204 No Content")
@@ -108,7 +114,7 @@ fn entry(app: &App, opened: &Opened) -> Entry {
     let time = jiff::Timestamp::from_millisecond(stored.updated).unwrap_or_default();
     Entry {
         full_url: Some(format!("{}/{}", base(app), stored.name)),
-        resource: (!stored.deleted).then(|| raw(&opened.resource)),
+        resource: (!stored.deleted).then(|| raw(&view.show(&opened.resource))),
         search: None,
         request: Some(json!({"method": method, "url": target})),
         response: Some(json!({"status": status, "etag": etag(stored.version), "lastModified": instant(time)})),

@@ -12,6 +12,7 @@ pub use bundle::bundle;
 pub use read::{of_version, receipt};
 pub use search::posted_search;
 
+use super::pretty::pretty;
 use super::query;
 use super::reply::{Reply, failure, fhir};
 use super::routes::{Call, Request};
@@ -21,6 +22,7 @@ use crate::consent::decide::{Permit, decide};
 use crate::error::Issue;
 use crate::fhir::bundle::What;
 use crate::fhir::capability;
+use crate::fhir::summary::View;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::history::Of;
 use crate::smart::scopes::Interaction;
@@ -42,10 +44,30 @@ pub fn acceptable(request: &Request) -> Result<(), Reply> {
     Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
 }
 
+/// The answer as `_pretty` wants it.
+pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    let wanted = pairs.iter().any(|(name, value)| name == "_pretty" && value == "true");
+    if wanted && !reply.body().is_empty() {
+        *reply.body_mut() = pretty(reply.body()).into();
+    }
+    reply
+}
+
 /// `GET /fhir/metadata`.
-pub fn metadata(app: &App) -> Reply {
-    let statement = capability::statement(&base(app), &instant(app.core.clock.now()));
-    fhir(StatusCode::OK, statement.to_string())
+pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
+    let view = one_view(request)?;
+    let statement = capability::statement(&base(app), &instant(app.core.clock.now())).to_string();
+    Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
+}
+
+/// What of a single resource is to be shown.
+fn one_view(request: &Request) -> Result<View, Reply> {
+    let view = query::pairs(&request.query).and_then(|pairs| View::read(&pairs)).map_err(bad_query)?;
+    if view == View::Count {
+        return Err(bad_query("_summary=count: one resource is not counted".into()));
+    }
+    Ok(view)
 }
 
 /// A type: search, create, conditional update, patch and deletion.

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::consent::decide::Permit;
 use crate::error::Issue;
 use crate::fhir::outcome;
+use crate::fhir::summary::View;
 use crate::ids::TypeName;
 use crate::index::store::Query;
 use crate::index::tokens::Term;
@@ -38,7 +39,8 @@ pub(super) async fn search(call: &Call<'_>, kind: TypeName, text_query: &str) ->
         let text = "the search has a parameter that this server does not know";
         return Err(bad_request(Issue::new("not-supported", text)));
     }
-    run_search(call.app, &permit, kind, &pairs, &search).await
+    let view = View::read(&pairs).map_err(bad_query)?;
+    run_search(call.app, &permit, kind, &pairs, &search, &view).await
 }
 
 async fn run_search(
@@ -47,7 +49,9 @@ async fn run_search(
     kind: TypeName,
     pairs: &[(String, String)],
     search: &Search,
+    view: &View,
 ) -> Result<Reply, Reply> {
+    let limit = if *view == View::Count { 0 } else { search.count };
     let token = |term: &Term| app.core.tokens.term(kind, term);
     let query = Query {
         kind,
@@ -55,14 +59,14 @@ async fn run_search(
         ids: search.ids.clone(),
         updated: search.updated.clone(),
         after: search.cursor,
-        limit: search.count,
+        limit,
     };
     let (total, found) = read::search(&app.core, permit, query).await.map_err(|e| unreadable(&e))?;
     let exact = |opened: &&Opened| {
         let json = Json::parse(&opened.resource).unwrap_or(Json::Null);
         search.terms.iter().all(|alternatives| alternatives.iter().any(|term| term.matches(&json)))
     };
-    let mut entry: Vec<Entry> = found.iter().filter(exact).map(|opened| match_entry(app, opened)).collect();
+    let mut entry: Vec<Entry> = found.iter().filter(exact).map(|opened| match_entry(app, opened, view)).collect();
     if !search.unknown.is_empty() {
         let text = "a search parameter is not known and was ignored; the self link shows what was understood";
         let warning = outcome::warnings(&[Issue::new("not-supported", text)]).to_string();
@@ -75,7 +79,7 @@ async fn run_search(
             response: None,
         });
     }
-    let next = found.last().filter(|_| found.len() == search.count).map(|last| last.stored.row);
+    let next = found.last().filter(|_| found.len() == limit).map(|last| last.stored.row);
     let link = search_links(app, kind, pairs, next);
     Ok(Page { resource_type: "Bundle", kind: "searchset", total: Some(total), link, entry }.reply())
 }
@@ -92,10 +96,10 @@ fn search_links(app: &App, kind: TypeName, pairs: &[(String, String)], next: Opt
     links
 }
 
-fn match_entry(app: &App, opened: &Opened) -> Entry {
+fn match_entry(app: &App, opened: &Opened, view: &View) -> Entry {
     Entry {
         full_url: Some(format!("{}/{}", base(app), opened.stored.name)),
-        resource: Some(raw(&opened.resource)),
+        resource: Some(raw(&view.show(&opened.resource))),
         search: Some(json!({"mode": "match"})),
         request: None,
         response: None,
