@@ -10,6 +10,12 @@ pub const MAX_BODIES: usize = 64;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
+/// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.
+pub const MAX_BATCH_AT_ONCE: usize = 64;
+/// The most operations of one patch: it is applied while others wait.
+pub const MAX_PATCH_OPERATIONS: usize = 1_000;
+/// The most bytes that one patch copies inside a resource: a value that is copied into itself doubles each time.
+pub const MAX_PATCH_COPY: usize = 1 << 20;
 /// The most messages of one HL7 batch file.
 pub const MAX_BATCH_MESSAGES: usize = 10_000;
 /// The most lines of a mapping report that are kept: a message of thousands of results tells the same over and over.

@@ -13,6 +13,11 @@ pub fn warnings(issues: &[Issue]) -> Value {
     outcome(issues, "warning")
 }
 
+/// An outcome of what was done.
+pub fn information(issues: &[Issue]) -> Value {
+    outcome(issues, "information")
+}
+
 fn outcome(issues: &[Issue], severity: &str) -> Value {
     let list: Vec<Value> = issues.iter().map(|issue| one(issue, severity)).collect();
     json!({"resourceType": "OperationOutcome", "issue": list})

@@ -1,7 +1,6 @@
 //! Builds HTTP answers. Errors become OperationOutcomes here, with the status that their fault asks for.
 
 use crate::clock::http_date;
-use crate::commit::{Deleted, Done, Written};
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::fhir::outcome;
 use crate::ids::Version;
@@ -99,28 +98,11 @@ pub fn unreadable(error: &VaultError) -> Reply {
     failure(fault_status(error.fault()), error.issue())
 }
 
-/// The answer to a single write.
-pub fn done(base: &str, done: &Done) -> Reply {
-    match done {
-        Done::Written(one) => written(base, one),
-        Done::Deleted(Deleted { version, updated, .. }) => versioned(empty(StatusCode::NO_CONTENT), *version, *updated),
-        Done::Nothing => empty(StatusCode::NO_CONTENT),
-    }
-}
-
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = body(status, FHIR_JSON, bytes::Bytes::new());
     reply.headers_mut().remove(header::CONTENT_TYPE);
     reply
-}
-
-fn written(base: &str, written: &Written) -> Reply {
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let reply = fhir(status, written.resource.as_ref().clone());
-    let location = format!("{base}/{}/_history/{}", written.name, written.version);
-    let reply = with_header(reply, header::LOCATION, &location);
-    versioned(reply, written.version, written.updated)
 }
 
 #[cfg(test)]

@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bundles;
 mod commands;
 mod contract;
 mod corpora;
 mod crash;
 mod faults;
 mod fhir;
+mod hostile;
 mod interactions;
 mod messages;
 mod notary;
-mod search;
 mod objects;
+mod search;
 mod tidy;
 mod world;

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["ids", "secret", "clock", "limits"],
     &[
         "fhir",
-                "vault::seal",
+        "vault::seal",
         "vault::pack",
         "consent::decide",
         "smart::scopes",
