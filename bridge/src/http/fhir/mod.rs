@@ -1,0 +1,104 @@
+//! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
+
+mod bundle;
+mod history;
+mod page;
+mod read;
+mod search;
+mod write;
+
+pub use bundle::bundle;
+pub use history::history;
+pub use read::{of_resource, receipt, version};
+pub use search::posted_search;
+
+use super::query;
+use super::reply::{Reply, failure, fhir};
+use super::routes::{Call, Request};
+use crate::app::App;
+use crate::clock::instant;
+use crate::consent::decide::{Permit, decide};
+use crate::error::Issue;
+use crate::fhir::capability;
+use crate::ids::{Name, ResourceId, TypeName};
+use crate::smart::scopes::Interaction;
+use crate::smart::token::Caller;
+use notary::canonical::Json;
+use warp::http::{HeaderMap, Method, StatusCode, header};
+
+/// A 406 for who insists on XML, which this server does not speak.
+pub fn acceptable(request: &Request) -> Result<(), Reply> {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    let format = pairs.into_iter().find(|(n, _)| n == "_format").map(|(_, v)| v);
+    let accept = text(&request.headers, header::ACCEPT).unwrap_or("").to_owned();
+    let asked = format.unwrap_or(accept).to_ascii_lowercase();
+    let spoken = ["json", "*/*", "application/*", "text/plain", "html"];
+    if asked.is_empty() || spoken.iter().any(|ok| asked.contains(ok)) {
+        return Ok(());
+    }
+    let text = "this server speaks FHIR in JSON: application/fhir+json";
+    Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
+}
+
+/// `GET /fhir/metadata`.
+pub fn metadata(app: &App) -> Reply {
+    let statement = capability::statement(&base(app), &instant(app.core.clock.now()));
+    fhir(StatusCode::OK, statement.to_string())
+}
+
+/// `GET`, `POST` and `PUT` on a type: search, create, conditional update.
+pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
+    let kind = TypeName::parse(kind).ok_or_else(unknown_type)?;
+    match call.request.method {
+        Method::GET => search::search(&call, kind, &call.request.query).await,
+        Method::POST => write::create(&call, kind).await,
+        _ => write::conditional_update(&call, kind).await,
+    }
+}
+
+fn bad_query(text: String) -> Reply {
+    failure(StatusCode::BAD_REQUEST, Issue::new("value", text))
+}
+
+fn bad_request(issue: Issue) -> Reply {
+    failure(StatusCode::BAD_REQUEST, issue)
+}
+
+fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+    let media = media_type(&request.headers);
+    if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
+        return Err(failure(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Issue::new("not-supported", "send application/fhir+json"),
+        ));
+    }
+    Json::parse(bytes).map_err(|error| {
+        failure(StatusCode::BAD_REQUEST, Issue::new("structure", format!("not JSON that can be taken: {error}")))
+    })
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    text(headers, header::CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn may_read(caller: &Caller, kind: TypeName) -> Result<Permit, Reply> {
+    decide(caller, Interaction::Read, Some(kind))
+        .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
+}
+
+fn parse_name(kind: &str, id: &str) -> Option<Name> {
+    Some(Name { kind: TypeName::parse(kind)?, id: ResourceId::parse(id)? })
+}
+
+fn unknown_type() -> Reply {
+    failure(StatusCode::NOT_FOUND, Issue::new("not-found", "not a resource type of FHIR R4, or not a valid id"))
+}
+
+fn base(app: &App) -> String {
+    let configured = app.config.base_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    configured.unwrap_or_else(|| format!("http://{}/fhir", app.config.http))
+}

@@ -1,0 +1,79 @@
+//! Read, version read, and the receipt of a version.
+
+use super::super::reply::{Reply, body, failure, fhir, unreadable, versioned};
+use super::super::routes::{Call, not_found};
+use super::{may_read, parse_name, text, unknown_type, write};
+use crate::anchor;
+use crate::clock::parse_http_date;
+use crate::error::Issue;
+use crate::fhir::bundle::if_match;
+use crate::ids::Version;
+use crate::read::{self, Opened};
+use bytes::Bytes;
+use warp::http::{HeaderMap, Method, StatusCode, header};
+
+/// `GET` and `PUT` on a resource: read, update.
+pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(unknown_type)?;
+    if call.request.method != Method::GET {
+        return write::update(&call, name).await;
+    }
+    let permit = may_read(&call.caller, name.kind)?;
+    Ok(answer_read(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers))
+}
+
+/// `GET /fhir/{type}/{id}/_history/{version}`.
+pub async fn version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(not_found)?;
+    let version = Version::parse(version).ok_or_else(not_found)?;
+    let permit = may_read(&call.caller, name.kind)?;
+    Ok(answer_read(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers))
+}
+
+/// `GET .../$receipt`.
+pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(not_found)?;
+    let version = version.map(|v| Version::parse(v).ok_or_else(not_found)).transpose()?;
+    let permit = may_read(&call.caller, name.kind)?;
+    let opened = read::read(&call.app.core, &permit, &name, version).await.map_err(|e| unreadable(&e))?;
+    let opened = opened.ok_or_else(not_found)?;
+    let core = call.app.core.clone();
+    let made = tokio::task::spawn_blocking(move || anchor::receipt(&core, &opened)).await;
+    match made.unwrap_or(Err(anchor::AnchorError::CutShort)) {
+        Ok(Some(receipt)) => Ok(body(StatusCode::OK, "application/json", receipt.to_json())),
+        Ok(None) => {
+            let text = "this version is not in a signed checkpoint yet: ask again in a moment";
+            Err(failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a receipt could not be made");
+            Err(failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the receipt cannot be made")))
+        }
+    }
+}
+
+fn answer_read(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap) -> Reply {
+    let opened = match read {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return not_found(),
+        Err(error) => return unreadable(&error),
+    };
+    let (version, updated) = (opened.stored.version, opened.stored.updated);
+    if not_modified(headers, version, updated) {
+        return versioned(
+            body(StatusCode::NOT_MODIFIED, super::super::reply::FHIR_JSON, Bytes::new()),
+            version,
+            updated,
+        );
+    }
+    versioned(fhir(StatusCode::OK, opened.resource), version, updated)
+}
+
+/// If-None-Match goes before If-Modified-Since (RFC 9110 section 13.2.2).
+fn not_modified(headers: &HeaderMap, version: Version, updated: i64) -> bool {
+    if let Some(tags) = text(headers, header::IF_NONE_MATCH) {
+        return tags.split(',').any(|tag| tag.trim() == "*" || if_match(tag) == Some(version));
+    }
+    let since = text(headers, header::IF_MODIFIED_SINCE).and_then(parse_http_date);
+    since.is_some_and(|since| updated.div_euclid(1_000) <= since.as_second())
+}
