@@ -5,5 +5,6 @@ pub mod capability;
 pub mod fhirpath;
 pub mod merge;
 pub mod outcome;
+pub mod profile;
 pub mod references;
 pub mod validate;

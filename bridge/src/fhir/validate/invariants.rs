@@ -15,6 +15,7 @@ static CONSTRAINTS: LazyLock<Constraints> = LazyLock::new(Constraints::read);
 const QUANTITIES: &[&str] = &["Age", "Count", "Distance", "Duration"];
 
 /// One constraint.
+#[derive(Debug)]
 pub struct Constraint {
     pub key: String,
     pub severity: Severity,

@@ -3,12 +3,12 @@
 //! Every issue names its element; no text quotes what was sent.
 
 mod bundle;
-mod invariants;
+pub(in crate::fhir) mod invariants;
 mod narrative;
 mod primitive;
 mod rules;
 mod structure;
-mod walk;
+pub(in crate::fhir) mod walk;
 
 use crate::error::Issue;
 use crate::fhir::fhirpath::node::Node;
@@ -115,4 +115,4 @@ fn resource_type(json: &Json) -> Result<TypeName, Issue> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,7 +30,7 @@ fn each_fault_is_located() {
 }
 
 /// The corpora, where they stand beside the repository or above it; a test that needs them says that it skips.
-pub(super) fn corpora(folder: &str) -> Option<PathBuf> {
+pub(in crate::fhir) fn corpora(folder: &str) -> Option<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let found = above.map(|dir| dir.join("shared/corpora/fhir").join(folder)).find(|dir| dir.is_dir());
     if found.is_none() {
@@ -40,7 +40,7 @@ pub(super) fn corpora(folder: &str) -> Option<PathBuf> {
 }
 
 /// The resources of a folder, by file name.
-fn resources(folder: &Path) -> Vec<(String, Json)> {
+pub(in crate::fhir) fn resources(folder: &Path) -> Vec<(String, Json)> {
     let read = |path: PathBuf| {
         let json = Json::parse(&std::fs::read(&path).ok()?).ok()?;
         json.text("resourceType")?;
