@@ -58,6 +58,7 @@ fn resource(name: &str) -> Value {
         "conditionalRead": "full-support",
         "conditionalUpdate": true,
         "searchParam": parameters,
+        "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
     })
 }
 

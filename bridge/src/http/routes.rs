@@ -68,6 +68,8 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
         ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
         [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT])?, kind).await,
+        [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
+        [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT])?, kind, id).await,
         [kind, id, "_history"] => fhir::history(call(&[Method::GET])?, kind, id).await,

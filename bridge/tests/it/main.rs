@@ -12,4 +12,5 @@ mod messages;
 mod notary;
 mod objects;
 mod tidy;
+mod validate;
 mod world;

@@ -109,7 +109,7 @@ impl Parser {
                 expr = if self.take("(") { self.call(expr, &name)? } else { Expr::Member(Box::new(expr), name) };
             } else if self.take("[") {
                 let Some(Token::Number(index)) = self.next() else { return Err("an index is a number".into()) };
-                self.expect("]")?;
+                self.need("]")?;
                 expr = Expr::Index(Box::new(expr), index as usize);
             } else {
                 return Ok(expr);
@@ -130,9 +130,9 @@ impl Parser {
             },
             Some(Token::Sign("(")) => {
                 let expr = self.whole()?;
-                self.expect(")").map(|()| expr)
+                self.need(")").map(|()| expr)
             }
-            Some(Token::Sign("{")) => self.expect("}").map(|()| Expr::Empty),
+            Some(Token::Sign("{")) => self.need("}").map(|()| Expr::Empty),
             other => Err(format!("{other:?} is not expected")),
         }
     }
@@ -142,13 +142,13 @@ impl Parser {
         let of = Box::new(of);
         if let "is" | "as" | "ofType" = name {
             let type_name = self.type_name()?;
-            self.expect(")")?;
+            self.need(")")?;
             return Ok(if name == "is" { Expr::Is(of, type_name) } else { Expr::As(of, type_name) });
         }
         let mut arguments = Vec::new();
         while !self.take(")") {
             if !arguments.is_empty() {
-                self.expect(",")?;
+                self.need(",")?;
             }
             arguments.push(self.whole()?);
         }
@@ -184,7 +184,7 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), String> {
+    fn need(&mut self, sign: &str) -> Result<(), String> {
         if self.take(sign) { Ok(()) } else { Err(format!("`{sign}` is missing")) }
     }
 }

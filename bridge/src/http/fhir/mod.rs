@@ -5,6 +5,7 @@ mod history;
 mod page;
 mod read;
 mod search;
+pub mod validate;
 mod write;
 
 pub use bundle::bundle;
