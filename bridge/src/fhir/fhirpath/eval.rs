@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 /// What an expression finds, seen from `this`.
 pub(super) fn eval<'a>(expr: &'a Expr, this: &[Item<'a>], scope: &Scope<'a>) -> Option<Vec<Item<'a>>> {
+    scope.budget.spend(1 + this.len())?;
     Some(match expr {
         Expr::This => this.to_vec(),
         Expr::Resource => vec![Item::Node(scope.resource)],
@@ -17,8 +18,8 @@ pub(super) fn eval<'a>(expr: &'a Expr, this: &[Item<'a>], scope: &Scope<'a>) -> 
         Expr::Bool(value) => vec![Item::Bool(*value)],
         Expr::Number(value) => vec![Item::Number(*value)],
         Expr::Text(text) => vec![Item::Text(Cow::Borrowed(text))],
-        Expr::Name(name) => start(this, name),
-        Expr::Member(of, name) => members(&eval(of, this, scope)?, name),
+        Expr::Name(name) => start(this, name, scope)?,
+        Expr::Member(of, name) => members(&eval(of, this, scope)?, name, scope)?,
         Expr::Index(of, index) => eval(of, this, scope)?.into_iter().nth(*index).into_iter().collect(),
         Expr::Call(of, function, arguments) => {
             let items = eval(of, this, scope)?;
@@ -57,20 +58,21 @@ fn boolean(item: &Item) -> Option<bool> {
     }
 }
 
-fn start<'a>(this: &[Item<'a>], name: &str) -> Vec<Item<'a>> {
+fn start<'a>(this: &[Item<'a>], name: &str, scope: &Scope<'a>) -> Option<Vec<Item<'a>>> {
     let named = |item: &&Item| matches!(item, Item::Node(node) if node.kind == name);
     let own: Vec<Item> = this.iter().filter(named).cloned().collect();
-    if own.is_empty() { members(this, name) } else { own }
+    if own.is_empty() { members(this, name, scope) } else { Some(own) }
 }
 
-fn members<'a>(items: &[Item<'a>], name: &str) -> Vec<Item<'a>> {
+fn members<'a>(items: &[Item<'a>], name: &str, scope: &Scope<'a>) -> Option<Vec<Item<'a>>> {
     let mut children: Vec<Child> = Vec::new();
     for item in items {
         if let Item::Node(node) = item {
             node.named(name, &mut children);
         }
     }
-    children.into_iter().map(|child| Item::Node(child.node)).collect()
+    scope.budget.spend(children.len())?;
+    Some(children.into_iter().map(|child| Item::Node(child.node)).collect())
 }
 
 fn is(item: &Item, name: &str) -> bool {
@@ -135,11 +137,12 @@ fn binary<'a>(
         return Some(vec![Item::Bool(decided)]);
     }
     let right = eval(right, this, scope)?;
+    scope.budget.spend(cost(operator, left.len(), right.len()))?;
     match operator {
         Operator::And | Operator::Or | Operator::Xor | Operator::Implies => {
             Some(bools(logic(operator, &left, &right)?))
         }
-        Operator::Union => Some(distinct(left.into_iter().chain(right).collect())),
+        Operator::Union => distinct(left.into_iter().chain(right).collect(), scope),
         Operator::Join => Some(vec![joined(&left, &right)?]),
         Operator::Equal => Some(bools(equal(&left, &right))),
         Operator::NotEqual => Some(bools(equal(&left, &right).map(|same| !same))),
@@ -151,6 +154,14 @@ fn binary<'a>(
             Some(bools(compared(operator, &left, &right)?))
         }
         _ => arithmetic(operator, &left, &right),
+    }
+}
+
+/// These look at all with all.
+fn cost(operator: Operator, left: usize, right: usize) -> usize {
+    match operator {
+        Operator::Equivalent | Operator::NotEquivalent => left.saturating_mul(right),
+        _ => left + right,
     }
 }
 
@@ -228,19 +239,22 @@ pub(super) fn same(a: &Item, b: &Item) -> bool {
 }
 
 /// Without repetitions. Texts go through a set: a CodeSystem has thousands of codes.
-pub(super) fn distinct<'a>(items: Vec<Item<'a>>) -> Vec<Item<'a>> {
+pub(super) fn distinct<'a>(items: Vec<Item<'a>>, scope: &Scope<'a>) -> Option<Vec<Item<'a>>> {
     let mut texts = std::collections::HashSet::new();
     let mut kept: Vec<Item> = Vec::new();
     for item in items {
         let new = match text(&item) {
             Some(text) => texts.insert(text),
-            None => !kept.iter().any(|other| same(&item, other)),
+            None => {
+                scope.budget.spend(kept.len())?;
+                !kept.iter().any(|other| same(&item, other))
+            }
         };
         if new {
             kept.push(item);
         }
     }
-    kept
+    Some(kept)
 }
 
 /// Times of different precision that agree as far as they go have no order. FHIRPath gives nothing there; constraints are

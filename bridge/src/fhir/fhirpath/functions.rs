@@ -109,7 +109,7 @@ pub(super) fn call<'a>(
         Function::Extension => Some(extensions(&items, &one_text(&eval(argument, this, scope)?)??)),
         Function::Combine | Function::Union | Function::Intersect => {
             let other = eval(argument, this, scope)?;
-            Some(sets(function, items, other))
+            sets(function, items, other, scope)
         }
         _ => texts(function, &items, arguments, this, scope),
     }
@@ -128,13 +128,13 @@ fn plain<'a>(function: Function, items: Items<'a>, scope: &Scope<'a>) -> Option<
         Function::First => Some(items.into_iter().take(1).collect()),
         Function::Last => Some(items.into_iter().next_back().into_iter().collect()),
         Function::Tail => Some(items.into_iter().skip(1).collect()),
-        Function::Distinct => Some(distinct(items)),
+        Function::Distinct => distinct(items, scope),
         Function::IsDistinct => {
             let all = items.len();
-            yes(distinct(items).len() == all)
+            yes(distinct(items, scope)?.len() == all)
         }
         Function::Children => Some(children(&items)),
-        Function::Descendants => Some(descendants(&items)),
+        Function::Descendants => descendants(&items, scope),
         Function::Resolve => Some(items.iter().filter_map(|item| resolve(item, scope)).collect()),
         Function::ToInteger => Some(to_integer(&items)?.into_iter().collect()),
         Function::ToText => Some(one_text(&items)?.map(Item::Text).into_iter().collect()),
@@ -210,11 +210,14 @@ fn extensions<'a>(items: &[Item<'a>], url: &str) -> Items<'a> {
     found.into_iter().filter(|c| c.node.json.text("url") == Some(url)).map(|c| Item::Node(c.node)).collect()
 }
 
-fn sets<'a>(function: Function, items: Items<'a>, other: Items<'a>) -> Items<'a> {
+fn sets<'a>(function: Function, items: Items<'a>, other: Items<'a>, scope: &Scope<'a>) -> Option<Items<'a>> {
     match function {
-        Function::Intersect => items.into_iter().filter(|item| other.iter().any(|o| same(item, o))).collect(),
-        Function::Combine => items.into_iter().chain(other).collect(),
-        _ => distinct(items.into_iter().chain(other).collect()),
+        Function::Intersect => {
+            scope.budget.spend(items.len().saturating_mul(other.len()))?;
+            Some(items.into_iter().filter(|item| other.iter().any(|o| same(item, o))).collect())
+        }
+        Function::Combine => Some(items.into_iter().chain(other).collect()),
+        _ => distinct(items.into_iter().chain(other).collect(), scope),
     }
 }
 
@@ -261,15 +264,16 @@ fn children<'a>(items: &[Item<'a>]) -> Items<'a> {
     nodes.flat_map(Node::children).map(|child| Item::Node(child.node)).collect()
 }
 
-fn descendants<'a>(items: &[Item<'a>]) -> Items<'a> {
+fn descendants<'a>(items: &[Item<'a>], scope: &Scope<'a>) -> Option<Items<'a>> {
     let mut out = children(items);
     let mut next = 0;
     while next < out.len() {
         let more = children(&out[next..=next]);
+        scope.budget.spend(1 + more.len())?;
         out.extend(more);
         next += 1;
     }
-    out
+    Some(out)
 }
 
 /// The contained resource that a reference or its text names; others are not at hand.

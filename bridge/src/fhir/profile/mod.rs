@@ -8,8 +8,10 @@ mod slicing;
 mod values;
 
 use crate::error::Issue;
+use crate::fhir::fhirpath::Budget;
 use crate::fhir::fhirpath::node::Node;
 use crate::fhir::validate::{Findings, Severity, walk};
+use crate::limits::MAX_STEPS;
 use definition::Profile;
 use notary::canonical::Json;
 use std::collections::HashMap;
@@ -60,7 +62,8 @@ impl Profiles {
 
     /// Checks a resource against the profiles that were asked for, and each resource in it against those that it names.
     pub fn check(&self, resource: Node, asked: &[String], findings: &mut Findings) {
-        walk::walk(resource, &mut |place| {
+        let budget = Budget::new(MAX_STEPS);
+        walk::walk(resource, &budget, &mut |place| {
             let named = place.node.json.get("meta").and_then(|meta| meta.get("profile")).map_or(&[][..], Json::items);
             if Node::resource(place.node.json).is_none() {
                 return;
@@ -74,6 +77,7 @@ impl Profiles {
                 asked.iter().for_each(|url| self.one(place, url, (Severity::Error, place.path), findings));
             }
         });
+        findings.add_if_spent(&budget);
     }
 
     fn one(&self, place: &walk::Place, url: &str, unknown: (Severity, &str), findings: &mut Findings) {

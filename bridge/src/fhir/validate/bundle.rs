@@ -3,9 +3,10 @@
 use super::walk::Place;
 use super::{Findings, Severity, primitive};
 use crate::error::Issue;
+use crate::fhir::fhirpath::Budget;
 use crate::fhir::fhirpath::node::Node;
 use notary::canonical::Json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Checks a Bundle.
 pub fn check(place: &Place, findings: &mut Findings) {
@@ -83,12 +84,13 @@ fn searched(entry: &Json, n: usize, fail: &mut impl FnMut(&'static str, String, 
 fn first_refers_within(bundle: &Json, fail: &mut impl FnMut(&'static str, String, &str)) {
     let Some(first) = entries(bundle).first() else { return };
     let Some(node) = first.get("resource").and_then(Node::resource) else { return };
-    let base = first.text("fullUrl").unwrap_or("");
-    super::walk::walk(node, &mut |place| {
+    let names = Names::of(bundle, first.text("fullUrl").unwrap_or(""));
+    let budget = Budget::new(0);
+    super::walk::walk(node, &budget, &mut |place| {
         let wanted = place.within.is_some_and(|(owner, element)| must_be_within(owner, element.name));
         let reference = place.node.json.text("reference").filter(|r| !r.starts_with('#'));
         if let Some(reference) = reference.filter(|_| wanted)
-            && found(bundle, base, reference) != 1
+            && names.count(reference) != 1
         {
             let path = place.path.split_once('.').map_or("", |(_, rest)| rest);
             fail("not-found", format!("entry[0].resource.{path}"), "the Bundle must hold this resource, once");
@@ -104,25 +106,42 @@ fn must_be_within(owner: &str, element: &str) -> bool {
     )
 }
 
-/// How many entries a reference of an entry at `base` means (R4 2.36.4.1). Where the base is no place on a server, a
-/// relative reference is told by type and id, as published documents do.
-fn found(bundle: &Json, base: &str, reference: &str) -> usize {
-    let (plain, version) = match reference.split_once("/_history/") {
-        Some((plain, version)) => (plain, Some(version)),
-        None => (reference, None),
-    };
-    let root = base.rsplitn(3, '/').nth(2).filter(|_| base.starts_with("http"));
-    let is_meant = |entry: &&Json| {
-        let (url, resource) = (entry.text("fullUrl"), entry.get("resource"));
-        let meta = resource.and_then(|r| r.get("meta")).and_then(|m| m.text("versionId"));
-        let same = match (primitive::relative(plain), root) {
-            (Some((kind, id)), Some(root)) => url == Some(&format!("{root}/{kind}/{id}")),
-            (Some((kind, id)), None) => {
-                resource.is_some_and(|r| r.text("resourceType") == Some(kind) && r.text("id") == Some(id))
-            }
-            (None, _) => url == Some(plain),
+/// The entries by what a reference calls them: fullUrl, and where the first entry's is no place on a server, type and id,
+/// as published documents do (R4 2.36.4.1). Each with its version.
+struct Names<'a> {
+    root: Option<&'a str>,
+    versions: HashMap<String, Vec<Option<&'a str>>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(bundle: &'a Json, base: &'a str) -> Self {
+        let root = base.rsplitn(3, '/').nth(2).filter(|_| base.starts_with("http"));
+        let mut names = Self { root, versions: HashMap::new() };
+        for entry in entries(bundle) {
+            let resource = entry.get("resource");
+            let text = |name| resource.and_then(|r| r.text(name));
+            let version = resource.and_then(|r| r.get("meta")).and_then(|m| m.text("versionId"));
+            let url = entry.text("fullUrl").map(str::to_owned);
+            let own = text("resourceType")
+                .zip(text("id"))
+                .filter(|_| root.is_none())
+                .map(|(kind, id)| format!("{kind}/{id}"));
+            url.into_iter().chain(own).for_each(|name| names.versions.entry(name).or_default().push(version));
+        }
+        names
+    }
+
+    /// How many entries a reference means.
+    fn count(&self, reference: &str) -> usize {
+        let (plain, version) = match reference.split_once("/_history/") {
+            Some((plain, version)) => (plain, Some(version)),
+            None => (reference, None),
         };
-        same && version.is_none_or(|v| meta == Some(v))
-    };
-    entries(bundle).iter().filter(is_meant).count()
+        let name = match (primitive::relative(plain), self.root) {
+            (Some(_), Some(root)) => format!("{root}/{plain}"),
+            _ => plain.to_owned(),
+        };
+        let versions = self.versions.get(&name).map_or(&[][..], Vec::as_slice);
+        versions.iter().filter(|own| version.is_none() || **own == version).count()
+    }
 }

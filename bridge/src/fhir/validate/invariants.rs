@@ -3,8 +3,8 @@
 use super::walk::{Place, walk};
 use super::{Findings, Severity};
 use crate::error::Issue;
-use crate::fhir::fhirpath::Path;
 use crate::fhir::fhirpath::node::Node;
+use crate::fhir::fhirpath::{Budget, Path};
 use mappings::r4;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -75,8 +75,8 @@ fn constraint(row: &[&str]) -> Option<Constraint> {
 }
 
 /// Checks a resource and all that is in it.
-pub fn check(resource: Node, findings: &mut Findings) {
-    walk(resource, &mut |place| at(place, findings));
+pub fn check<'a>(resource: Node<'a>, budget: &'a Budget, findings: &mut Findings) {
+    walk(resource, budget, &mut |place| at(place, findings));
 }
 
 fn at(place: &Place, findings: &mut Findings) {

@@ -3,6 +3,7 @@
 //! Every issue names its element; no text quotes what was sent.
 
 mod bundle;
+mod contained;
 pub(in crate::fhir) mod invariants;
 mod narrative;
 mod primitive;
@@ -11,9 +12,10 @@ mod structure;
 pub(in crate::fhir) mod walk;
 
 use crate::error::Issue;
+use crate::fhir::fhirpath::Budget;
 use crate::fhir::fhirpath::node::Node;
 use crate::ids::TypeName;
-use crate::limits::{MAX_CHECKED_REFERENCES, MAX_ISSUES};
+use crate::limits::{MAX_CHECKED_REFERENCES, MAX_ISSUES, MAX_STEPS};
 use notary::canonical::Json;
 
 /// A resource that was checked. Only [`validate`] makes one.
@@ -79,6 +81,14 @@ impl Findings {
         }
     }
 
+    /// Says so where not all was evaluated.
+    pub fn add_if_spent(&mut self, budget: &Budget) {
+        if budget.is_spent() {
+            let text = "too much to evaluate: not all constraints were looked at";
+            self.add(Severity::Warning, Issue::new("too-costly", text));
+        }
+    }
+
     /// All, the gravest first.
     pub fn into_sorted(mut self) -> Vec<(Severity, Issue)> {
         self.0.sort_by_key(|(severity, _)| *severity as u8);
@@ -100,8 +110,10 @@ pub fn examine(json: &Json) -> Findings {
     };
     issues.into_iter().for_each(|issue| findings.add(Severity::Error, issue));
     if let Some(node) = Node::resource(json) {
-        invariants::check(node, &mut findings);
-        rules::check(node, &mut findings);
+        let budget = Budget::new(MAX_STEPS);
+        invariants::check(node, &budget, &mut findings);
+        rules::check(node, &budget, &mut findings);
+        findings.add_if_spent(&budget);
     }
     findings
 }
@@ -111,7 +123,8 @@ pub fn examine(json: &Json) -> Findings {
 pub fn references(json: &Json) -> Vec<(String, TypeName, String)> {
     let mut found: Vec<(String, TypeName, String)> = Vec::new();
     let Some(node) = Node::resource(json).filter(|node| node.kind != "Bundle") else { return found };
-    walk::walk(node, &mut |place| {
+    let budget = Budget::new(0);
+    walk::walk(node, &budget, &mut |place| {
         let target = place.node.json.text("reference").filter(|_| place.node.kind == "Reference");
         if let Some((kind, id)) = target.and_then(primitive::relative)
             && let Some(kind) = TypeName::parse(kind)
@@ -161,6 +174,34 @@ pub(super) mod tests {
             let expected = (case["expression"].as_str().unwrap().to_owned(), case["code"].as_str().unwrap());
             assert!(found.iter().any(|(e, c)| (e, *c) == (&expected.0, expected.1)), "{case}: {found:?}");
         }
+    }
+
+    #[test]
+    fn each_finding_of_validate_is_located() {
+        let cases: Value = serde_json::from_str(include_str!("doubtful.json")).unwrap();
+        for case in cases.as_array().unwrap() {
+            let json = Json::parse(case["resource"].to_string().as_bytes()).unwrap();
+            assert_eq!(validate(json.clone()).err(), None, "a write takes it: {case}");
+            let findings = examine(&json).into_sorted();
+            let found: Vec<_> = findings
+                .iter()
+                .map(|(s, i)| (s.code(), i.expression.as_deref().unwrap_or(""), i.code, i.text.as_str()))
+                .collect();
+            match case["at"].as_str() {
+                None => assert!(!examine(&json).has_errors(), "{case}: {found:?}"),
+                Some(at) => {
+                    let expected = (case["severity"].as_str().unwrap(), at, case["code"].as_str().unwrap());
+                    assert!(found.iter().any(|(s, e, c, _)| (*s, *e, *c) == expected), "{case}: {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn there_are_never_too_many_findings() {
+        let names = vec![r#"{"x":1}"#; 10_000].join(",");
+        let json = Json::parse(format!(r#"{{"resourceType":"Patient","name":[{names}]}}"#).as_bytes()).unwrap();
+        assert_eq!(examine(&json).into_sorted().iter().filter(|(s, _)| *s == Severity::Error).count(), MAX_ISSUES);
     }
 
     /// The corpora, where they stand beside the repository or above it; a test that needs them says that it skips.

@@ -1,8 +1,10 @@
 //! Rules of the standard that are no FHIRPath constraint: they stand in its text, or span several elements.
 
+use super::contained::Contained;
 use super::walk::{Place, walk};
 use super::{Findings, Severity};
 use crate::error::Issue;
+use crate::fhir::fhirpath::Budget;
 use crate::fhir::fhirpath::node::Node;
 use notary::canonical::Json;
 use std::collections::HashSet;
@@ -11,9 +13,11 @@ use std::collections::HashSet;
 const MAX_STRING: usize = 1 << 20;
 
 /// Checks a resource and all that is in it.
-pub fn check(resource: Node, findings: &mut Findings) {
+pub fn check<'a>(resource: Node<'a>, budget: &'a Budget, findings: &mut Findings) {
     let mut ids = HashSet::new();
-    walk(resource, &mut |place| {
+    let mut contained = Contained::default();
+    walk(resource, budget, &mut |place| {
+        contained.see(place);
         unique_id(place, &mut ids, findings);
         let fault = match place.node.kind {
             "Attachment" => attachment(place.node.json),
@@ -22,7 +26,6 @@ pub fn check(resource: Node, findings: &mut Findings) {
             "xhtml" => narrative(place.node.json),
             "string" | "markdown" | "code" | "id" | "uri" | "url" => string(place.node),
             "CodeableConcept" => unbound(place),
-            "Reference" => reference(place),
             "CodeSystem" => code_system(place.node.json),
             "SearchParameter" => search_parameter(place.node.json),
             _ => None,
@@ -31,10 +34,6 @@ pub fn check(resource: Node, findings: &mut Findings) {
             let dot = if member.is_empty() { "" } else { "." };
             findings.add(Severity::Error, Issue::at(code, &format!("{}{dot}{member}", place.path), text));
         }
-        if place.within.is_some_and(|(_, element)| element.name == "contained") && place.node.json.get("id").is_none() {
-            findings
-                .add(Severity::Error, Issue::at("required", &format!("{}.id", place.path), "nothing can refer to it"));
-        }
         if let Some((code, text)) = doubt(place.node) {
             findings.add(Severity::Warning, Issue::at(code, place.path, text));
         }
@@ -42,6 +41,7 @@ pub fn check(resource: Node, findings: &mut Findings) {
             super::bundle::check(place, findings);
         }
     });
+    contained.finish(findings);
 }
 
 /// FHIR's issue type, the member at fault, the text.
@@ -84,14 +84,6 @@ fn extension(place: &Place) -> Fault {
         () if url.contains('|') => Some(("value", "url", "must not name a version")),
         () => None,
     }
-}
-
-/// A local reference needs its contained resource (ref-1).
-fn reference(place: &Place) -> Fault {
-    let id = place.node.json.text("reference")?.strip_prefix('#').filter(|id| !id.is_empty())?;
-    let contained = place.scope.root.json.get("contained").map_or(&[][..], Json::items);
-    let found = contained.iter().any(|resource| resource.text("id") == Some(id));
-    (!found).then_some(("invariant", "reference", "there is no contained resource of that id (ref-1)"))
 }
 
 /// What the standard does not forbid in so many words, and is hardly meant.

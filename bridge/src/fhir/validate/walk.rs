@@ -1,7 +1,7 @@
 //! Goes through a resource by the types of R4, with the path of each place.
 
-use crate::fhir::fhirpath::Scope;
 use crate::fhir::fhirpath::node::{Child, Node};
+use crate::fhir::fhirpath::{Budget, Scope};
 use mappings::r4::Element;
 
 /// A place in a resource, on the way.
@@ -15,8 +15,8 @@ pub struct Place<'p, 'a> {
 }
 
 /// Shows each place of a resource, from the top down.
-pub fn walk<'a>(resource: Node<'a>, visit: &mut impl FnMut(&Place<'_, 'a>)) {
-    let scope = Scope { resource, root: resource, context: resource };
+pub fn walk<'a>(resource: Node<'a>, budget: &'a Budget, visit: &mut impl FnMut(&Place<'_, 'a>)) {
+    let scope = Scope { resource, root: resource, context: resource, budget };
     below(resource, None, scope, &mut resource.kind.to_owned(), visit);
 }
 
@@ -53,7 +53,7 @@ fn push(path: &mut String, child: &Child) {
 fn scope_of<'a>(child: &Child<'a>, scope: Scope<'a>) -> Scope<'a> {
     match child.element.types.as_slice() {
         ["Resource"] if child.element.name == "contained" => Scope { resource: child.node, ..scope },
-        ["Resource"] => Scope { resource: child.node, root: child.node, context: child.node },
+        ["Resource"] => Scope { resource: child.node, root: child.node, context: child.node, ..scope },
         _ => scope,
     }
 }
