@@ -7,7 +7,7 @@ use crate::error::Issue;
 use crate::limits::MAX_ISSUES;
 use mappings::r4::{self, Element, Kind, Type};
 use notary::canonical::Json;
-use std::collections::HashSet;
+use std::fmt::Write;
 
 /// Every fault of a resource.
 pub fn check(json: &Json, name: &str) -> Vec<Issue> {
@@ -18,13 +18,6 @@ pub fn check(json: &Json, name: &str) -> Vec<Issue> {
 
 struct Checker {
     issues: Vec<Issue>,
-}
-
-/// What was seen in an object: the elements, and the JSON names that chose their types.
-#[derive(Default)]
-struct Seen<'a> {
-    elements: HashSet<&'static str>,
-    choices: HashSet<(&'static str, &'a str)>,
 }
 
 impl Checker {
@@ -52,7 +45,8 @@ impl Checker {
         if members.is_empty() {
             return self.fail("structure", path, "an empty object");
         }
-        let mut seen = Seen::default();
+        // Of each choice the names that chose its type; most objects have none.
+        let mut choices: Vec<(&'static str, &str)> = Vec::new();
         for (name, value) in members.iter().filter(|(name, _)| name != "resourceType" || model.kind != Kind::Resource) {
             let length = path.len();
             path.push('.');
@@ -60,9 +54,8 @@ impl Checker {
             let plain = name.strip_prefix('_').unwrap_or(name);
             match model.element(plain) {
                 Some(found) if name.len() == plain.len() || r4::model().is_primitive(found.type_name) => {
-                    seen.elements.insert(found.element.name);
-                    if found.element.choice {
-                        seen.choices.insert((found.element.name, plain));
+                    if found.element.choice && !choices.contains(&(found.element.name, plain)) {
+                        choices.push((found.element.name, plain));
                     }
                     self.member(value, found.element, found.type_name, name.len() > plain.len(), path);
                     self.gaps(json, name, value, path);
@@ -71,19 +64,25 @@ impl Checker {
             }
             path.truncate(length);
         }
-        self.cardinality(model, &seen, path);
+        self.required(members, model, path);
+        self.single_types(&choices, path);
         self.own_rules(json, model.name, path);
     }
 
-    fn cardinality(&mut self, model: &'static Type, seen: &Seen, path: &str) {
-        for element in &model.elements {
-            if element.min > 0 && !seen.elements.contains(element.name) {
-                let name = if element.choice { format!("{}[x]", element.name) } else { element.name.to_owned() };
-                self.fail("required", &format!("{path}.{name}"), "is required");
-            }
-            if element.choice && seen.choices.iter().filter(|(name, _)| *name == element.name).count() > 1 {
-                self.fail("structure", &format!("{path}.{}", element.name), "only one type of a choice may be given");
-            }
+    fn required(&mut self, members: &[(String, Json)], model: &'static Type, path: &str) {
+        let there = |name: &str| members.iter().any(|(n, _)| n.strip_prefix('_').unwrap_or(n) == name);
+        for required in model.required.iter().filter(|required| !required.names.iter().any(|name| there(name.text()))) {
+            let element = &model.elements[required.element];
+            let choice = if element.choice { "[x]" } else { "" };
+            self.fail("required", &format!("{path}.{}{choice}", element.name), "is required");
+        }
+    }
+
+    fn single_types(&mut self, choices: &[(&'static str, &str)], path: &str) {
+        let again = |n: usize| choices[..n].iter().any(|(earlier, _)| *earlier == choices[n].0);
+        for n in (1..choices.len()).filter(|&n| again(n)) {
+            let text = "only one type of a choice may be given";
+            self.fail("structure", &format!("{path}.{}", choices[n].0), text);
         }
     }
 
@@ -133,7 +132,8 @@ impl Checker {
             (Json::Array(items), true) => {
                 for (n, item) in items.iter().enumerate() {
                     let length = path.len();
-                    path.push_str(&format!("[{n}]"));
+                    // Writing to a String cannot fail.
+                    let _ = write!(path, "[{n}]");
                     // A primitive array and its extensions are aligned with nulls.
                     if *item != Json::Null || !r4::model().is_primitive(type_name) {
                         self.value(item, element, type_name, shadow, path);
