@@ -29,10 +29,14 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub struct Core {
     pub clock: Arc<dyn Clock>,
     pub custodian: String,
+    /// The address of the FHIR API, without a slash at its end.
+    pub base: String,
     pub store: Arc<Store>,
     pub objects: Objects,
     pub keys: KeyRing,
     pub tokens: Tokenizer,
+    /// Seals the cursors of pages.
+    pub cursor_key: Key,
     identities: Tokenizer,
     maps: RwLock<Arc<Library>>,
     pub zone: Option<TimeZone>,
@@ -121,11 +125,14 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
+    let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
     let now = clock.now().as_second().max(0) as u64;
     let ledger = Ledger::open(&data.join("ledger.journal"), now)?;
     let core = Core {
         custodian: config.custodian.clone(),
+        base: config.base(),
         tokens: Tokenizer::new(&index_key),
+        cursor_key,
         identities: Tokenizer::new(&identity_key),
         maps: RwLock::new(Arc::new(library(config)?)),
         zone: config.zone().map_err(StartError::Config)?,

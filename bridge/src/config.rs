@@ -119,6 +119,12 @@ impl Config {
         Ok(config)
     }
 
+    /// The address of the FHIR API, without a slash at its end.
+    pub fn base(&self) -> String {
+        let configured = self.base_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        configured.unwrap_or_else(|| format!("http://{}/fhir", self.http))
+    }
+
     /// The feed's zone.
     pub fn zone(&self) -> Result<Option<TimeZone>, String> {
         let zone = |name: &String| {

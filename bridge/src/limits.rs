@@ -57,3 +57,17 @@ pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const MAX_LEAVES: usize = 10_000;
 /// Data keys held unwrapped in memory.
 pub const MAX_CACHED_KEYS: usize = 10_000;
+/// The longest chain of a search, `a.b.c`, `_has` in `_has`: each link is a search of its own.
+pub const MAX_CHAIN_DEPTH: usize = 4;
+/// The most resources that a chain or `_has` may find on its way: each of them becomes a value of the search proper.
+pub const MAX_CHAINED: usize = 10_000;
+/// The most resources that `_include` and `_revinclude` add to a page.
+pub const MAX_INCLUDED: usize = 1_000;
+/// The most resources that a search sorts: their keys are read from the opened resources.
+pub const MAX_SORTED: usize = 20_000;
+/// How far matches are counted that the index tells exactly, and how many are opened for a total that it does not, unless
+/// `_total=accurate` asks for more.
+pub const MAX_CHEAP_TOTAL: usize = 100_000;
+pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
+/// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
+pub const MAX_CONDITION_MATCHES: usize = 1_000;

@@ -1,52 +1,11 @@
 //! Reads transaction and batch Bundles (R4 3.1.0.11) and single requests into the writes that the write path takes.
 
 use super::validate::{Validated, validate};
+use super::write::{Act, By, Target, Write, criteria, if_match, same_id};
 use crate::error::Issue;
-use crate::ids::{ResourceId, TypeName, Version};
-use crate::index::tokens::Identifier;
+use crate::ids::{ResourceId, TypeName};
 use crate::limits::MAX_BUNDLE_ENTRIES;
-use mappings::identity::Identity;
 use notary::canonical::Json;
-
-/// One resource to write, and how.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// The Bundle entry's name of it, which other entries may refer to.
-    pub full_url: Option<String>,
-    pub resource: Validated,
-    pub how: How,
-}
-
-/// How a write finds its resource.
-#[derive(Debug, Clone)]
-pub enum How {
-    Create {
-        if_none_exist: Option<Criteria>,
-    },
-    Update {
-        id: ResourceId,
-        if_match: Option<Version>,
-    },
-    ConditionalUpdate {
-        criteria: Criteria,
-        if_match: Option<Version>,
-    },
-    /// From a message: the resource that this identity names, changed where the message says something.
-    Recognise {
-        identity: Option<Identity>,
-        deleted: Vec<&'static str>,
-        weak: bool,
-        /// Elements that fill gaps of the stored resource and change nothing.
-        gaps: Vec<&'static str>,
-    },
-}
-
-/// A search that names one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Criteria {
-    Identifier(Identifier),
-    Id(ResourceId),
-}
 
 /// What a Bundle asks for.
 #[derive(Debug)]
@@ -92,96 +51,106 @@ fn entry(entry: &Json, n: usize) -> Result<Write, Vec<Issue>> {
     let path = format!("Bundle.entry[{n}]");
     let at = |code, element: &str, text: &str| vec![Issue::at(code, &format!("{path}.{element}"), text)];
     let request = entry.get("request").ok_or_else(|| at("required", "request", "is required"))?;
-    let method = request.text("method").ok_or_else(|| at("required", "request.method", "is required"))?;
-    let url = request.text("url").ok_or_else(|| at("required", "request.url", "is required"))?;
-    let how = how(method, url, request).map_err(|issue| {
+    let located = |issue: Issue| {
         let expression = format!("{path}.request.{}", issue.expression.as_deref().unwrap_or("url"));
         vec![Issue { expression: Some(expression), ..issue }]
-    })?;
-    let resource = entry.get("resource").ok_or_else(|| at("required", "resource", "is required"))?;
-    let resource =
-        validate(resource.clone()).map_err(|issues| issues.into_iter().map(|i| below(i, &path)).collect::<Vec<_>>())?;
-    let kind = url.split(['?', '/']).next().unwrap_or("");
-    if kind != resource.kind().as_str() {
-        return Err(at("value", "request.url", "names another type than the resource is"));
+    };
+    let (method, target) = target(request).map_err(located)?;
+    let resource = || {
+        let resource = entry.get("resource").ok_or_else(|| at("required", "resource", "is required"))?;
+        let resource =
+            validate(resource.clone()).map_err(|issues| issues.into_iter().map(|i| below(i, n)).collect::<Vec<_>>())?;
+        if resource.kind() != target.kind() {
+            return Err(at("value", "request.url", "names another type than the resource is"));
+        }
+        Ok(resource)
+    };
+    let act = match (method, target.clone()) {
+        (Method::Post, Url::Type(kind)) => {
+            let if_none_exist =
+                request.text("ifNoneExist").map(|text| criteria(kind, text)).transpose().map_err(located)?;
+            Act::Create { resource: resource()?, if_none_exist }
+        }
+        (Method::Put, Url::Resource(target)) => Act::Update { resource: with_id(resource()?, &target, n)?, target },
+        (Method::Delete, Url::Resource(target)) => Act::Delete { target },
+        _ => return Err(at("value", "request.url", "not a URL that this method takes")),
+    };
+    Ok(Write { entry: Some(n), full_url: entry.text("fullUrl").map(str::to_owned), act })
+}
+
+/// An update by id brings a resource of that id.
+fn with_id(resource: Validated, target: &Target, n: usize) -> Result<Validated, Vec<Issue>> {
+    if let By::Id(id) = &target.by {
+        same_id(&resource, id).map_err(|issue| vec![below(issue, n)])?;
     }
-    if let How::Update { id, .. } = &how {
-        same_id(&resource, id).map_err(|issue| vec![below(issue, &path)])?;
+    Ok(resource)
+}
+
+/// An issue of entry 3, or of something inside the resource that it speaks of.
+pub fn at_entry(issue: Issue, n: usize) -> Issue {
+    match issue.expression {
+        None => Issue { expression: Some(format!("Bundle.entry[{n}]")), ..issue },
+        Some(_) => below(issue, n),
     }
-    Ok(Write { full_url: entry.text("fullUrl").map(str::to_owned), resource, how })
 }
 
 /// `Patient.name` inside entry 3 is `Bundle.entry[3].resource.name`.
-fn below(issue: Issue, path: &str) -> Issue {
+fn below(issue: Issue, n: usize) -> Issue {
     let inner = issue.expression.as_deref().unwrap_or("");
     let rest = inner.split_once('.').map_or(String::new(), |(_, rest)| format!(".{rest}"));
-    Issue { expression: Some(format!("{path}.resource{rest}")), ..issue }
+    Issue { expression: Some(format!("Bundle.entry[{n}].resource{rest}")), ..issue }
 }
 
-fn how(method: &str, url: &str, request: &Json) -> Result<How, Issue> {
-    let at = |element, code, text: &str| Issue::at(code, element, text);
-    let version = request
+#[derive(Clone, Copy)]
+enum Method {
+    Post,
+    Put,
+    Delete,
+}
+
+/// What a request's URL names.
+#[derive(Clone)]
+enum Url {
+    Type(TypeName),
+    Resource(Target),
+}
+
+impl Url {
+    fn kind(&self) -> TypeName {
+        match self {
+            Self::Type(kind) => *kind,
+            Self::Resource(target) => target.kind,
+        }
+    }
+}
+
+fn target(request: &Json) -> Result<(Method, Url), Issue> {
+    let required = |element| Issue::at("required", element, "is required");
+    let method = match request.text("method").ok_or_else(|| required("method"))? {
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "GET" | "HEAD" | "PATCH" => {
+            return Err(Issue::at("not-supported", "method", "a Bundle takes DELETE, POST and PUT in this release"));
+        }
+        _ => return Err(Issue::at("code-invalid", "method", "not a method")),
+    };
+    let if_match = request
         .text("ifMatch")
-        .map(|t| if_match(t).ok_or_else(|| at("ifMatch", "value", "not an ETag of this server")));
-    let version = version.transpose()?;
-    let (target, query) = url.split_once('?').map_or((url, None), |(t, q)| (t, Some(q)));
-    match (method, target.split('/').collect::<Vec<_>>().as_slice(), query) {
-        ("POST", [_], None) => {
-            let condition = request.text("ifNoneExist").map(criteria).transpose()?;
-            Ok(How::Create { if_none_exist: condition })
-        }
-        ("PUT", [_, id], None) => {
-            let id = ResourceId::parse(id).ok_or_else(|| at("url", "value", "does not end in a valid id"))?;
-            Ok(How::Update { id, if_match: version })
-        }
-        ("PUT", [_], Some(query)) => Ok(How::ConditionalUpdate { criteria: criteria(query)?, if_match: version }),
-        ("POST" | "PUT", ..) => Err(at("url", "value", "not a URL that this method takes")),
-        ("GET" | "HEAD" | "DELETE" | "PATCH", ..) => {
-            Err(at("method", "not-supported", "a Bundle takes POST and PUT in this release"))
-        }
-        _ => Err(at("method", "code-invalid", "not a method")),
-    }
-}
-
-/// Reads `W/"3"` or `"3"`.
-pub fn if_match(text: &str) -> Option<Version> {
-    let text = text.trim();
-    Version::parse(text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?)
-}
-
-/// Reads the search of a conditional interaction. This release knows `identifier` and `_id`.
-pub fn criteria(query: &str) -> Result<Criteria, Issue> {
-    let query = query.split_once('?').map_or(query, |(_, q)| q);
-    let pairs = crate::http::query::pairs(query).map_err(|text| Issue::new("value", text))?;
-    let refuse = |text: &str| Err(Issue::new("not-supported", text));
-    match pairs.as_slice() {
-        [(name, value)] if name == "identifier" => match Identifier::parse(value) {
-            Some(identifier @ (Identifier::Both(..) | Identifier::Value(_) | Identifier::NoSystem(_))) => {
-                Ok(Criteria::Identifier(identifier))
-            }
-            _ => refuse("a condition on identifier needs a value"),
-        },
-        [(name, value)] if name == "_id" => {
-            ResourceId::parse(value).map(Criteria::Id).ok_or_else(|| Issue::new("value", "not a valid id"))
-        }
-        _ => refuse("conditions take one parameter, identifier or _id, in this release"),
-    }
-}
-
-/// The reference that a conditional reference stands for: `Patient?identifier=system|value`.
-pub fn conditional_reference(reference: &str) -> Option<(TypeName, Result<Criteria, Issue>)> {
-    let (kind, query) = reference.split_once('?')?;
-    Some((TypeName::parse(kind)?, criteria(query)))
-}
-
-/// An update names the resource twice, and must name the same one (R4 3.1.0.7).
-pub fn same_id(resource: &Validated, id: &ResourceId) -> Result<(), Issue> {
-    let path = format!("{}.id", resource.kind());
-    match resource.json().text("id") {
-        Some(own) if own == id.as_str() => Ok(()),
-        Some(_) => Err(Issue::at("value", &path, "must be the id in the URL")),
-        None => Err(Issue::at("required", &path, "an update carries the id of its URL")),
-    }
+        .map(|t| if_match(t).ok_or_else(|| Issue::at("value", "ifMatch", "not an ETag of this server")));
+    let if_match = if_match.transpose()?;
+    let url = request.text("url").ok_or_else(|| required("url"))?;
+    let bad = |text| Issue::at("value", "url", text);
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let (kind, id) = path.split_once('/').map_or((path, None), |(kind, id)| (kind, Some(id)));
+    let kind = TypeName::parse(kind).ok_or_else(|| bad("does not begin with a resource type of FHIR R4"))?;
+    let by = match (id, query) {
+        (Some(id), None) => By::Id(ResourceId::parse(id).ok_or_else(|| bad("does not end in a valid id"))?),
+        (None, Some(query)) => By::Search(criteria(kind, query)?),
+        (None, None) => return Ok((method, Url::Type(kind))),
+        (Some(_), Some(_)) => return Err(bad("has an id and a search")),
+    };
+    Ok((method, Url::Resource(Target { kind, by, if_match })))
 }
 
 #[cfg(test)]
@@ -201,15 +170,19 @@ mod tests {
         let patient = r#""resource":{"resourceType":"Patient","id":"7"}"#;
         for (request, expected) in [
             (r#"{"method":"POST","url":"Patient"}"#, "Create"),
-            (r#"{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:a%7C1"}"#, "Both(\"urn:a\", \"1\")"),
+            (
+                r#"{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:a%7C1"}"#,
+                "if_none_exist: Some(Criteria",
+            ),
             (r#"{"method":"PUT","url":"Patient/7","ifMatch":"W/\"3\""}"#, "Version(3)"),
-            (r#"{"method":"PUT","url":"Patient?identifier=1"}"#, "ConditionalUpdate"),
+            (r#"{"method":"PUT","url":"Patient?identifier=1"}"#, "Search(Criteria"),
+            (r#"{"method":"DELETE","url":"Patient/7"}"#, "Delete"),
         ] {
             let Ok(Request::Transaction(writes)) = parse(&bundle(&format!("{{{patient},\"request\":{request}}}")))
             else {
                 panic!("{request}")
             };
-            assert!(format!("{:?}", writes[0].how).contains(expected), "{:?}", writes[0].how);
+            assert!(format!("{:?}", writes[0].act).contains(expected), "{:?}", writes[0].act);
         }
     }
 
@@ -219,7 +192,8 @@ mod tests {
         for (entry, expected) in [
             ("{}".to_owned(), "Bundle.entry[0].request"),
             (format!(r#"{{{patient},"request":{{"method":"PUT","url":"Patient/7"}}}}"#), "Bundle.entry[0].resource.x"),
-            (r#"{"request":{"method":"DELETE","url":"Patient/7"}}"#.to_owned(), "Bundle.entry[0].request.method"),
+            (r#"{"request":{"method":"STEAL","url":"Patient/7"}}"#.to_owned(), "Bundle.entry[0].request.method"),
+            (r#"{"request":{"method":"DELETE","url":"Patient"}}"#.to_owned(), "Bundle.entry[0].request.url"),
             (r#"{"request":{"method":"PUT","url":"Patient/7"}}"#.to_owned(), "Bundle.entry[0].resource"),
             (
                 r#"{"resource":{"resourceType":"Patient","id":"8"},"request":{"method":"PUT","url":"Patient/7"}}"#

@@ -7,4 +7,6 @@ pub mod merge;
 pub mod outcome;
 pub mod profile;
 pub mod references;
+pub mod search;
 pub mod validate;
+pub mod write;

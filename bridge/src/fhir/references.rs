@@ -1,6 +1,7 @@
 //! Rewrites references inside a resource: entries of a transaction refer to each other by `fullUrl` (R4 3.1.0.11.2), and
 //! conditional references by a search.
 
+use super::write::conditional_reference;
 use notary::canonical::Json;
 
 /// The elements beside references in which a transaction's fullUrl is looked for.
@@ -28,6 +29,15 @@ pub fn rewrite<E>(json: &mut Json, change: &mut impl FnMut(&str) -> Result<Optio
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether the resource has a reference that is a search.
+pub fn has_conditional(json: &Json) -> bool {
+    let own = |(name, value): &(String, Json)| {
+        name == "reference" && value.as_str().is_some_and(|text| conditional_reference(text).is_some())
+    };
+    json.members().iter().any(|member| own(member) || has_conditional(&member.1))
+        || json.items().iter().any(has_conditional)
 }
 
 /// The path of a literal reference that still names an entry of a Bundle: once stored it would lead nowhere.

@@ -67,12 +67,14 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
     match rest {
         [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
         ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
-        [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT])?, kind).await,
+        ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
+        [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT, Method::DELETE])?, kind).await,
+        [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
         [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
-        [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT])?, kind, id).await,
-        [kind, id, "_history"] => fhir::history(call(&[Method::GET])?, kind, id).await,
+        [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
+        [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
         [kind, id, "_history", version, "$receipt"] => {

@@ -6,10 +6,11 @@ use super::write::may_write;
 use super::{base, read_json};
 use crate::app::App;
 use crate::clock::instant;
-use crate::commit::{Committed, Transaction, Written};
+use crate::commit::{Committed, Done, Transaction};
 use crate::error::Issue;
-use crate::fhir::bundle::{self, Write};
+use crate::fhir::bundle;
 use crate::fhir::outcome;
+use crate::fhir::write::Write;
 use crate::ingest::commit;
 use crate::smart::token::Caller;
 use serde_json::{Value, json};
@@ -31,13 +32,13 @@ pub async fn bundle(call: Call<'_>) -> Reply {
 }
 
 async fn transaction(app: &Arc<App>, caller: &Caller, writes: Vec<Write>) -> Reply {
-    if let Some(denied) = writes.iter().find_map(|write| may_write(caller, write).err()) {
+    if let Some(denied) = writes.iter().find_map(|write| may_write(caller, &write.act).err()) {
         return denied;
     }
     match commit(app, Transaction { writes, message: None }).await {
         Err(error) => refused(&error),
-        Ok(Committed { written, .. }) => {
-            let entries = written.iter().map(|w| response_entry(app, w)).collect();
+        Ok(Committed { done, .. }) => {
+            let entries = done.iter().map(|one| response_entry(app, one)).collect();
             fhir(StatusCode::OK, response_bundle("transaction-response", entries).to_string())
         }
     }
@@ -48,13 +49,13 @@ async fn batch(app: &Arc<App>, caller: &Caller, entries: Vec<Result<Write, Vec<I
     for entry in entries {
         answers.push(match entry {
             Err(issues) => failed_entry(StatusCode::UNPROCESSABLE_ENTITY, &issues),
-            Ok(write) => match may_write(caller, &write) {
+            Ok(write) => match may_write(caller, &write.act) {
                 Err(_) => failed_entry(
                     StatusCode::FORBIDDEN,
                     &[Issue::new("forbidden", "the token's scopes do not allow this entry")],
                 ),
                 Ok(()) => match commit(app, Transaction { writes: vec![write], message: None }).await {
-                    Ok(committed) => committed.written.first().map_or(Value::Null, |w| response_entry(app, w)),
+                    Ok(committed) => committed.done.first().map_or(Value::Null, |one| response_entry(app, one)),
                     Err(error) => {
                         if error.is_news() {
                             tracing::error!(%error, "an entry of a batch failed");
@@ -76,14 +77,21 @@ fn response_bundle(kind: &str, entries: Vec<Value>) -> Value {
     bundle
 }
 
-fn response_entry(app: &App, written: &Written) -> Value {
-    let status = if written.created { "201 Created" } else { "200 OK" };
-    json!({"response": {
-        "status": status,
-        "location": format!("{}/{}/_history/{}", base(app), written.name, written.version),
-        "etag": etag(written.version),
-        "lastModified": instant(jiff::Timestamp::from_millisecond(written.updated).unwrap_or_default()),
-    }})
+fn response_entry(app: &App, done: &Done) -> Value {
+    let time = |updated| instant(jiff::Timestamp::from_millisecond(updated).unwrap_or_default());
+    let response = match done {
+        Done::Written(one) => json!({
+            "status": if one.created { "201 Created" } else { "200 OK" },
+            "location": format!("{}/{}/_history/{}", base(app), one.name, one.version),
+            "etag": etag(one.version),
+            "lastModified": time(one.updated),
+        }),
+        Done::Deleted(one) => {
+            json!({"status": "204 No Content", "etag": etag(one.version), "lastModified": time(one.updated)})
+        }
+        Done::Nothing => json!({"status": "204 No Content"}),
+    };
+    json!({"response": response})
 }
 
 fn failed_entry(status: StatusCode, issues: &[Issue]) -> Value {

@@ -1,16 +1,15 @@
 //! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
 
 mod bundle;
-mod history;
-mod page;
+pub mod history;
+pub(super) mod page;
 mod read;
 mod search;
 pub mod validate;
 mod write;
 
 pub use bundle::bundle;
-pub use history::history;
-pub use read::{of_resource, receipt, version};
+pub use read::{receipt, version};
 pub use search::posted_search;
 
 use super::query;
@@ -47,13 +46,24 @@ pub fn metadata(app: &App) -> Reply {
     fhir(StatusCode::OK, statement.to_string())
 }
 
-/// `GET`, `POST` and `PUT` on a type: search, create, conditional update.
+/// A type: search, create, conditional update and deletion.
 pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
     let kind = TypeName::parse(kind).ok_or_else(unknown_type)?;
     match call.request.method {
         Method::GET => search::search(&call, kind, &call.request.query).await,
         Method::POST => write::create(&call, kind).await,
-        _ => write::conditional_update(&call, kind).await,
+        Method::PUT => write::conditional_update(&call, kind).await,
+        _ => write::conditional_delete(&call, kind).await,
+    }
+}
+
+/// A resource: read, update, deletion.
+pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(unknown_type)?;
+    match call.request.method {
+        Method::GET => read::read(&call, name).await,
+        Method::PUT => write::update(&call, name).await,
+        _ => write::delete(&call, name).await,
     }
 }
 
@@ -86,8 +96,9 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn may_read(caller: &Caller, kind: TypeName) -> Result<Permit, Reply> {
-    decide(caller, Interaction::Read, Some(kind))
+/// The decision, or a 403 that says what is missing.
+fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+    decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
 }
 
@@ -99,7 +110,6 @@ fn unknown_type() -> Reply {
     failure(StatusCode::NOT_FOUND, Issue::new("not-found", "not a resource type of FHIR R4, or not a valid id"))
 }
 
-fn base(app: &App) -> String {
-    let configured = app.config.base_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-    configured.unwrap_or_else(|| format!("http://{}/fhir", app.config.http))
+fn base(app: &App) -> &str {
+    &app.core.base
 }

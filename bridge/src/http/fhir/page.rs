@@ -9,39 +9,41 @@ use warp::http::StatusCode;
 /// An entry that holds a stored resource in its very text: a number's spelling is part of what was sealed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
+pub(in crate::http) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) full_url: Option<String>,
-    pub(super) resource: Box<RawValue>,
+    pub(in crate::http) full_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) search: Option<Value>,
+    pub(in crate::http) resource: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request: Option<Value>,
+    pub(in crate::http) search: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) response: Option<Value>,
+    pub(in crate::http) request: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) response: Option<Value>,
 }
 
 /// A Bundle of stored resources.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page {
-    pub(super) resource_type: &'static str,
+pub(in crate::http) struct Page {
+    pub(in crate::http) resource_type: &'static str,
     #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) total: u64,
-    pub(super) link: Vec<Value>,
+    pub(in crate::http) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) total: Option<u64>,
+    pub(in crate::http) link: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) entry: Vec<Entry>,
+    pub(in crate::http) entry: Vec<Entry>,
 }
 
 impl Page {
-    pub(super) fn reply(self) -> Reply {
+    pub(in crate::http) fn reply(self) -> Reply {
         // Strings, numbers and JSON that was parsed before it was stored: serialisation cannot fail.
         fhir(StatusCode::OK, serde_json::to_string(&self).unwrap_or_default())
     }
 }
 
-pub(super) fn raw(resource: &[u8]) -> Box<RawValue> {
+pub(in crate::http) fn raw(resource: &[u8]) -> Box<RawValue> {
     let text = String::from_utf8_lossy(resource).into_owned();
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

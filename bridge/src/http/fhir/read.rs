@@ -1,40 +1,36 @@
 //! Read, version read, and the receipt of a version.
 
-use super::super::reply::{Reply, body, failure, fhir, unreadable, versioned};
+use super::super::reply::{Reply, body, empty, failure, fhir, unreadable, versioned};
 use super::super::routes::{Call, not_found};
-use super::{may_read, parse_name, text, unknown_type, write};
+use super::{may, parse_name, text};
 use crate::anchor;
 use crate::clock::parse_http_date;
 use crate::error::Issue;
-use crate::fhir::bundle::if_match;
-use crate::ids::Version;
+use crate::fhir::write::if_match;
+use crate::ids::{Name, Version};
 use crate::read::{self, Opened};
-use bytes::Bytes;
-use warp::http::{HeaderMap, Method, StatusCode, header};
+use crate::smart::scopes::Interaction;
+use warp::http::{HeaderMap, StatusCode, header};
 
-/// `GET` and `PUT` on a resource: read, update.
-pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
-    let name = parse_name(kind, id).ok_or_else(unknown_type)?;
-    if call.request.method != Method::GET {
-        return write::update(&call, name).await;
-    }
-    let permit = may_read(&call.caller, name.kind)?;
-    Ok(answer_read(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers))
+/// `GET /fhir/{type}/{id}`.
+pub(super) async fn read(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers))
 }
 
 /// `GET /fhir/{type}/{id}/_history/{version}`.
 pub async fn version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     let version = Version::parse(version).ok_or_else(not_found)?;
-    let permit = may_read(&call.caller, name.kind)?;
-    Ok(answer_read(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers))
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers))
 }
 
 /// `GET .../$receipt`.
 pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     let version = version.map(|v| Version::parse(v).ok_or_else(not_found)).transpose()?;
-    let permit = may_read(&call.caller, name.kind)?;
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
     let opened = read::read(&call.app.core, &permit, &name, version).await.map_err(|e| unreadable(&e))?;
     let opened = opened.ok_or_else(not_found)?;
     let core = call.app.core.clone();
@@ -52,19 +48,22 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
     }
 }
 
-fn answer_read(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap) -> Reply {
+fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap) -> Reply {
     let opened = match read {
         Ok(Some(opened)) => opened,
         Ok(None) => return not_found(),
         Err(error) => return unreadable(&error),
     };
     let (version, updated) = (opened.stored.version, opened.stored.updated);
-    if not_modified(headers, version, updated) {
+    if opened.stored.deleted {
         return versioned(
-            body(StatusCode::NOT_MODIFIED, super::super::reply::FHIR_JSON, Bytes::new()),
+            failure(StatusCode::GONE, Issue::new("deleted", "the resource was deleted")),
             version,
             updated,
         );
+    }
+    if not_modified(headers, version, updated) {
+        return versioned(empty(StatusCode::NOT_MODIFIED), version, updated);
     }
     versioned(fhir(StatusCode::OK, opened.resource), version, updated)
 }

@@ -1,7 +1,7 @@
 //! `$validate` (R4, Resource-validate): says what is wrong with a resource and stores nothing. The answer is 200 whatever
 //! was found; other statuses mean that it could not be looked at.
 
-use super::{may_read, parse_name, read_json, unknown_type};
+use super::{may, parse_name, read_json, unknown_type};
 use crate::app::App;
 use crate::error::Issue;
 use crate::fhir::fhirpath::node::Node;
@@ -12,6 +12,7 @@ use crate::http::reply::{Reply, failure, fhir, unreadable};
 use crate::http::routes::{Call, not_found};
 use crate::ids::{Name, TypeName};
 use crate::read;
+use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
 use std::sync::Arc;
 use warp::http::StatusCode;
@@ -37,7 +38,7 @@ pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, 
 }
 
 async fn answer(call: &Call<'_>, kind: TypeName, name: Option<Name>) -> Result<Reply, Reply> {
-    let permit = may_read(&call.caller, kind)?;
+    let permit = may(&call.caller, Interaction::Read, Some(kind))?;
     let Question { resource, mode, profiles } = question(call, kind)?;
     let mode = mode.as_deref().map(mode_of).transpose()?;
     let json = match (resource, &name) {
@@ -161,9 +162,13 @@ fn about_address(json: &Json, kind: TypeName, name: Option<&Name>, mode: Option<
 /// Warns of references to what is not stored here, as far as the caller may know.
 async fn unresolved(call: &Call<'_>, json: &Json, findings: &mut Findings) -> Result<(), Reply> {
     for (path, kind, id) in references(json) {
-        let (Some(name), Ok(permit)) = (parse_name(kind.as_str(), &id), may_read(&call.caller, kind)) else { continue };
+        let (Some(name), Ok(permit)) =
+            (parse_name(kind.as_str(), &id), may(&call.caller, Interaction::Read, Some(kind)))
+        else {
+            continue;
+        };
         let found = read::read(&call.app.core, &permit, &name, None).await.map_err(|e| unreadable(&e))?;
-        if found.is_none_or(|opened| opened.resource.is_empty()) {
+        if found.is_none_or(|opened| opened.stored.deleted) {
             findings.add(Severity::Warning, Issue::at("not-found", &path, "refers to what is not stored here"));
         }
     }
