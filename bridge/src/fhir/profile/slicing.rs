@@ -108,7 +108,7 @@ fn wanted(profile: &Profile, by: &Discriminator, slice: &Element) -> Option<Want
         if let Some(wanted) = own(element, rest) {
             return Some(wanted);
         }
-        let Some((name, below)) = rest.split_first() else { return None };
+        let (name, below) = rest.split_first()?;
         match child(profile, element, name) {
             Some(next) => (element, rest) = (next, below),
             None if *name == "url" => return extension_url(element),

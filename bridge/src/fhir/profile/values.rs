@@ -33,9 +33,7 @@ impl ValueSets {
         let compose = json.get("compose")?;
         let part = |name: &str| compose.get(name).map_or(&[][..], Json::items);
         let among = |parts: &[Json]| any(parts.iter().map(|part| self.in_part(part, system, code, depth)));
-        match (among(part("include"))?, among(part("exclude"))?) {
-            (included, excluded) => Some(included && !excluded),
-        }
+        Some(among(part("include"))? && !among(part("exclude"))?)
     }
 
     fn in_part(&self, part: &Json, system: Option<&str>, code: &str, depth: usize) -> Option<bool> {

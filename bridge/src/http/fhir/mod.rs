@@ -42,7 +42,7 @@ pub fn acceptable(request: &Request) -> Result<(), Reply> {
 
 /// `GET /fhir/metadata`.
 pub fn metadata(app: &App) -> Reply {
-    let statement = capability::statement(&base(app), &instant(app.core.clock.now()));
+    let statement = capability::statement(base(app), &instant(app.core.clock.now()));
     fhir(StatusCode::OK, statement.to_string())
 }
 

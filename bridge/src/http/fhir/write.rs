@@ -66,7 +66,7 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
     may_write(&call.caller, &act)?;
     let transaction = Transaction { writes: vec![Write::alone(act)], message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
-    committed.done.first().map(|one| done(&base(call.app), one)).ok_or_else(not_found)
+    committed.done.first().map(|one| done(base(call.app), one)).ok_or_else(not_found)
 }
 
 /// What an act needs. An update may create. A condition tells whether something exists, and a conditional create answers with
