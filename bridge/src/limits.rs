@@ -22,6 +22,10 @@ pub const MAX_BATCH_MESSAGES: usize = 10_000;
 pub const MAX_REPORT_LINES: usize = 2_000;
 /// The most issues that one refusal lists: more help nobody.
 pub const MAX_ISSUES: usize = 50;
+/// References that `$validate` looks up: each is a read.
+pub const MAX_CHECKED_REFERENCES: usize = 100;
+/// Steps of evaluating constraints in one `$validate`: seconds of work. A Synthea bundle of 100 resources takes 20 thousand.
+pub const MAX_STEPS: u64 = 100_000_000;
 /// The longest query string; GET searches with long lists belong in a POST.
 pub const MAX_QUERY_BYTES: usize = 16 << 10;
 /// The most parameters of one search: each is a walk over postings.

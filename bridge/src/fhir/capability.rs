@@ -50,6 +50,7 @@ fn resource(name: &str) -> Value {
         "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
+        "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
     });
     let referring = referring(name);
     if !referring.is_empty() {

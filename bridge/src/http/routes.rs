@@ -92,6 +92,8 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
+        [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
+        [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,

@@ -16,4 +16,5 @@ mod notary;
 mod objects;
 mod search;
 mod tidy;
+mod validate;
 mod world;

@@ -6,6 +6,7 @@ pub(super) mod page;
 mod prefer;
 mod read;
 mod search;
+pub mod validate;
 mod write;
 
 pub use bundle::bundle;
@@ -57,7 +58,7 @@ pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
 /// `GET /fhir/metadata`.
 pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
     let view = one_view(request)?;
-    let statement = capability::statement(&base(app), &instant(app.core.clock.now())).to_string();
+    let statement = capability::statement(base(app), &instant(app.core.clock.now())).to_string();
     Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
 }
 
