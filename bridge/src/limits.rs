@@ -25,6 +25,8 @@ pub const MAX_QUERY_VALUES: usize = 100;
 /// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
 pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
+/// How heavy a page of `$everything` may become, scanned documents and all, before it ends early.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
 /// Open MLLP connections; a hospital has some dozens of feeds.

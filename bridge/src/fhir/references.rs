@@ -31,6 +31,19 @@ pub fn rewrite<E>(json: &mut Json, change: &mut impl FnMut(&str) -> Result<Optio
     }
 }
 
+/// Every literal reference in the resource, in its order.
+pub fn literals(json: &Json) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (name, value) in json.members() {
+        match value.as_str() {
+            Some(text) if name == "reference" => found.push(text),
+            _ => found.extend(literals(value)),
+        }
+    }
+    found.extend(json.items().iter().flat_map(literals));
+    found
+}
+
 /// Whether the resource has a reference that is a search.
 pub fn has_conditional(json: &Json) -> bool {
     let own = |(name, value): &(String, Json)| {
@@ -70,6 +83,14 @@ mod tests {
         let dangling = json(r#"{"resourceType":"Group","member":[{"entity":{"reference":"urn:uuid:1"}}]}"#);
         assert_eq!(unresolved(&dangling).as_deref(), Some("Group.member[0].entity.reference"));
         assert_eq!(unresolved(&json(r#"{"resourceType":"Group","identifier":[{"value":"urn:uuid:1"}]}"#)), None);
+    }
+
+    #[test]
+    fn literal_references_are_found_wherever_they_stand() {
+        let text =
+            r#"{"reference":"Patient/1","a":[{"b":{"reference":"Group/2"}}],"c":{"reference":{"reference":"List/3"}}}"#;
+        let json = Json::parse(text.as_bytes()).unwrap();
+        assert_eq!(literals(&json), ["Patient/1", "Group/2", "List/3"]);
     }
 
     #[test]

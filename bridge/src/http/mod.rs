@@ -2,9 +2,11 @@
 //! builds answers, `server` listens.
 
 mod cursor;
+mod everything;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
+mod parameters;
 pub mod query;
 pub mod reply;
 pub mod routes;

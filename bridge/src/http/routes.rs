@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{fhir, hl7v2, log};
+use super::{everything, fhir, hl7v2, log};
 use crate::app::App;
 use crate::error::Issue;
 use crate::limits::MAX_BODY_BYTES;
@@ -74,6 +74,9 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
+        [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
+            everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
+        }
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
         [kind, id, "_history", version, "$receipt"] => {
             fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await

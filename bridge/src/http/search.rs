@@ -112,7 +112,8 @@ pub fn refused(error: SearchError) -> Reply {
     }
 }
 
-fn one(app: &App, opened: &Opened, mode: &str) -> Entry {
+/// An entry of a searchset.
+pub(super) fn one(app: &App, opened: &Opened, mode: &str) -> Entry {
     Entry {
         full_url: Some(format!("{}/{}", app.core.base, opened.stored.name)),
         resource: Some(raw(&opened.resource)),

@@ -74,7 +74,7 @@ fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+pub(super) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
     let media = media_type(&request.headers);
     if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
         return Err(failure(
@@ -96,12 +96,12 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 /// The decision, or a 403 that says what is missing.
-fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+pub(super) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
     decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
 }
 
-fn parse_name(kind: &str, id: &str) -> Option<Name> {
+pub(super) fn parse_name(kind: &str, id: &str) -> Option<Name> {
     Some(Name { kind: TypeName::parse(kind)?, id: ResourceId::parse(id)? })
 }
 
