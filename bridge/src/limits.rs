@@ -69,3 +69,7 @@ pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
 /// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
 pub const MAX_CONDITION_MATCHES: usize = 1_000;
+/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
+pub const MAX_BLOCK: usize = 500;
+/// Answers of `$match` unless `count` asks otherwise.
+pub const DEFAULT_MATCHES: usize = 20;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
 ];
 
 /// The statement for a server at `base`.

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod capability;
+pub mod matching;
 pub mod merge;
 pub mod outcome;
 pub mod references;

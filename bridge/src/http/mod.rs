@@ -6,6 +6,7 @@ mod everything;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
+mod matching;
 mod parameters;
 pub mod query;
 pub mod reply;

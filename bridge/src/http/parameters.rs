@@ -57,6 +57,11 @@ impl Given {
         let bad = || refused(Issue::new("value", format!("{name}: a whole number")));
         self.get(name).map(|text| text.parse().map_err(|_| bad())).transpose()
     }
+
+    pub(super) fn truth(&self, name: &str) -> Result<bool, Reply> {
+        let bad = || refused(Issue::new("value", format!("{name}: true or false")));
+        self.get(name).map_or(Ok(false), |text| text.parse().map_err(|_| bad()))
+    }
 }
 
 /// The Parameters that a POST brings.
@@ -67,6 +72,12 @@ pub(super) fn resource(call: &Call<'_>) -> Result<Json, Reply> {
     }
     let text = "an operation takes a Parameters resource; put another resource into its parameter `resource`";
     Err(refused(Issue::at("structure", "resourceType", text)))
+}
+
+/// The parameter of that name.
+pub(super) fn named<'j>(parameters: &'j Json, name: &str) -> Option<&'j Json> {
+    let list = parameters.get("parameter").map_or(&[][..], Json::items);
+    list.iter().find(|parameter| parameter.text("name") == Some(name))
 }
 
 fn primitives(parameters: &Json) -> Result<Vec<(String, String)>, Reply> {

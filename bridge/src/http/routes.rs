@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, fhir, hl7v2, log};
+use super::{everything, fhir, hl7v2, log, matching};
 use crate::app::App;
 use crate::error::Issue;
 use crate::limits::MAX_BODY_BYTES;
@@ -71,6 +71,7 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
         [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT, Method::DELETE])?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
+        ["Patient", "$match"] => matching::answer(call(&[Method::POST])?).await,
         [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,

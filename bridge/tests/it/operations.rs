@@ -186,6 +186,87 @@ async fn who_may_not_read_gets_nothing_and_is_told() {
     }
 }
 
+async fn ask(world: &World, patient: &Value, more: &[Value]) -> (u16, Value) {
+    let mut parameter = vec![json!({"name": "resource", "resource": patient})];
+    parameter.extend_from_slice(more);
+    let body = json!({"resourceType": "Parameters", "parameter": parameter});
+    world.call("POST", "/fhir/Patient/$match", &body.to_string()).await
+}
+
+/// Id, grade and score of each match.
+fn matches(bundle: &Value) -> Vec<(String, String, String)> {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let list =
+        bundle["entry"].as_array().map_or(&[][..], Vec::as_slice).iter().filter(|e| e["search"]["mode"] == "match");
+    list.map(|e| {
+        assert_eq!(e["search"]["extension"][0]["url"], "http://hl7.org/fhir/StructureDefinition/match-grade");
+        (text(&e["resource"]["id"]), text(&e["search"]["extension"][0]["valueCode"]), e["search"]["score"].to_string())
+    })
+    .collect()
+}
+
+fn expected(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+    list.iter().map(|(id, grade, score)| ((*id).into(), (*grade).into(), (*score).into())).collect()
+}
+
+#[tokio::test]
+async fn match_grades_whom_it_finds_and_changes_nothing() {
+    let world = World::new().await;
+    let numbered = |mut patient: Value, value: &str| {
+        patient["identifier"] = json!([{"system": "urn:mrn", "value": value}]);
+        patient
+    };
+    put(&world, numbered(person("ada", "Nováková", "Ada", "1980-02-09"), "1")).await;
+    put(&world, person("slip", "Novakova", "Ada", "1980-09-02")).await;
+    put(&world, numbered(person("rival", "Novakova", "Ada", "1980-02-09"), "9")).await;
+    put(&world, person("other", "Smith", "Jan", "1980-02-09")).await;
+    let by_name = person("x", "NOVAKOVA", "ada", "1980-02-09");
+    let (status, found) = ask(&world, &by_name, &[]).await;
+    assert_eq!((status, &found["total"]), (200, &json!(3)), "{found}");
+    assert_eq!(
+        matches(&found),
+        expected(&[("ada", "probable", "0.80"), ("rival", "probable", "0.80"), ("slip", "possible", "0.65")])
+    );
+    let by_number = numbered(by_name.clone(), "1");
+    let found = matches(&ask(&world, &by_number, &[]).await.1);
+    assert_eq!(
+        found,
+        expected(&[("ada", "certain", "1.00"), ("slip", "possible", "0.65"), ("rival", "possible", "0.50")])
+    );
+    let certain = json!({"name": "onlyCertainMatches", "valueBoolean": true});
+    assert_eq!(matches(&ask(&world, &by_number, std::slice::from_ref(&certain)).await.1).len(), 1);
+    assert_eq!(matches(&ask(&world, &by_name, std::slice::from_ref(&certain)).await.1).len(), 0);
+    assert_eq!(matches(&ask(&world, &by_name, &[json!({"name": "count", "valueInteger": 1})]).await.1).len(), 1);
+    put(&world, numbered(person("twice", "Novak", "Ada", "1980-02-09"), "1")).await;
+    let (_, several) = ask(&world, &by_number, &[certain]).await;
+    assert_eq!(several["total"], 0, "which of the two is not certain");
+    assert!(several.to_string().contains("several patients match for certain"));
+    let (_, history) = world.get("/fhir/Patient/_history").await;
+    assert_eq!(history["entry"].as_array().unwrap().len(), 5, "nothing was written");
+}
+
+#[tokio::test]
+async fn match_takes_a_patient_in_parameters_and_nothing_else() {
+    let world = World::new().await;
+    let ada = person("x", "Novak", "Ada", "1980");
+    let (status, outcome) = world.call("POST", "/fhir/Patient/$match", &ada.to_string()).await;
+    assert_eq!(status, 400);
+    assert!(outcome.to_string().contains("parameter `resource`"), "{outcome}");
+    let group = json!({"resourceType": "Group", "type": "person", "actual": true});
+    for (parameter, expected) in [
+        (json!([]), 400),
+        (json!([{"name": "resource", "resource": group}]), 400),
+        (json!([{"name": "resource", "resource": {"resourceType": "Patient", "shoeSize": 38}}]), 422),
+        (json!([{"name": "resource", "resource": ada}, {"name": "count", "valueString": "many"}]), 400),
+        (json!([{"name": "resource", "resource": ada}, {"name": "merge", "valueBoolean": true}]), 400),
+    ] {
+        let body = json!({"resourceType": "Parameters", "parameter": parameter});
+        assert_eq!(world.call("POST", "/fhir/Patient/$match", &body.to_string()).await.0, expected, "{body}");
+    }
+    assert_eq!(world.get("/fhir/Patient/$match").await.0, 405);
+    assert_eq!(world.get("/fhir/Group/$match").await.0, 404);
+}
+
 #[tokio::test]
 async fn each_operation_of_the_capability_statement_answers() {
     let world = ward().await;
@@ -194,7 +275,10 @@ async fn each_operation_of_the_capability_statement_answers() {
     let patient = types.iter().find(|t| t["type"] == "Patient").unwrap();
     for operation in patient["operation"].as_array().unwrap() {
         let name = operation["name"].as_str().unwrap();
-        let status = world.get(&format!("/fhir/Patient/ada/${name}")).await.0;
+        let status = match name {
+            "match" => ask(&world, &person("x", "Novak", "Ada", "1980-02-29"), &[]).await.0,
+            name => world.get(&format!("/fhir/Patient/ada/${name}")).await.0,
+        };
         assert!(matches!(status, 200 | 405), "{name}: {status}");
     }
 }
