@@ -73,3 +73,5 @@ pub const MAX_CONDITION_MATCHES: usize = 1_000;
 pub const MAX_BLOCK: usize = 500;
 /// Answers of `$match` unless `count` asks otherwise.
 pub const DEFAULT_MATCHES: usize = 20;
+/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
+pub const MAX_SUMMARISED: usize = 20_000;

@@ -10,6 +10,7 @@ pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
     ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
+    ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
 ];
 
 /// The statement for a server at `base`.

@@ -2,10 +2,12 @@
 
 pub mod bundle;
 pub mod capability;
+pub mod display;
 pub mod matching;
 pub mod merge;
 pub mod outcome;
 pub mod references;
 pub mod search;
+pub mod summary;
 pub mod validate;
 pub mod write;

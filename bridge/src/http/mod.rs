@@ -13,3 +13,4 @@ pub mod reply;
 pub mod routes;
 pub mod search;
 pub mod server;
+mod summary;

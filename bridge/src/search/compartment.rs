@@ -14,7 +14,7 @@ use crate::fhir::search::value::Value;
 use crate::ids::{Name, TypeName};
 use crate::index::blind::Clause;
 use crate::index::scan::Scan;
-use crate::limits::{MAX_INCLUDED, MAX_PAGE_BYTES};
+use crate::limits::{MAX_INCLUDED, MAX_PAGE, MAX_PAGE_BYTES};
 use crate::read::Opened;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
@@ -56,6 +56,15 @@ pub struct Found {
     pub withheld: Vec<TypeName>,
 }
 
+/// What else a reference may lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// What is not in the compartment itself: that comes on a page of its own.
+    Outside,
+    /// What is in the compartment too.
+    All,
+}
+
 /// Dates of a person's life, which are no dates of care.
 const LIFE: &[&str] = &["birthdate", "death-date", "_lastUpdated"];
 
@@ -70,8 +79,33 @@ pub async fn everything(
 ) -> Result<Found> {
     let run = Run { core, caller, around };
     let (mut found, upto) = run.members(wanted, from, count).await?;
-    found.referred = run.referred(wanted, &found.members, upto).await?;
+    found.referred = run.referred(wanted, &found.members, upto, Follow::Outside).await?;
     Ok(found)
+}
+
+/// A page of what belongs to the focus. Who may not read the focus gets nothing; types that he may not search are left out.
+pub async fn members(
+    core: &Core,
+    caller: &Caller,
+    around: Surroundings<'_>,
+    wanted: &Wanted,
+    from: Option<Start>,
+) -> Result<Found> {
+    let run = Run { core, caller, around };
+    run.members(wanted, from, MAX_PAGE).await.map(|(found, _)| found)
+}
+
+/// What resources refer to, step by step, each once; nothing of another patient's, and no type that the caller may not read.
+pub async fn referred(
+    core: &Core,
+    caller: &Caller,
+    around: Surroundings<'_>,
+    wanted: &Wanted,
+    from: &[Opened],
+) -> Result<Vec<Opened>> {
+    let run = Run { core, caller, around };
+    let upto = run.store(|store| store.newest()).await?;
+    run.referred(wanted, from, upto, Follow::All).await
 }
 
 /// The members of a page as it grows.
@@ -236,7 +270,7 @@ impl Run<'_> {
         pointed_to(value, self.around.base).is_some_and(|found| found == *name)
     }
 
-    async fn referred(&self, wanted: &Wanted, from: &[Opened], upto: i64) -> Result<Vec<Opened>> {
+    async fn referred(&self, wanted: &Wanted, from: &[Opened], upto: i64, follow: Follow) -> Result<Vec<Opened>> {
         let mut known: HashSet<Name> = from.iter().map(|o| o.stored.name.clone()).collect();
         known.insert(wanted.focus.clone());
         let patients = self.patients(wanted, upto).await?;
@@ -244,7 +278,7 @@ impl Run<'_> {
         let mut names = self.names(from, &mut known);
         while !names.is_empty() && all.len() < MAX_INCLUDED && bytes < MAX_PAGE_BYTES {
             let mut fresh = self.named(&names, upto).await?;
-            fresh.retain(|o| wanted.asks_for(o.stored.name.kind) && self.may_follow(wanted, o, &patients));
+            fresh.retain(|o| wanted.asks_for(o.stored.name.kind) && self.may_follow(wanted, o, &patients, follow));
             names = self.names(&fresh, &mut known);
             bytes += fresh.iter().map(|o| o.resource.len()).sum::<usize>();
             all.extend(fresh);
@@ -277,12 +311,12 @@ impl Run<'_> {
         names
     }
 
-    fn may_follow(&self, wanted: &Wanted, opened: &Opened, patients: &[Name]) -> bool {
+    fn may_follow(&self, wanted: &Wanted, opened: &Opened, patients: &[Name], follow: Follow) -> bool {
         let owners = self.owners(opened);
         let members = wanted.membership(opened.stored.name.kind);
         let alone = opened.stored.name.kind.as_str() == "Patient" && !patients.contains(&opened.stored.name);
         let others = !owners.is_empty() && !owners.iter().any(|owner| patients.contains(owner));
-        !alone && !others && !self.belongs(wanted, &members, opened)
+        !alone && !others && (follow == Follow::All || !self.belongs(wanted, &members, opened))
     }
 
     /// What resources refer to, without what is known already.

@@ -2,6 +2,7 @@
 
 use super::world::{World, mint};
 use bytes::Bytes;
+use notary::canonical::Json;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use warp::http::Response;
@@ -168,10 +169,12 @@ async fn who_may_not_read_gets_nothing_and_is_told() {
         ("/fhir/Patient/ada/$everything?_type=Nothing", 400),
         ("/fhir/Patient/ada/$everything?start=soon", 400),
         ("/fhir/Patient/ada/$everything?_cursor=x", 400),
+        ("/fhir/Patient/nobody/$summary", 404),
+        ("/fhir/Patient/ada/$summary?profile=urn:other", 400),
     ] {
         assert_eq!(world.get(path).await.0, expected, "{path}");
     }
-    for operation in ["$everything"] {
+    for operation in ["$everything", "$summary"] {
         let path = format!("/fhir/Patient/ada/{operation}");
         assert_eq!(get_as(&world, "system/Observation.rs", &path).await.status(), 403, "{path}");
     }
@@ -181,7 +184,7 @@ async fn who_may_not_read_gets_nothing_and_is_told() {
     assert_eq!(entries(&few, "include"), [""; 0], "no practitioner");
     assert!(few.to_string().contains("left out, because the token's scopes do not allow"), "{few}");
     assert_eq!(world.call("DELETE", "/fhir/Patient/ada", "").await.0, 204);
-    for operation in ["$everything"] {
+    for operation in ["$everything", "$summary"] {
         assert_eq!(world.get(&format!("/fhir/Patient/ada/{operation}")).await.0, 410);
     }
 }
@@ -281,4 +284,45 @@ async fn each_operation_of_the_capability_statement_answers() {
         };
         assert!(matches!(status, 200 | 405), "{name}: {status}");
     }
+}
+
+/// Every literal reference.
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| match value.as_str() {
+            Some(text) if name == "reference" => found.push(text.to_owned()),
+            _ => references(value, found),
+        }),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_summary_is_a_closed_document_of_the_patients_own() {
+    let world = ward().await;
+    let (status, document) = world.get("/fhir/Patient/ada/$summary").await;
+    assert_eq!((status, &document["type"]), (200, &json!("document")));
+    let list = document["entry"].as_array().unwrap();
+    let urls: Vec<&str> = list.iter().map(|e| e["fullUrl"].as_str().unwrap()).collect();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    for reference in &found {
+        assert!(urls.iter().any(|url| url == reference || url.ends_with(&format!("/fhir/{reference}"))), "{reference}");
+    }
+    let titles: Vec<&str> =
+        list[0]["resource"]["section"].as_array().unwrap().iter().map(|s| s["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["Problems", "Allergies and intolerances", "Medications", "Results"]);
+    let text = document.to_string();
+    assert!(text.contains("no-allergy-info") && !text.contains("Peanuts"), "Bea's allergy is not Ada's");
+    assert!(text.contains("Asthma &lt;script&gt;") && text.contains("5.10"));
+    let kept = list.iter().find(|e| e["resource"]["id"] == "o0").unwrap();
+    assert_eq!(
+        kept["resource"],
+        world.get("/fhir/Observation/o0").await.1,
+        "as it is stored, so that its receipt holds"
+    );
+    assert_eq!(document["meta"]["profile"][0], "http://hl7.org/fhir/uv/ips/StructureDefinition/Bundle-uv-ips");
+    let checked = bridge::fhir::validate::validate(Json::parse(document.to_string().as_bytes()).unwrap());
+    assert_eq!(checked.err(), None);
 }
