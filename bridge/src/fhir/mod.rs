@@ -7,6 +7,7 @@ pub mod matching;
 pub mod merge;
 pub mod outcome;
 pub mod references;
+pub mod report;
 pub mod search;
 pub mod summary;
 pub mod validate;

@@ -10,6 +10,7 @@ mod matching;
 mod parameters;
 pub mod query;
 pub mod reply;
+mod report;
 pub mod routes;
 pub mod search;
 pub mod server;

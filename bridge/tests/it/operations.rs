@@ -3,6 +3,8 @@
 use super::world::{World, mint};
 use bytes::Bytes;
 use notary::canonical::Json;
+use notary::receipt::Receipt;
+use notary::tree::LeafHash;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use warp::http::Response;
@@ -171,10 +173,12 @@ async fn who_may_not_read_gets_nothing_and_is_told() {
         ("/fhir/Patient/ada/$everything?_cursor=x", 400),
         ("/fhir/Patient/nobody/$summary", 404),
         ("/fhir/Patient/ada/$summary?profile=urn:other", 400),
+        ("/fhir/Patient/nobody/$report", 404),
+        ("/fhir/Patient/ada/$report?style=pink", 400),
     ] {
         assert_eq!(world.get(path).await.0, expected, "{path}");
     }
-    for operation in ["$everything", "$summary"] {
+    for operation in ["$everything", "$summary", "$report"] {
         let path = format!("/fhir/Patient/ada/{operation}");
         assert_eq!(get_as(&world, "system/Observation.rs", &path).await.status(), 403, "{path}");
     }
@@ -183,8 +187,11 @@ async fn who_may_not_read_gets_nothing_and_is_told() {
     assert_eq!(entries(&few, "match"), ["Patient/ada", "Observation/o0", "Observation/o1", "Observation/o2"]);
     assert_eq!(entries(&few, "include"), [""; 0], "no practitioner");
     assert!(few.to_string().contains("left out, because the token's scopes do not allow"), "{few}");
+    let page = get_as(&world, "system/Patient.rs system/Observation.rs", "/fhir/Patient/ada/$report").await;
+    let page = String::from_utf8(page.body().to_vec()).unwrap();
+    assert!(page.contains("may not see it: AllergyIntolerance, CarePlan, Condition") && !page.contains("Asthma"));
     assert_eq!(world.call("DELETE", "/fhir/Patient/ada", "").await.0, 204);
-    for operation in ["$everything", "$summary"] {
+    for operation in ["$everything", "$summary", "$report"] {
         assert_eq!(world.get(&format!("/fhir/Patient/ada/{operation}")).await.0, 410);
     }
 }
@@ -325,4 +332,36 @@ async fn a_summary_is_a_closed_document_of_the_patients_own() {
     assert_eq!(document["meta"]["profile"][0], "http://hl7.org/fhir/uv/ips/StructureDefinition/Bundle-uv-ips");
     let checked = bridge::fhir::validate::validate(Json::parse(document.to_string().as_bytes()).unwrap());
     assert_eq!(checked.err(), None);
+}
+
+#[tokio::test]
+async fn a_report_is_one_inert_page_that_can_be_verified() {
+    let world = ward().await;
+    world.anchored_receipt("/fhir/Observation/other/$receipt").await;
+    let reply = get_as(&world, "system/*.rs", "/fhir/Patient/ada/$report").await;
+    let page = String::from_utf8(reply.body().to_vec()).unwrap();
+    let policy = reply.headers()["content-security-policy"].to_str().unwrap();
+    let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let hash = base64(&notary::commitment::Digest::of(style.as_bytes()).0);
+    assert!(
+        policy.contains(&format!("style-src 'sha256-{hash}'")) && policy.starts_with("default-src 'none'"),
+        "{policy}"
+    );
+    assert!(!page.contains("<script") && page.contains("Asthma &lt;script&gt;"));
+    assert!(page.contains("<svg") && page.contains("Glucose, mmol/L") && page.contains(">5.10 mmol/L<"));
+    let lines = page.split_once("<pre>").unwrap().1.split_once("</pre>").unwrap().0;
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    for line in lines.lines() {
+        let (version, leaf) = line.split_once(' ').unwrap();
+        let receipt = world.bytes(&format!("/fhir/{version}/$receipt")).await;
+        let receipt = Receipt::parse(&receipt).unwrap();
+        let entry = hex::decode(&receipt.entry).unwrap();
+        assert_eq!(hex::encode(LeafHash::of_bytes(&entry).0), leaf, "{version}");
+    }
+    assert!(page.contains(&notary::commitment::Digest::of(lines.as_bytes()).to_string()));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
