@@ -35,6 +35,8 @@ pub const MAX_QUERY_VALUES: usize = 100;
 /// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
 pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
+/// How heavy a page of `$everything` may become, scanned documents and all, before it ends early.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
 /// Open MLLP connections; a hospital has some dozens of feeds.
@@ -77,3 +79,9 @@ pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
 /// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
 pub const MAX_CONDITION_MATCHES: usize = 1_000;
+/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
+pub const MAX_BLOCK: usize = 500;
+/// Answers of `$match` unless `count` asks otherwise.
+pub const DEFAULT_MATCHES: usize = 20;
+/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
+pub const MAX_SUMMARISED: usize = 20_000;

@@ -5,6 +5,14 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
+/// The operations of a type: its name (`*` for each type), the operation's, and where it is defined.
+pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
+    ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
+];
+
 /// The statement for a server at `base`.
 pub fn statement(base: &str, date: &str) -> Value {
     let resources: Vec<Value> = r4::model().resource_types().into_iter().map(resource).collect();
@@ -52,6 +60,10 @@ fn resource(name: &str) -> Value {
         "searchParam": parameters,
         "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
     });
+    let operations = operations(name);
+    if !operations.is_empty() {
+        described["operation"] = json!(operations);
+    }
     let referring = referring(name);
     if !referring.is_empty() {
         described["searchRevInclude"] = json!(referring);
@@ -71,6 +83,11 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Composite => "composite",
     };
     json!({"name": parameter.name, "type": kind})
+}
+
+fn operations(kind: &str) -> Vec<Value> {
+    let own = OPERATIONS.iter().filter(|(of, ..)| *of == "*" || *of == kind);
+    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// The references of other types that may point to this one.

@@ -3,12 +3,17 @@
 
 mod cursor;
 pub mod encoding;
+mod everything;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
+mod matching;
+mod parameters;
 pub mod pretty;
 pub mod query;
 pub mod reply;
+mod report;
 pub mod routes;
 pub mod search;
 pub mod server;
+mod summary;

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{fhir, hl7v2, log};
+use super::{everything, fhir, hl7v2, log, matching, report, summary};
 use crate::app::App;
 use crate::error::Issue;
 use crate::limits::MAX_BODY_BYTES;
@@ -95,9 +95,15 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
         [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
         [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
+        ["Patient", "$match"] => matching::answer(call(&[Method::POST])?).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
+        [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
+            everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
+        }
+        ["Patient", id, "$report"] => report::answer(call(&[Method::GET])?, id).await,
+        ["Patient", id, "$summary"] => summary::answer(call(&[Method::GET])?, id).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
         [kind, id, "_history", version, "$receipt"] => {
             fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await

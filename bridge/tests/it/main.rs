@@ -14,6 +14,7 @@ mod interactions;
 mod messages;
 mod notary;
 mod objects;
+mod operations;
 mod search;
 mod tidy;
 mod validate;
