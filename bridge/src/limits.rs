@@ -10,12 +10,22 @@ pub const MAX_BODIES: usize = 64;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
+/// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.
+pub const MAX_BATCH_AT_ONCE: usize = 64;
+/// The most operations of one patch: it is applied while others wait.
+pub const MAX_PATCH_OPERATIONS: usize = 1_000;
+/// The most bytes that one patch copies inside a resource: a value that is copied into itself doubles each time.
+pub const MAX_PATCH_COPY: usize = 1 << 20;
 /// The most messages of one HL7 batch file.
 pub const MAX_BATCH_MESSAGES: usize = 10_000;
 /// The most lines of a mapping report that are kept: a message of thousands of results tells the same over and over.
 pub const MAX_REPORT_LINES: usize = 2_000;
 /// The most issues that one refusal lists: more help nobody.
 pub const MAX_ISSUES: usize = 50;
+/// References that `$validate` looks up: each is a read.
+pub const MAX_CHECKED_REFERENCES: usize = 100;
+/// Steps of evaluating constraints in one `$validate`: seconds of work. A Synthea bundle of 100 resources takes 20 thousand.
+pub const MAX_STEPS: u64 = 100_000_000;
 /// The longest query string; GET searches with long lists belong in a POST.
 pub const MAX_QUERY_BYTES: usize = 16 << 10;
 /// The most parameters of one search: each is a walk over postings.
@@ -25,6 +35,8 @@ pub const MAX_QUERY_VALUES: usize = 100;
 /// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
 pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
+/// How heavy a page of `$everything` may become, scanned documents and all, before it ends early.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
 /// Open MLLP connections; a hospital has some dozens of feeds.
@@ -110,3 +122,9 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
 pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
+/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
+pub const MAX_BLOCK: usize = 500;
+/// Answers of `$match` unless `count` asks otherwise.
+pub const DEFAULT_MATCHES: usize = 20;
+/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
+pub const MAX_SUMMARISED: usize = 20_000;

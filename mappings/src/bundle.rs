@@ -46,7 +46,7 @@ fn write_header(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
 
 /// The Bundle as text.
 pub fn transaction(mapped: &Mapped<'_>) -> String {
-    let mut out = Vec::with_capacity(mapped.report.message.text().len() * 8);
+    let mut out = Vec::with_capacity(mapped.tree.length());
     write_transaction(mapped, &mut out);
     String::from_utf8(out).unwrap_or_default()
 }

@@ -19,21 +19,30 @@ impl Tree<'_> {
     /// `"name":value`, and the `"_name"` of a primitive's extensions behind it.
     fn write_field(&self, id: Id, out: &mut Vec<u8>, link: &impl Fn(usize, &mut Vec<u8>)) {
         let name = self.name(id).quoted();
-        let shape = self.shape(id);
-        if shape != Shape::Empty {
+        let is_valued = self.is_valued(id);
+        if is_valued {
             out.extend_from_slice(name.as_bytes());
             self.write_value(id, out, link);
         }
         if self.is_extended(id) {
-            if shape != Shape::Empty {
+            if is_valued {
                 out.push(b',');
             }
             out.extend_from_slice(b"\"_");
             out.extend_from_slice(&name.as_bytes()[1..]);
-            match shape {
+            match self.shape(id) {
                 Shape::Array => self.write_list(id, out, &|item, out| self.write_extensions(item, out, link)),
                 _ => self.write_extensions(id, out, link),
             }
+        }
+    }
+
+    /// Whether there is a value, in a list at least one: extensions alone stand in `_name`, and a list of nulls is none.
+    fn is_valued(&self, id: Id) -> bool {
+        match self.shape(id) {
+            Shape::Empty => false,
+            Shape::Array => self.children(id).any(|item| self.shape(item) != Shape::Empty),
+            _ => true,
         }
     }
 
@@ -117,9 +126,22 @@ impl Tree<'_> {
 pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    if !bytes.iter().fold(false, |any, byte| any | is_escaped(*byte)) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(bytes, out);
+    }
+    out.push(b'"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !is_escaped(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[from..at]);
@@ -133,5 +155,4 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[from..]);
-    out.push(b'"');
 }

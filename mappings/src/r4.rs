@@ -297,7 +297,7 @@ pub fn is_valid_text(type_name: &str, text: &str) -> bool {
             (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
         }
         "code" => is_code(text),
-        "uri" | "url" | "canonical" => !text.is_empty() && !text.contains(char::is_whitespace),
+        "uri" | "url" | "canonical" => is_word(text),
         "oid" => text.strip_prefix("urn:oid:").is_some_and(is_oid),
         "uuid" => text.strip_prefix("urn:uuid:").is_some_and(is_uuid),
         "date" => crate::time::is_date(text),
@@ -312,7 +312,12 @@ pub fn is_valid_text(type_name: &str, text: &str) -> bool {
 }
 
 fn is_code(text: &str) -> bool {
-    !text.is_empty() && text.split(' ').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
+    text.split(' ').all(is_word)
+}
+
+/// Without white space and control characters, and not empty.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// A dotted object identifier.
@@ -365,6 +370,8 @@ mod tests {
             ("id", "a-1.B", "a_b"),
             ("code", "a b", " a"),
             ("uri", "urn:x", "a b"),
+            ("uri", "urn:é", "urn:\u{8}x"),
+            ("code", "a", "a\u{1}"),
             ("oid", "urn:oid:1.2.840", "urn:oid:1.02"),
             ("uuid", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520", "urn:uuid:C757"),
             ("base64Binary", "QUI=", "QUI"),

@@ -6,6 +6,29 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
+/// The operations of a type: its name (`*` for each type, nothing for the whole system), the operation's, and where it is
+/// defined.
+pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
+    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
+    ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
+    ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
+    (
+        "Subscription",
+        "events",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
+    ),
+    (
+        "Subscription",
+        "status",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
+    ),
+];
+
 /// The statement for a server at `base`.
 pub fn statement(base: &str, date: &str) -> Value {
     let resources: Vec<Value> = r4::model().resource_types().into_iter().map(resource).collect();
@@ -19,6 +42,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
             "security": {
@@ -32,35 +56,13 @@ pub fn statement(base: &str, date: &str) -> Value {
     })
 }
 
-/// Type, name and definition of each operation; no type: of the whole system.
-const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
-    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
-    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
-    (
-        "Subscription",
-        "status",
-        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
-    ),
-    (
-        "Subscription",
-        "events",
-        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
-    ),
-];
-
 /// Tells the topics of a server that has Subscriptions of the R5 backport.
 const TOPIC: &str =
     "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical";
 
-fn operations(of: &str) -> Vec<Value> {
-    let own = OPERATIONS.iter().filter(|(kind, ..)| *kind == of);
-    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
-}
-
 fn resource(name: &str) -> Value {
     let interactions =
-        ["read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"];
+        ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
     let parameters: Vec<Value> = TypeName::parse(name).into_iter().flat_map(table::parameters).map(parameter).collect();
     let references =
         TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.kind == Kind::Reference);
@@ -78,14 +80,11 @@ fn resource(name: &str) -> Value {
         "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
+        "operation": operations(name),
     });
     if name == "Subscription" {
         described["extension"] =
             topics().iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
-    }
-    let own = operations(name);
-    if !own.is_empty() {
-        described["operation"] = json!(own);
     }
     let referring = referring(name);
     if !referring.is_empty() {
@@ -106,6 +105,12 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Composite => "composite",
     };
     json!({"name": parameter.name, "type": kind})
+}
+
+fn operations(kind: &str) -> Vec<Value> {
+    let of_each = !kind.is_empty();
+    let own = OPERATIONS.iter().filter(|(of, ..)| (*of == "*" && of_each) || *of == kind);
+    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// The references of other types that may point to this one.

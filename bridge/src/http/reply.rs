@@ -1,7 +1,6 @@
 //! Builds HTTP answers. Errors become OperationOutcomes here, with the status that their fault asks for.
 
 use crate::clock::http_date;
-use crate::commit::{Deleted, Done, Written};
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::fhir::outcome;
 use crate::ids::Version;
@@ -99,6 +98,7 @@ pub fn status(error: &IngestError) -> StatusCode {
         IngestError::Unsupported(_) | IngestError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         IngestError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         IngestError::Conflict(_) => StatusCode::CONFLICT,
+        IngestError::Forbidden(_) => StatusCode::FORBIDDEN,
         other => fault_status(other.fault()),
     }
 }
@@ -125,28 +125,11 @@ pub fn unreadable(error: &VaultError) -> Reply {
     failure(fault_status(error.fault()), error.issue())
 }
 
-/// The answer to a single write.
-pub fn done(base: &str, done: &Done) -> Reply {
-    match done {
-        Done::Written(one) => written(base, one),
-        Done::Deleted(Deleted { version, updated, .. }) => versioned(empty(StatusCode::NO_CONTENT), *version, *updated),
-        Done::Nothing => empty(StatusCode::NO_CONTENT),
-    }
-}
-
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = body(status, FHIR_JSON, bytes::Bytes::new());
     reply.headers_mut().remove(header::CONTENT_TYPE);
     reply
-}
-
-fn written(base: &str, written: &Written) -> Reply {
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let reply = fhir(status, written.resource.as_ref().clone());
-    let location = format!("{base}/{}/_history/{}", written.name, written.version);
-    let reply = with_header(reply, header::LOCATION, &location);
-    versioned(reply, written.version, written.updated)
 }
 
 #[cfg(test)]
@@ -162,6 +145,7 @@ mod tests {
             (IngestError::Unsupported(issue()), 422),
             (IngestError::Precondition(issue()), 412),
             (IngestError::Conflict(issue()), 409),
+            (IngestError::Forbidden(issue()), 403),
             (IngestError::NotFound(issue()), 404),
             (IngestError::Gone(issue()), 410),
             (IngestError::Contradiction(issue()), 400),

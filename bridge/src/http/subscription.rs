@@ -2,12 +2,13 @@
 
 use super::fhir::{bad_request, may};
 use super::query::pairs;
-use super::reply::{Reply, failure, fhir, unreadable};
+use super::reply::{Reply, fhir, unreadable};
 use super::routes::{Call, not_found};
 use super::search::surroundings;
 use crate::app::App;
 use crate::consent::decide::decide;
-use crate::error::Issue;
+use crate::error::{IngestError, Issue};
+use crate::fhir::bundle::at_entry;
 use crate::fhir::subscription::{Content, Status, Wanted, with_maker, with_status};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::write::{Act, Write};
@@ -20,75 +21,67 @@ use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use warp::http::StatusCode;
 
-/// Why a Subscription is not stored.
-pub struct Refused {
-    pub status: StatusCode,
-    pub issue: Issue,
-}
-
-impl Refused {
-    /// As an answer of its own.
-    pub fn reply(self) -> Reply {
-        failure(self.status, self.issue)
-    }
-}
-
 /// Checks each Subscription among writes and puts its maker in: who wants to be told must be allowed to ask, and the endpoint
 /// must be one that this server sends to. Whoever commits writes of a client calls this before.
-pub async fn prepare(app: &App, caller: &Caller, writes: &mut [Write]) -> Result<(), Refused> {
+pub async fn prepare(app: &App, caller: &Caller, writes: &mut [Write]) -> Result<(), IngestError> {
     for write in writes {
-        match &mut write.act {
-            Act::Create { resource, .. } | Act::Update { resource, .. }
-                if resource.kind().as_str() == "Subscription" =>
-            {
-                *resource = prepared(app, caller, resource).await?;
+        let prepared = match &mut write.act {
+            Act::Create { resource, .. } | Act::Update { resource, .. } if is_subscription(resource.kind()) => {
+                prepared(app, caller, resource).await.map(|prepared| *resource = prepared)
             }
+            // What comes out of a patch is known to the committer alone, which knows no caller.
+            Act::Patch { target, .. } if is_subscription(target.kind) => Err(IngestError::Unsupported(Issue::new(
+                "not-supported",
+                "a Subscription is not patched: send it whole",
+            ))),
             // A message brings no Subscription: no map makes one.
-            Act::Create { .. } | Act::Update { .. } | Act::Delete { .. } | Act::Recognise { .. } => {}
-        }
+            Act::Create { .. }
+            | Act::Update { .. }
+            | Act::Patch { .. }
+            | Act::Delete { .. }
+            | Act::Recognise { .. } => Ok(()),
+        };
+        prepared.map_err(|error| match write.entry {
+            Some(n) => error.located(|issue| at_entry(issue, n)),
+            None => error,
+        })?;
     }
     Ok(())
 }
 
-async fn prepared(app: &App, caller: &Caller, resource: &Validated) -> Result<Validated, Refused> {
-    let refuse = |status, issue| Refused { status, issue };
-    let invalid = |issue| refuse(StatusCode::UNPROCESSABLE_ENTITY, issue);
+fn is_subscription(kind: TypeName) -> bool {
+    kind.as_str() == "Subscription"
+}
+
+async fn prepared(app: &App, caller: &Caller, resource: &Validated) -> Result<Validated, IngestError> {
+    let invalid = |issue| IngestError::Invalid(vec![issue]);
     let wanted = Wanted::read(resource.json(), &surroundings(app)).map_err(invalid)?;
     for interaction in [Interaction::Read, Interaction::Search] {
         decide(caller, interaction, Some(wanted.kind)).map_err(|denied| {
-            let issue = Issue::at("forbidden", "Subscription.criteria", denied.to_string());
-            refuse(StatusCode::FORBIDDEN, issue)
+            IngestError::Forbidden(Issue::at("forbidden", "Subscription.criteria", denied.to_string()))
         })?;
     }
     let mut status = wanted.status;
     if status != Status::Off {
-        let endpoint =
-            |why: crate::outgoing::Refusal| Issue::at("value", "Subscription.channel.endpoint", why.to_string());
-        app.outgoing.allows(&wanted.endpoint).await.map_err(|why| invalid(endpoint(why)))?;
+        let allowed = app.outgoing.allows(&wanted.endpoint).await;
+        let place = "Subscription.channel.endpoint";
+        allowed.map_err(|why| invalid(Issue::at("value", place, why.to_string())))?;
         room(app).await?;
         // The other states are this server's to say.
         status = Status::Requested;
     }
-    let broken = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", "try again"));
-    let maker = seal_maker(&app.core, caller).map_err(broken)?;
+    let maker = seal_maker(&app.core, caller)?;
     let json = with_maker(with_status(resource.json().clone(), status, None), &maker);
-    validate(json).map_err(|issues| {
-        let issue = issues.into_iter().next().unwrap_or_else(|| Issue::new("invalid", "the Subscription is not valid"));
-        invalid(issue)
-    })
+    validate(json).map_err(IngestError::Invalid)
 }
 
-async fn room(app: &App) -> Result<(), Refused> {
+async fn room(app: &App) -> Result<(), IngestError> {
     let store = app.core.store.clone();
-    let count = in_background(move || Ok(store.subscriptions()?.len())).await;
-    match count {
-        Ok(count) if count < MAX_SUBSCRIPTIONS => Ok(()),
-        Ok(_) => {
-            let issue = Issue::new("too-costly", format!("there are {MAX_SUBSCRIPTIONS} subscriptions already"));
-            Err(Refused { status: StatusCode::TOO_MANY_REQUESTS, issue })
-        }
-        Err(error) => Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, issue: error.issue() }),
+    if in_background(move || Ok(store.subscriptions()?.len())).await? < MAX_SUBSCRIPTIONS {
+        return Ok(());
     }
+    let text = format!("there are {MAX_SUBSCRIPTIONS} subscriptions already");
+    Err(IngestError::Invalid(vec![Issue::new("too-costly", text)]))
 }
 
 /// `GET /fhir/Subscription/{id}/$status`.

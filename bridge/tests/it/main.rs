@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bundles;
 mod commands;
 mod contract;
 mod corpora;
@@ -9,11 +10,14 @@ mod crash;
 mod export;
 mod faults;
 mod fhir;
+mod hostile;
 mod interactions;
 mod messages;
 mod notary;
 mod objects;
+mod operations;
 mod search;
 mod subscriptions;
 mod tidy;
+mod validate;
 mod world;
