@@ -30,10 +30,10 @@ pub async fn prepare(app: &App, caller: &Caller, writes: &mut [Write]) -> Result
                 prepared(app, caller, resource).await.map(|prepared| *resource = prepared)
             }
             // What comes out of a patch is known to the committer alone, which knows no caller.
-            Act::Patch { target, .. } if is_subscription(target.kind) => Err(IngestError::Unsupported(Issue::new(
+            Act::Patch { target, .. } if is_subscription(target.kind) => Err(IngestError::Invalid(vec![Issue::new(
                 "not-supported",
                 "a Subscription is not patched: send it whole",
-            ))),
+            )])),
             // A message brings no Subscription: no map makes one.
             Act::Create { .. }
             | Act::Update { .. }

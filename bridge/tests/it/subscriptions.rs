@@ -179,6 +179,11 @@ async fn without_a_payload_the_receiver_is_only_rung() {
     put(&world, "Observation/o", &observation("o", "wanted")).await;
     let got = receiver.wait(1).await;
     assert_eq!((got[0].line.as_str(), got[0].body.len()), ("POST /hook", 0));
+    state(&world, "s", "active").await;
+    assert_eq!(world.call("DELETE", "/fhir/Subscription/s", "").await.0, 204);
+    put(&world, "Observation/late", &observation("late", "wanted")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.all().len(), 1, "it was deleted");
 }
 
 #[tokio::test]
@@ -317,4 +322,9 @@ async fn a_maker_that_a_client_made_up_counts_for_nothing() {
     let all = stored["extension"].as_array().unwrap();
     assert_eq!(all.len(), 1);
     assert_ne!(all[0]["valueString"], "forged");
+    let bearer = format!("Bearer {}", world.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json-patch+json")];
+    let patch = br#"[{"op":"replace","path":"/criteria","value":"Patient"}]"#;
+    let reply = world.request("PATCH", "/fhir/Subscription/s", &headers, patch).await;
+    assert_eq!(reply.status(), 422, "nor does a patch slip past who may read what");
 }
