@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
 use crate::error::VaultError;
+use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
@@ -45,6 +46,7 @@ pub struct Core {
     pub ledger: Mutex<LedgerState>,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
+    pub exports: Exports,
 }
 
 /// A running medseal.
@@ -140,6 +142,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         ledger: Mutex::new(LedgerState::new(ledger)),
         wake_sequencer: Notify::new(),
+        exports: Exports::default(),
         clock,
         store,
         objects,
@@ -158,6 +161,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
+    let others = vec![tokio::spawn(export::run(core.clone()))];
     let app = App {
         core,
         config,
@@ -167,7 +171,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         bodies: Semaphore::new(MAX_BODIES),
         _lock: lock,
     };
-    Ok((Arc::new(app), Workers { committer, anchor }))
+    Ok((Arc::new(app), Workers { committer, anchor, others }))
 }
 
 impl App {
@@ -182,6 +186,8 @@ impl App {
 pub struct Workers {
     committer: tokio::task::JoinHandle<()>,
     anchor: tokio::task::JoinHandle<()>,
+    /// Those that may be cut short anywhere.
+    others: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Workers {
@@ -192,6 +198,7 @@ impl Workers {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
         self.anchor.abort();
+        self.others.iter().for_each(tokio::task::JoinHandle::abort);
         if let Err(error) = anchor::step(&app.core, true).await {
             tracing::warn!(%error, "the last entries are signed and anchored after the next start");
         }

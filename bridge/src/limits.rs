@@ -85,3 +85,20 @@ pub const MAX_BLOCK: usize = 500;
 pub const DEFAULT_MATCHES: usize = 20;
 /// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
 pub const MAX_SUMMARISED: usize = 20_000;
+/// Rows of one file of an export: a download that broke off begins anew at its file.
+pub const EXPORT_FILE_ROWS: usize = 20_000;
+/// Rows of an export that are in memory together, opened.
+pub const EXPORT_PAGE: usize = 64;
+/// Entries of one Bundle of deletions in an export.
+pub const EXPORT_DELETIONS: usize = 500;
+/// Files of exports that are sent at the same time: each keeps a page in memory and the disk busy.
+pub const MAX_EXPORT_STREAMS: usize = 16;
+/// How long a client may take to accept the next page of a file.
+pub const EXPORT_STALL: Duration = Duration::from_secs(60);
+/// Exports that one client may have: what it no longer needs it deletes.
+pub const MAX_EXPORTS: usize = 32;
+/// How long an export can be fetched.
+pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The members of a group that one export takes, and how many of them are looked for together.
+pub const MAX_GROUP_MEMBERS: usize = 100_000;
+pub const MEMBERS_AT_ONCE: usize = 64;

@@ -5,10 +5,14 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
-/// The operations of a type: its name (`*` for each type), the operation's, and where it is defined.
+/// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
     ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
     ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
 ];
@@ -23,6 +27,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "kind": "instance",
         "software": {"name": "medseal", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "medseal", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],
@@ -33,7 +38,8 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "operation": operations("")
         }]
     })
 }
@@ -58,12 +64,8 @@ fn resource(name: &str) -> Value {
         "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
-        "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
+        "operation": operations(name),
     });
-    let operations = operations(name);
-    if !operations.is_empty() {
-        described["operation"] = json!(operations);
-    }
     let referring = referring(name);
     if !referring.is_empty() {
         described["searchRevInclude"] = json!(referring);
@@ -86,7 +88,7 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 fn operations(kind: &str) -> Vec<Value> {
-    let own = OPERATIONS.iter().filter(|(of, ..)| *of == "*" || *of == kind);
+    let own = OPERATIONS.iter().filter(|(of, ..)| *of == kind || (*of == "*" && !kind.is_empty()));
     own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 

@@ -4,6 +4,7 @@
 mod cursor;
 pub mod encoding;
 mod everything;
+pub mod export;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;

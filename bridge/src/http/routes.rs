@@ -2,9 +2,10 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, fhir, hl7v2, log, matching, report, summary};
+use super::{everything, export, fhir, hl7v2, log, matching, report, summary};
 use crate::app::App;
 use crate::error::Issue;
+use crate::export::request::Level;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -90,6 +91,11 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
             fhir::metadata(app, request)
         }
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
+        ["$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::System).await,
+        ["$export", job] => export::status(call(&[Method::GET, Method::DELETE])?, job).await,
+        ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
+        ["Patient", "$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::Patient).await,
+        ["Group", id, "$export"] => export::of_group(call(&[Method::GET, Method::POST])?, id).await,
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,

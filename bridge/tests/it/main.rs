@@ -7,6 +7,7 @@ mod commands;
 mod contract;
 mod corpora;
 mod crash;
+mod export;
 mod faults;
 mod fhir;
 mod hostile;

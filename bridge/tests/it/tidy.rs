@@ -38,7 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "export", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

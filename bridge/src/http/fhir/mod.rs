@@ -98,11 +98,11 @@ fn bad_query(text: String) -> Reply {
     failure(StatusCode::BAD_REQUEST, Issue::new("value", text))
 }
 
-fn bad_request(issue: Issue) -> Reply {
+pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-pub(super) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
     let media = media_type(&request.headers);
     if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
         return Err(failure(
@@ -123,12 +123,12 @@ fn media_type(headers: &HeaderMap) -> String {
     text(headers, header::CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+pub(in crate::http) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// The decision, or a 403 that says what is missing.
-pub(super) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+pub(in crate::http) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
     decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
 }
