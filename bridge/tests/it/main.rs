@@ -8,6 +8,7 @@ mod corpora;
 mod crash;
 mod faults;
 mod fhir;
+mod fuzz_seeds;
 mod messages;
 mod notary;
 mod objects;
