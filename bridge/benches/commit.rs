@@ -5,8 +5,8 @@
 use bridge::commands::serve;
 use bridge::commit::Transaction;
 use bridge::config::Config;
-use bridge::fhir::bundle::{How, Write};
 use bridge::fhir::validate::validate;
+use bridge::fhir::write::{Act, Write};
 use bridge::ingest::commit;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -52,5 +52,5 @@ fn config(data: &Path) -> Config {
 
 fn write() -> Write {
     let resource = validate(Json::parse(OBSERVATION.as_bytes()).unwrap()).unwrap();
-    Write { full_url: None, resource, how: How::Create { if_none_exist: None } }
+    Write::alone(Act::Create { resource, if_none_exist: None })
 }

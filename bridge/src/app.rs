@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
 use crate::error::VaultError;
+use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
@@ -16,10 +17,11 @@ use crate::vault::objects::{ObjectError, Objects};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
+use notary::canonical::Json;
 use notary::chain::{ChainError, Ledger};
 use notary::checkpoint::LogSigner;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -27,10 +29,14 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub struct Core {
     pub clock: Arc<dyn Clock>,
     pub custodian: String,
+    /// The address of the FHIR API, without a slash at its end.
+    pub base: String,
     pub store: Arc<Store>,
     pub objects: Objects,
     pub keys: KeyRing,
     pub tokens: Tokenizer,
+    /// Seals the cursors of pages.
+    pub cursor_key: Key,
     identities: Tokenizer,
     maps: RwLock<Arc<Library>>,
     pub zone: Option<TimeZone>,
@@ -46,6 +52,8 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// What `$validate` checks by, beside the standard.
+    pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Places for request bodies in memory.
@@ -117,11 +125,14 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
+    let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
     let now = clock.now().as_second().max(0) as u64;
     let ledger = Ledger::open(&data.join("ledger.journal"), now)?;
     let core = Core {
         custodian: config.custodian.clone(),
+        base: config.base(),
         tokens: Tokenizer::new(&index_key),
+        cursor_key,
         identities: Tokenizer::new(&identity_key),
         maps: RwLock::new(Arc::new(library(config)?)),
         zone: config.zone().map_err(StartError::Config)?,
@@ -143,6 +154,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
 /// Opens everything and sets the committer and the anchor to work.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Workers), StartError> {
     let Opened { core, token_key, lock } = open(&config, clock).await?;
+    let profiles = Arc::new(profiles(&config)?);
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
@@ -150,6 +162,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         core,
         config,
         token_key,
+        profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES),
         _lock: lock,
@@ -188,6 +201,32 @@ impl Workers {
 /// Reads, checks and compiles all maps; each overlay's own cases must hold.
 fn library(config: &Config) -> Result<Library, mappings::plan::PlanError> {
     Library::load(config.maps.as_deref(), config.overlays.as_deref())
+}
+
+/// Reads the profiles that are configured. What of them cannot be checked is told once, at the start.
+fn profiles(config: &Config) -> Result<Profiles, StartError> {
+    let Some(directory) = &config.validation.profiles else { return Ok(Profiles::default()) };
+    let fault = |path: &Path, what: &dyn std::fmt::Display| {
+        StartError::Config(format!("validation.profiles: {}: {what}", path.display()))
+    };
+    let mut resources = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|e| fault(directory, &e))? {
+        let path = entry.map_err(|e| fault(directory, &e))?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            let bytes = std::fs::read(&path).map_err(|e| fault(&path, &e))?;
+            resources.push(Json::parse(&bytes).map_err(|e| fault(&path, &e))?);
+        }
+    }
+    let (profiles, doubts) = Profiles::read(resources);
+    if profiles.is_empty() {
+        return Err(fault(
+            directory,
+            &"holds no profile: name the folder of a guide's package that has its .json files",
+        ));
+    }
+    tracing::info!(profiles = profiles.len(), "profiles were read");
+    doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    Ok(profiles)
 }
 
 impl Core {
@@ -245,7 +284,7 @@ fn lock(config: &Config) -> Result<File, StartError> {
 }
 
 /// Made for its owner alone; an existing one keeps the mode that the operator gave it.
-pub fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
+pub fn private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

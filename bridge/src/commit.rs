@@ -3,11 +3,14 @@
 
 mod resolve;
 mod seal;
+mod view;
 
 use crate::app::Core;
 use crate::error::{IngestError, VaultError};
-use crate::fhir::bundle::Write;
-use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::fhir::bundle::at_entry;
+use crate::fhir::write::Write;
+use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
+use crate::index::blind::{Blinded, Mark};
 use crate::index::store::{Batch, NewRecord, Place};
 use crate::index::tokens::Token;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES};
@@ -44,11 +47,22 @@ pub struct RawMessage {
 #[derive(Debug, Clone)]
 pub struct Committed {
     /// One for each write, in its order.
-    pub written: Vec<Written>,
+    pub done: Vec<Done>,
     /// Where the message is kept.
     pub message: Option<ResourceId>,
     /// The message had been taken before: nothing was stored again.
     pub duplicate: bool,
+}
+
+/// What became of one write.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// The resource is there, as this version.
+    Written(Written),
+    /// It is deleted, now or since before.
+    Deleted(Deleted),
+    /// There was nothing to delete.
+    Nothing,
 }
 
 /// One resource after its write.
@@ -56,6 +70,7 @@ pub struct Committed {
 pub struct Written {
     pub name: Name,
     pub version: Version,
+    /// It was not there before: new, or deleted.
     pub created: bool,
     /// Milliseconds since 1970.
     pub updated: i64,
@@ -63,7 +78,27 @@ pub struct Written {
     pub resource: Arc<Vec<u8>>,
 }
 
+/// One resource after its deletion.
+#[derive(Debug, Clone)]
+pub struct Deleted {
+    pub name: Name,
+    /// The version that is the deletion.
+    pub version: Version,
+    /// Milliseconds since 1970.
+    pub updated: i64,
+}
+
 crate::redacted_debug!(RawMessage, Written);
+
+impl Done {
+    /// The resource, where it is there.
+    pub fn written(&self) -> Option<&Written> {
+        match self {
+            Self::Written(written) => Some(written),
+            Self::Deleted(_) | Self::Nothing => None,
+        }
+    }
+}
 
 /// A waiting transaction and who waits for it.
 pub struct Waiting {
@@ -73,6 +108,7 @@ pub struct Waiting {
 
 /// The committer's loop: ends when the last sender is gone and all that waited is committed.
 pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
+    let mut newest = 0;
     while let Some(first) = queue.recv().await {
         let mut group = vec![first];
         while group.len() < MAX_GROUP {
@@ -81,12 +117,14 @@ pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
                 Err(_) => break,
             }
         }
-        commit_group(&core, group).await;
+        newest = commit_group(&core, group, newest).await;
     }
 }
 
-async fn commit_group(core: &Core, waiting: Vec<Waiting>) {
-    let mut group = Group::new(core);
+/// Commits what waits and tells the time of it, which the next group's is not before.
+async fn commit_group(core: &Core, waiting: Vec<Waiting>, newest: i64) -> i64 {
+    let mut group = Group::new(core, newest);
+    let now = group.now;
     let mut queue = waiting.into_iter();
     let mut done = Vec::new();
     for Waiting { transaction, reply } in queue.by_ref() {
@@ -113,9 +151,7 @@ async fn commit_group(core: &Core, waiting: Vec<Waiting>) {
         });
     }
     let rest: Vec<Waiting> = queue.collect();
-    if !rest.is_empty() {
-        Box::pin(commit_group(core, rest)).await;
-    }
+    if rest.is_empty() { now } else { Box::pin(commit_group(core, rest, now)).await }
 }
 
 /// The group being gathered: what its transactions did, visible to the later ones among them.
@@ -127,6 +163,8 @@ struct Group<'c> {
     /// What earlier transactions of the group did, and what the present one has done so far.
     seen: Seen,
     fresh: Seen,
+    /// What the present transaction is about to do: its conditions are held against that, too.
+    drafts: view::Drafts,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
 }
@@ -134,8 +172,8 @@ struct Group<'c> {
 /// What the group's transactions have changed and the index does not know yet.
 #[derive(Default)]
 struct Seen {
-    resources: HashMap<Name, (Version, Arc<Vec<u8>>)>,
-    terms: HashMap<Token, Vec<Name>>,
+    resources: HashMap<Name, view::Pending>,
+    marks: HashMap<TypeName, Vec<(Name, Vec<Mark>)>>,
     identities: HashMap<Token, Name>,
     messages: HashMap<Token, ResourceId>,
     keys: HashMap<Owner, (Key, Wrapped)>,
@@ -144,10 +182,10 @@ struct Seen {
 /// What one transaction adds, until all of it is known to be good.
 #[derive(Default)]
 struct Stage {
-    records: Vec<(Record, Vec<Token>)>,
+    /// Each with whether it is a deletion, and what finds it.
+    records: Vec<(Record, bool, Blinded)>,
     identities: Vec<(Token, Name)>,
     stale: Vec<Token>,
-    written: Vec<Written>,
     message: Option<(Token, ResourceId)>,
 }
 
@@ -156,19 +194,22 @@ impl Seen {
         self.resources.extend(other.resources);
         self.identities.extend(other.identities);
         self.keys.extend(other.keys);
-        for (token, names) in other.terms {
-            self.terms.entry(token).or_default().extend(names);
+        for (kind, marked) in other.marks {
+            self.marks.entry(kind).or_default().extend(marked);
         }
     }
 }
 
 impl<'c> Group<'c> {
-    fn new(core: &'c Core) -> Self {
-        let now = core.clock.now();
+    fn new(core: &'c Core, newest: i64) -> Self {
+        let now = core.clock.now().as_millisecond();
+        // The clock may be set back; versions and histories go forward. An index that does not answer fails below.
+        let newest = if newest > 0 { newest } else { core.store.newest_time().unwrap_or(0) };
+        let now = now.max(newest);
         let mut unique = [0; 8];
         // Names are unique by time and chance; without chance the write fails below, with a reason.
         let _ = system_random(&mut unique);
-        let pack_name = format!("packs/{:013x}-{}", now.as_millisecond(), hex::encode(unique));
+        let pack_name = format!("packs/{now:013x}-{}", hex::encode(unique));
         Self {
             core,
             pack_name,
@@ -176,7 +217,8 @@ impl<'c> Group<'c> {
             batch: Batch::default(),
             seen: Seen::default(),
             fresh: Seen::default(),
-            now: now.as_millisecond(),
+            drafts: view::Drafts::default(),
+            now,
         }
     }
 
@@ -184,35 +226,53 @@ impl<'c> Group<'c> {
     async fn add(&mut self, transaction: Transaction) -> Result<Committed, IngestError> {
         let staged = self.stage(transaction).await;
         let fresh = std::mem::take(&mut self.fresh);
-        let (stage, duplicate) = staged?;
+        self.drafts = view::Drafts::default();
+        let (stage, done) = staged?;
         self.seen.add(fresh);
-        Ok(self.keep(stage, duplicate))
+        Ok(self.keep(stage, done))
     }
 
-    async fn stage(&mut self, transaction: Transaction) -> Result<(Stage, bool), IngestError> {
+    /// Nothing done means: this message had been taken before.
+    async fn stage(&mut self, transaction: Transaction) -> Result<(Stage, Option<Vec<Done>>), IngestError> {
         let mut stage = Stage::default();
         let raw = transaction.message.as_ref().map(|m| Digest::of(&m.bytes));
         if let (Some(message), Some(raw)) = (&transaction.message, raw) {
             let token = self.core.identity_token(&["message", &message.sender, &message.control_id, &raw.to_string()]);
             if let Some(id) = self.taken(&token)? {
                 stage.message = Some((token, id));
-                return Ok((stage, true));
+                return Ok((stage, None));
             }
             stage.message = Some((token, self.new_id()?));
         }
-        let names = self.resolve_all(&transaction.writes, &mut stage).await?;
-        for (write, target) in transaction.writes.into_iter().zip(&names.targets) {
-            let written = self.write_one(write, target, &names.by_url, raw, &mut stage).await?;
-            stage.written.push(written);
-        }
+        let done = self.write_all(transaction.writes, raw, &mut stage).await?;
         if let Some(message) = transaction.message {
-            self.seal_message(&message, &mut stage).await?;
+            self.seal_message(&message, &done, &mut stage).await?;
         }
-        Ok((stage, false))
+        Ok((stage, Some(done)))
     }
 
-    fn keep(&mut self, stage: Stage, duplicate: bool) -> Committed {
-        for (record, tokens) in stage.records {
+    /// All writes in the standard's order, their outcomes in the sender's.
+    async fn write_all(
+        &mut self,
+        writes: Vec<Write>,
+        raw: Option<Digest>,
+        stage: &mut Stage,
+    ) -> Result<Vec<Done>, IngestError> {
+        let goals = self.resolve_all(&writes, stage).await?;
+        let mut writes: Vec<_> = writes.into_iter().zip(goals.goals).enumerate().collect();
+        writes.sort_by_key(|(_, (write, _))| write.act.rank());
+        let mut done = Vec::with_capacity(writes.len());
+        for (n, (write, goal)) in writes {
+            let entry = write.entry;
+            let written = self.write_one(write.act, goal, &goals.by_url, raw, stage).await;
+            done.push((n, written.map_err(|error| located(error, entry))?));
+        }
+        done.sort_by_key(|(n, _)| *n);
+        Ok(done.into_iter().map(|(_, done)| done).collect())
+    }
+
+    fn keep(&mut self, stage: Stage, done: Option<Vec<Done>>) -> Committed {
+        for (record, deleted, blinded) in stage.records {
             let label = record.sealed.label.clone();
             let extent = self.pack.add(&record);
             self.batch.records.push(NewRecord {
@@ -221,7 +281,8 @@ impl<'c> Group<'c> {
                 version: label.version,
                 place: Place { pack: self.pack_name.clone(), extent },
                 updated: record.time,
-                tokens,
+                deleted,
+                blinded,
                 entry: record.entry,
             });
         }
@@ -231,11 +292,12 @@ impl<'c> Group<'c> {
         }
         self.batch.stale.extend(stage.stale);
         self.batch.identities.extend(stage.identities);
+        let duplicate = done.is_none();
         if let (Some((token, id)), false) = (&stage.message, duplicate) {
             self.seen.messages.insert(*token, id.clone());
             self.batch.messages.push((*token, id.clone()));
         }
-        Committed { written: stage.written, message: stage.message.map(|(_, id)| id), duplicate }
+        Committed { done: done.unwrap_or_default(), message: stage.message.map(|(_, id)| id), duplicate }
     }
 
     /// Makes the group durable: keys and pack first, then the index.
@@ -277,6 +339,14 @@ impl<'c> Group<'c> {
 
     fn new_id(&self) -> Result<ResourceId, VaultError> {
         Ok(ResourceId::from_bytes(bytes(&system_random)?))
+    }
+}
+
+/// What is wrong with an entry of a Bundle is told there.
+fn located(error: IngestError, entry: Option<usize>) -> IngestError {
+    match entry {
+        Some(n) => error.located(|issue| at_entry(issue, n)),
+        None => error,
     }
 }
 

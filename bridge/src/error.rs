@@ -54,6 +54,12 @@ pub enum IngestError {
     Unsupported(Issue),
     #[error("what was sent is not valid")]
     Invalid(Vec<Issue>),
+    #[error("the request contradicts itself")]
+    Contradiction(Issue),
+    #[error("there is no such resource")]
+    NotFound(Issue),
+    #[error("the resource was deleted")]
+    Gone(Issue),
     #[error("a condition of the request does not hold")]
     Precondition(Issue),
     #[error("two entries of one transaction are the same resource")]
@@ -95,12 +101,28 @@ impl IngestError {
             Self::Unparsable(_)
             | Self::Unsupported(_)
             | Self::Invalid(_)
+            | Self::Contradiction(_)
+            | Self::NotFound(_)
+            | Self::Gone(_)
             | Self::Precondition(_)
             | Self::Conflict(_) => Fault::Sender,
             Self::Busy | Self::Stopping => Fault::RetryLater,
             Self::Vault(error) => error.fault(),
             // Whatever the cause, nothing of it was acknowledged and the same may be sent again.
             Self::NotStored(_) => Fault::RetryLater,
+        }
+    }
+
+    /// The same, with its issues at another place: an entry of a Bundle, say.
+    pub fn located(self, place: impl Fn(Issue) -> Issue) -> Self {
+        match self {
+            Self::Invalid(issues) => Self::Invalid(issues.into_iter().map(place).collect()),
+            Self::Contradiction(issue) => Self::Contradiction(place(issue)),
+            Self::NotFound(issue) => Self::NotFound(place(issue)),
+            Self::Gone(issue) => Self::Gone(place(issue)),
+            Self::Precondition(issue) => Self::Precondition(place(issue)),
+            Self::Conflict(issue) => Self::Conflict(place(issue)),
+            other => other,
         }
     }
 
@@ -113,7 +135,13 @@ impl IngestError {
     pub fn issues(&self) -> Vec<Issue> {
         match self {
             Self::Invalid(issues) => issues.clone(),
-            Self::Unparsable(i) | Self::Unsupported(i) | Self::Precondition(i) | Self::Conflict(i) => vec![i.clone()],
+            Self::Unparsable(issue)
+            | Self::Unsupported(issue)
+            | Self::Contradiction(issue)
+            | Self::NotFound(issue)
+            | Self::Gone(issue)
+            | Self::Precondition(issue)
+            | Self::Conflict(issue) => vec![issue.clone()],
             Self::Busy | Self::Stopping => vec![Issue::new("transient", format!("{self}: try again"))],
             Self::Vault(error) => vec![error.issue()],
             Self::NotStored(_) => vec![VaultError::retry()],

@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::clock::instant;
 use crate::commit::{Committed, RawMessage, Transaction, Waiting};
 use crate::error::{IngestError, Issue};
-use crate::fhir::bundle::{How, Write};
 use crate::fhir::validate::validate;
+use crate::fhir::write::{Act, Write};
 use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES, MAX_REPORT_LINES};
 use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Draft, MapError, Mapped, draft_urn, map};
@@ -124,7 +124,8 @@ fn write(mapped: &Mapped<'_>, draft: &Draft, n: usize, message: &Message<'_>) ->
         });
         IngestError::Invalid(located.collect())
     })?;
-    Ok(Write { full_url: Some(draft_urn(n)), resource, how: How::Recognise { identity, deleted, weak, gaps } })
+    let act = Act::Recognise { resource, identity, deleted, weak, gaps };
+    Ok(Write { entry: None, full_url: Some(draft_urn(n)), act })
 }
 
 fn source(message: &Message<'_>, place: mappings::path::Place) -> Option<(String, usize, mappings::path::Place)> {

@@ -9,9 +9,9 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | words | ids, secret, clock, limits | nothing above |
-//! | pure | fhir, index::tokens, vault::{seal,pack}, consent::decide, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
+//! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::decide, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
 //! | outside world | vault::{keys,objects}, index::store, smart::token | pure, words |
-//! | use cases | app, ingest, commit, read, message, anchor, intake::ack | all above |
+//! | use cases | app, ingest, commit, read, search, message, anchor, intake::ack | all above |
 //! | edges | http, intake::mllp, the commands | use cases |
 
 pub mod anchor;
@@ -31,6 +31,7 @@ pub mod intake;
 pub mod limits;
 pub mod message;
 pub mod read;
+pub mod search;
 pub mod secret;
 pub mod smart;
 pub mod vault;

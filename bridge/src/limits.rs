@@ -10,12 +10,22 @@ pub const MAX_BODIES: usize = 64;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
+/// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.
+pub const MAX_BATCH_AT_ONCE: usize = 64;
+/// The most operations of one patch: it is applied while others wait.
+pub const MAX_PATCH_OPERATIONS: usize = 1_000;
+/// The most bytes that one patch copies inside a resource: a value that is copied into itself doubles each time.
+pub const MAX_PATCH_COPY: usize = 1 << 20;
 /// The most messages of one HL7 batch file.
 pub const MAX_BATCH_MESSAGES: usize = 10_000;
 /// The most lines of a mapping report that are kept: a message of thousands of results tells the same over and over.
 pub const MAX_REPORT_LINES: usize = 2_000;
 /// The most issues that one refusal lists: more help nobody.
 pub const MAX_ISSUES: usize = 50;
+/// References that `$validate` looks up: each is a read.
+pub const MAX_CHECKED_REFERENCES: usize = 100;
+/// Steps of evaluating constraints in one `$validate`: seconds of work. A Synthea bundle of 100 resources takes 20 thousand.
+pub const MAX_STEPS: u64 = 100_000_000;
 /// The longest query string; GET searches with long lists belong in a POST.
 pub const MAX_QUERY_BYTES: usize = 16 << 10;
 /// The most parameters of one search: each is a walk over postings.
@@ -53,3 +63,17 @@ pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const MAX_LEAVES: usize = 10_000;
 /// Data keys held unwrapped in memory.
 pub const MAX_CACHED_KEYS: usize = 10_000;
+/// The longest chain of a search, `a.b.c`, `_has` in `_has`: each link is a search of its own.
+pub const MAX_CHAIN_DEPTH: usize = 4;
+/// The most resources that a chain or `_has` may find on its way: each of them becomes a value of the search proper.
+pub const MAX_CHAINED: usize = 10_000;
+/// The most resources that `_include` and `_revinclude` add to a page.
+pub const MAX_INCLUDED: usize = 1_000;
+/// The most resources that a search sorts: their keys are read from the opened resources.
+pub const MAX_SORTED: usize = 20_000;
+/// How far matches are counted that the index tells exactly, and how many are opened for a total that it does not, unless
+/// `_total=accurate` asks for more.
+pub const MAX_CHEAP_TOTAL: usize = 100_000;
+pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
+/// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
+pub const MAX_CONDITION_MATCHES: usize = 1_000;

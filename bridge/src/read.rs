@@ -5,11 +5,12 @@ use crate::app::Core;
 use crate::consent::decide::Permit;
 use crate::error::VaultError;
 use crate::ids::{Name, Owner, Version};
-use crate::index::store::{Query, Store, StoreError, Stored};
+use crate::index::history::{Of, Page};
+use crate::index::store::{Store, StoreError, Stored};
 use crate::secret::Key;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
-use notary::commitment::{Digest, Entry, Salt, Subject};
+use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
 use std::sync::Arc;
 
 /// What is sealed in a record: the opening of its commitment, and the resource.
@@ -26,7 +27,7 @@ pub struct Opened {
     pub stored: Stored,
     pub salt: Salt,
     pub raw: Option<Digest>,
-    /// The canonical resource.
+    /// The canonical resource; nothing for a deletion.
     pub resource: Vec<u8>,
 }
 
@@ -77,24 +78,16 @@ pub async fn read(
     }
 }
 
-/// A page of a resource's versions, newest first, and how many there are.
-pub async fn history(
-    core: &Core,
-    _permit: &Permit,
-    name: &Name,
-    before: Version,
-    limit: usize,
-) -> Result<(u64, Vec<Opened>), VaultError> {
-    let (store, name) = (core.store.clone(), name.clone());
-    let (total, stored) =
-        in_background(move || Ok((store.versions(&name)?, store.history(&name, before, limit)?))).await?;
-    Ok((total, open_all(core, &stored).await?))
-}
-
-/// A page of a search and the total. The caller checks the exact terms on what comes back.
-pub async fn search(core: &Core, _permit: &Permit, query: Query) -> Result<(u64, Vec<Opened>), VaultError> {
+/// A page of a history, newest first, and for one resource how many versions there are on all pages: of all others nobody
+/// counts them.
+pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<(Option<u64>, Vec<Opened>), VaultError> {
     let store = core.store.clone();
-    let (total, stored) = in_background(move || Ok((store.count(&query)?, store.search(&query)?))).await?;
+    let (total, stored) = in_background(move || {
+        let counted = matches!(page.of, Of::Resource(_));
+        let total = if counted { Some(store.versions(&page)?) } else { None };
+        Ok((total, store.history(&page)?))
+    })
+    .await?;
     Ok((total, open_all(core, &stored).await?))
 }
 
@@ -147,6 +140,9 @@ impl Core {
         }
         let entry = record.entry.as_deref().map(Entry::from_bytes);
         match entry {
+            Some(Ok(entry)) if (entry.kind == Kind::Tombstone) != stored.deleted => {
+                Err(at("its log entry and the index do not agree whether it is a deletion"))
+            }
             Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
             _ => Err(at("its content does not open its log entry")),
         }

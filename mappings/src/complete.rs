@@ -48,6 +48,7 @@ impl Run<'_> {
     }
 
     fn is_left_out(&mut self, draft: usize) -> bool {
+        self.left_out += 1;
         self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
         false
     }

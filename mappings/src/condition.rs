@@ -1,36 +1,28 @@
 //! The guide's condition language: `PID-13.2 NOT VALUED AND (PV1-2 IN ("I", "E") OR OBX-5 LST.COUNT GREATER THAN 1)`.
-//! AND binds closer than OR. Reading is here; looking a path up is the caller's.
+//! AND binds closer than OR. Reading is in `read.rs`; looking a path up is the caller's.
+
+mod read;
 
 use crate::path::{SegmentName, Source};
 use std::borrow::Cow;
 
-/// How deep parentheses may nest: maps are written by people.
-const MAX_DEPTH: usize = 20;
-
-/// A path that a condition asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    pub source: Source,
-    /// Its number among the paths of its map that mean the same for every rule of a segment; none where the answer
-    /// depends on the repetition that the rule is at.
-    pub memo: Option<u16>,
-}
-
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    Valued(Asked),
+    Valued(Source),
     /// There is such a segment that this one may see.
     Present(SegmentName),
     /// A site switch stands on one of these choices: `$nk1 EQUALS "contact"`.
     Switch(String, Vec<String>),
     /// The value is an NM: a decimal number.
-    Numeric(Asked),
-    In(Asked, Vec<String>),
+    Numeric(Source),
+    In(Source, Vec<String>),
     /// Like one of these patterns: `#` stands for digits, `*` for anything.
-    Like(Asked, Vec<String>),
-    Length(Asked, Compare, usize),
-    Count(Asked, Compare, usize),
+    Like(Source, Vec<String>),
+    Length(Source, Compare, usize),
+    Count(Source, Compare, usize),
+    /// A test that has one answer for a whole segment, with its number among those of its map.
+    Once(u8, Box<Condition>),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -59,30 +51,24 @@ pub struct ConditionError {
 /// Answers what a condition asks of a message.
 pub trait Facts {
     /// Whether any part of a path's value says something.
-    fn valued(&self, path: &Asked) -> bool;
+    fn valued(&self, path: &Source) -> bool;
     /// The decoded text of a path's first part, empty where there is none.
-    fn text(&self, path: &Asked) -> Cow<'_, str>;
+    fn text(&self, path: &Source) -> Cow<'_, str>;
     /// How many repetitions of a field are valued.
-    fn count(&self, path: &Asked) -> usize;
+    fn count(&self, path: &Source) -> usize;
     /// Whether there is such a segment in sight.
     fn present(&self, segment: SegmentName) -> bool;
     /// Where a site switch stands.
     fn switch(&self, name: &str) -> &str;
+    /// The answer to a numbered test, found once for a segment.
+    fn once(&self, number: u8, test: &Condition) -> bool;
+    /// Whether this segment did not have the numbered test's path marked before.
+    fn reads_first(&self, number: u8) -> bool;
+    /// Marks a path as read.
+    fn read(&self, path: &Source);
 }
 
 impl Condition {
-    /// Reads a condition; a leading `IF` is the guide's habit.
-    pub fn parse(text: &str) -> Result<Self, ConditionError> {
-        let words = words(text);
-        let mut reader = Reader { words: &words, at: 0, text, depth: 0 };
-        reader.take("IF");
-        let condition = reader.any()?;
-        if reader.at < words.len() {
-            return Err(reader.fail("something is left over"));
-        }
-        Ok(condition)
-    }
-
     /// Whether it holds.
     pub fn holds(&self, facts: &impl Facts) -> bool {
         let among = |list: &[String], text: &str| list.iter().any(|item| item == text);
@@ -98,41 +84,56 @@ impl Condition {
             }
             Self::Length(path, compare, n) => compare.holds(facts.text(path).chars().count(), *n),
             Self::Count(path, compare, n) => compare.holds(facts.count(path), *n),
+            Self::Once(number, test) => facts.once(*number, test),
             Self::Not(inner) => !inner.holds(facts),
             Self::All(list) => list.iter().all(|c| c.holds(facts)),
             Self::Any(list) => list.iter().any(|c| c.holds(facts)),
         }
     }
 
-    /// Shows every path that it asks for.
-    pub fn asked(&self, see: &mut impl FnMut(&Asked)) {
+    /// Whether it cannot hold for any repetition of a field: its first part is a test of the whole segment that fails.
+    pub fn is_ruled_out(&self, facts: &impl Facts) -> bool {
         match self {
-            Self::Valued(p)
-            | Self::Numeric(p)
-            | Self::In(p, _)
-            | Self::Like(p, _)
-            | Self::Length(p, ..)
-            | Self::Count(p, ..) => see(p),
-            Self::Present(_) | Self::Switch(..) => {}
-            Self::Not(inner) => inner.asked(see),
-            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.asked(see)),
+            Self::Once(..) => !self.holds(facts),
+            Self::Not(inner) if matches!(**inner, Self::Once(..)) => !self.holds(facts),
+            Self::All(list) => list.first().is_some_and(|first| first.is_ruled_out(facts)),
+            _ => false,
         }
     }
 
-    /// Numbers the paths whose answer holds for a whole segment: `memo` gives the number.
-    pub fn number(&mut self, memo: &mut impl FnMut(&Source) -> Option<u16>) {
+    /// Has every path that it asks for marked as read.
+    pub fn read(&self, facts: &impl Facts) {
+        match self {
+            Self::Once(number, test) if facts.reads_first(*number) => test.read(facts),
+            Self::Not(inner) => inner.read(facts),
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.read(facts)),
+            test => test.path().into_iter().for_each(|path| facts.read(path)),
+        }
+    }
+
+    /// The path that a single test asks for.
+    pub fn path(&self) -> Option<&Source> {
         match self {
             Self::Valued(p)
             | Self::Numeric(p)
             | Self::In(p, _)
             | Self::Like(p, _)
             | Self::Length(p, ..)
-            | Self::Count(p, ..) => {
-                p.memo = memo(&p.source);
+            | Self::Count(p, ..) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// Numbers the tests that have one answer for a whole segment: `number` gives the number.
+    pub fn number(&mut self, number: &mut impl FnMut(&Self) -> Option<u8>) {
+        match self {
+            Self::Not(inner) => inner.number(number),
+            Self::All(list) | Self::Any(list) => list.iter_mut().for_each(|c| c.number(number)),
+            test => {
+                if let Some(found) = number(test) {
+                    *test = Self::Once(found, Box::new(test.clone()));
+                }
             }
-            Self::Present(_) | Self::Switch(..) => {}
-            Self::Not(inner) => inner.number(memo),
-            Self::All(list) | Self::Any(list) => list.iter_mut().for_each(|c| c.number(memo)),
         }
     }
 
@@ -140,7 +141,7 @@ impl Condition {
     pub fn switches<'c>(&'c self, see: &mut impl FnMut(&'c str, &'c [String])) {
         match self {
             Self::Switch(name, choices) => see(name, choices),
-            Self::Not(inner) => inner.switches(see),
+            Self::Once(_, inner) | Self::Not(inner) => inner.switches(see),
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.switches(see)),
             _ => {}
         }
@@ -172,201 +173,6 @@ impl Compare {
     }
 }
 
-#[derive(Debug, PartialEq)]
-enum Word {
-    Plain(String),
-    Quoted(String),
-    Mark(char),
-}
-
-fn words(text: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => words.push(Word::Quoted(chars.by_ref().take_while(|c| *c != '"').collect())),
-            '(' | ')' | ',' => words.push(Word::Mark(c)),
-            c if c.is_whitespace() => {}
-            c => {
-                let mut word = String::from(c);
-                while let Some(next) = chars.next_if(|n| !n.is_whitespace() && !"(),\"".contains(*n)) {
-                    word.push(next);
-                }
-                words.push(Word::Plain(word));
-            }
-        }
-    }
-    words
-}
-
-fn negated(condition: Condition, not: bool) -> Condition {
-    if not { Condition::Not(Box::new(condition)) } else { condition }
-}
-
-struct Reader<'w> {
-    words: &'w [Word],
-    at: usize,
-    text: &'w str,
-    depth: usize,
-}
-
-impl Reader<'_> {
-    fn fail(&self, problem: &'static str) -> ConditionError {
-        ConditionError { text: self.text.to_owned(), problem, word: self.at + 1 }
-    }
-
-    fn take(&mut self, word: &str) -> bool {
-        let found = matches!(self.words.get(self.at), Some(Word::Plain(w)) if w.eq_ignore_ascii_case(word));
-        self.at += usize::from(found);
-        found
-    }
-
-    fn mark(&mut self, mark: char) -> bool {
-        let found = self.words.get(self.at) == Some(&Word::Mark(mark));
-        self.at += usize::from(found);
-        found
-    }
-
-    fn any(&mut self) -> Result<Condition, ConditionError> {
-        let mut list = vec![self.all()?];
-        while self.take("OR") {
-            self.take("IF");
-            list.push(self.all()?);
-        }
-        Ok(if list.len() == 1 { list.remove(0) } else { Condition::Any(list) })
-    }
-
-    fn all(&mut self) -> Result<Condition, ConditionError> {
-        let mut list = vec![self.one()?];
-        while self.take("AND") {
-            self.take("IF");
-            list.push(self.one()?);
-        }
-        Ok(if list.len() == 1 { list.remove(0) } else { Condition::All(list) })
-    }
-
-    fn one(&mut self) -> Result<Condition, ConditionError> {
-        if self.take("NOT") {
-            return Ok(Condition::Not(Box::new(self.one()?)));
-        }
-        if self.mark('(') {
-            self.depth += 1;
-            if self.depth > MAX_DEPTH {
-                return Err(self.fail("parentheses nest too deep"));
-            }
-            let inner = self.any()?;
-            self.depth -= 1;
-            return if self.mark(')') { Ok(inner) } else { Err(self.fail("a parenthesis is missing")) };
-        }
-        let Some(Word::Plain(word)) = self.words.get(self.at) else {
-            return Err(self.fail("a path is missing"));
-        };
-        if let Some(switch) = word.strip_prefix('$') {
-            self.at += 1;
-            return self.switch(switch.to_owned());
-        }
-        let path = Source::parse(word).map_err(|_| self.fail("not a path"))?;
-        self.at += 1;
-        match path {
-            Source::Segment => self.segment(word),
-            source => self.test(Asked { source, memo: None }),
-        }
-    }
-
-    fn switch(&mut self, name: String) -> Result<Condition, ConditionError> {
-        self.take("IS");
-        let not = self.take("NOT");
-        let list = if self.take("IN") {
-            self.list()?
-        } else {
-            _ = self.take("EQUALS") || self.take("EQUAL") || self.take("=");
-            vec![self.quoted()?]
-        };
-        Ok(negated(Condition::Switch(name, list), not))
-    }
-
-    fn segment(&mut self, name: &str) -> Result<Condition, ConditionError> {
-        self.take("IS");
-        let not = self.take("NOT");
-        let segment = SegmentName::read(name).ok_or_else(|| self.fail("not a segment"))?;
-        if self.take("VALUED") {
-            Ok(negated(Condition::Present(segment), not))
-        } else {
-            Err(self.fail("a segment is VALUED or not"))
-        }
-    }
-
-    fn test(&mut self, path: Asked) -> Result<Condition, ConditionError> {
-        self.take("IS");
-        let not = self.take("NOT");
-        let condition = if self.take("VALUED") {
-            Condition::Valued(path)
-        } else if self.take("NUMERIC") {
-            Condition::Numeric(path)
-        } else if self.take("IN") {
-            Condition::In(path, self.list()?)
-        } else if self.take("LIKE") {
-            Condition::Like(path, self.list()?)
-        } else if self.take("LENGTH") {
-            let compare = self.compare()?;
-            Condition::Length(path, compare, self.number()?)
-        } else if self.take("LST.COUNT") || self.take("COUNT") {
-            let compare = self.compare()?;
-            Condition::Count(path, compare, self.number()?)
-        } else {
-            _ = self.take("EQUALS") || self.take("EQUAL") || self.take("=");
-            Condition::In(path, vec![self.quoted()?])
-        };
-        Ok(negated(condition, not))
-    }
-
-    fn compare(&mut self) -> Result<Compare, ConditionError> {
-        let not = self.take("NOT");
-        if self.take("EQUALS") || self.take("EQUAL") {
-            return Ok(if not { Compare::NotEqual } else { Compare::Equal });
-        }
-        let greater = self.take("GREATER");
-        if not || !(greater || self.take("LESS")) || !self.take("THAN") {
-            return Err(self.fail("a comparison is missing"));
-        }
-        let or_equal = self.take("OR") && (self.take("EQUALS") || self.take("EQUAL"));
-        Ok(match (greater, or_equal) {
-            (true, false) => Compare::Greater,
-            (true, true) => Compare::GreaterOrEqual,
-            (false, false) => Compare::Less,
-            (false, true) => Compare::LessOrEqual,
-        })
-    }
-
-    fn number(&mut self) -> Result<usize, ConditionError> {
-        let number = match self.words.get(self.at) {
-            Some(Word::Plain(word)) => word.parse().ok(),
-            _ => None,
-        };
-        self.at += 1;
-        number.ok_or_else(|| self.fail("a number is missing"))
-    }
-
-    fn quoted(&mut self) -> Result<String, ConditionError> {
-        let Some(Word::Quoted(text)) = self.words.get(self.at) else {
-            return Err(self.fail("a quoted text is missing"));
-        };
-        self.at += 1;
-        Ok(text.clone())
-    }
-
-    fn list(&mut self) -> Result<Vec<String>, ConditionError> {
-        if !self.mark('(') {
-            return Err(self.fail("a list is missing"));
-        }
-        let mut list = vec![self.quoted()?];
-        while self.mark(',') {
-            list.push(self.quoted()?);
-        }
-        if self.mark(')') { Ok(list) } else { Err(self.fail("a parenthesis is missing")) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,18 +181,18 @@ mod tests {
     struct Fixed(HashMap<&'static str, Vec<&'static str>>);
 
     impl Facts for Fixed {
-        fn valued(&self, path: &Asked) -> bool {
+        fn valued(&self, path: &Source) -> bool {
             !self.text(path).is_empty()
         }
 
-        fn text(&self, path: &Asked) -> Cow<'_, str> {
-            let Source::Field { segment, field, .. } = path.source else { return Cow::Borrowed("") };
+        fn text(&self, path: &Source) -> Cow<'_, str> {
+            let Source::Field { segment, field, .. } = *path else { return Cow::Borrowed("") };
             let values = self.0.get(format!("{segment}-{field}").as_str());
             Cow::Borrowed(values.and_then(|v| v.first()).copied().unwrap_or(""))
         }
 
-        fn count(&self, path: &Asked) -> usize {
-            let Source::Field { segment, field, .. } = path.source else { return 0 };
+        fn count(&self, path: &Source) -> usize {
+            let Source::Field { segment, field, .. } = *path else { return 0 };
             self.0.get(format!("{segment}-{field}").as_str()).map_or(0, Vec::len)
         }
 
@@ -397,6 +203,16 @@ mod tests {
         fn switch(&self, name: &str) -> &str {
             if name == "nk1" { "contact" } else { "" }
         }
+
+        fn once(&self, _: u8, test: &Condition) -> bool {
+            test.holds(self)
+        }
+
+        fn reads_first(&self, _: u8) -> bool {
+            false
+        }
+
+        fn read(&self, _: &Source) {}
     }
 
     #[test]

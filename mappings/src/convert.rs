@@ -70,7 +70,8 @@ pub fn primitive<'a>(
     codes: Option<&[&str]>,
     zone: Option<&TimeZone>,
 ) -> Result<Scalar<'a>, ConvertError> {
-    let text = trimmed(text);
+    let plain = is_plain(&text);
+    let text = if plain { text } else { trimmed(text) };
     let owned = |text: String| Scalar::Text(Cow::Owned(text));
     match kind {
         Primitive::Decimal => decimal(text).map(Scalar::Number).ok_or(ConvertError::Number),
@@ -84,6 +85,7 @@ pub fn primitive<'a>(
         // A space is written `%20` in a URI; dropping the whole name for it would lose the sender.
         Primitive::Uri(name) if text.contains(' ') => valid(Cow::Owned(text.replace(' ', "%20")), name),
         Primitive::Uri(name) => valid(text, name),
+        Primitive::Text if plain => Ok(Scalar::Text(text)),
         Primitive::Text => valid(without_controls(text), "string"),
         Primitive::Other(name) => valid(without_controls(text), name),
     }
@@ -93,10 +95,18 @@ fn valid<'a>(text: Cow<'a, str>, name: &'static str) -> Result<Scalar<'a>, Conve
     if is_valid_text(name, &text) { Ok(Scalar::Text(text)) } else { Err(ConvertError::Invalid(name)) }
 }
 
+/// Printable ASCII with no blank at its ends, as most texts are: there is nothing to trim or to take out. All bytes are
+/// looked at, many at a time.
+fn is_plain(text: &str) -> bool {
+    let graphic = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    let bytes = text.as_bytes();
+    graphic(bytes.first())
+        && graphic(bytes.last())
+        && bytes.iter().fold(true, |all, byte| all & (b' '..0x7f).contains(byte))
+}
+
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
-    let plain = |b: Option<&u8>| b.is_some_and(u8::is_ascii_graphic);
     match text {
-        text if plain(text.as_bytes().first()) && plain(text.as_bytes().last()) => text,
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),

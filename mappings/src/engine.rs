@@ -244,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_reads_the_alternate_code_too() {
+        let status = |pid_16: &str| {
+            let mapped = run(&format!("{HEAD}PID|1||1^^^H||A^B|||||||||||{pid_16}\rOBR|1||F1|X^Y^L\r"));
+            let codings = all(&mapped, "Patient")[0]["maritalStatus"]["coding"].clone();
+            let codes = codings.as_array().into_iter().flatten();
+            codes
+                .filter(|c| c["system"].is_string())
+                .map(|c| c["code"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(status("M^^^S"), ["M", "S"], "the translated codings are in the sender's sequence");
+        assert_eq!(status("77^^L^S^^HL70002"), ["S", "S"], "the sender's own, of table 0002, stays behind it");
+        assert_eq!(status("M^^^S^^L"), ["M"], "a local alternate stays what it is");
+        assert_eq!(status("M^^^M"), ["M"], "the same once");
+    }
+
+    #[test]
     fn every_element_knows_its_rule_and_source() {
         let mapped = run(&format!("{HEAD}PID|1||1^^^H&1.2&ISO^MR||A^B|||F\rOBR|1||F1|X^Y^L\r"));
         let patient = mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap();

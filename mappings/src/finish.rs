@@ -46,36 +46,54 @@ impl<'a> Run<'a> {
 
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
     fn unite(&mut self, identities: &[Option<Identity>]) -> Vec<usize> {
-        let mut alias: Vec<usize> = (0..self.drafts.len()).collect();
-        let mut first_of: HashMap<(u16, &Identity), usize, foldhash::fast::RandomState> = HashMap::default();
-        first_of.reserve(identities.len());
-        for (later, identity) in identities.iter().enumerate() {
-            let Some(identity) = identity else { continue };
-            let first = *first_of.entry((self.drafts[later].kind.0, identity)).or_insert(later);
-            if first != later {
-                alias[later] = first;
-                self.tree.adopt(self.drafts[first].root, self.drafts[later].root);
-            }
+        let alias = self.aliases(identities);
+        let doubles: Vec<usize> = (0..alias.len()).filter(|draft| alias[*draft] != *draft).collect();
+        if !doubles.is_empty() {
+            // Before they are compared: references to one resource are the same reference.
+            self.tree.relink(&alias);
+        }
+        for later in doubles {
+            self.tree.adopt(self.drafts[alias[later]].root, self.drafts[later].root);
         }
         alias
     }
 
-    /// Prunes and completes until no draft is empty or lacks what it must have, and no link leads nowhere.
+    /// For each draft the first one of its type and identity.
+    fn aliases(&self, identities: &[Option<Identity>]) -> Vec<usize> {
+        let mut first_of: HashMap<(u16, &Identity), usize, foldhash::fast::RandomState> = HashMap::default();
+        first_of.reserve(identities.len());
+        let mut alias = Vec::with_capacity(identities.len());
+        for (draft, identity) in identities.iter().enumerate() {
+            let key = identity.as_ref().map(|identity| (self.drafts[draft].kind.0, identity));
+            alias.push(key.map_or(draft, |key| *first_of.entry(key).or_insert(draft)));
+        }
+        alias
+    }
+
+    /// Prunes and completes until no draft is empty or lacks what it must have, and no link leads nowhere: first all
+    /// drafts, then again and again those that refer to one that went.
     fn kept(&mut self, alias: &[usize]) -> Vec<bool> {
         let mut kept: Vec<bool> = (0..self.drafts.len()).map(|d| alias[d] == d).collect();
-        loop {
+        let mut round: Vec<usize> = (0..kept.len()).filter(|d| kept[*d]).collect();
+        while !round.is_empty() {
             let before = kept.clone();
-            for draft in (0..kept.len()).filter(|d| before[*d]) {
-                let root = self.drafts[draft].root;
-                let link_holds = |d: usize| before[alias[d]];
-                // What is completed may lose an item, and what held it is empty then.
-                kept[draft] =
-                    self.tree.prune(root, &link_holds) && self.complete(draft) && self.tree.prune(root, &link_holds);
-            }
-            if kept == before {
-                return kept;
-            }
+            round.iter().for_each(|d| kept[*d] = self.is_kept(*d, &|to: usize| before[alias[to]]));
+            let went = |draft: usize| before[draft] && !kept[draft];
+            let links = self.links.iter().map(|(from, to)| (alias[*from], alias[*to]));
+            round = links.filter(|(from, to)| kept[*from] && went(*to)).map(|(from, _)| from).collect();
+            round.sort_unstable();
+            round.dedup();
         }
+        kept
+    }
+
+    fn is_kept(&mut self, draft: usize, link_holds: &impl Fn(usize) -> bool) -> bool {
+        let root = self.drafts[draft].root;
+        let left_out = self.left_out;
+        self.tree.prune(root, link_holds)
+            && self.complete(draft)
+            // What held an item that was left out may be empty now.
+            && (self.left_out == left_out || self.tree.prune(root, link_holds))
     }
 }
 

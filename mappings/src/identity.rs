@@ -2,10 +2,12 @@
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
 use crate::look::{Look, Value};
+use crate::path::Source;
 use crate::plan::{Identify, IdentityPart};
 use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
 use crate::tree::{Id, Shape};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -20,8 +22,10 @@ pub enum Identity {
 }
 
 /// The numbers of a map's alternatives, as they stand in a key; no map has more.
-const ALTERNATIVES: [&str; 20] =
-    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19"];
+const ALTERNATIVES: [&str; 30] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20",
+    "21", "22", "23", "24", "25", "26", "27", "28", "29",
+];
 
 /// Stands for the ordinal until all keys of a message are known; no decoded text holds it.
 const NTH: &str = "\u{0}nth\u{0}";
@@ -80,6 +84,22 @@ fn join_part(all: &mut String, part: &str) {
     all.push_str(part);
 }
 
+/// The texts that the alternatives of one draft ask for, each looked up once.
+struct Texts<'l, 'a> {
+    look: Look<'l, 'a>,
+    known: Vec<(Source, Cow<'a, str>)>,
+}
+
+impl Texts<'_, '_> {
+    fn of(&mut self, path: &Source) -> &str {
+        let at = self.known.iter().position(|(known, _)| known == path).unwrap_or(self.known.len());
+        if at == self.known.len() {
+            self.known.push((*path, self.look.raw_text(path)));
+        }
+        &self.known[at].1
+    }
+}
+
 /// A draft's identity while they are found: not looked at, being found, found.
 type Memo = Vec<Option<Option<Identity>>>;
 
@@ -88,13 +108,17 @@ impl<'a> Run<'a> {
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
         let mut memo: Memo = vec![None; self.drafts.len()];
         (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
-        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut seen: HashMap<String, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut number = |identity: Identity| match identity {
             // The ordinal stands last, or in the key of the resource that comes last.
-            Identity::Derived(key) if memchr::memchr(0, key.as_bytes()).is_some() => {
+            Identity::Derived(mut key) if memchr::memchr(0, key.as_bytes()).is_some() => {
                 let count = seen.entry(key.clone()).or_default();
                 *count += 1;
-                Identity::Derived(key.replace(NTH, &count.to_string()))
+                let count = count.to_string();
+                while let Some(at) = memchr::memchr(0, key.as_bytes()) {
+                    key.replace_range(at..at + NTH.len(), &count);
+                }
+                Identity::Derived(key)
             }
             other => other,
         };
@@ -110,9 +134,12 @@ impl<'a> Run<'a> {
         let Some(begun) = &self.drafts[draft].begun else { return };
         let plan = &self.set.maps[begun.map];
         begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, memo));
+        let look =
+            Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
+        let mut texts = Texts { look, known: Vec::with_capacity(8) };
         let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
             Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
-            Identify::Parts(parts) => self.by_parts(draft, begun, n, parts, memo),
+            Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, memo),
         });
         memo[draft] = Some(found);
     }
@@ -146,17 +173,18 @@ impl<'a> Run<'a> {
         &self,
         draft: usize,
         begun: &Begun<'a>,
-        alternative: usize,
-        parts: &[IdentityPart],
+        (alternative, parts): (usize, &[IdentityPart]),
+        texts: &mut Texts<'_, 'a>,
         memo: &Memo,
     ) -> Option<Identity> {
-        let work = &self.drafts[draft];
-        let look = Look { run: self, segment: work.segment, here: None, value: begun.value.map(Value::whole) };
+        if parts.iter().any(|part| matches!(part, IdentityPart::Path(path) if texts.of(path).is_empty())) {
+            return None;
+        }
         let needs = &self.set.maps[begun.map].needs;
         let [application, facility] = self.sender();
-        let mut scratch = String::with_capacity(64);
-        let mut key = String::with_capacity(128);
-        key.push_str(r4::model().at(work.kind).name);
+        let mut scratch = String::with_capacity(128);
+        let mut key = String::with_capacity(256);
+        key.push_str(r4::model().at(self.drafts[draft].kind).name);
         key.push('|');
         key.push_str(ALTERNATIVES.get(alternative).copied().unwrap_or("+"));
         scratch.extend([application, "|", facility]);
@@ -164,13 +192,7 @@ impl<'a> Run<'a> {
         for part in parts {
             match part {
                 IdentityPart::Nth => join_part(&mut key, NTH),
-                IdentityPart::Path(path) => {
-                    let text = look.raw_text(path);
-                    if text.is_empty() {
-                        return None;
-                    }
-                    join_part(&mut key, &text);
-                }
+                IdentityPart::Path(path) => join_part(&mut key, texts.of(path)),
                 IdentityPart::Resource(kind) => {
                     let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
                     scratch.clear();

@@ -34,3 +34,4 @@ pub mod structure;
 pub mod time;
 pub mod to_v2;
 pub mod tree;
+mod walk;

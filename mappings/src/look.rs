@@ -1,15 +1,16 @@
 //! Looks source paths up from where a rule stands: in the present repetition, in the segments that it may see, in the
 //! value that a datatype map was given. What is read is remembered as used.
 
-use crate::condition::{Asked, Facts};
+use crate::condition::{Condition, Facts};
 use crate::escape;
 use crate::parse::part;
 use crate::path::{SegmentName, Source};
-use crate::plan::Piece;
+use crate::plan::{MAX_TESTS, Piece};
 use crate::run::Run;
 use crate::structure::sees;
 use crate::tree::Mark;
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// A value at hand: its raw text, and how finely it was split already.
 #[derive(Debug, Clone, Copy)]
@@ -101,10 +102,10 @@ impl<'a> Look<'_, 'a> {
     }
 
     fn field(&self, segment: SegmentName, field: u16) -> Option<At<'a>> {
-        let index = self.segment(segment)?;
-        if self.here == Some(field) && index == self.segment {
+        if self.here == Some(field) && self.run.names[self.segment] == Some(segment) {
             return self.value.map(|value| value.at);
         }
+        let index = self.segment(segment)?;
         let found = self.run.message.segment(index)?;
         let text = found.repetitions(field as usize).find(|t| !t.is_empty())?;
         Some(At { text, level: Level::Repetition })
@@ -143,7 +144,7 @@ impl<'a> Look<'_, 'a> {
     }
 
     /// Marks the first leaf of a value as used.
-    pub fn read(&self, at: At<'a>) {
+    pub fn mark_first(&self, at: At<'a>) {
         self.run.mark(self.first_leaf(at).text);
     }
 
@@ -163,7 +164,7 @@ impl<'a> Look<'_, 'a> {
 
     /// The text of a path without marking it; a whole field or component gives its raw text.
     pub fn raw_text(&self, path: &Source) -> Cow<'a, str> {
-        let text = self.narrow(path).map_or(Cow::Borrowed(""), |at| self.decoded(at));
+        let text = self.answer(path).map_or(Cow::Borrowed(""), |answer| self.decoded(answer.at));
         match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
             Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
@@ -189,6 +190,17 @@ impl<'a> Look<'_, 'a> {
         }
     }
 
+    /// All repetitions of a field, a line each: so TX and the comments of NTE send their lines.
+    pub fn lines(&self, path: &Source) -> String {
+        let Source::Field { segment, field, .. } = *path else { return String::new() };
+        let found = self.segment(segment).and_then(|index| self.run.message.segment(index));
+        let line = |text| {
+            self.run.mark_all(text);
+            self.decoded(At { text, level: Level::Repetition })
+        };
+        found.map_or_else(Vec::new, |s| s.repetitions(field as usize).map(line).collect()).join("\n")
+    }
+
     /// The place of a value, to remember it by.
     pub fn place(&self, value: Option<At<'a>>) -> Mark {
         let at_value = value.filter(|at| !at.text.is_empty()).map(|at| self.run.offset(at.text, at.level as u8));
@@ -203,10 +215,23 @@ impl<'a> Look<'_, 'a> {
         !at.is_delete() && at.text.bytes().any(|b| !is_sign(b))
     }
 
-    fn answer(&self, path: &Source) -> Answer<'a> {
-        let Some(at) = self.narrow(path) else { return Answer::default() };
-        let leaf = self.first_leaf(at);
-        Answer { leaf: leaf.text, valued: self.says(at), text: self.compared(leaf) }
+    /// What a path means; that of a field is remembered, unless it is the repetition at hand.
+    fn answer(&self, path: &Source) -> Option<Answer<'a>> {
+        let fresh = || {
+            let at = self.narrow(path)?;
+            Some(Answer { at, leaf: self.first_leaf(at), valued: self.says(at) })
+        };
+        match *path {
+            Source::Field { segment, field, .. } if self.here != Some(field) => {
+                let index = self.segment(segment)?;
+                let slot = self.run.answers.slot(index, path);
+                match slot.get() {
+                    Some((known, asked, answer)) if known == index && asked == *path => Some(answer),
+                    _ => fresh().inspect(|answer| slot.set(Some((index, *path, *answer)))),
+                }
+            }
+            _ => fresh(),
+        }
     }
 
     fn compared(&self, leaf: At<'a>) -> Cow<'a, str> {
@@ -215,52 +240,81 @@ impl<'a> Look<'_, 'a> {
             Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
         }
     }
+}
 
-    /// The answer to a condition's question, where it holds for the whole segment and so is remembered.
-    fn remembered(&self, asked: &Asked) -> Option<Answer<'a>> {
-        let number = usize::from(asked.memo?);
-        if let Some(known) = self.run.answer(number) {
-            return Some(known);
-        }
-        let answer = self.answer(&asked.source);
-        self.run.remember(number, answer.clone());
-        Some(answer)
-    }
+/// What the conditions of one segment map have asked already: a bit for each numbered test.
+#[derive(Debug)]
+pub(crate) struct Answers<'a> {
+    known: Cell<u128>,
+    holds: Cell<u128>,
+    read: Cell<u128>,
+    /// What paths of segments mean, at the place that [`Answers::slot`] gives: the segment's number, the path, the answer.
+    slots: [Cell<Option<(usize, Source, Answer<'a>)>>; SLOTS],
+}
 
-    /// Marks what a condition asked for as used.
-    pub fn read_asked(&self, asked: &Asked) {
-        match self.remembered(asked) {
-            Some(answer) => self.run.mark(answer.leaf),
-            None => self.narrow(&asked.source).into_iter().for_each(|at| self.read(at)),
-        }
+/// A message asks for some hundred paths; those that share a place are looked up again.
+const SLOTS: usize = 64;
+
+/// What a path means.
+#[derive(Debug, Clone, Copy)]
+struct Answer<'a> {
+    at: At<'a>,
+    leaf: At<'a>,
+    /// Some part of it says something.
+    valued: bool,
+}
+
+impl Default for Answers<'_> {
+    fn default() -> Self {
+        let slots = [const { Cell::new(None) }; SLOTS];
+        Self { known: Cell::default(), holds: Cell::default(), read: Cell::default(), slots }
     }
 }
 
-/// What a condition learns of a path.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Answer<'a> {
-    leaf: &'a str,
-    valued: bool,
-    text: Cow<'a, str>,
+const _: () = assert!(MAX_TESTS <= u128::BITS as usize);
+
+impl<'a> Answers<'a> {
+    /// Another segment asks anew.
+    pub fn forget(&self) {
+        self.known.set(0);
+        self.read.set(0);
+    }
+
+    fn slot(&self, segment: usize, path: &Source) -> &Cell<Option<(usize, Source, Answer<'a>)>> {
+        let number = match *path {
+            Source::Field { field, component, subcomponent, .. } => [field, component, subcomponent].map(usize::from),
+            _ => [0; 3],
+        };
+        &self.slots[(37 * segment + 5 * number[0] + number[1] + 11 * number[2]) % SLOTS]
+    }
+
+    fn once(&self, number: u8, test: impl FnOnce() -> bool) -> bool {
+        let bit = 1 << number;
+        if self.known.get() & bit == 0 {
+            let holds = if test() { bit } else { 0 };
+            self.holds.set(self.holds.get() & !bit | holds);
+            self.known.set(self.known.get() | bit);
+        }
+        self.holds.get() & bit != 0
+    }
+
+    fn reads_first(&self, number: u8) -> bool {
+        let bit = 1 << number;
+        self.read.replace(self.read.get() | bit) & bit == 0
+    }
 }
 
 impl Facts for Look<'_, '_> {
-    fn valued(&self, path: &Asked) -> bool {
-        match self.remembered(path) {
-            Some(answer) => answer.valued,
-            None => self.narrow(&path.source).is_some_and(|at| self.says(at)),
-        }
+    fn valued(&self, path: &Source) -> bool {
+        self.answer(path).is_some_and(|answer| answer.valued)
     }
 
-    fn text(&self, path: &Asked) -> Cow<'_, str> {
-        match self.remembered(path) {
-            Some(answer) => answer.text,
-            None => self.narrow(&path.source).map_or(Cow::Borrowed(""), |at| self.compared(self.first_leaf(at))),
-        }
+    fn text(&self, path: &Source) -> Cow<'_, str> {
+        self.answer(path).map_or(Cow::Borrowed(""), |answer| self.compared(answer.leaf))
     }
 
-    fn count(&self, path: &Asked) -> usize {
-        let Source::Field { segment, field, .. } = path.source else { return 0 };
+    fn count(&self, path: &Source) -> usize {
+        let Source::Field { segment, field, .. } = *path else { return 0 };
         let found = self.segment(segment).and_then(|i| self.run.message.segment(i));
         found.map_or(0, |s| s.repetitions(field as usize).filter(|t| !t.trim_ascii().is_empty()).count())
     }
@@ -271,5 +325,17 @@ impl Facts for Look<'_, '_> {
 
     fn switch(&self, name: &str) -> &str {
         self.run.set.switch(name)
+    }
+
+    fn once(&self, number: u8, test: &Condition) -> bool {
+        self.run.answers.once(number, || test.holds(self))
+    }
+
+    fn reads_first(&self, number: u8) -> bool {
+        self.run.answers.reads_first(number)
+    }
+
+    fn read(&self, path: &Source) {
+        self.answer(path).into_iter().for_each(|answer| self.run.mark(answer.leaf.text));
     }
 }

@@ -5,6 +5,15 @@
 //!
 //! Character sets are in `charset.rs`, escapes in `escape.rs`.
 
+mod lines;
+mod parts;
+mod separators;
+
+use lines::{LineEnds, is_segment_name, skip_line_end};
+pub(crate) use parts::position;
+pub use parts::{part, split};
+pub use separators::Separators;
+use separators::read_separators;
 use std::fmt;
 
 /// The longest message that is parsed, in bytes. Larger ones carry scanned documents that belong in
@@ -14,31 +23,6 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 pub const MAX_SEGMENTS: usize = 100_000;
 /// The most fields of one segment; the standard's longest (OBR, PID, PV1) stay below 60.
 pub const MAX_FIELDS: usize = 1_000;
-
-/// The message's own separators, MSH-1 and MSH-2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Separators {
-    pub field: u8,
-    pub component: u8,
-    pub repetition: u8,
-    pub escape: Option<u8>,
-    pub subcomponent: Option<u8>,
-    /// The fifth encoding character, since 2.7.
-    pub truncation: Option<u8>,
-}
-
-impl Default for Separators {
-    fn default() -> Self {
-        Self {
-            field: b'|',
-            component: b'^',
-            repetition: b'~',
-            escape: Some(b'\\'),
-            subcomponent: Some(b'&'),
-            truncation: None,
-        }
-    }
-}
 
 /// Why text is not an HL7 v2 message. No variant carries any of its content.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -255,7 +239,7 @@ impl<'m, 'a> Segment<'m, 'a> {
         self.message.slice(self.line().name)
     }
 
-    fn is_header(&self) -> bool {
+    pub(crate) fn is_header(&self) -> bool {
         self.line().header
     }
 
@@ -304,76 +288,6 @@ impl<'m, 'a> Segment<'m, 'a> {
     }
 }
 
-/// Splits at a separator; without one the whole text is the only part.
-pub fn split(text: &str, separator: Option<u8>) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let current = rest?;
-        let (part, tail) = match separator.and_then(|s| position(current.as_bytes(), s)) {
-            Some(at) => (current.get(..at).unwrap_or(""), current.get(at + 1..)),
-            None => (current, None),
-        };
-        rest = tail;
-        Some(part)
-    })
-}
-
-/// Part number `number` (1-based) of a text split at a separator, or empty.
-pub fn part(text: &str, separator: Option<u8>, number: usize) -> &str {
-    split(text, separator).nth(number.saturating_sub(1)).unwrap_or("")
-}
-
-/// Where a byte is first. Most values are a few bytes long: for them a plain loop beats the vector search.
-pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
-    const SHORT: usize = 24;
-    if bytes.len() <= SHORT { bytes.iter().position(|b| *b == wanted) } else { memchr::memchr(wanted, bytes) }
-}
-
-#[derive(Clone, Copy)]
-enum LineEnds {
-    /// CR or CRLF: a lone LF inside a segment is text, unless a segment plainly begins after it.
-    Cr,
-    Lf,
-}
-
-impl LineEnds {
-    fn of(bytes: &[u8]) -> Self {
-        match memchr::memchr2(b'\r', b'\n', bytes) {
-            Some(at) if bytes[at] == b'\n' => Self::Lf,
-            _ => Self::Cr,
-        }
-    }
-
-    fn next(self, bytes: &[u8], start: usize, separator: u8) -> usize {
-        let mut from = start;
-        while let Some(found) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) {
-            let at = from + found;
-            // A line feed that nothing stands before is no text: printed, it would follow a CR and be half a line end.
-            let ends = matches!(self, Self::Lf) || bytes[at] == b'\r' || at == start;
-            if ends || begins_segment(&bytes[at + 1..], separator) {
-                return at;
-            }
-            from = at + 1;
-        }
-        bytes.len()
-    }
-}
-
-fn begins_segment(bytes: &[u8], separator: u8) -> bool {
-    bytes.len() > 3 && bytes[3] == separator && is_segment_name(&bytes[..3])
-}
-
-fn skip_line_end(bytes: &[u8], end: usize) -> usize {
-    match bytes.get(end..end + 2) {
-        Some(b"\r\n") => end + 2,
-        _ => end + 1,
-    }
-}
-
-fn is_segment_name(name: &[u8]) -> bool {
-    name.len() == 3 && name[0].is_ascii_uppercase() && name.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-}
-
 fn find(bytes: &[u8], needle: u8, start: usize, end: usize) -> usize {
     memchr::memchr(needle, &bytes[start..end]).map_or(end, |at| start + at)
 }
@@ -381,31 +295,6 @@ fn find(bytes: &[u8], needle: u8, start: usize, end: usize) -> usize {
 fn span(start: usize, end: usize) -> Span {
     // MAX_MESSAGE_BYTES is far below u32::MAX.
     Span { start: start as u32, end: end as u32 }
-}
-
-/// MSH-1 is the byte after the name; MSH-2 is component, repetition, escape, subcomponent and, since
-/// 2.7, truncation. Old senders leave the later ones out.
-fn read_separators(bytes: &[u8]) -> Result<Separators, ParseError> {
-    let rest = bytes.strip_prefix(b"MSH").ok_or(ParseError::NoHeader)?;
-    let (&field, rest) = rest.split_first().ok_or(ParseError::Separators)?;
-    let end = rest.iter().position(|&b| b == field || b == b'\r' || b == b'\n').unwrap_or(rest.len());
-    let encoding = &rest[..end];
-    let all = || std::iter::once(&field).chain(encoding);
-    let usable = |b: u8| b.is_ascii_graphic() && !b.is_ascii_alphanumeric();
-    let distinct = all().enumerate().all(|(i, b)| all().skip(i + 1).all(|other| other != b));
-    if !(1..=5).contains(&encoding.len()) || !all().all(|&b| usable(b)) || !distinct {
-        return Err(ParseError::Separators);
-    }
-    let at = |n: usize| encoding.get(n).copied();
-    let component = at(0).ok_or(ParseError::Separators)?;
-    Ok(Separators {
-        field,
-        component,
-        repetition: at(1).unwrap_or(if field == b'~' || component == b'~' { 0 } else { b'~' }),
-        escape: at(2),
-        subcomponent: at(3),
-        truncation: at(4),
-    })
 }
 
 #[cfg(test)]

@@ -157,8 +157,7 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], notes: &mut
         maps.any(|map| run.set.maps[map].known.contains(&field))
     };
     let is_header = segment.name() == "MSH";
-    unused_leaves(run, segment, |mark| {
-        let field = Place::of(run.message, mark).field;
+    unused_leaves(run, segment, |mark, field| {
         if field == 0 || is_header && HEADER_USED.contains(&field) {
             return;
         }
@@ -167,12 +166,13 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], notes: &mut
     });
 }
 
-/// Shows the unread leaves of a segment, its name among them. One pass over its bytes: most of them are read ones.
-fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Mark)) {
+/// Shows the unread leaves of a segment with the number of their field, 0 being its name. One pass over its bytes: most
+/// of them are read ones.
+fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Mark, u16)) {
     let signs = run.separators;
     let (start, end) = segment.span();
     let bytes = run.message.text().as_bytes();
-    let (mut leaf, mut blank, mut level) = (start, true, 2);
+    let (mut leaf, mut blank, mut level, mut field) = (start, true, 2, 0);
     let ended = bytes[start..end].iter().copied().chain(std::iter::once(signs.field));
     for (at, byte) in (start..).zip(ended) {
         let inner = Some(byte) == signs.subcomponent;
@@ -182,7 +182,11 @@ fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Ma
         }
         level = if inner { 3 } else { level };
         if !blank && !run.is_used(leaf) {
-            see(Mark::new(leaf as u32, level));
+            see(Mark::new(leaf as u32, level), field);
+        }
+        if byte == signs.field {
+            // What follows a header's name is its second field.
+            field += if field == 0 && segment.is_header() { 2 } else { 1 };
         }
         level = if inner { 3 } else { 2 };
         (leaf, blank) = (at + 1, true);

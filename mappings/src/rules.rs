@@ -1,5 +1,6 @@
 //! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
 
+use crate::condition::Condition;
 use crate::convert::{self, ConvertError};
 use crate::look::{At, Level, Value};
 use crate::parse::split;
@@ -16,6 +17,8 @@ use std::borrow::Cow;
 
 /// The most components of one value; the longest of the standard, XCN, has 25.
 const MAX_PARTS: usize = 100;
+/// The component of a CWE that has the alternate code.
+const ALTERNATE: u16 = 4;
 
 impl<'a> Run<'a> {
     /// Runs the rows of a segment map, each once for each valued repetition of its field.
@@ -24,7 +27,7 @@ impl<'a> Run<'a> {
         let at = plan.source.and_then(|name| self.look(here).segment(name)).unwrap_or(here.segment);
         let here = &Here { segment: at, ..*here };
         let Some(own) = self.message.segment(at) else { return };
-        self.forget_answers();
+        self.answers.forget();
         for (group, range) in &plan.groups {
             let field = match *group {
                 Group::Own(field) => own.field(field as usize),
@@ -35,11 +38,7 @@ impl<'a> Run<'a> {
             match *group {
                 Group::Whole => rules.iter().for_each(|rule| self.rule(rule, spot, here)),
                 _ if field.is_empty() => {}
-                Group::Own(number) => {
-                    rules
-                        .iter()
-                        .for_each(|rule| self.repetitions(rule, own.repetitions_of(number, field), number, spot, here));
-                }
+                Group::Own(number) => self.of_field(rules, own.repetitions_of(number, field), number, spot, here),
                 Group::Other(..) => {
                     let value = Some(Value::whole(At { text: field, level: Level::Repetition }));
                     let here = &Here { field: None, value, nth: 0, ..*here };
@@ -49,23 +48,30 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn repetitions(
+    /// Runs the rules of one field, each once for each valued repetition.
+    fn of_field(
         &mut self,
-        rule: &'a Rule,
-        texts: impl Iterator<Item = &'a str>,
+        rules: &'a [Rule],
+        repetitions: impl Iterator<Item = &'a str>,
         field: u16,
         spot: Spot,
         here: &Here<'a>,
     ) {
-        let mut nth = 0;
-        for text in texts {
-            let at = At { text, level: Level::Repetition };
-            if at.is_blank() {
+        let base = self.parts.len();
+        let at = |text| At { text, level: Level::Repetition };
+        self.parts.extend(repetitions.filter(|text| !at(text).is_blank()));
+        for rule in rules {
+            // A switch that decides is told of where there is a value.
+            let ruled_out = |when: &Condition| !rule.switched && when.is_ruled_out(&self.look(here));
+            if rule.when.as_ref().is_some_and(ruled_out) {
                 continue;
             }
-            self.rule(rule, spot, &Here { field: Some(field), value: Some(Value::whole(at)), nth, ..*here });
-            nth += 1;
+            for nth in 0..self.parts.len() - base {
+                let value = Some(Value::whole(at(self.parts[base + nth])));
+                self.rule(rule, spot, &Here { field: Some(field), value, nth: nth as u16, ..*here });
+            }
         }
+        self.parts.truncate(base);
     }
 
     /// A field of another segment: its first valued repetition.
@@ -89,7 +95,7 @@ impl<'a> Run<'a> {
             if !when.holds(&look) {
                 return;
             }
-            when.asked(&mut |path| look.read_asked(path));
+            when.read(&look);
         }
         if let Some(at) = value.filter(At::is_delete) {
             return self.delete(rule, spot, at, here);
@@ -105,7 +111,7 @@ impl<'a> Run<'a> {
 
     fn too_many(&mut self, rule: &'a Rule, value: Option<At<'a>>, here: &Here<'a>) {
         if let (Some(at), false) = (value, matches!(rule.action, Action::Constant(_))) {
-            self.look(here).read(at);
+            self.look(here).mark_first(at);
             let place = self.look(here).place(value);
             self.note(place, Finding::Repeats, Some(rule.id));
         }
@@ -130,7 +136,7 @@ impl<'a> Run<'a> {
             Action::With(map) => self.with(rule, map, spot, value, here),
             Action::Constant(constant) => {
                 if let Some(at) = value {
-                    self.look(here).read(at);
+                    self.look(here).mark_first(at);
                 }
                 let reason = Reason { rule: rule.id.0, source: self.look(here).place(value) };
                 let at = self.go(spot, &rule.target, here.nth, here);
@@ -167,6 +173,7 @@ impl<'a> Run<'a> {
                 Cow::Owned(base64::engine::general_purpose::STANDARD.encode(look.whole(piece).as_bytes()))
             }
             Action::Whole(piece) => look.whole(piece),
+            Action::Lines(field) => Cow::Owned(look.lines(field)),
             Action::Add([from, number, unit]) => {
                 let [from, number, unit] = [from, number, unit].map(|p| look.piece(p));
                 Cow::Owned(time::plus(&from, &number, &unit, self.zone).unwrap_or_default())
@@ -176,6 +183,7 @@ impl<'a> Run<'a> {
             }
             Action::Digits(piece) => Cow::Owned(look.piece(piece).chars().filter(char::is_ascii_digit).collect()),
             Action::Letters(piece) => Cow::Owned(look.piece(piece).chars().filter(|c| c.is_alphabetic()).collect()),
+            Action::Number(piece) => Cow::Owned(look.piece(piece).trim_start_matches(is_comparator).to_owned()),
             Action::Now => Cow::Borrowed(self.context.now),
             Action::Maps => Cow::Borrowed(self.set.hash()),
             Action::Event => Cow::Borrowed(self.set.event(self.message)),
@@ -255,7 +263,7 @@ impl<'a> Run<'a> {
         let is_segment_map = set.maps[map].of_segment;
         if is_segment_map {
             // Its conditions are numbered anew.
-            self.forget_answers();
+            self.answers.forget();
         }
         for rule in &set.maps[map].rules {
             // Most components are empty: they are passed over at once.
@@ -265,7 +273,7 @@ impl<'a> Run<'a> {
             }
         }
         if is_segment_map {
-            self.forget_answers();
+            self.answers.forget();
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);
@@ -284,20 +292,33 @@ impl<'a> Run<'a> {
         Value { at, base, count: self.parts.len() as u32 - base }
     }
 
-    /// A table on a Coding or CodeableConcept: the translated coding comes first, the sender's own
-    /// stays behind it.
+    /// A table on a Coding or CodeableConcept: the translated codings come first, the sender's own stay behind them.
     fn recode(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>) {
-        if !matches!(rule.target.type_name, "Coding" | "CodeableConcept") {
+        match rule.target.type_name {
+            "CodeableConcept" => {
+                // What goes in front goes in last.
+                self.recode_one(table, rule, spot, value, here, ALTERNATE);
+                self.recode_one(table, rule, spot, value, here, 1);
+            }
+            "Coding" => self.recode_one(table, rule, spot, value, here, 1),
+            _ => {}
+        }
+    }
+
+    /// The code in one component; its coding system is two further on.
+    fn recode_one(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>, component: u16) {
+        let look = self.look(here);
+        let code = look.raw_text(&Source::Part { component, subcomponent: 0 });
+        if code.is_empty() {
             return;
         }
-        let code = self.look(here).raw_text(&Source::Part { component: 1, subcomponent: 0 });
-        let source = self.look(here).place(Some(value));
+        let coding_system = look.raw_text(&Source::Part { component: component + 2, subcomponent: 0 });
+        let source = look.place(Some(value));
         let set = self.set;
         let table = &set.tables[table];
-        let coding_system = self.look(here).raw_text(&Source::Part { component: 3, subcomponent: 0 });
         let row = table.rows.get(code.as_ref()).filter(|row| !set.is_foreign(&coding_system, row));
         let Some(row) = row else {
-            if !code.is_empty() {
+            if component != ALTERNATE {
                 self.no_row(table, true, rule, source);
             }
             return;
@@ -344,4 +365,9 @@ impl<'a> Run<'a> {
         let doubles: Vec<Id> = self.tree.children(list).filter(|node| *node != first).filter(same).collect();
         doubles.into_iter().for_each(|node| self.tree.kill(node));
     }
+}
+
+/// Part of `<`, `>=` and their like before a number.
+fn is_comparator(c: char) -> bool {
+    matches!(c, '<' | '>' | '=' | ' ')
 }

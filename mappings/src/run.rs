@@ -3,17 +3,17 @@
 
 use crate::condition::Condition;
 use crate::engine::Context;
-use crate::look::{Answer, At, Look, Value};
+use crate::look::{Answers, At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
-use crate::path::{Label, SegmentName};
+use crate::path::SegmentName;
 use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target};
 use crate::r4::{Name, TypeNumber};
 use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
-use crate::tree::{Id, Key, Mark, Reason, Tree, offset_in};
+use crate::tree::{Id, Mark, Reason, Tree, offset_in};
 use jiff::tz::TimeZone;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// A draft under construction.
@@ -97,18 +97,17 @@ pub(crate) struct Run<'a> {
     past: Vec<Binding>,
     /// One bit for each byte of the message: a value that was read begins there.
     used: Vec<Cell<u64>>,
+    /// The references from draft to draft.
+    pub links: Vec<(usize, usize)>,
+    /// How many elements were left out, since they lacked what they must have.
+    pub left_out: usize,
     runs: u32,
     pub fresh: u32,
-    /// What the conditions of the present segment map have asked for already.
-    answers: RefCell<Vec<Option<Answer<'a>>>>,
-    /// Which of them hold for the present segment map, as bits.
-    answered: Cell<u64>,
+    /// What the conditions of the present segment map have asked already.
+    pub answers: Answers<'a>,
     /// The components of the values at hand, the innermost last.
     pub parts: Vec<&'a str>,
 }
-
-/// How many answers are remembered at a time; the longest map asks for some forty paths.
-const MAX_ANSWERS: usize = 64;
 
 impl<'a> Run<'a> {
     pub fn new(set: &'a MapSet, plan: &'a MessagePlan, message: &'a Message<'a>, context: &'a Context<'a>) -> Self {
@@ -137,10 +136,11 @@ impl<'a> Run<'a> {
             bound: Vec::new(),
             past: Vec::new(),
             used: vec![Cell::new(0); message.text().len() / 64 + 1],
+            links: Vec::new(),
+            left_out: 0,
             runs: 0,
             fresh: 0,
-            answers: RefCell::new(vec![None; MAX_ANSWERS]),
-            answered: Cell::new(0),
+            answers: Answers::default(),
             parts: Vec::with_capacity(64),
         }
     }
@@ -191,15 +191,14 @@ impl<'a> Run<'a> {
     fn begin_group(&mut self, group: usize) {
         let structure = &self.plan.structure;
         let inside = |slot: usize| structure.is_within(structure.slots[slot].group, group);
-        let (ended, bound) = std::mem::take(&mut self.bound).into_iter().partition(|b| inside(b.slot));
-        self.bound = bound;
         let remembered = &self.plan.remembered;
         let reached = |b: &Binding| {
             let mut rules = remembered.iter().filter(|(kind, label, _)| (*kind, *label) == (b.kind, b.label));
             rules.any(|(_, _, rule)| !(inside(b.slot) && structure.is_within(*rule, group)))
         };
-        self.past.extend::<Vec<Binding>>(ended);
         self.past.retain(reached);
+        let ended = self.bound.extract_if(.., |b| inside(b.slot));
+        self.past.extend(ended.filter(reached));
     }
 
     fn here(&mut self, segment: usize) -> Here<'a> {
@@ -225,7 +224,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn spot(&self, draft: usize) -> Spot {
+    pub fn spot(&self, draft: usize) -> Spot {
         Spot { draft, node: self.drafts[draft].root }
     }
 
@@ -309,59 +308,6 @@ impl<'a> Run<'a> {
         self.bound.iter().find(|b| b.kind == kind && b.label == label).map(|b| b.draft)
     }
 
-    /// Follows a target's hops; resources behind references are made where they are missing.
-    pub fn go(&mut self, from: Spot, target: &Target, repetition: u16, here: &Here<'a>) -> Spot {
-        let mut repetition = Some(repetition);
-        target.hops.iter().fold(from, |spot, hop| self.hop(spot, hop, &mut repetition, here))
-    }
-
-    /// The same, to a new item of the last element where that repeats.
-    fn go_fresh(&mut self, from: Spot, target: &Target, here: &Here<'a>) -> Spot {
-        let last = target.hops.len() - 1;
-        target.hops.iter().enumerate().fold(from, |spot, (n, hop)| match hop {
-            Hop::Element { name, repeats: true, object, .. } if n == last => self.hop(
-                spot,
-                &Hop::Element { name: *name, label: Label::New, repeats: true, object: *object },
-                &mut None,
-                here,
-            ),
-            hop => self.hop(spot, hop, &mut None, here),
-        })
-    }
-
-    fn hop(&mut self, spot: Spot, hop: &Hop, repetition: &mut Option<u16>, here: &Here<'a>) -> Spot {
-        match *hop {
-            Hop::Through(kind) => self.through(spot, kind, here),
-            Hop::Element { name, label, repeats, object } => {
-                let mut node = self.tree.field(spot.node, name);
-                if repeats {
-                    let key = Key::new(label, repetition.take().unwrap_or(0), here.run, &mut self.fresh);
-                    node = self.tree.item(node, key);
-                }
-                if let Some(kind) = object {
-                    self.tree.make_object(node, kind);
-                }
-                Spot { node, ..spot }
-            }
-        }
-    }
-
-    fn through(&mut self, spot: Spot, kind: TypeNumber, here: &Here<'a>) -> Spot {
-        let linked = self.tree.find(spot.node, self.set.known.reference).and_then(|n| self.tree.link(n));
-        if let Some(draft) = linked.filter(|d| self.drafts[*d].kind == kind) {
-            return self.spot(draft);
-        }
-        let draft = self.new_draft(kind, here.segment);
-        let source = self.look(here).place(here.value.map(|value| value.at));
-        self.link(spot, draft, Reason { rule: self.set.known.through.0, source });
-        self.spot(draft)
-    }
-
-    pub fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
-        let node = self.tree.field(spot.node, self.set.known.reference);
-        self.tree.set_link(node, to, reason);
-    }
-
     /// The offset of a piece of the message.
     pub fn offset(&self, text: &str, level: u8) -> Mark {
         Mark::new(offset_in(self.message.text(), text).unwrap_or(0), level)
@@ -408,24 +354,6 @@ impl<'a> Run<'a> {
                     notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
                 }
             });
-        }
-    }
-
-    /// A new segment map asks anew.
-    pub fn forget_answers(&self) {
-        self.answered.set(0);
-    }
-
-    /// The answer to question number n of the present segment map.
-    pub fn answer(&self, number: usize) -> Option<Answer<'a>> {
-        let known = number < MAX_ANSWERS && self.answered.get() & (1 << number) != 0;
-        if known { self.answers.borrow()[number].clone() } else { None }
-    }
-
-    pub fn remember(&self, number: usize, answer: Answer<'a>) {
-        if number < MAX_ANSWERS {
-            self.answers.borrow_mut()[number] = Some(answer);
-            self.answered.set(self.answered.get() | 1 << number);
         }
     }
 

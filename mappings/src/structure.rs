@@ -16,6 +16,8 @@ pub struct Slot {
     pub repeats: bool,
     /// Every message of this structure has it.
     pub required: bool,
+    /// Every instance of its group has it.
+    must: bool,
 }
 
 /// One group; number 0 is the whole message.
@@ -76,8 +78,9 @@ impl Structure {
     fn add_slot(&mut self, text: &str, group: usize, prefix: &str) -> Result<(), String> {
         let (name, repeats) = cardinality(text);
         let segment = SegmentName::read(name).ok_or_else(|| text.to_owned())?;
-        let required = !text.ends_with(['?', '*']) && self.groups[group].required;
-        self.slots.push(Slot { segment, path: format!("{prefix}{name}"), group, repeats, required });
+        let must = !text.ends_with(['?', '*']);
+        let required = must && self.groups[group].required;
+        self.slots.push(Slot { segment, path: format!("{prefix}{name}"), group, repeats, required, must });
         Ok(())
     }
 
@@ -100,6 +103,12 @@ impl Structure {
         false
     }
 
+    /// Whether `group` may begin with that slot: no segment that it must have stands before.
+    fn heads(&self, group: usize, slot: usize) -> bool {
+        let before = &self.slots[self.groups[group].slots.start..slot];
+        !before.iter().any(|earlier| earlier.must && self.is_within(self.slots[slot].group, earlier.group))
+    }
+
     /// The slots whose segment is `name`, inside `group`.
     fn slots_in(&self, group: usize, name: SegmentName) -> impl Iterator<Item = usize> + '_ {
         self.groups[group].slots.clone().filter(move |&s| self.slots[s].segment == name)
@@ -111,6 +120,9 @@ fn cardinality(text: &str) -> (&str, bool) {
     (name, text.ends_with(['*', '+']))
 }
 
+/// No instance of a group.
+const NEVER: u32 = u32::MAX;
+
 /// Walks a message through a structure.
 #[derive(Debug)]
 pub struct Placer<'s> {
@@ -118,6 +130,8 @@ pub struct Placer<'s> {
     cursor: usize,
     started: bool,
     instances: Vec<u32>,
+    /// For each slot the instance of its group that had it last.
+    seen: Vec<u32>,
     /// The chains of the segments placed so far; neighbours share theirs.
     pub chains: Vec<(u16, u32)>,
     last: Range<u32>,
@@ -125,13 +139,14 @@ pub struct Placer<'s> {
 
 impl<'s> Placer<'s> {
     pub fn new(structure: &'s Structure) -> Self {
-        let instances = vec![0; structure.groups.len()];
-        Self { structure, cursor: 0, started: false, instances, chains: Vec::with_capacity(64), last: 0..0 }
+        let (instances, seen) = (vec![0; structure.groups.len()], vec![NEVER; structure.slots.len()]);
+        Self { structure, cursor: 0, started: false, instances, seen, chains: Vec::with_capacity(64), last: 0..0 }
     }
 
     /// Places the next segment, or tells that the structure has no place for it.
     pub fn place(&mut self, name: SegmentName) -> Option<Placed> {
         let mut group = Some(self.structure.slots.get(self.cursor)?.group);
+        let mut late = None;
         while let Some(number) = group {
             if let Some(slot) = self.forward(number, name) {
                 return Some(self.settle(slot, None));
@@ -139,13 +154,23 @@ impl<'s> Placer<'s> {
             if self.structure.groups[number].repeats
                 && let Some(slot) = self.structure.slots_in(number, name).next()
             {
-                return Some(self.settle(slot, Some(number)));
+                if self.begins(number, slot) {
+                    return Some(self.settle(slot, Some(number)));
+                }
+                late = late.or(Some(slot));
             }
             group = self.structure.groups[number].parent;
         }
-        // Out of order, and in no group that repeats: it stands where the standard has it.
-        let slot = self.structure.slots_in(0, name).next()?;
-        Some(Placed { slot, began: None, chain: self.chain(slot) })
+        // Out of order, and beginning no group: it stands where the standard has it.
+        let slot = late.or_else(|| self.structure.slots_in(0, name).next())?;
+        Some(self.settle_late(slot))
+    }
+
+    /// Whether a group begins anew with that slot. A segment that comes late, such as NK1 behind PV1, still belongs to
+    /// the instance that waits for it; one that comes again where it may stand once begins the next.
+    fn begins(&self, group: usize, slot: usize) -> bool {
+        let Slot { group: own, repeats, .. } = self.structure.slots[slot];
+        self.structure.heads(group, slot) || (!repeats && self.seen[slot] == self.instances[own])
     }
 
     /// The next slot of that name after the cursor, or the cursor's own if its segment repeats there.
@@ -174,7 +199,22 @@ impl<'s> Placer<'s> {
             at = self.structure.groups[group].parent;
         }
         self.cursor = slot;
+        self.seen[slot] = self.instances[self.structure.slots[slot].group];
         self.started = true;
+        Placed { slot, began, chain: self.chain(slot) }
+    }
+
+    /// Places a segment behind others that should follow it: the walk goes on where it was.
+    fn settle_late(&mut self, slot: usize) -> Placed {
+        let mut began = None;
+        let mut at = Some(self.structure.slots[slot].group);
+        while let Some(group) = at {
+            if group != 0 && self.instances[group] == 0 {
+                self.instances[group] = 1;
+                began = Some(group);
+            }
+            at = self.structure.groups[group].parent;
+        }
         Placed { slot, began, chain: self.chain(slot) }
     }
 
@@ -280,6 +320,18 @@ mod tests {
         let walked = walk("MSH PID OBR OBX PID OBR OBX");
         assert_eq!(walked[4], "PATIENT_RESULT.PATIENT.PID#2");
         assert_eq!(walked[6], "PATIENT_RESULT.ORDER_OBSERVATION.OBSERVATION.OBX#2");
+    }
+
+    #[test]
+    fn what_comes_late_belongs_to_the_patient_before() {
+        assert_eq!(walk("MSH PID OBR OBX PV1 OBX")[4], "PATIENT_RESULT.PATIENT.VISIT.PV1#1");
+        assert_eq!(walk("MSH PID OBR OBX PV1 OBX")[5], "PATIENT_RESULT.ORDER_OBSERVATION.OBSERVATION.OBX#2");
+    }
+
+    #[test]
+    fn a_segment_that_comes_again_begins_the_next_order_without_its_head() {
+        let walked = walk("MSH PID ORC OBR OBX OBR OBX");
+        assert_eq!(walked[5], "PATIENT_RESULT.ORDER_OBSERVATION.OBR#2");
     }
 
     #[test]

@@ -112,7 +112,9 @@ impl<'a> Stamp<'a> {
         if !v2.is_ascii() {
             return Err(TimeError::Malformed);
         }
-        let (body, zone) = match v2.find(['+', '-']) {
+        let (body, zone) = match v2.find(['+', '-', 'Z']) {
+            // Not in HL7 v2, yet sent, and it has one meaning.
+            Some(at) if at > 8 && &v2[at..] == "Z" => (&v2[..at], Some("+0000")),
             Some(at) if at >= 4 => (&v2[..at], Some(&v2[at..])),
             Some(_) => return Err(TimeError::Malformed),
             None => (v2, None),
@@ -303,6 +305,7 @@ mod tests {
             ("19800229130507.1200", "1980-02-29T13:05:07.1200Z"),
             ("19800229130507.12-0500", "1980-02-29T13:05:07.12-05:00"),
             ("20240229+0100", "2024-02-29"),
+            ("20240229130507Z", "2024-02-29T13:05:07+00:00"),
         ] {
             assert_eq!(date_time(v2, Some(&utc)).unwrap(), expected);
             assert!(is_date_time(expected));

@@ -3,9 +3,14 @@
 //! up. A text is a range of the message, of the map set's constants or of the arena's own buffer: mapping copies
 //! nothing that it need not change. `json.rs` writes the arena out; no text is ever pasted together.
 
+mod mark;
+mod prune;
+mod unite;
+
 use crate::path::Label;
 use crate::plan::{Constant, ConstantId};
 use crate::r4::{Name, TypeNumber};
+pub(crate) use mark::{Mark, Reason, offset_in};
 use std::borrow::Cow;
 
 /// Which item of an array.
@@ -42,45 +47,11 @@ pub enum Scalar<'a> {
     Bool(bool),
 }
 
-/// What made a leaf: the rule's number, and where its source begins in the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub rule: u32,
-    pub source: Mark,
-}
-
-/// A place in the message's text with how finely it was split there, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark(u32);
-
-impl Mark {
-    /// MAX_MESSAGE_BYTES is 2^26: the offset leaves six bits for the level.
-    const LEVEL_SHIFT: u32 = 28;
-
-    pub fn new(offset: u32, level: u8) -> Self {
-        Self(offset | u32::from(level) << Self::LEVEL_SHIFT)
-    }
-
-    pub fn offset(self) -> u32 {
-        self.0 & ((1 << Self::LEVEL_SHIFT) - 1)
-    }
-
-    /// 0: the segment, 1: the field's repetition, 2: the component, 3: the subcomponent.
-    pub fn level(self) -> u8 {
-        (self.0 >> Self::LEVEL_SHIFT) as u8
-    }
-}
-
 /// A node's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id(u32);
 
 const NONE: u32 = u32::MAX;
-/// Items of a list are compared with this many of another: lists of results have no doubles to be found.
-const MAX_COMPARED: usize = 100;
-/// Resources nest less deep than this.
-const MAX_DEPTH: usize = 32;
-
 /// What a node is. A leaf may have children too: they are the extensions of a primitive, its `_name`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -127,7 +98,7 @@ impl Node {
     }
 }
 
-const NO_REASON: Reason = Reason { rule: NONE, source: Mark(0) };
+const NO_REASON: Reason = Reason { rule: NONE, source: Mark::NOWHERE };
 
 /// The arena. It does not print: it holds patient data.
 pub(crate) struct Tree<'a> {
@@ -327,6 +298,13 @@ impl<'a> Tree<'a> {
         (node.shape == Shape::Link).then_some(node.a as usize)
     }
 
+    /// Turns each link to a draft into one to `target[draft]`.
+    pub fn relink(&mut self, target: &[usize]) {
+        for node in self.nodes.iter_mut().filter(|node| node.shape == Shape::Link) {
+            node.a = target[node.a as usize] as u32;
+        }
+    }
+
     /// The text of a leaf, numbers included.
     pub fn text(&self, id: Id) -> Option<&str> {
         let node = self.node(id);
@@ -348,108 +326,6 @@ impl<'a> Tree<'a> {
     pub fn kill(&mut self, id: Id) {
         self.node_mut(id).shape = Shape::Dead;
     }
-
-    /// Moves what one object has and the other lacks: elements, and items of its lists.
-    pub fn adopt(&mut self, into: Id, from: Id) {
-        let children: Vec<Id> = self.children(from).collect();
-        for child in children {
-            let name = self.name(child);
-            match self.find(into, name) {
-                None => self.move_to(into, child),
-                Some(list) if self.shape(list) == Shape::Array && self.shape(child) == Shape::Array => {
-                    self.adopt_items(list, child);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn adopt_items(&mut self, list: Id, from: Id) {
-        let known: Vec<Id> = self.children(list).take(MAX_COMPARED).collect();
-        let items: Vec<Id> = self.children(from).collect();
-        for item in items {
-            if !known.iter().any(|known| self.is_same(*known, item, 0)) {
-                self.move_to(list, item);
-            }
-        }
-    }
-
-    fn move_to(&mut self, into: Id, child: Id) {
-        let made = self.append(into, self.node(child).key());
-        let next = self.node(made).next;
-        *self.node_mut(made) = Node { next, ..*self.node(child) };
-    }
-
-    /// Whether two nodes say the same.
-    fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
-        let kind = |id: Id| match self.shape(id) {
-            Shape::Object | Shape::Array | Shape::Link | Shape::True | Shape::False | Shape::Empty => {
-                Some(self.shape(id))
-            }
-            _ => None,
-        };
-        let (mut ones, mut others) = (self.children(one), self.children(other));
-        depth < MAX_DEPTH
-            && kind(one) == kind(other)
-            && self.text(one) == self.text(other)
-            && self.link(one) == self.link(other)
-            && loop {
-                match (ones.next(), others.next()) {
-                    (None, None) => break true,
-                    (Some(a), Some(b)) if self.is_list_item(one) || self.name(a) == self.name(b) => {
-                        if !self.is_same(a, b, depth + 1) {
-                            break false;
-                        }
-                    }
-                    _ => break false,
-                }
-            }
-    }
-
-    fn is_list_item(&self, parent: Id) -> bool {
-        self.shape(parent) == Shape::Array
-    }
-
-    /// Takes out what holds nothing: empty objects and arrays, bare extensions, links to drafts that `keep` refuses.
-    pub fn prune(&mut self, id: Id, keep: &impl Fn(usize) -> bool) -> bool {
-        let shape = self.shape(id);
-        let mut at = self.node(id).first;
-        let mut alive = 0;
-        while at != NONE {
-            let child = Id(at);
-            at = self.node(child).next;
-            alive += usize::from(self.shape(child) != Shape::Dead && self.prune(child, keep));
-        }
-        let kept = match shape {
-            Shape::Dead => false,
-            Shape::Object => alive > 0 && !self.is_bare_extension(id),
-            Shape::Empty | Shape::Array => alive > 0,
-            Shape::Link => keep(self.node(id).a as usize),
-            _ => true,
-        };
-        if !kept {
-            self.kill(id);
-        }
-        kept
-    }
-
-    /// An extension whose value came to nothing.
-    fn is_bare_extension(&self, id: Id) -> bool {
-        let is_url = |child: Id| self.name(child).text() == "url";
-        self.kind(id) == extension_type() && self.children(id).all(is_url)
-    }
-}
-
-fn extension_type() -> TypeNumber {
-    static NUMBER: std::sync::LazyLock<TypeNumber> =
-        std::sync::LazyLock::new(|| crate::r4::model().get("Extension").map_or(TypeNumber(u16::MAX), |t| t.number));
-    *NUMBER
-}
-
-/// Where a text that was cut out of another begins in it.
-pub(crate) fn offset_in(whole: &str, part: &str) -> Option<u32> {
-    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (offset + part.len() <= whole.len()).then_some(offset as u32)
 }
 
 #[cfg(test)]
@@ -457,7 +333,7 @@ mod tests {
     use super::*;
     use crate::r4::model;
 
-    const REASON: Reason = Reason { rule: 7, source: Mark(3) };
+    const REASON: Reason = Reason { rule: 7, source: Mark::NOWHERE };
 
     fn name(text: &str) -> Name {
         Name::of(text).unwrap()
@@ -552,6 +428,35 @@ mod tests {
         tree.set_link(reference, 3, REASON);
         assert_eq!(written(&tree, root), r##"{"resourceType":"Observation","subject":{"reference":"#3"}}"##);
         assert!(!tree.prune(root, &|draft| draft != 3));
+    }
+
+    #[test]
+    fn items_that_refer_to_one_resource_under_two_names_are_one_item() {
+        let mut tree = Tree::new("", &[]);
+        let roots = [5, 6].map(|draft| {
+            let root = tree.root(number("Practitioner"));
+            let identifier = item(&mut tree, root, "identifier", 1, "Identifier");
+            set(&mut tree, identifier, "value", "7");
+            let assigner = tree.field(identifier, name("assigner"));
+            tree.make_object(assigner, number("Reference"));
+            let reference = tree.field(assigner, name("reference"));
+            tree.set_link(reference, draft, REASON);
+            root
+        });
+        tree.relink(&[0, 1, 2, 3, 4, 5, 5]);
+        tree.adopt(roots[0], roots[1]);
+        let expected =
+            r##"{"resourceType":"Practitioner","identifier":[{"value":"7","assigner":{"reference":"#5"}}]}"##;
+        assert_eq!(written(&tree, roots[0]), expected);
+    }
+
+    #[test]
+    fn an_identifier_without_a_value_says_nothing() {
+        let mut tree = Tree::new("", &[]);
+        let root = tree.root(number("Patient"));
+        let identifier = item(&mut tree, root, "identifier", 1, "Identifier");
+        set(&mut tree, identifier, "system", "urn:oid:1.2");
+        assert!(!tree.prune(root, &|_| true));
     }
 
     #[test]

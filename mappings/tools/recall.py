@@ -14,11 +14,12 @@ DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `
 * `found`: the leaf is in its pair, at the same path or at a place that EQUIVALENT declares to be the same.
   `elsewhere`: the same path and value, but in another repetition or another resource of that type. Not counted as found.
   `explained`: a line of --explained says why it is not there. All the rest is `unexplained`.
+* Left out of theirs: a resource that nothing but an IGNORED extension refers to, as it is a part of that extension.
 * Left out on both sides: ids, order, meta but for tag and security, narrative, Bundle.type, a `display`
   that repeats the code, and what IGNORED lists.
 
-A line of --explained is tab-separated: repository (or *), resource type (or `Type:label`, both globs; the label is what a
-reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
+A line of --explained is tab-separated: repository (or *, or `repository TYPE` for messages of one type), resource type (or
+`Type:label`, both globs; the label is what a reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
 fits is taken. `todo` explains nothing, it only stands in the list of misses. The two percentages are found / all and
 found / (all - explained). Messages that are not converted count as missing.
 """
@@ -75,9 +76,9 @@ class Ref(str):
 
 
 def value(v):
-    """One spelling for one value: instants in UTC, numbers without trailing zeros, OIDs and UUIDs without their scheme."""
+    """One spelling for one value: instants in UTC, numbers without trailing zeros, OIDs without scheme, one apostrophe."""
     v = str(v).lower() if isinstance(v, bool) else v
-    text = re.sub(r"^urn:(oid|uuid):", "", str(v).strip())
+    text = re.sub(r"^urn:(oid|uuid):", "", str(v).strip()).replace("’", "'")
     if INSTANT.fullmatch(text):
         try:
             whole = re.sub(r"(\.\d{1,6})\d*", lambda m: m[1].ljust(7, "0"), text.replace("Z", "+00:00"))
@@ -113,6 +114,14 @@ def tree(x):
     return {k: [v for v in vs if v] for k, vs in node.items() if any(vs)}
 
 
+def referred(x):
+    """All references in a resource, those of ignored extensions too."""
+    for key, one in x.items() if isinstance(x, dict) else enumerate(x if isinstance(x, list) else []):
+        if key == "reference" and isinstance(one, str):
+            yield one
+        yield from referred(one)
+
+
 def flat(node, path=""):
     """All (path, value) leaves of an element."""
     for key, many in node.items():
@@ -133,10 +142,24 @@ class Bundle:
         for entry in entries if isinstance(entries, list) else [entries]:
             r = entry["resource"]
             found.append((r["resourceType"], r, [entry.get("fullUrl", ""), f"{r['resourceType']}/{r.get('id')}"]))
+        trees = [tree(body) for _, body, _ in found]
+        found, trees = zip(*self.of_all(found, trees))
         self.types = [kind for kind, _, _ in found]
-        self.trees = [tree(body) for _, body, _ in found]
+        self.trees = list(trees)
         self.leaves = [list(flat(t)) for t in self.trees]
         self.names = {name: number for number, (_, _, names) in reversed(list(enumerate(found))) for name in names}
+
+    @staticmethod
+    def of_all(found, trees):
+        """Without the resources that only ignored extensions refer to, and those that only these refer to."""
+        works = list(zip(found, trees))
+        raw = {name for _, body, _ in found for name in referred(body)}
+        while True:
+            seen = {v for _, t in works for _, v in flat(t) if isinstance(v, Ref)}
+            kept = [w for w in works if not raw.intersection(w[0][2]) or seen.intersection(w[0][2])]
+            if len(kept) == len(works):
+                return kept
+            works = kept
 
     def show(self, v):
         """A value for people: a reference by the type and a telling leaf of what it refers to."""
@@ -182,7 +205,7 @@ class Comparison:
                 hit = next((r for r in refs if r[0] == path and self.same_target(v, r[1])), None)
                 if hit:
                     refs.remove(hit)
-                    score += 0.5
+                    score += 1 if self.is_pair(v, hit[1]) else 0.5
             elif left.get((path, v), 0) > 0:
                 left[(path, v)] -= 1
                 score += 1 / self.pool[(kind, path, v)]
@@ -192,6 +215,9 @@ class Comparison:
         if kind in SHARED and not telling and any(p in TELLING for p, _ in self.theirs.leaves[i]):
             return 0.0
         return round(score, 6)
+
+    def is_pair(self, theirs, ours):
+        return self.pair.get(self.theirs.names.get(theirs)) == self.ours.names.get(ours)
 
     def same_target(self, theirs, ours):
         """Do these references speak of the same resource?"""
@@ -326,10 +352,10 @@ def read_explained(path):
     return rows
 
 
-def explain(rows, repo, kind, label, path, v):
+def explain(rows, repo, message, kind, label, path, v):
     def fits(where, whose, glob, rule):
         name = f"{kind}:{label}" if ":" in whose else kind
-        return where in ("*", repo) and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
+        return where in ("*", repo, f"{repo} {message}") and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
             and (rule == "*" or re.fullmatch(rule, v, re.S))
     return next((row for row in rows if fits(*row[1:5])), None)
 
@@ -372,7 +398,7 @@ def main():
             continue
         where = os.path.basename(r["file"]) + (f"#{r['idx']}" if r["idx"] else "")
         for kind, label, path, v, verdict, have in Comparison(read_bundle(expected), ours or Bundle({})).results():
-            row = explain(rows, r["repo"], kind, label, path, v) if verdict != "found" else None
+            row = explain(rows, r["repo"], r["type"], kind, label, path, v) if verdict != "found" else None
             if row:
                 used.add(row[0])
                 verdicts[row[5]] += 1

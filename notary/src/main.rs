@@ -87,6 +87,7 @@ fn print_verdict(verdict: &Verdict, as_json: bool) {
             "{}",
             json!({
                 "verdict": verdict.grade.to_string(),
+                "deletion": verdict.deletion,
                 "checked": checked,
                 "log": {"origin": verdict.checkpoint.origin, "size": verdict.checkpoint.size, "index": verdict.index},
                 "restsOn": verdict.rests_on,
@@ -99,7 +100,7 @@ fn print_verdict(verdict: &Verdict, as_json: bool) {
     for line in &verdict.rests_on {
         println!("  rests on: {line}");
     }
-    if !verdict.resource_checked {
+    if !verdict.resource_checked && !verdict.deletion {
         println!("  note:     no resource was given, so only the receipt itself was checked");
     }
 }

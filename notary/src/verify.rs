@@ -56,6 +56,8 @@ pub struct Verdict {
     pub checkpoint: Checkpoint,
     pub index: u64,
     pub anchored: Option<Anchored>,
+    /// The version is a deletion: from it on the custodian says that the resource is no more.
+    pub deletion: bool,
     /// The resource was given and is the one that was sealed.
     pub resource_checked: bool,
     /// The raw message was given and is the one that was received.
@@ -75,6 +77,10 @@ pub enum Refusal {
     ResourceChanged,
     #[error("RESOURCE-SWAPPED: the resource is {found}, the receipt is of {receipt}")]
     ResourceSwapped { found: String, receipt: String },
+    #[error("DELETED: the receipt is of a deletion, and a deletion has no resource")]
+    Deleted,
+    #[error("TOMBSTONE-FILLED: the log entry says that it is a deletion, and it was sealed over some content")]
+    TombstoneFilled,
     #[error("MESSAGE-CHANGED: the raw message is not the one that was received")]
     RawChanged,
     #[error("NO-OPENING: the receipt has no opening, so it cannot speak for a resource")]
@@ -118,10 +124,16 @@ pub fn verify(
     policy: &Policy,
 ) -> Result<Verdict, Refusal> {
     let entry = receipt.log_entry()?;
-    if entry.kind != Kind::Resource {
-        return Err(Refusal::OtherKind(entry.kind.name()));
-    }
+    let deletion = match entry.kind {
+        Kind::Resource => false,
+        Kind::Tombstone => true,
+        other => return Err(Refusal::OtherKind(other.name())),
+    };
     let mut rests_on = Vec::new();
+    if deletion {
+        check_tombstone(receipt, resource)?;
+        rests_on.push("a deletion: from this version on the custodian says that the resource is no more".into());
+    }
     if receipt.opening.is_none() {
         rests_on.push("no opening: custodian, resource name and version are the receipt's own words, unproved".into());
     }
@@ -139,6 +151,7 @@ pub fn verify(
         checkpoint,
         index: proof.index,
         anchored,
+        deletion,
         resource_checked: resource.is_some(),
         raw_checked: raw.is_some(),
         rests_on,
@@ -164,6 +177,16 @@ fn open_commitment(receipt: &Receipt, resource: Option<&[u8]>, raw: Option<&[u8]
     match raw {
         Some(bytes) if Some(Digest::of(bytes)) != raw_digest => Err(Refusal::RawChanged),
         _ => Ok(()),
+    }
+}
+
+/// A deletion is sealed over no bytes at all, and no resource can be its content.
+fn check_tombstone(receipt: &Receipt, resource: Option<&[u8]>) -> Result<(), Refusal> {
+    let filled = receipt.opening.as_ref().is_some_and(|opening| opening.canonical != Digest::of(b"").to_string());
+    match resource {
+        _ if filled => Err(Refusal::TombstoneFilled),
+        Some(_) => Err(Refusal::Deleted),
+        None => Ok(()),
     }
 }
 
@@ -265,7 +288,11 @@ mod tests {
     const RESOURCE: &[u8] = br#"{"id":"a","meta":{"versionId":"1"},"resourceType":"Patient"}"#;
 
     fn receipt(kind: Kind) -> Receipt {
-        let (salt, canonical) = (Salt([3; 32]), Digest::of(RESOURCE));
+        receipt_over(kind, RESOURCE)
+    }
+
+    fn receipt_over(kind: Kind, content: &[u8]) -> Receipt {
+        let (salt, canonical) = (Salt([3; 32]), Digest::of(content));
         let subject = Subject { custodian: "c", reference: "Patient/a", version: "1", canonical, raw: None };
         let entry = Entry { kind, commitment: Commitment::new(&salt, &subject) };
         let mut log = MemoryTree::default();
@@ -299,8 +326,19 @@ mod tests {
 
     #[test]
     fn an_entry_of_another_kind_is_no_resource() {
-        let refused = verify(&receipt(Kind::Tombstone), Some(RESOURCE), None, &Policy::default());
-        assert_eq!(refused, Err(Refusal::OtherKind("tombstone")));
+        let refused = verify(&receipt(Kind::Access), Some(RESOURCE), None, &Policy::default());
+        assert_eq!(refused, Err(Refusal::OtherKind("access")));
+    }
+
+    #[test]
+    fn a_deletion_is_proved_as_what_it_is() {
+        let of = |receipt: &Receipt, resource| verify(receipt, resource, None, &Policy::default());
+        let deletion = receipt_over(Kind::Tombstone, b"");
+        let verdict = of(&deletion, None).unwrap();
+        assert!(verdict.deletion && verdict.rests_on[0].starts_with("a deletion"), "{:?}", verdict.rests_on);
+        assert_eq!(of(&deletion, Some(RESOURCE)), Err(Refusal::Deleted));
+        assert_eq!(of(&receipt(Kind::Tombstone), None), Err(Refusal::TombstoneFilled));
+        assert!(!of(&receipt(Kind::Resource), None).unwrap().deletion);
     }
 
     #[test]

@@ -1,82 +1,116 @@
 //! Resolution: which resource each write means. Ids, conditions, identities of messages, and the names that the entries of a
 //! transaction call each other by.
 
-use super::{Group, Stage};
+use super::{Group, Stage, located};
 use crate::error::{IngestError, Issue, VaultError};
-use crate::fhir::bundle::{Criteria, How, Write};
-use crate::ids::{Name, ResourceId, TypeName, Version};
-use crate::index::store::Query;
-use crate::index::tokens::{Identifier, Term, Token};
-use crate::limits::MAX_QUERY_VALUES;
+use crate::fhir::references;
+use crate::fhir::search::criterion::{System, Token as Asked};
+use crate::fhir::write::{Act, By, Criteria, Target, Write};
+use crate::ids::{Name, ResourceId, TypeName};
+use crate::index::tokens::Token;
 use mappings::identity::Identity;
 use notary::canonical::Json;
-use std::collections::{HashMap, HashSet};
-/// Which resource each write means, and the names that entries call each other by.
-pub(super) struct Targets {
-    pub(super) targets: Vec<Target>,
+use std::collections::HashMap;
+
+/// What each write is to be done to, and the names that entries call each other by.
+pub(super) struct Goals {
+    pub(super) goals: Vec<Goal>,
     pub(super) by_url: HashMap<String, String>,
 }
 
+/// What a write is to be done to.
 #[derive(Clone)]
-pub(super) struct Target {
-    pub(super) name: Name,
+pub(super) enum Goal {
+    Resource(Name),
     /// A conditional create that found its resource: nothing is written.
-    pub(super) found: bool,
+    Found(Name),
+    /// A conditional deletion that found nothing.
+    Nothing,
+}
+
+impl Goal {
+    fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Resource(name) | Self::Found(name) => Some(name),
+            Self::Nothing => None,
+        }
+    }
 }
 
 impl Group<'_> {
-    pub(super) async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Targets, IngestError> {
-        let mut targets: Vec<Target> = Vec::new();
-        let mut by_url = HashMap::new();
-        let mut taken: HashSet<Name> = HashSet::new();
-        for (n, write) in writes.iter().enumerate() {
-            let target = self.resolve(write, stage).await?;
-            let from_message = matches!(write.how, How::Recognise { .. });
-            let twice = !target.found && !taken.insert(target.name.clone());
-            if twice && !from_message {
-                return Err(IngestError::Conflict(Issue::at(
-                    "duplicate",
-                    &format!("Bundle.entry[{n}]"),
-                    "another entry of the transaction is the same resource",
-                )));
+    /// In the standard's order, those with conditions last among their like: a condition sees what the entries before it will
+    /// do (R4 3.1.0.11.2).
+    pub(super) async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Goals, IngestError> {
+        let conditions = writes.len() > 1 && writes.iter().any(is_conditional);
+        let mut order: Vec<usize> = (0..writes.len()).collect();
+        order.sort_by_key(|n| (writes[*n].act.rank(), writes[*n].act.criteria().is_some()));
+        let mut goals: Vec<Goal> = vec![Goal::Nothing; writes.len()];
+        let mut taken = Taken::default();
+        for n in order {
+            let write = &writes[n];
+            let goal = self.resolve(&write.act, stage).await.map_err(|error| located(error, write.entry))?;
+            taken.add(write, &goal).map_err(|error| located(error, write.entry))?;
+            if let (true, Goal::Resource(name)) = (conditions, &goal) {
+                self.draft(write, name);
             }
-            for url in write.full_url.iter().flat_map(|url| named_by(url)) {
-                if by_url.insert(url, target.name.to_string()).is_some() {
-                    let path = format!("Bundle.entry[{n}].fullUrl");
-                    let text = "another entry has the same fullUrl";
-                    return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
-                }
-            }
-            targets.push(target);
+            goals[n] = goal;
         }
-        Ok(Targets { targets, by_url })
+        let by_url = names(writes, &goals)?;
+        Ok(Goals { goals, by_url })
     }
 
-    async fn resolve(&mut self, write: &Write, stage: &mut Stage) -> Result<Target, IngestError> {
-        let kind = write.resource.kind();
-        let (name, found) = match &write.how {
-            How::Create { if_none_exist: None } => (Name { kind, id: self.new_id()? }, false),
-            How::Create { if_none_exist: Some(criteria) } => match self.one_match(kind, criteria).await? {
-                Some(name) => (name, true),
-                None => (self.claim(kind, criteria, None, stage)?, false),
+    async fn resolve(&mut self, act: &Act, stage: &mut Stage) -> Result<Goal, IngestError> {
+        let kind = act.kind();
+        Ok(match act {
+            Act::Create { if_none_exist: None, .. } => Goal::Resource(Name { kind, id: self.new_id()? }),
+            Act::Create { if_none_exist: Some(criteria), .. } => match self.one_match(kind, criteria).await? {
+                Some(name) => Goal::Found(name),
+                None => Goal::Resource(self.claim(kind, criteria, None, stage)?),
             },
-            How::Update { id, .. } => (Name { kind, id: id.clone() }, false),
-            How::ConditionalUpdate { criteria, .. } => match self.one_match(kind, criteria).await? {
-                Some(name) => (name, false),
-                None => {
-                    let name = self.claim(kind, criteria, write.resource.json().text("id"), stage)?;
-                    if self.current(&name).await?.is_some() {
-                        let text =
-                            "the condition matches nothing, and the resource's own id is taken by another resource";
-                        return Err(IngestError::Conflict(Issue::new("duplicate", text)));
-                    }
-                    (name, false)
+            Act::Update { target, resource } => {
+                Goal::Resource(self.target(target, resource.json().text("id"), stage).await?)
+            }
+            Act::Patch { target, .. } => match &target.by {
+                By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
+                By::Search(criteria) => {
+                    let none = || IngestError::NotFound(Issue::new("not-found", "the condition matches no resource"));
+                    Goal::Resource(self.one_match(kind, criteria).await?.ok_or_else(none)?)
                 }
             },
-            How::Recognise { identity: None, .. } => (Name { kind, id: self.new_id()? }, false),
-            How::Recognise { identity: Some(identity), .. } => (self.recognise(kind, identity, stage).await?, false),
+            Act::Delete { target } => match &target.by {
+                By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
+                By::Search(criteria) => self.one_match(kind, criteria).await?.map_or(Goal::Nothing, Goal::Resource),
+            },
+            Act::Recognise { identity: None, .. } => Goal::Resource(Name { kind, id: self.new_id()? }),
+            Act::Recognise { identity: Some(identity), .. } => {
+                Goal::Resource(self.recognise(kind, identity, stage).await?)
+            }
+        })
+    }
+
+    /// The resource of an update (R4 3.1.0.7.1).
+    async fn target(&mut self, target: &Target, own: Option<&str>, stage: &mut Stage) -> Result<Name, IngestError> {
+        let kind = target.kind;
+        let criteria = match &target.by {
+            By::Id(id) => return Ok(Name { kind, id: id.clone() }),
+            By::Search(criteria) => criteria,
         };
-        Ok(Target { name, found })
+        let path = format!("{kind}.id");
+        match self.one_match(kind, criteria).await? {
+            Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
+                let text = format!("the condition matches another resource than the id says: {name}");
+                Err(IngestError::Contradiction(Issue::at("value", &path, text)))
+            }
+            Some(name) => Ok(name),
+            None => {
+                let name = self.claim(kind, criteria, own, stage)?;
+                if self.current(&name).await?.is_some() {
+                    let text = "the condition matches nothing, and the resource's own id is taken by another resource";
+                    return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
+                }
+                Ok(name)
+            }
+        }
     }
 
     /// A new resource for a condition; the claim on it makes a second one, elsewhere, impossible.
@@ -87,17 +121,12 @@ impl Group<'_> {
         id: Option<&str>,
         stage: &mut Stage,
     ) -> Result<Name, IngestError> {
-        let id = match (criteria, id.and_then(ResourceId::parse)) {
-            (Criteria::Id(id), _) => id.clone(),
-            (_, Some(id)) => id,
-            (_, None) => self.new_id()?,
+        let id = match criteria.id().or_else(|| id.and_then(ResourceId::parse)) {
+            Some(id) => id,
+            None => self.new_id()?,
         };
         let name = Name { kind, id };
-        if let Criteria::Identifier(Identifier::Both(system, value)) = criteria {
-            let identity =
-                Identity::Identifier { system: Some(system.clone()), value: value.clone(), scope: String::new() };
-            self.claim_token(self.identity_token(kind, &identity), &name, stage)?;
-        }
+        self.claim_token(self.condition_token(kind, criteria), &name, stage)?;
         Ok(name)
     }
 
@@ -121,6 +150,19 @@ impl Group<'_> {
         }
     }
 
+    /// A condition on one identifier claims what a message with that identifier claims.
+    fn condition_token(&self, kind: TypeName, criteria: &Criteria) -> Token {
+        if let [(name, value)] = criteria.pairs.as_slice()
+            && let Some(Asked { system: System::Is(system), code: Some(value) }) = Asked::parse(value)
+            && name == "identifier"
+        {
+            let identity = Identity::Identifier { system: Some(system), value, scope: String::new() };
+            return self.identity_token(kind, &identity);
+        }
+        let parts = criteria.pairs.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        self.core.identity_token(&["condition", kind.as_str()].into_iter().chain(parts).collect::<Vec<_>>())
+    }
+
     fn identity_token(&self, kind: TypeName, identity: &Identity) -> Token {
         self.core.identity_token(&["identity", kind.as_str(), &identity.key()])
     }
@@ -134,7 +176,7 @@ impl Group<'_> {
         }
         // Somebody may have sent the same business identifier over FHIR.
         if let Identity::Identifier { system: Some(system), value, .. } = identity {
-            let criteria = Criteria::Identifier(Identifier::Both(system.clone(), value.clone()));
+            let criteria = Criteria::identifier(system, value);
             if let Some(name) = self.one_match(kind, &criteria).await? {
                 self.claim_token(token, &name, stage)?;
                 return Ok(name);
@@ -148,69 +190,62 @@ impl Group<'_> {
     /// Whether a claimed resource has the identifier still: it may have been given to somebody else since.
     async fn still_bears(&self, name: &Name, identity: &Identity) -> Result<bool, IngestError> {
         let Identity::Identifier { system, value, .. } = identity else { return Ok(true) };
-        let Some((_, json)) = self.current(name).await? else {
+        let Some(json) = self.current(name).await? else {
             // Claimed by an earlier entry of this very transaction: it is not written yet.
             return Ok(self.fresh.identities.values().any(|n| n == name));
         };
-        let identifier = match system {
-            Some(system) => Identifier::Both(system.clone(), value.clone()),
-            None => Identifier::NoSystem(value.clone()),
-        };
-        Ok(Term::Identifier(identifier).matches(&json))
+        Ok(bears(&json, system.as_deref(), value))
     }
+}
 
-    /// The only resource that a condition finds; several are an error (R4 3.1.0.8.1).
-    pub(super) async fn one_match(&self, kind: TypeName, criteria: &Criteria) -> Result<Option<Name>, IngestError> {
-        let mut matches = match criteria {
-            Criteria::Id(id) => {
-                let name = Name { kind, id: id.clone() };
-                if self.current(&name).await?.is_some() { vec![name] } else { Vec::new() }
+fn bears(resource: &Json, system: Option<&str>, value: &str) -> bool {
+    let found = resource.get("identifier").map_or(&[][..], |one| match one {
+        Json::Array(items) => items,
+        one => std::slice::from_ref(one),
+    });
+    found.iter().any(|i| i.text("system") == system && i.text("value") == Some(value))
+}
+
+/// The resources of a transaction: each is written by one entry at most, whatever the entries call it.
+#[derive(Default)]
+struct Taken(HashMap<Name, bool>);
+
+impl Taken {
+    fn add(&mut self, write: &Write, goal: &Goal) -> Result<(), IngestError> {
+        let Some(name) = goal.name() else { return Ok(()) };
+        let found = matches!(goal, Goal::Found(_));
+        let Some(found_before) = self.0.insert(name.clone(), found) else { return Ok(()) };
+        // Of a message several drafts may be one resource, and several conditions may find the same.
+        if matches!(write.act, Act::Recognise { .. }) || (found && found_before) {
+            return Ok(());
+        }
+        let text = "another entry of the transaction is the same resource";
+        Err(IngestError::Conflict(Issue::new("duplicate", text)))
+    }
+}
+
+/// Whether the outcome of a write depends on what a search finds.
+fn is_conditional(write: &Write) -> bool {
+    let patches = matches!(write.act, Act::Patch { .. });
+    patches
+        || write.act.criteria().is_some()
+        || write.act.resource().is_some_and(|r| references::has_conditional(r.json()))
+}
+
+/// The names that entries call each other by.
+fn names(writes: &[Write], goals: &[Goal]) -> Result<HashMap<String, String>, IngestError> {
+    let mut by_url = HashMap::new();
+    for (write, goal) in writes.iter().zip(goals) {
+        let (Some(full_url), Some(name)) = (&write.full_url, goal.name()) else { continue };
+        for url in named_by(full_url) {
+            if by_url.insert(url, name.to_string()).is_some() {
+                let path = write.entry.map_or("fullUrl".to_owned(), |n| format!("Bundle.entry[{n}].fullUrl"));
+                let text = "another entry has the same fullUrl";
+                return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
             }
-            Criteria::Identifier(identifier) => self.matches(kind, &Term::Identifier(identifier.clone())).await?,
-        };
-        if matches.len() > 1 {
-            return Err(IngestError::Precondition(Issue::new(
-                "multiple-matches",
-                "the condition matches several resources",
-            )));
         }
-        Ok(matches.pop())
     }
-
-    /// The resources that a term finds, checked on their opened content, including those of this group.
-    async fn matches(&self, kind: TypeName, term: &Term) -> Result<Vec<Name>, IngestError> {
-        let token = self.core.tokens.term(kind, term);
-        let terms = vec![vec![token]];
-        let query = Query { kind, terms, ids: None, updated: Vec::new(), after: 0, limit: MAX_QUERY_VALUES };
-        let mut names: Vec<Name> =
-            self.core.store.search(&query).map_err(VaultError::from)?.into_iter().map(|s| s.name).collect();
-        for seen in [&self.seen, &self.fresh] {
-            names.extend(seen.terms.get(&token).cloned().unwrap_or_default());
-        }
-        names.sort_by(|a, b| a.id.cmp(&b.id));
-        names.dedup();
-        let mut found = Vec::new();
-        for name in names {
-            if let Some((_, resource)) = self.current(&name).await?
-                && term.matches(&resource)
-            {
-                found.push(name);
-            }
-        }
-        Ok(found)
-    }
-
-    /// The newest version of a resource, as the group sees it.
-    pub(super) async fn current(&self, name: &Name) -> Result<Option<(Version, Json)>, IngestError> {
-        let parse = |bytes: &[u8]| Json::parse(bytes).unwrap_or(Json::Null);
-        let seen = self.fresh.resources.get(name).or_else(|| self.seen.resources.get(name));
-        if let Some((version, bytes)) = seen {
-            return Ok(Some((*version, parse(bytes))));
-        }
-        let Some(stored) = self.core.store.current(name).map_err(VaultError::from)? else { return Ok(None) };
-        let opened = self.core.open(&stored).await?;
-        Ok(Some((stored.version, parse(&opened.resource))))
-    }
+    Ok(by_url)
 }
 
 /// The references that mean an entry: its fullUrl, and for an address on some server what is relative to that (R4 2.36.4.1).

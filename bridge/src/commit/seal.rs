@@ -1,12 +1,16 @@
 //! Writing: references, merge, version, seal. What leaves here is sealed.
 
-use super::resolve::Target;
-use super::{Group, RawMessage, Stage, Written};
+use super::resolve::Goal;
+use super::view::{Newest, Pending};
+use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
-use crate::fhir::bundle::{How, Write, conditional_reference};
+use crate::fhir::patch::Patch;
+use crate::fhir::validate::validate;
+use crate::fhir::write::{Act, conditional_reference};
 use crate::fhir::{merge, references};
 use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
 use crate::index::tokens::patient_ids;
 use crate::message::{Head, Kept};
@@ -17,33 +21,90 @@ use notary::canonical::Json;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What a version holds.
+enum Content {
+    Resource(Json),
+    /// A deletion, sealed like what it deletes.
+    Nothing(Owner),
+}
+
 impl Group<'_> {
     pub(super) async fn write_one(
         &mut self,
-        write: Write,
-        target: &Target,
+        act: Act,
+        goal: Goal,
         by_url: &HashMap<String, String>,
         raw: Option<Digest>,
         stage: &mut Stage,
-    ) -> Result<Written, IngestError> {
-        let existing = self.current(&target.name).await?;
-        if let (true, Some((version, json))) = (target.found, &existing) {
-            return Ok(unchanged(&target.name, *version, json));
+    ) -> Result<Done, IngestError> {
+        let (name, found) = match goal {
+            Goal::Nothing => return Ok(Done::Nothing),
+            Goal::Found(name) => (name, true),
+            Goal::Resource(name) => (name, false),
+        };
+        let newest = self.newest(&name).await?;
+        if let (true, Some(newest)) = (found, &newest) {
+            return Ok(unchanged(name, newest));
         }
-        check_match(&write.how, existing.as_ref().map(|(v, _)| *v))?;
-        let mut json = write.resource.into_json();
-        self.rewrite_references(&mut json, by_url).await?;
-        if let (How::Recognise { deleted, weak, gaps, .. }, Some((version, old))) = (&write.how, &existing) {
-            self.same_patient(old, &json).await?;
-            gaps.iter().filter(|name| merge::has(old, name)).for_each(|name| _ = json.remove(name));
-            json = if *weak { merge::fill(old, &json) } else { merge::merge(old, &json, deleted) };
-            if without_meta(&json) == without_meta(old) {
-                return Ok(unchanged(&target.name, *version, old));
+        check_match(&act, newest.as_ref())?;
+        let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
+        let mut json = match act {
+            Act::Delete { .. } => return self.delete(name, newest, stage).await,
+            Act::Create { resource, .. } | Act::Update { resource, .. } => {
+                self.with_references(resource.into_json(), by_url).await?
             }
-        }
-        let version = existing.map_or(Version(1), |(version, _)| version.next());
-        stamp(&mut json, &target.name, version, self.now);
-        self.seal_resource(json, &target.name, version, raw, stage).await
+            Act::Patch { patch, .. } => self.patched(old, &patch, by_url).await?,
+            Act::Recognise { resource, deleted, weak, gaps, .. } => {
+                let news = self.with_references(resource.into_json(), by_url).await?;
+                match self.merged(old, news, &deleted, weak, &gaps).await? {
+                    Some(merged) => merged,
+                    None => return Ok(newest.as_ref().map_or(Done::Nothing, |newest| unchanged(name, newest))),
+                }
+            }
+        };
+        let (version, created) = next(newest.as_ref());
+        stamp(&mut json, &name, version, self.now);
+        let resource = self.seal_version(Content::Resource(json), &name, version, raw, stage).await?;
+        Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// The resource that is there, patched; what comes out is validated like anything that comes in.
+    async fn patched(
+        &self,
+        old: Option<&Json>,
+        patch: &Patch,
+        by_url: &HashMap<String, String>,
+    ) -> Result<Json, IngestError> {
+        let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        let patched = self.with_references(patched, by_url).await?;
+        Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
+    }
+
+    /// What a message makes of the resource that is there, or nothing where it says nothing new.
+    async fn merged(
+        &self,
+        old: Option<&Json>,
+        news: Json,
+        deleted: &[&str],
+        weak: bool,
+        gaps: &[&str],
+    ) -> Result<Option<Json>, IngestError> {
+        let Some(old) = old else { return Ok(Some(news)) };
+        self.same_patient(old, &news).await?;
+        let merged = merge::news(old, news, deleted, weak, gaps);
+        Ok((without_meta(&merged) != without_meta(old)).then_some(merged))
+    }
+
+    /// A deletion is a version without content. Deleting twice is deleting once.
+    async fn delete(&mut self, name: Name, newest: Option<Newest>, stage: &mut Stage) -> Result<Done, IngestError> {
+        let Some(newest) = newest else { return Ok(Done::Nothing) };
+        let Some(old) = newest.resource else {
+            return Ok(Done::Deleted(Deleted { name, version: newest.version, updated: newest.updated }));
+        };
+        let version = newest.version.next();
+        self.seal_version(Content::Nothing(owner(&name, &old)), &name, version, None, stage).await?;
+        Ok(Done::Deleted(Deleted { name, version, updated: self.now }))
     }
 
     /// A visit or result does not change its patient, but for a merge: a number used twice must not move one person's record
@@ -60,7 +121,7 @@ impl Group<'_> {
 
     async fn was_merged(&self, from: &str, into: &str) -> Result<bool, IngestError> {
         let Some(name) = Name::parse(&format!("Patient/{from}")) else { return Ok(false) };
-        let Some((_, patient)) = self.current(&name).await? else { return Ok(false) };
+        let Some(patient) = self.current(&name).await? else { return Ok(false) };
         let links = patient.get("link").map_or(&[][..], Json::items);
         let target = format!("Patient/{into}");
         Ok(links.iter().any(|l| {
@@ -68,15 +129,17 @@ impl Group<'_> {
         }))
     }
 
-    async fn rewrite_references(&self, json: &mut Json, by_url: &HashMap<String, String>) -> Result<(), IngestError> {
+    /// The resource with the references that its sender left to be resolved.
+    async fn with_references(&self, mut json: Json, by_url: &HashMap<String, String>) -> Result<Json, IngestError> {
         let mut conditional = Vec::new();
-        references::rewrite(json, &mut |reference| {
+        references::rename(&mut json, by_url);
+        references::rewrite(&mut json, &mut |reference| {
             if conditional_reference(reference).is_some() {
                 conditional.push(reference.to_owned());
             }
             Ok::<_, IngestError>(by_url.get(reference).cloned())
         })?;
-        if let Some(path) = references::unresolved(json) {
+        if let Some(path) = references::unresolved(&json) {
             let text = "refers to an entry by its fullUrl, and there is no such entry";
             return Err(IngestError::Invalid(vec![Issue::at("not-found", &path, text)]));
         }
@@ -89,19 +152,25 @@ impl Group<'_> {
             })?;
             found.insert(reference, name.to_string());
         }
-        references::rewrite(json, &mut |reference| Ok(found.get(reference).cloned()))
+        references::rewrite(&mut json, &mut |reference| Ok::<_, IngestError>(found.get(reference).cloned()))?;
+        Ok(json)
     }
 
-    async fn seal_resource(
+    async fn seal_version(
         &mut self,
-        json: Json,
+        content: Content,
         name: &Name,
         version: Version,
         raw: Option<Digest>,
         stage: &mut Stage,
-    ) -> Result<Written, IngestError> {
-        let resource = json.canonical();
-        let owner = owner(name, &json);
+    ) -> Result<Arc<Vec<u8>>, IngestError> {
+        let (resource, owner, kind, blinded) = match &content {
+            Content::Resource(json) => {
+                let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
+                (json.canonical(), owner(name, json), Kind::Resource, blinded)
+            }
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), Kind::Tombstone, Blinded::default()),
+        };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,
@@ -110,36 +179,41 @@ impl Group<'_> {
             canonical: Digest::of(&resource),
             raw,
         };
-        let entry = Entry { kind: Kind::Resource, commitment: Commitment::new(&salt, &subject) };
-        let plain = crate::read::Plain { salt, raw, resource }.to_bytes();
+        let entry = Entry { kind, commitment: Commitment::new(&salt, &subject) };
         let label = Label {
             kind: RecordKind::Resource,
             type_name: name.kind.as_str().to_owned(),
             id: name.id.clone(),
             version,
-            owner: owner.clone(),
+            owner,
         };
-        let tokens = self.core.tokens.tokens(name.kind, &json);
-        let record = self.sealed(label, &plain, Some(entry.to_bytes().to_vec())).await?;
-        stage.records.push((record, tokens.clone()));
-        for token in tokens {
-            self.fresh.terms.entry(token).or_default().push(name.clone());
-        }
-        let resource = Arc::new(json.canonical());
-        self.fresh.resources.insert(name.clone(), (version, resource.clone()));
-        Ok(Written { name: name.clone(), version, created: version == Version(1), updated: self.now, resource })
+        let plain = crate::read::Plain { salt, raw, resource };
+        let record = self.sealed(label, &plain.to_bytes(), Some(entry.to_bytes().to_vec())).await?;
+        let deleted = kind == Kind::Tombstone;
+        self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
+        stage.records.push((record, deleted, blinded));
+        let resource = Arc::new(plain.resource);
+        let pending = Pending { version, updated: self.now, resource: (!deleted).then(|| resource.clone()) };
+        self.fresh.resources.insert(name.clone(), pending);
+        Ok(resource)
     }
 
     /// The message is sealed under the first patient that it speaks of, so that erasing the patient erases it.
-    pub(super) async fn seal_message(&mut self, message: &RawMessage, stage: &mut Stage) -> Result<(), IngestError> {
+    pub(super) async fn seal_message(
+        &mut self,
+        message: &RawMessage,
+        done: &[Done],
+        stage: &mut Stage,
+    ) -> Result<(), IngestError> {
         let Some((_, id)) = stage.message.clone() else { return Ok(()) };
-        let patient = stage.written.iter().find(|w| w.name.kind.as_str() == "Patient");
+        let written: Vec<&Written> = done.iter().filter_map(Done::written).collect();
+        let patient = written.iter().find(|w| w.name.kind.as_str() == "Patient");
         let owner = patient.map_or_else(Owner::custodian, |w| Owner::patient(&w.name.id));
         let label = Label { kind: RecordKind::Message, type_name: "Message".into(), id, version: Version(1), owner };
-        let kept = Kept { head: head(message, &stage.written, self.now), bytes: message.bytes.clone() };
+        let kept = Kept { head: head(message, &written, self.now), bytes: message.bytes.clone() };
         let plain = kept.to_bytes().map_err(|_| VaultError::from(StoreError::Nonsense("a report that is no JSON")))?;
         let record = self.sealed(label, &plain, None).await?;
-        stage.records.push((record, Vec::new()));
+        stage.records.push((record, false, Blinded::default()));
         Ok(())
     }
 
@@ -164,7 +238,7 @@ impl Group<'_> {
     }
 }
 
-fn head(message: &RawMessage, written: &[Written], now: i64) -> Head {
+fn head(message: &RawMessage, written: &[&Written], now: i64) -> Head {
     Head {
         received: instant(jiff::Timestamp::from_millisecond(now).unwrap_or_default()),
         control_id: message.control_id.clone(),
@@ -184,13 +258,16 @@ fn owner(name: &Name, json: &Json) -> Owner {
     patient.map_or_else(Owner::custodian, |id| Owner::patient(&id))
 }
 
-fn check_match(how: &How, current: Option<Version>) -> Result<(), IngestError> {
-    let expected = match how {
-        How::Update { if_match, .. } | How::ConditionalUpdate { if_match, .. } => *if_match,
-        _ => None,
+fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
+    if let Act::Patch { .. } = act {
+        there(newest)?;
+    }
+    let expected = match act {
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
+        Act::Create { .. } | Act::Recognise { .. } => None,
     };
     match expected {
-        Some(expected) if current != Some(expected) => Err(IngestError::Precondition(Issue::new(
+        Some(expected) if newest.map(|n| n.version) != Some(expected) => Err(IngestError::Precondition(Issue::new(
             "conflict",
             "If-Match names another version than the current one",
         ))),
@@ -198,15 +275,25 @@ fn check_match(how: &How, current: Option<Version>) -> Result<(), IngestError> {
     }
 }
 
-fn unchanged(name: &Name, version: Version, json: &Json) -> Written {
-    let updated = json.get("meta").and_then(|m| m.text("lastUpdated")).and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    Written {
-        name: name.clone(),
-        version,
-        created: false,
-        updated: updated.map_or(0, jiff::Timestamp::as_millisecond),
-        resource: Arc::new(json.canonical()),
+/// A patch needs something to change.
+fn there(newest: Option<&Newest>) -> Result<(), IngestError> {
+    match newest {
+        None => Err(IngestError::NotFound(Issue::new("not-found", "there is no such resource"))),
+        Some(Newest { resource: None, .. }) => {
+            Err(IngestError::Gone(Issue::new("deleted", "the resource was deleted")))
+        }
+        Some(_) => Ok(()),
     }
+}
+
+/// The version after the newest one, and whether the resource comes into being with it.
+fn next(newest: Option<&Newest>) -> (Version, bool) {
+    newest.map_or((Version(1), true), |n| (n.version.next(), n.resource.is_none()))
+}
+
+fn unchanged(name: Name, newest: &Newest) -> Done {
+    let resource = Arc::new(newest.resource.as_ref().map_or(Vec::new(), Json::canonical));
+    Done::Written(Written { name, version: newest.version, created: false, updated: newest.updated, resource })
 }
 
 fn without_meta(json: &Json) -> Vec<u8> {
@@ -229,6 +316,8 @@ fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fhir::write::{By, Target};
+    use crate::ids::TypeName;
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
@@ -254,8 +343,14 @@ mod tests {
 
     #[test]
     fn if_match_holds_the_version() {
-        let how = How::Update { id: ResourceId::parse("p").unwrap(), if_match: Some(Version(2)) };
-        assert!(check_match(&how, Some(Version(2))).is_ok());
-        assert!(check_match(&how, Some(Version(3))).is_err() && check_match(&how, None).is_err());
+        let target = Target {
+            kind: TypeName::parse("Patient").unwrap(),
+            by: By::Id(ResourceId::parse("p").unwrap()),
+            if_match: Some(Version(2)),
+        };
+        let act = Act::Delete { target };
+        let newest = |n| Newest { version: Version(n), updated: 0, resource: None };
+        assert!(check_match(&act, Some(&newest(2))).is_ok());
+        assert!(check_match(&act, Some(&newest(3))).is_err() && check_match(&act, None).is_err());
     }
 }

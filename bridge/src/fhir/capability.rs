@@ -1,6 +1,7 @@
 //! The CapabilityStatement: what this server does, from the same tables that it runs on.
 
-use crate::http::query::PARAMETERS;
+use crate::fhir::search::table::{self, Kind, Parameter};
+use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "implementation": {"description": "medseal", "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
             "security": {
@@ -23,32 +25,20 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
         }]
     })
 }
 
 fn resource(name: &str) -> Value {
-    let interactions = ["read", "vread", "update", "history-instance", "create", "search-type"];
-    let has_patient = r4::model().get(name).is_some_and(|t| {
-        ["patient", "subject", "beneficiary", "for", "individual"].iter().any(|e| {
-            t.element(e).is_some_and(|f| {
-                f.type_name == "Reference" && (f.element.targets.is_empty() || f.element.targets.contains(&"Patient"))
-            })
-        })
-    });
-    let has_identifier = r4::model().get(name).is_some_and(|t| t.element("identifier").is_some());
-    let served = |p: &str| match p {
-        "patient" => has_patient,
-        "identifier" => has_identifier,
-        _ => true,
-    };
-    let parameters: Vec<Value> = PARAMETERS
-        .iter()
-        .filter(|(name, _)| served(name))
-        .map(|(name, kind)| json!({"name": name, "type": kind}))
-        .collect();
-    json!({
+    let interactions =
+        ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
+    let parameters: Vec<Value> = TypeName::parse(name).into_iter().flat_map(table::parameters).map(parameter).collect();
+    let references =
+        TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.kind == Kind::Reference);
+    let includes: Vec<String> =
+        std::iter::once("*".to_owned()).chain(references.map(|p| format!("{name}:{}", p.name))).collect();
+    let mut described = json!({
         "type": name,
         "interaction": interactions.map(|code| json!({"code": code})),
         "versioning": "versioned-update",
@@ -57,8 +47,37 @@ fn resource(name: &str) -> Value {
         "conditionalCreate": true,
         "conditionalRead": "full-support",
         "conditionalUpdate": true,
+        "conditionalDelete": "single",
+        "searchInclude": includes,
         "searchParam": parameters,
-    })
+        "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
+    });
+    let referring = referring(name);
+    if !referring.is_empty() {
+        described["searchRevInclude"] = json!(referring);
+    }
+    described
+}
+
+fn parameter(parameter: &Parameter) -> Value {
+    let kind = match parameter.kind {
+        Kind::Token => "token",
+        Kind::String => "string",
+        Kind::Date => "date",
+        Kind::Number => "number",
+        Kind::Quantity => "quantity",
+        Kind::Uri => "uri",
+        Kind::Reference => "reference",
+        Kind::Composite => "composite",
+    };
+    json!({"name": parameter.name, "type": kind})
+}
+
+/// The references of other types that may point to this one.
+fn referring(name: &str) -> Vec<String> {
+    let points = |p: &&Parameter| p.kind == Kind::Reference && p.targets.contains(&name);
+    let of = |kind: TypeName| table::parameters(kind).filter(points).map(move |p| format!("{kind}:{}", p.name));
+    r4::model().resource_types().into_iter().filter_map(TypeName::parse).flat_map(of).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,13 @@ pub fn fill(existing: &Json, news: &Json) -> Json {
     filled
 }
 
+/// What a message makes of the existing resource: its own words changed, `gaps` only filled, all only filled where it speaks
+/// of the resource second-hand (`weak`).
+pub fn news(existing: &Json, mut news: Json, deleted: &[&str], weak: bool, gaps: &[&str]) -> Json {
+    gaps.iter().filter(|name| has(existing, name)).for_each(|name| _ = news.remove(name));
+    if weak { fill(existing, &news) } else { merge(existing, &news, deleted) }
+}
+
 /// Whether a resource has an element, or says why it is absent.
 pub fn has(json: &Json, name: &str) -> bool {
     json.get(name).is_some() || json.get(&format!("_{name}")).is_some()

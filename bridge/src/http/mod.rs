@@ -1,10 +1,14 @@
 //! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
-//! builds answers, `server` listens.
+//! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
+mod cursor;
+pub mod encoding;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
+pub mod pretty;
 pub mod query;
 pub mod reply;
 pub mod routes;
+pub mod search;
 pub mod server;

@@ -1,7 +1,6 @@
 //! Builds HTTP answers. Errors become OperationOutcomes here, with the status that their fault asks for.
 
 use crate::clock::http_date;
-use crate::commit::Written;
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::fhir::outcome;
 use crate::ids::Version;
@@ -67,7 +66,9 @@ pub fn failures(status: StatusCode, issues: &[Issue]) -> Reply {
 /// The status of a failed write.
 pub fn status(error: &IngestError) -> StatusCode {
     match error {
-        IngestError::Unparsable(_) => StatusCode::BAD_REQUEST,
+        IngestError::Unparsable(_) | IngestError::Contradiction(_) => StatusCode::BAD_REQUEST,
+        IngestError::NotFound(_) => StatusCode::NOT_FOUND,
+        IngestError::Gone(_) => StatusCode::GONE,
         IngestError::Unsupported(_) | IngestError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         IngestError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         IngestError::Conflict(_) => StatusCode::CONFLICT,
@@ -97,13 +98,11 @@ pub fn unreadable(error: &VaultError) -> Reply {
     failure(fault_status(error.fault()), error.issue())
 }
 
-/// The answer to a single create or update.
-pub fn written(base: &str, written: &Written) -> Reply {
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let reply = fhir(status, written.resource.as_ref().clone());
-    let location = format!("{base}/{}/_history/{}", written.name, written.version);
-    let reply = with_header(reply, header::LOCATION, &location);
-    versioned(reply, written.version, written.updated)
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Reply {
+    let mut reply = body(status, FHIR_JSON, bytes::Bytes::new());
+    reply.headers_mut().remove(header::CONTENT_TYPE);
+    reply
 }
 
 #[cfg(test)]
@@ -119,6 +118,9 @@ mod tests {
             (IngestError::Unsupported(issue()), 422),
             (IngestError::Precondition(issue()), 412),
             (IngestError::Conflict(issue()), 409),
+            (IngestError::NotFound(issue()), 404),
+            (IngestError::Gone(issue()), 410),
+            (IngestError::Contradiction(issue()), 400),
             (IngestError::Busy, 503),
             (IngestError::Vault(VaultError::Tampered { pack: "p".into(), offset: 0, what: "x" }), 500),
         ] {

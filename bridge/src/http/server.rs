@@ -1,8 +1,9 @@
 //! Listens: an accept loop of our own under warp, for header time-outs, a bound on connections, and a stop that lets running
 //! requests end.
 
+use super::encoding::{packed, unpacked};
 use super::reply::Reply;
-use super::routes::{Request, dispatch, known};
+use super::routes::{BadBody, Request, dispatch, known};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use warp::Filter;
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, Method, header};
 
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
@@ -67,22 +68,26 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let path = percent_decoded(path.as_str());
                 // The connection leaves the body of an answer to HEAD away.
                 let method = if method == Method::HEAD { Method::GET } else { method };
-                let mut request = Request { method, path, query, headers, body: Some(Bytes::new()) };
+                let accept = headers.get(header::ACCEPT_ENCODING).cloned();
+                let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
                 // Nothing is read for a stranger, and not more bodies at once than memory has room for.
                 if takes_body(&request.method) && known(&app, &request.headers) {
                     request.body = match app.bodies.acquire().await {
-                        Ok(_place) => collect(body).await,
-                        Err(_) => None,
+                        Ok(_place) => match collect(body).await {
+                            Some(whole) => unpacked(&request.headers, whole).await,
+                            None => Err(BadBody::TooLong),
+                        },
+                        Err(_) => Err(BadBody::TooLong),
                     };
                 }
-                dispatch(&app, request).await
+                packed(accept, dispatch(&app, request).await).await
             }
         });
     request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
 }
 
 fn takes_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT)
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn percent_decoded(path: &str) -> String {

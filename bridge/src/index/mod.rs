@@ -1,5 +1,9 @@
 //! The index finds without knowing: it holds blind tokens, places in packs, log entries, and no patient data.
 
+pub mod blind;
+pub mod cells;
+pub mod history;
 pub mod log;
+pub mod scan;
 pub mod store;
 pub mod tokens;

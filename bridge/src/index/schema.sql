@@ -17,16 +17,21 @@ CREATE TABLE record (
     pack     TEXT    NOT NULL,
     offset   INTEGER NOT NULL,
     length   INTEGER NOT NULL,
-    updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server
+    updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server; grows with the row
+    deleted  INTEGER NOT NULL,            -- 1 for a version that is a deletion
+    until    INTEGER,                     -- the row of the next version; searches over pages look back by it
+    marks    BLOB    NOT NULL,            -- the first 8 bytes of each of its tokens, sorted
     UNIQUE (type, id, version)
 );
-CREATE INDEX record_current ON record (type, row) WHERE current = 1;
+CREATE INDEX record_type ON record (type, row);
 
--- token: 16 bytes of HMAC-SHA256; row: the version that it finds.
+-- token: 16 bytes of HMAC-SHA256; row: the version that it finds; generation: the row by the thousand, so that the postings of
+-- what is new lie together.
 CREATE TABLE posting (
-    token BLOB    NOT NULL,
-    row   INTEGER NOT NULL,
-    PRIMARY KEY (token, row)
+    generation INTEGER NOT NULL,
+    token      BLOB    NOT NULL,
+    row        INTEGER NOT NULL,
+    PRIMARY KEY (generation, token, row)
 ) WITHOUT ROWID;
 
 -- A conditional identity belongs to one resource: whoever claims it second must retry.

@@ -1,17 +1,19 @@
 //! The index in SQLite: the few statements that the write path, the read path and the sequencer need.
 //! One writer at a time, many readers, write-ahead log, every commit synced.
 
+use super::blind::Blinded;
+use super::scan::generation;
 use super::tokens::Token;
 use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
 use crate::vault::keys::Wrapped;
 use crate::vault::pack::Extent;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -43,6 +45,8 @@ pub struct Stored {
     pub place: Place,
     /// Milliseconds since 1970.
     pub updated: i64,
+    /// The resource was deleted: this version has no content.
+    pub deleted: bool,
     /// Its entry in the log, once the sequencer took it.
     pub entry: Option<Vec<u8>>,
 }
@@ -73,23 +77,11 @@ pub struct NewRecord {
     pub version: Version,
     pub place: Place,
     pub updated: i64,
-    pub tokens: Vec<Token>,
+    /// A deletion: it has no tokens, and searches leave it out.
+    pub deleted: bool,
+    pub blinded: Blinded,
     /// The log entry that the sequencer is to take.
     pub entry: Option<Vec<u8>>,
-}
-
-/// A page of a search.
-#[derive(Debug, Clone)]
-pub struct Query {
-    pub kind: TypeName,
-    /// Each inner list holds alternatives; all outer ones must hold.
-    pub terms: Vec<Vec<Token>>,
-    pub ids: Option<Vec<String>>,
-    /// Milliseconds, from inclusive, to exclusive.
-    pub updated: Vec<(Option<i64>, Option<i64>)>,
-    /// Only rows after this one.
-    pub after: i64,
-    pub limit: usize,
 }
 
 /// The index.
@@ -148,57 +140,22 @@ impl Store {
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND current = 1";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
              WHERE type = ?1 AND id = ?2 AND version = ?3";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
-    }
-
-    /// The versions of a resource, newest first.
-    pub fn history(&self, name: &Name, before: Version, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 AND version < ?3 ORDER BY version DESC LIMIT ?4";
-        self.with(|c| many(c, SQL, params![name.kind.as_str(), name.id.as_str(), before.0, limit as i64]))
-    }
-
-    /// The number of versions of a resource.
-    pub fn versions(&self, name: &Name) -> Result<u64, StoreError> {
-        const SQL: &str = "SELECT count(*) FROM record WHERE type = ?1 AND id = ?2";
-        self.with(|c| {
-            Ok(c.prepare_cached(SQL)?
-                .query_row(params![name.kind.as_str(), name.id.as_str()], |r| r.get::<_, i64>(0))?
-                as u64)
-        })
     }
 
     /// Where a received message lies.
     pub fn message(&self, id: &ResourceId) -> Result<Option<Place>, StoreError> {
         const SQL: &str = "SELECT pack, offset, length FROM record WHERE type = 'Message' AND id = ?1";
         self.with(|c| Ok(c.prepare_cached(SQL)?.query_row([id.as_str()], |r| place(r, 0)).optional()?))
-    }
-
-    /// A page of a search over current versions, by row.
-    pub fn search(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
-        let (condition, values) = conditions(query);
-        let sql = format!(
-            "SELECT row, type, id, version, pack, offset, length, updated, (SELECT entry FROM log WHERE log.row = r.row) FROM record r \
-             WHERE {condition} AND row > {} ORDER BY row LIMIT {}",
-            query.after, query.limit
-        );
-        self.with(|c| many(c, &sql, params_from_iter(values)))
-    }
-
-    /// How many resources a search finds in all.
-    pub fn count(&self, query: &Query) -> Result<u64, StoreError> {
-        let (condition, values) = conditions(query);
-        let sql = format!("SELECT count(*) FROM record r WHERE {condition}");
-        self.with(|c| Ok(c.prepare_cached(&sql)?.query_row(params_from_iter(values), |r| r.get::<_, i64>(0))? as u64))
     }
 
     /// The resource that claimed an identity.
@@ -283,13 +240,13 @@ fn write_batch(c: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     let mut postings: Vec<(Token, i64)> = Vec::new();
     for record in &batch.records {
         let row = write_record(c, record)?;
-        postings.extend(record.tokens.iter().map(|token| (*token, row)));
+        postings.extend(record.blinded.lookups.iter().map(|token| (*token, row)));
     }
     // Sorted inserts touch each page once.
     postings.sort_unstable();
-    let mut insert = c.prepare_cached("INSERT INTO posting (token, row) VALUES (?1, ?2)")?;
+    let mut insert = c.prepare_cached("INSERT INTO posting (generation, token, row) VALUES (?1, ?2, ?3)")?;
     for (token, row) in &postings {
-        insert.execute(params![token.0.as_slice(), row])?;
+        insert.execute(params![generation(*row), token.0.as_slice(), row])?;
     }
     let mut insert = c.prepare_cached("INSERT INTO identity (token, type, id) VALUES (?1, ?2, ?3)")?;
     let mut drop = c.prepare_cached("DELETE FROM identity WHERE token = ?1")?;
@@ -312,10 +269,8 @@ fn write_batch(c: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
 
 fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreError> {
     let (kind, id) = (record.type_name.as_str(), record.id.as_str());
-    c.prepare_cached("UPDATE record SET current = 0 WHERE type = ?1 AND id = ?2 AND current = 1 AND version < ?3")?
-        .execute(params![kind, id, record.version.0])?;
-    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated) \
-         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)";
+    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated, deleted, marks) \
+         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)";
     let extent = record.place.extent;
     c.prepare_cached(SQL)?.execute(params![
         kind,
@@ -324,39 +279,27 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
         record.place.pack,
         extent.offset as i64,
         extent.length,
-        record.updated
+        record.updated,
+        record.deleted,
+        record.blinded.marks.concat(),
     ])?;
     let row = c.last_insert_rowid();
+    if record.version > Version(1) {
+        const SQL: &str =
+            "UPDATE record SET current = 0, until = ?4 WHERE type = ?1 AND id = ?2 AND current = 1 AND version < ?3";
+        c.prepare_cached(SQL)?.execute(params![kind, id, record.version.0, row])?;
+    }
     if let Some(entry) = &record.entry {
         c.prepare_cached("INSERT INTO outbox (row, entry) VALUES (?1, ?2)")?.execute(params![row, entry])?;
     }
     Ok(row)
 }
 
-/// The condition of a search, and its values. Tokens are bytes, ids were checked: nothing is quoted into the text.
-fn conditions(query: &Query) -> (String, Vec<rusqlite::types::Value>) {
-    use rusqlite::types::Value;
-    let mut text = "type = ? AND current = 1".to_owned();
-    let mut values = vec![Value::Text(query.kind.as_str().to_owned())];
-    for alternatives in &query.terms {
-        let marks = vec!["?"; alternatives.len()].join(", ");
-        text.push_str(&format!(" AND row IN (SELECT row FROM posting WHERE token IN ({marks}))"));
-        values.extend(alternatives.iter().map(|token| Value::Blob(token.0.to_vec())));
-    }
-    if let Some(ids) = &query.ids {
-        let marks = vec!["?"; ids.len()].join(", ");
-        text.push_str(&format!(" AND id IN ({marks})"));
-        values.extend(ids.iter().map(|id| Value::Text(id.clone())));
-    }
-    for (from, to) in &query.updated {
-        for (bound, sign) in [(from, ">="), (to, "<")] {
-            if let Some(bound) = bound {
-                text.push_str(&format!(" AND updated {sign} ?"));
-                values.push(Value::Integer(*bound));
-            }
-        }
-    }
-    (text, values)
+/// A row by its number.
+pub(super) fn stored_row(c: &Connection, row: i64) -> Result<Option<Stored>, StoreError> {
+    const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
+         WHERE row = ?1";
+    one(c, SQL, params![row])
 }
 
 fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Option<Stored>, StoreError> {
@@ -364,16 +307,16 @@ fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Optio
     row.map(stored).transpose()
 }
 
-fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
+pub(super) fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
     rows.into_iter().map(stored).collect()
 }
 
-type Raw = (i64, String, String, u32, Place, i64, Option<Vec<u8>>);
+type Raw = (i64, String, String, u32, Place, i64, bool, Option<Vec<u8>>);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?))
+    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?, r.get(9)?))
 }
 
 fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
@@ -381,8 +324,8 @@ fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
     Ok(Place { pack: r.get(at)?, extent })
 }
 
-fn stored((row, kind, id, version, place, updated, entry): Raw) -> Result<Stored, StoreError> {
-    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, entry })
+fn stored((row, kind, id, version, place, updated, deleted, entry): Raw) -> Result<Stored, StoreError> {
+    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, deleted, entry })
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
@@ -394,7 +337,9 @@ fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::blind::Clause;
     use crate::index::log::LogReader;
+    use crate::index::scan::Scan;
 
     fn record(id: &str, version: u32, tokens: &[u8]) -> NewRecord {
         NewRecord {
@@ -403,7 +348,11 @@ mod tests {
             version: Version(version),
             place: Place { pack: "packs/p".into(), extent: Extent { offset: 7, length: 9 } },
             updated: i64::from(version),
-            tokens: tokens.iter().map(|t| Token([*t; 16])).collect(),
+            deleted: false,
+            blinded: Blinded {
+                lookups: tokens.iter().map(|t| Token([*t; 16])).collect(),
+                marks: tokens.iter().map(|t| [*t; 8]).collect(),
+            },
             entry: Some(vec![version as u8; 35]),
         }
     }
@@ -414,9 +363,14 @@ mod tests {
         (directory, store)
     }
 
-    fn query(terms: Vec<Vec<u8>>) -> Query {
-        let terms = terms.into_iter().map(|t| t.into_iter().map(|b| Token([b; 16])).collect()).collect();
-        Query { kind: TypeName::parse("Patient").unwrap(), terms, ids: None, updated: vec![], after: 0, limit: 10 }
+    fn scan(terms: Vec<Vec<u8>>, upto: i64) -> Scan {
+        let clause = |any: Vec<u8>| Clause::Any {
+            marks: any.iter().map(|b| [*b; 8]).collect(),
+            lookups: Some(any.iter().map(|b| Token([*b; 16])).collect()),
+        };
+        let clauses = terms.into_iter().map(clause).collect();
+        let kind = TypeName::parse("Patient").unwrap();
+        Scan { kind, clauses, ids: None, updated: vec![], after: 0, upto, now: 0 }
     }
 
     #[test]
@@ -429,13 +383,17 @@ mod tests {
         let name = Name::parse("Patient/a").unwrap();
         assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
         assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
-        assert_eq!(store.versions(&name).unwrap(), 2);
         for (terms, expected) in
             [(vec![vec![1]], 1), (vec![vec![1, 3]], 2), (vec![vec![1], vec![2]], 1), (vec![vec![9]], 0), (vec![], 2)]
         {
-            assert_eq!(store.count(&query(terms.clone())).unwrap(), expected, "{terms:?}");
-            assert_eq!(store.search(&query(terms)).unwrap().len() as u64, expected);
+            let scan = scan(terms, store.newest().unwrap());
+            assert_eq!(store.count(&scan, 9).unwrap(), expected, "{scan:?}");
+            assert_eq!(store.scan(&scan, 9).unwrap().len(), expected);
         }
+        let before = store.scan(&scan(vec![vec![1]], 2), 9).unwrap();
+        assert_eq!(before.iter().map(|s| s.version.0).collect::<Vec<_>>(), [1, 1], "an older snapshot shows what was");
+        let by_id = Scan { ids: Some(vec![ResourceId::parse("a").unwrap()]), ..scan(vec![], 3) };
+        assert_eq!(store.scan(&by_id, 9).unwrap()[0].version, Version(2));
     }
 
     #[test]
@@ -444,7 +402,7 @@ mod tests {
         let twice =
             Batch { records: vec![record("a", 1, &[]), record("c", 1, &[]), record("a", 1, &[])], ..Batch::default() };
         assert!(store.commit(&twice).is_err(), "a version exists once");
-        assert_eq!(store.count(&query(vec![])).unwrap(), 0);
+        assert_eq!(store.count(&scan(vec![], i64::MAX), 9).unwrap(), 0);
     }
 
     #[test]

@@ -222,7 +222,7 @@ mod tests {
     use mappings::path::Place;
 
     fn answer(header: &str, outcome: Result<(), IngestError>) -> Answered {
-        let committed = crate::commit::Committed { written: Vec::new(), message: None, duplicate: false };
+        let committed = crate::commit::Committed { done: Vec::new(), message: None, duplicate: false };
         let taken = crate::ingest::Taken { committed, report: Default::default() };
         Answered { text: header.to_owned(), outcome: outcome.map(|()| taken) }
     }

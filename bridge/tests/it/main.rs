@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bundles;
 mod commands;
 mod contract;
 mod corpora;
@@ -9,8 +10,12 @@ mod crash;
 mod faults;
 mod fhir;
 mod fuzz_seeds;
+mod hostile;
+mod interactions;
 mod messages;
 mod notary;
 mod objects;
+mod search;
 mod tidy;
+mod validate;
 mod world;

@@ -25,7 +25,6 @@ const LAYERS: &[&[&str]] = &[
     &["ids", "secret", "clock", "limits"],
     &[
         "fhir",
-        "index::tokens",
         "vault::seal",
         "vault::pack",
         "consent::decide",
@@ -37,9 +36,9 @@ const LAYERS: &[&[&str]] = &[
         "config",
         "vault::keys",
         "vault::objects",
-        "index::store",
+        "index",
     ],
-    &["app", "ingest", "commit", "read", "message", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

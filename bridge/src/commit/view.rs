@@ -1,0 +1,140 @@
+//! What the store holds as the group sees it: committed, done by earlier transactions of the group, done by this one; and
+//! for conditions, what this one is about to do.
+
+use super::Group;
+use crate::error::{IngestError, Issue, VaultError};
+use crate::fhir::search::check::holds;
+use crate::fhir::search::criterion::Surroundings;
+use crate::fhir::search::query::Filter;
+use crate::fhir::write::{Act, Criteria, Write};
+use crate::ids::{Name, TypeName, Version};
+use crate::index::blind::{Clause, Mark};
+use crate::index::scan::Scan;
+use crate::limits::MAX_CONDITION_MATCHES;
+use notary::canonical::Json;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The newest version of a resource, not in the index yet.
+#[derive(Clone)]
+pub(super) struct Pending {
+    pub(super) version: Version,
+    pub(super) updated: i64,
+    /// None for a deletion.
+    pub(super) resource: Option<Arc<Vec<u8>>>,
+}
+
+/// The newest version of a resource.
+pub(super) struct Newest {
+    pub(super) version: Version,
+    pub(super) updated: i64,
+    /// None for a deletion.
+    pub(super) resource: Option<Json>,
+}
+
+/// What a transaction with conditions is about to do, so that the order of its entries makes no difference.
+#[derive(Default)]
+pub(super) struct Drafts {
+    /// None for what will be deleted.
+    resources: HashMap<Name, Option<Json>>,
+    marks: HashMap<TypeName, Vec<(Name, Vec<Mark>)>>,
+}
+
+impl Group<'_> {
+    /// The newest version of a resource, deleted or not.
+    pub(super) async fn newest(&self, name: &Name) -> Result<Option<Newest>, IngestError> {
+        let parse = |bytes: &[u8]| Json::parse(bytes).unwrap_or(Json::Null);
+        let kept = self.fresh.resources.get(name).or_else(|| self.seen.resources.get(name));
+        if let Some(Pending { version, updated, resource }) = kept {
+            let resource = resource.as_deref().map(|bytes| parse(bytes));
+            return Ok(Some(Newest { version: *version, updated: *updated, resource }));
+        }
+        let Some(stored) = self.core.store.current(name).map_err(VaultError::from)? else { return Ok(None) };
+        let opened = self.core.open(&stored).await?;
+        let resource = (!stored.deleted).then(|| parse(&opened.resource));
+        Ok(Some(Newest { version: stored.version, updated: stored.updated, resource }))
+    }
+
+    /// A resource that is there.
+    pub(super) async fn current(&self, name: &Name) -> Result<Option<Json>, IngestError> {
+        Ok(self.newest(name).await?.and_then(|newest| newest.resource))
+    }
+
+    /// A resource as conditions see it: as it will be after this transaction, and as it is. It is found by either, so that
+    /// the order of the entries makes no difference.
+    async fn states(&self, name: &Name) -> Result<Vec<Json>, IngestError> {
+        let draft = match self.drafts.resources.get(name) {
+            Some(None) => return Ok(Vec::new()),
+            Some(Some(draft)) => Some(draft.clone()),
+            None => None,
+        };
+        Ok(draft.into_iter().chain(self.current(name).await?).collect())
+    }
+
+    /// Lets the conditions that follow see what a write will do.
+    pub(super) fn draft(&mut self, write: &Write, name: &Name) {
+        let resource = write.act.resource().map(|resource| resource.json().clone());
+        if resource.is_none() && !matches!(write.act, Act::Delete { .. }) {
+            return;
+        }
+        if let Some(json) = &resource {
+            let marks = self.core.tokens.blind(name.kind, json, &self.core.base).marks;
+            self.drafts.marks.entry(name.kind).or_default().push((name.clone(), marks));
+        }
+        self.drafts.resources.insert(name.clone(), resource);
+    }
+
+    /// The only resource that a condition finds; several are an error (R4 3.1.0.8.1).
+    pub(super) async fn one_match(&self, kind: TypeName, criteria: &Criteria) -> Result<Option<Name>, IngestError> {
+        let around = Surroundings { base: &self.core.base, now: self.now * 1_000 };
+        let filters = criteria.filters(kind, &around).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        let mut matches = self.matches(kind, &filters, &around).await?;
+        if matches.len() > 1 {
+            return Err(IngestError::Precondition(Issue::new(
+                "multiple-matches",
+                "the condition matches several resources",
+            )));
+        }
+        Ok(matches.pop())
+    }
+
+    /// The resources that the filters find, tested on their opened content, including those of this group.
+    async fn matches(
+        &self,
+        kind: TypeName,
+        filters: &[Filter],
+        around: &Surroundings<'_>,
+    ) -> Result<Vec<Name>, IngestError> {
+        let ids = filters.iter().find_map(|f| if let Filter::Ids(ids) = f { Some(ids.clone()) } else { None });
+        let clauses: Vec<Clause> =
+            filters.iter().flat_map(|f| self.core.tokens.clauses(kind, f, around.now).clauses).collect();
+        let upto = self.core.store.newest().map_err(VaultError::from)?;
+        let scan = Scan { kind, clauses, ids: ids.clone(), updated: Vec::new(), after: 0, upto, now: around.now };
+        let stored = self.core.store.scan(&scan, MAX_CONDITION_MATCHES).map_err(VaultError::from)?;
+        let mut names: Vec<Name> = stored.into_iter().map(|s| s.name).collect();
+        names.extend(ids.into_iter().flatten().map(|id| Name { kind, id }));
+        for marks in [&self.seen.marks, &self.fresh.marks, &self.drafts.marks] {
+            let marked = marks.get(&kind).map_or(&[][..], Vec::as_slice);
+            let fits = |(_, marks): &&(Name, Vec<Mark>)| scan.clauses.iter().all(|clause| clause.holds(marks));
+            names.extend(marked.iter().filter(fits).map(|(name, _)| name.clone()));
+        }
+        names.sort_by(|a, b| a.id.cmp(&b.id));
+        names.dedup();
+        let mut found = Vec::new();
+        for name in names {
+            let states = self.states(&name).await?;
+            if states.iter().any(|resource| filters.iter().all(|filter| fits(filter, &name, resource, around))) {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The exact test. A draft does not bear its id yet.
+fn fits(filter: &Filter, name: &Name, resource: &Json, around: &Surroundings<'_>) -> bool {
+    match filter {
+        Filter::Ids(ids) => ids.contains(&name.id),
+        other => holds(other, resource, around),
+    }
+}

@@ -1,0 +1,233 @@
+//! Transactions and batches (R4 3.1.0.11).
+
+use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
+use super::super::routes::{Call, Request};
+use super::page::{Entry, Page, raw};
+use super::prefer::{Prefer, told};
+use super::{acceptable, base, history, needs, read, read_json, search, write};
+use crate::app::App;
+use crate::clock::{http_date, instant, parse_http_date};
+use crate::commit::{Done, Transaction};
+use crate::consent::decide::decide;
+use crate::error::{IngestError, Issue};
+use crate::fhir::bundle::{self, Bundle, Get, What};
+use crate::fhir::outcome;
+use crate::fhir::write::{Act, By, Write};
+use crate::ids::Name;
+use crate::ingest::commit;
+use crate::limits::MAX_BATCH_AT_ONCE;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+/// `POST /fhir`: a transaction or a batch.
+pub async fn bundle(call: Call<'_>) -> Result<Reply, Reply> {
+    let json = read_json(call.request, call.body)?;
+    let bundle = bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+    let prefer = Prefer::of(&call.request.headers);
+    let (kind, entry) = match bundle {
+        Bundle::Transaction(entries) => ("transaction-response", transaction(&call, entries, prefer).await?),
+        Bundle::Batch(entries) => ("batch-response", batch(&call, entries, prefer).await),
+    };
+    Ok(Page { resource_type: "Bundle", kind, total: None, link: Vec::new(), entry }.reply())
+}
+
+/// Everything or nothing: what may fail without the committer fails first, and reading comes last.
+async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefer) -> Result<Vec<Entry>, Reply> {
+    for (n, entry) in entries.iter().enumerate() {
+        allowed(call, entry).map_err(|issue| failure(StatusCode::FORBIDDEN, bundle::at_entry(issue, n)))?;
+    }
+    there(call, &entries).await?;
+    let mut writes = Vec::new();
+    let mut order = Vec::with_capacity(entries.len());
+    for entry in entries {
+        order.push(match entry {
+            bundle::Entry::Write(write) => {
+                writes.push(write);
+                None
+            }
+            bundle::Entry::Get(get) => Some(get),
+        });
+    }
+    let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
+    let mut done = done.iter();
+    let mut answers = Vec::with_capacity(order.len());
+    for get in order {
+        answers.push(match get {
+            Some(get) => answered(call, &get).await,
+            None => done.next().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
+        });
+    }
+    Ok(answers)
+}
+
+async fn committed(call: &Call<'_>, writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
+    Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
+}
+
+/// Whether the token allows an entry.
+fn allowed(call: &Call<'_>, entry: &bundle::Entry) -> Result<(), Issue> {
+    let needed = match entry {
+        bundle::Entry::Write(write) => write::needed(&write.act),
+        bundle::Entry::Get(get) => vec![needs(&get.what)],
+    };
+    let one = |(interaction, kind)| decide(&call.caller, interaction, kind).map(|_| ());
+    needed.into_iter().try_for_each(one).map_err(|denied| Issue::new("forbidden", denied.to_string()))
+}
+
+/// A transaction that reads what cannot be read fails before it begins.
+async fn there(call: &Call<'_>, entries: &[bundle::Entry]) -> Result<(), Reply> {
+    for (n, entry) in entries.iter().enumerate() {
+        let bundle::Entry::Get(get) = entry else { continue };
+        let fate = match &get.what {
+            What::Read(name) => entries.iter().find_map(|entry| fate(entry, name)),
+            _ => None,
+        };
+        let reply = match fate {
+            Some(true) => continue,
+            Some(false) => failure(StatusCode::GONE, Issue::new("deleted", "the transaction itself deletes it")),
+            None => answer(call, get).await,
+        };
+        if reply.status().is_client_error() || reply.status().is_server_error() {
+            return Err(at_entry(reply, n));
+        }
+    }
+    Ok(())
+}
+
+/// The same refusal, told at the entry.
+fn at_entry(reply: Reply, n: usize) -> Reply {
+    let Ok(mut outcome) = serde_json::from_slice::<Value>(reply.body()) else { return reply };
+    for issue in outcome["issue"].as_array_mut().into_iter().flatten() {
+        issue["expression"] = json!([format!("Bundle.entry[{n}]")]);
+    }
+    fhir(reply.status(), outcome.to_string())
+}
+
+/// Whether an entry makes sure that a resource is there, or that it is not.
+fn fate(entry: &bundle::Entry, name: &Name) -> Option<bool> {
+    let bundle::Entry::Write(write) = entry else { return None };
+    let (target, stays) = match &write.act {
+        Act::Update { target, .. } => (target, true),
+        Act::Delete { target } => (target, false),
+        _ => return None,
+    };
+    let same = target.kind == name.kind && matches!(&target.by, By::Id(id) if *id == name.id);
+    same.then_some(stays)
+}
+
+/// Each entry for itself, in the standard's order. Those of one kind wait for the disk together.
+async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>, prefer: Prefer) -> Vec<Entry> {
+    let mut ranked: Vec<_> = entries.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(_, entry)| rank(entry));
+    let mut answers = Vec::with_capacity(ranked.len());
+    while !ranked.is_empty() {
+        let first = rank(&ranked[0].1);
+        let same = ranked.iter().take(MAX_BATCH_AT_ONCE).take_while(|(_, entry)| rank(entry) == first).count();
+        let group = ranked.drain(..same).map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) });
+        answers.extend(join_all(group).await);
+    }
+    answers.sort_by_key(|(n, _)| *n);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
+    match entry {
+        Ok(bundle::Entry::Write(write)) => write.act.rank(),
+        Ok(bundle::Entry::Get(_)) | Err(_) => u8::MAX,
+    }
+}
+
+async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue>>, prefer: Prefer) -> Entry {
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(issues) => return failed(StatusCode::UNPROCESSABLE_ENTITY, &issues),
+    };
+    if let Err(issue) = allowed(call, &entry) {
+        return failed(StatusCode::FORBIDDEN, &[bundle::at_entry(issue, n)]);
+    }
+    let write = match entry {
+        bundle::Entry::Write(write) => write,
+        bundle::Entry::Get(get) => return answered(call, &get).await,
+    };
+    match committed(call, vec![write]).await {
+        Ok(done) => done.first().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
+        Err(error) => {
+            if error.is_news() {
+                tracing::error!(%error, "an entry of a batch failed");
+            }
+            failed(status(&error), &error.issues())
+        }
+    }
+}
+
+fn written(app: &App, done: &Done, prefer: Prefer) -> Entry {
+    let time = |updated| instant(jiff::Timestamp::from_millisecond(updated).unwrap_or_default());
+    let mut response = match done {
+        Done::Written(one) => json!({
+            "status": if one.created { "201 Created" } else { "200 OK" },
+            "location": format!("{}/{}/_history/{}", base(app), one.name, one.version),
+            "etag": etag(one.version),
+            "lastModified": time(one.updated),
+        }),
+        Done::Deleted(one) => {
+            json!({"status": "204 No Content", "etag": etag(one.version), "lastModified": time(one.updated)})
+        }
+        Done::Nothing => json!({"status": "204 No Content"}),
+    };
+    if prefer == Prefer::Outcome {
+        response["outcome"] = told(done);
+    }
+    let resource = done.written().filter(|_| prefer == Prefer::Representation).map(|one| raw(&one.resource));
+    Entry { resource, response: Some(response), ..Entry::default() }
+}
+
+fn failed(status: StatusCode, issues: &[Issue]) -> Entry {
+    let response = json!({"status": status.to_string(), "outcome": outcome::errors(issues)});
+    Entry { response: Some(response), ..Entry::default() }
+}
+
+/// An entry that reads, answered as the request of its own would be.
+async fn answered(call: &Call<'_>, get: &Get) -> Entry {
+    let reply = answer(call, get).await;
+    let mut response = json!({"status": reply.status().to_string()});
+    let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(etag) = header(header::ETAG) {
+        response["etag"] = json!(etag);
+    }
+    if let Some(time) = header(header::LAST_MODIFIED).and_then(parse_http_date) {
+        response["lastModified"] = json!(instant(time));
+    }
+    if !reply.status().is_success() {
+        if let Ok(outcome) = serde_json::from_slice::<Value>(reply.body()) {
+            response["outcome"] = outcome;
+        }
+        return Entry { response: Some(response), ..Entry::default() };
+    }
+    let resource = (!get.head && !reply.body().is_empty()).then(|| raw(reply.body()));
+    Entry { resource, response: Some(response), ..Entry::default() }
+}
+
+async fn answer(call: &Call<'_>, get: &Get) -> Reply {
+    let mut headers = HeaderMap::new();
+    let since = get.if_modified_since.map(http_date);
+    for (name, value) in [(header::IF_NONE_MATCH, &get.if_none_match), (header::IF_MODIFIED_SINCE, &since)] {
+        if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    let request =
+        Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
+    let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
+    if let Err(refused) = acceptable(&request) {
+        return refused;
+    }
+    let reply = match &get.what {
+        What::Read(name) => read::read(&inner, name.clone()).await,
+        What::Version(name, version) => read::version(&inner, name.clone(), *version).await,
+        What::History(of) => history::history(&inner, of.clone()).await,
+        What::Search(kind) => search::search(&inner, *kind, &get.query).await,
+    };
+    reply.unwrap_or_else(|refused| refused)
+}

@@ -1,0 +1,158 @@
+//! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
+
+mod bundle;
+pub mod history;
+pub(super) mod page;
+mod prefer;
+mod read;
+mod search;
+pub mod validate;
+mod write;
+
+pub use bundle::bundle;
+pub use read::{of_version, receipt};
+pub use search::posted_search;
+
+use super::pretty::pretty;
+use super::query;
+use super::reply::{Reply, failure, fhir};
+use super::routes::{Call, Request};
+use crate::app::App;
+use crate::clock::instant;
+use crate::consent::decide::{Permit, decide};
+use crate::error::Issue;
+use crate::fhir::bundle::What;
+use crate::fhir::capability;
+use crate::fhir::summary::View;
+use crate::ids::{Name, ResourceId, TypeName};
+use crate::index::history::Of;
+use crate::smart::scopes::Interaction;
+use crate::smart::token::Caller;
+use notary::canonical::Json;
+use warp::http::{HeaderMap, Method, StatusCode, header};
+
+/// A 406 for who insists on XML, which this server does not speak.
+pub fn acceptable(request: &Request) -> Result<(), Reply> {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    let format = pairs.into_iter().find(|(n, _)| n == "_format").map(|(_, v)| v);
+    let accept = text(&request.headers, header::ACCEPT).unwrap_or("").to_owned();
+    let asked = format.unwrap_or(accept).to_ascii_lowercase();
+    let spoken = ["json", "*/*", "application/*", "text/plain", "html"];
+    if asked.is_empty() || spoken.iter().any(|ok| asked.contains(ok)) {
+        return Ok(());
+    }
+    let text = "this server speaks FHIR in JSON: application/fhir+json";
+    Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
+}
+
+/// The answer as `_pretty` wants it.
+pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    let wanted = pairs.iter().any(|(name, value)| name == "_pretty" && value == "true");
+    if wanted && !reply.body().is_empty() {
+        *reply.body_mut() = pretty(reply.body()).into();
+    }
+    reply
+}
+
+/// `GET /fhir/metadata`.
+pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
+    let view = one_view(request)?;
+    let statement = capability::statement(base(app), &instant(app.core.clock.now())).to_string();
+    Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
+}
+
+/// What of a single resource is to be shown.
+fn one_view(request: &Request) -> Result<View, Reply> {
+    let view = query::pairs(&request.query).and_then(|pairs| View::read(&pairs)).map_err(bad_query)?;
+    if view == View::Count {
+        return Err(bad_query("_summary=count: one resource is not counted".into()));
+    }
+    Ok(view)
+}
+
+/// A type: search, create, conditional update, patch and deletion.
+pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
+    let kind = TypeName::parse(kind).ok_or_else(unknown_type)?;
+    match call.request.method {
+        Method::GET => search::search(&call, kind, &call.request.query).await,
+        Method::POST => write::create(&call, kind).await,
+        Method::PUT => write::conditional_update(&call, kind).await,
+        Method::PATCH => write::conditional_patch(&call, kind).await,
+        _ => write::conditional_delete(&call, kind).await,
+    }
+}
+
+/// A resource: read, update, patch, deletion.
+pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(unknown_type)?;
+    match call.request.method {
+        Method::GET => read::read(&call, name).await,
+        Method::PUT => write::update(&call, name).await,
+        Method::PATCH => write::patch(&call, name).await,
+        _ => write::delete(&call, name).await,
+    }
+}
+
+fn bad_query(text: String) -> Reply {
+    failure(StatusCode::BAD_REQUEST, Issue::new("value", text))
+}
+
+fn bad_request(issue: Issue) -> Reply {
+    failure(StatusCode::BAD_REQUEST, issue)
+}
+
+fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+    let media = media_type(&request.headers);
+    if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
+        return Err(failure(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Issue::new("not-supported", "send application/fhir+json"),
+        ));
+    }
+    parse(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Json, Reply> {
+    Json::parse(bytes).map_err(|error| {
+        failure(StatusCode::BAD_REQUEST, Issue::new("structure", format!("not JSON that can be taken: {error}")))
+    })
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    text(headers, header::CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The decision, or a 403 that says what is missing.
+fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+    decide(caller, interaction, kind)
+        .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
+}
+
+/// The scope that a reading needs. The history of one resource is reading, that of many is searching (SMART App Launch 2.2,
+/// section 3.0.2.2).
+fn needs(what: &What) -> (Interaction, Option<TypeName>) {
+    match what {
+        What::Read(name) | What::Version(name, _) | What::History(Of::Resource(name)) => {
+            (Interaction::Read, Some(name.kind))
+        }
+        What::Search(kind) | What::History(Of::Type(kind)) => (Interaction::Search, Some(*kind)),
+        What::History(Of::Everything) => (Interaction::Search, None),
+    }
+}
+
+fn parse_name(kind: &str, id: &str) -> Option<Name> {
+    Some(Name { kind: TypeName::parse(kind)?, id: ResourceId::parse(id)? })
+}
+
+fn unknown_type() -> Reply {
+    failure(StatusCode::NOT_FOUND, Issue::new("not-found", "not a resource type of FHIR R4, or not a valid id"))
+}
+
+fn base(app: &App) -> &str {
+    &app.core.base
+}

@@ -1,0 +1,84 @@
+//! Read, version read, and the receipt of a version.
+
+use super::super::reply::{Reply, body, empty, failure, fhir, unreadable, versioned};
+use super::super::routes::{Call, not_found};
+use super::{may, one_view, parse_name, text};
+use crate::anchor;
+use crate::clock::parse_http_date;
+use crate::error::Issue;
+use crate::fhir::summary::View;
+use crate::fhir::write::if_match;
+use crate::ids::{Name, Version};
+use crate::read::{self, Opened};
+use crate::smart::scopes::Interaction;
+use warp::http::{HeaderMap, StatusCode, header};
+
+/// `GET /fhir/{type}/{id}`.
+pub(super) async fn read(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
+    let view = one_view(call.request)?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers, &view))
+}
+
+/// `GET /fhir/{type}/{id}/_history/{version}`.
+pub async fn of_version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(not_found)?;
+    self::version(&call, name, Version::parse(version).ok_or_else(not_found)?).await
+}
+
+pub(super) async fn version(call: &Call<'_>, name: Name, version: Version) -> Result<Reply, Reply> {
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
+    let view = one_view(call.request)?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers, &view))
+}
+
+/// `GET .../$receipt`.
+pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>) -> Result<Reply, Reply> {
+    let name = parse_name(kind, id).ok_or_else(not_found)?;
+    let version = version.map(|v| Version::parse(v).ok_or_else(not_found)).transpose()?;
+    let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
+    let opened = read::read(&call.app.core, &permit, &name, version).await.map_err(|e| unreadable(&e))?;
+    let opened = opened.ok_or_else(not_found)?;
+    let core = call.app.core.clone();
+    let made = tokio::task::spawn_blocking(move || anchor::receipt(&core, &opened)).await;
+    match made.unwrap_or(Err(anchor::AnchorError::CutShort)) {
+        Ok(Some(receipt)) => Ok(body(StatusCode::OK, "application/json", receipt.to_json())),
+        Ok(None) => {
+            let text = "this version is not in a signed checkpoint yet: ask again in a moment";
+            Err(failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a receipt could not be made");
+            Err(failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the receipt cannot be made")))
+        }
+    }
+}
+
+fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap, view: &View) -> Reply {
+    let opened = match read {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return not_found(),
+        Err(error) => return unreadable(&error),
+    };
+    let (version, updated) = (opened.stored.version, opened.stored.updated);
+    if opened.stored.deleted {
+        return versioned(
+            failure(StatusCode::GONE, Issue::new("deleted", "the resource was deleted")),
+            version,
+            updated,
+        );
+    }
+    if not_modified(headers, version, updated) {
+        return versioned(empty(StatusCode::NOT_MODIFIED), version, updated);
+    }
+    versioned(fhir(StatusCode::OK, view.show(&opened.resource).into_owned()), version, updated)
+}
+
+/// If-None-Match goes before If-Modified-Since (RFC 9110 section 13.2.2).
+fn not_modified(headers: &HeaderMap, version: Version, updated: i64) -> bool {
+    if let Some(tags) = text(headers, header::IF_NONE_MATCH) {
+        return tags.split(',').any(|tag| tag.trim() == "*" || if_match(tag) == Some(version));
+    }
+    let since = text(headers, header::IF_MODIFIED_SINCE).and_then(parse_http_date);
+    since.is_some_and(|since| updated.div_euclid(1_000) <= since.as_second())
+}

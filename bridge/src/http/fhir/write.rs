@@ -1,0 +1,129 @@
+//! Create, update, patch, deletion and their conditional forms: the request becomes a `Write`, the write path does the rest.
+
+use super::super::reply::{Reply, empty, failure, failures, fhir, refused, versioned, with_header};
+use super::super::routes::{Call, not_found};
+use super::prefer::{Prefer, told};
+use super::{bad_request, base, may, media_type, parse, read_json, text};
+use crate::commit::{Done, Transaction, Written};
+use crate::error::Issue;
+use crate::fhir::patch::{JSON_PATCH, Patch};
+use crate::fhir::validate::{Validated, validate};
+use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, same_id};
+use crate::ids::{Name, TypeName, Version};
+use crate::ingest::commit;
+use crate::smart::scopes::Interaction;
+use warp::http::{HeaderMap, StatusCode, header};
+
+pub(super) async fn create(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    let condition = text(&call.request.headers, header::HeaderName::from_static("if-none-exist"));
+    let if_none_exist = condition.map(|text| criteria(kind, text)).transpose().map_err(bad_request)?;
+    write(call, Act::Create { resource: resource(call, kind)?, if_none_exist }).await
+}
+
+pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    let resource = resource(call, name.kind)?;
+    same_id(&resource, &name.id).map_err(bad_request)?;
+    write(call, Act::Update { target: named(call, name)?, resource }).await
+}
+
+pub(super) async fn conditional_update(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    let target = found(call, kind)?;
+    write(call, Act::Update { target, resource: resource(call, kind)? }).await
+}
+
+pub(super) async fn patch(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: named(call, name)?, patch: read_patch(call)? }).await
+}
+
+pub(super) async fn conditional_patch(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: found(call, kind)?, patch: read_patch(call)? }).await
+}
+
+fn read_patch(call: &Call<'_>) -> Result<Patch, Reply> {
+    let patch = if media_type(&call.request.headers) == JSON_PATCH {
+        Patch::json(&parse(call.body)?)
+    } else {
+        Patch::parameters(&read_json(call.request, call.body)?)
+    };
+    patch.map_err(|issue| failure(StatusCode::UNPROCESSABLE_ENTITY, issue))
+}
+
+pub(super) async fn delete(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    write(call, Act::Delete { target: named(call, name)? }).await
+}
+
+pub(super) async fn conditional_delete(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    write(call, Act::Delete { target: found(call, kind)? }).await
+}
+
+fn named(call: &Call<'_>, name: Name) -> Result<Target, Reply> {
+    Ok(Target { kind: name.kind, by: By::Id(name.id), if_match: match_header(&call.request.headers)? })
+}
+
+fn found(call: &Call<'_>, kind: TypeName) -> Result<Target, Reply> {
+    let criteria = criteria(kind, &call.request.query).map_err(bad_request)?;
+    Ok(Target { kind, by: By::Search(criteria), if_match: match_header(&call.request.headers)? })
+}
+
+fn match_header(headers: &HeaderMap) -> Result<Option<Version>, Reply> {
+    let Some(value) = text(headers, header::IF_MATCH) else { return Ok(None) };
+    let bad = || bad_request(Issue::new("value", "If-Match: not an ETag of this server"));
+    if_match(value).map(Some).ok_or_else(bad)
+}
+
+fn resource(call: &Call<'_>, kind: TypeName) -> Result<Validated, Reply> {
+    let json = read_json(call.request, call.body)?;
+    let resource = validate(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+    if resource.kind() != kind {
+        return Err(bad_request(Issue::at("value", "resourceType", "is not the type in the URL")));
+    }
+    Ok(resource)
+}
+
+async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
+    for (interaction, kind) in needed(&act) {
+        may(&call.caller, interaction, kind)?;
+    }
+    let transaction = Transaction { writes: vec![Write::alone(act)], message: None };
+    let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
+    let prefer = Prefer::of(&call.request.headers);
+    committed.done.first().map(|done| answer(&base(call.app), done, prefer)).ok_or_else(not_found)
+}
+
+fn answer(base: &str, done: &Done, prefer: Prefer) -> Reply {
+    let outcome = || fhir(StatusCode::OK, told(done).to_string());
+    match (done, prefer) {
+        (Done::Written(one), _) => written(base, one, done, prefer),
+        (Done::Nothing, Prefer::Outcome) => outcome(),
+        (Done::Nothing, _) => empty(StatusCode::NO_CONTENT),
+        (Done::Deleted(one), prefer) => {
+            let reply = if prefer == Prefer::Outcome { outcome() } else { empty(StatusCode::NO_CONTENT) };
+            versioned(reply, one.version, one.updated)
+        }
+    }
+}
+
+fn written(base: &str, one: &Written, done: &Done, prefer: Prefer) -> Reply {
+    let status = if one.created { StatusCode::CREATED } else { StatusCode::OK };
+    let reply = match prefer {
+        Prefer::Minimal => empty(status),
+        Prefer::Outcome => fhir(status, told(done).to_string()),
+        Prefer::Representation | Prefer::Unsaid => fhir(status, one.resource.as_ref().clone()),
+    };
+    let location = format!("{base}/{}/_history/{}", one.name, one.version);
+    versioned(with_header(reply, header::LOCATION, &location), one.version, one.updated)
+}
+
+/// What an act needs. An update may create. A condition tells whether something exists, and a conditional create answers with
+/// what it found: that is reading.
+pub(super) fn needed(act: &Act) -> Vec<(Interaction, Option<TypeName>)> {
+    let own: &[Interaction] = match act {
+        Act::Create { .. } => &[Interaction::Create],
+        Act::Update { .. } | Act::Recognise { .. } => &[Interaction::Create, Interaction::Update],
+        // Its tests and paths tell what the resource says, and so does the answer.
+        Act::Patch { .. } => &[Interaction::Update, Interaction::Read],
+        Act::Delete { .. } => &[Interaction::Delete],
+    };
+    let reads = act.criteria().map(|_| Interaction::Read);
+    own.iter().copied().chain(reads).map(|interaction| (interaction, Some(act.kind()))).collect()
+}

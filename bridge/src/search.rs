@@ -1,0 +1,282 @@
+//! Searching: `filters -> chains resolved -> clauses -> rows -> fetch -> open -> exact test -> page -> includes`. The index
+//! proposes, the opened resource decides. Every type that a search looks into is decided on its own.
+
+mod include;
+mod order;
+
+use crate::app::Core;
+use crate::consent::decide::{Denied, Permit, decide};
+use crate::error::VaultError;
+use crate::fhir::search::check::{found, holds};
+use crate::fhir::search::criterion::{Criterion, Surroundings, Target, normal};
+use crate::fhir::search::query::{Filter, Search, Total};
+use crate::fhir::search::value::Value;
+use crate::ids::{Name, TypeName};
+use crate::index::scan::Scan;
+use crate::index::store::Stored;
+use crate::limits::{DEFAULT_PAGE, MAX_CHAINED, MAX_CHEAP_TOTAL, MAX_OPENED_FOR_TOTAL};
+use crate::read::{Opened, in_background};
+use crate::smart::scopes::Interaction;
+use crate::smart::token::Caller;
+use futures_util::future::try_join_all;
+use notary::canonical::Json;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Records that are fetched at the same time: an S3 server answers them together.
+const FETCHES: usize = 16;
+
+/// Where a page begins. Goes into the sealed cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The newest row when the first page was made: later changes are not seen.
+    pub upto: i64,
+    /// The last row of the page before; in an order of its own, how many come before.
+    pub after: i64,
+    pub total: Option<u64>,
+}
+
+/// A page of a search.
+#[derive(Debug)]
+pub struct Page {
+    pub matches: Vec<Opened>,
+    pub included: Vec<Opened>,
+    pub total: Option<u64>,
+    pub next: Option<Position>,
+}
+
+/// Why a search gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("{0}")]
+    TooCostly(&'static str),
+}
+
+type Result<T> = std::result::Result<T, SearchError>;
+
+/// A search as it is run: who asks, and what the exact test needs to know.
+pub(crate) struct Run<'r> {
+    pub(crate) core: &'r Core,
+    pub(crate) caller: &'r Caller,
+    pub(crate) around: Surroundings<'r>,
+}
+
+/// The filters of a search without chains, and what they ask of the index.
+struct Plan {
+    filters: Vec<Filter>,
+    scan: Scan,
+    /// Whatever the scan finds fits.
+    exact: bool,
+}
+
+/// Runs a search from its first page, or from where the last one ended.
+pub async fn search(
+    core: &Core,
+    caller: &Caller,
+    around: Surroundings<'_>,
+    search: &Search,
+    from: Option<Position>,
+) -> Result<Page> {
+    let run = Run { core, caller, around };
+    let permit = decide(caller, Interaction::Search, Some(search.kind))?;
+    let upto = match from {
+        Some(position) => position.upto,
+        None => run.store(|store| store.newest()).await?,
+    };
+    let plan = run.plan(search.kind, &search.filters, upto).await?;
+    let count = search.count.unwrap_or(DEFAULT_PAGE);
+    let mut page = if search.sort.is_empty() {
+        run.page_by_row(&permit, plan, count, search.total, from).await?
+    } else {
+        order::page(&run, &permit, plan, &search.sort, count, from).await?
+    };
+    page.included = include::of(&run, &search.includes, &page.matches, upto).await?;
+    Ok(page)
+}
+
+/// Every resource that fits, up to a limit; more are an error.
+pub(crate) async fn all(
+    run: &Run<'_>,
+    kind: TypeName,
+    filters: &[Filter],
+    upto: i64,
+    limit: usize,
+) -> Result<Vec<Opened>> {
+    let permit = decide(run.caller, Interaction::Search, Some(kind))?;
+    let plan = run.plan(kind, filters, upto).await?;
+    let (found, more) = run.take(&permit, &plan, 0, limit).await?;
+    if more { Err(SearchError::TooCostly("the search looks through too many resources: narrow it")) } else { Ok(found) }
+}
+
+impl Run<'_> {
+    async fn store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&crate::index::store::Store) -> std::result::Result<T, crate::index::store::StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T> {
+        let store = self.core.store.clone();
+        Ok(in_background(move || work(&store)).await?)
+    }
+
+    async fn plan(&self, kind: TypeName, filters: &[Filter], upto: i64) -> Result<Plan> {
+        let mut resolved = Vec::with_capacity(filters.len());
+        for filter in filters {
+            resolved.push(Box::pin(self.resolve(kind, filter, upto)).await?);
+        }
+        let mut scan =
+            Scan { kind, clauses: Vec::new(), ids: None, updated: Vec::new(), after: 0, upto, now: self.around.now };
+        let mut exact = true;
+        for filter in &resolved {
+            match filter {
+                Filter::Ids(ids) => match &mut scan.ids {
+                    Some(narrowed) => narrowed.retain(|id| ids.contains(id)),
+                    None => scan.ids = Some(ids.clone()),
+                },
+                Filter::Updated(alternatives) => scan.updated.push(alternatives.clone()),
+                _ => {}
+            }
+            let asked = self.core.tokens.clauses(kind, filter, self.around.now);
+            scan.clauses.extend(asked.clauses);
+            exact &= asked.exact;
+        }
+        Ok(Plan { filters: resolved, scan, exact })
+    }
+
+    /// A chain becomes the references that fit, `_has` the ids that are referred to.
+    async fn resolve(&self, kind: TypeName, filter: &Filter, upto: i64) -> Result<Filter> {
+        match filter {
+            Filter::Chain { parameter, targets } => {
+                let mut names: Vec<Name> = Vec::new();
+                for (kind, inner) in targets {
+                    let found = all(self, *kind, std::slice::from_ref(inner), upto, MAX_CHAINED).await?;
+                    names.extend(found.into_iter().map(|o| o.stored.name));
+                }
+                let alternatives = vec![Criterion::Reference(Target::Local(names))];
+                Ok(Filter::Values { parameter, negated: false, alternatives })
+            }
+            Filter::Has { kind: from, reference, inner } => {
+                let found_there = all(self, *from, std::slice::from_ref(&**inner), upto, MAX_CHAINED).await?;
+                let mut ids = HashSet::new();
+                for opened in found_there {
+                    let json = opened.json();
+                    ids.extend(found(reference, &json).iter().filter_map(|v| self.local(v, kind)).map(|n| n.id));
+                }
+                Ok(Filter::Ids(ids.into_iter().collect()))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// The resource of a type that a value points to.
+    fn local(&self, value: &Value<'_>, kind: TypeName) -> Option<Name> {
+        pointed_to(value, self.around.base).filter(|name| name.kind == kind)
+    }
+
+    async fn page_by_row(
+        &self,
+        permit: &Permit,
+        plan: Plan,
+        count: usize,
+        wanted: Total,
+        from: Option<Position>,
+    ) -> Result<Page> {
+        let after = from.map_or(0, |p| p.after);
+        let (matches, more) = self.take(permit, &plan, after, count).await?;
+        let total = match (from, wanted) {
+            (Some(position), _) => position.total,
+            (None, Total::None) => None,
+            (None, _) if !more => Some(matches.len() as u64),
+            (None, wanted) => self.total(permit, &plan, wanted).await?,
+        };
+        let last = matches.last().map_or(after, |o| o.stored.row);
+        let next = (more && count > 0).then_some(Position { upto: plan.scan.upto, after: last, total });
+        Ok(Page { matches, included: Vec::new(), total, next })
+    }
+
+    /// The first resources after a row that fit, and whether there are more.
+    async fn take(&self, permit: &Permit, plan: &Plan, after: i64, count: usize) -> Result<(Vec<Opened>, bool)> {
+        let (mut taken, mut after) = (Vec::new(), after);
+        while taken.len() <= count {
+            let wanted = count + 1 - taken.len();
+            let rows = self.rows(plan, after, wanted).await?;
+            let ended = rows.len() < wanted;
+            after = rows.last().map_or(after, |s| s.row);
+            taken.extend(self.fitting(permit, plan, &rows).await?);
+            if ended {
+                break;
+            }
+        }
+        let more = taken.len() > count;
+        taken.truncate(count);
+        Ok((taken, more))
+    }
+
+    async fn rows(&self, plan: &Plan, after: i64, limit: usize) -> Result<Vec<Stored>> {
+        let scan = Scan { after, ..plan.scan.clone() };
+        self.store(move |store| store.scan(&scan, limit)).await
+    }
+
+    /// Fetches, opens, tests.
+    async fn fitting(&self, permit: &Permit, plan: &Plan, rows: &[Stored]) -> Result<Vec<Opened>> {
+        let mut opened = self.open(permit, rows).await?;
+        opened.retain(|opened| {
+            let json = opened.json();
+            plan.filters.iter().all(|filter| holds(filter, &json, &self.around))
+        });
+        Ok(opened)
+    }
+
+    async fn open(&self, _permit: &Permit, rows: &[Stored]) -> Result<Vec<Opened>> {
+        let mut opened = Vec::with_capacity(rows.len());
+        for some in rows.chunks(FETCHES) {
+            let fetches: Vec<_> = some.iter().map(|row| self.core.open(row)).collect();
+            opened.extend(try_join_all(fetches).await?);
+        }
+        Ok(opened)
+    }
+
+    /// How many fit in all. What the index cannot tell exactly is opened, up to a limit unless an accurate total was asked.
+    async fn total(&self, permit: &Permit, plan: &Plan, wanted: Total) -> Result<Option<u64>> {
+        let accurate = wanted == Total::Accurate;
+        if plan.exact {
+            let (scan, cap) = (plan.scan.clone(), if accurate { usize::MAX } else { MAX_CHEAP_TOTAL });
+            let count = self.store(move |store| store.count(&scan, cap)).await?;
+            return Ok((count < cap).then_some(count as u64));
+        }
+        let (mut count, mut seen, mut after) = (0, 0, 0);
+        loop {
+            let rows = self.rows(plan, after, DEFAULT_PAGE).await?;
+            count += self.fitting(permit, plan, &rows).await?.len() as u64;
+            seen += rows.len();
+            match rows.last() {
+                Some(last) if rows.len() == DEFAULT_PAGE => after = last.row,
+                _ => return Ok(Some(count)),
+            }
+            if !accurate && seen >= MAX_OPENED_FOR_TOTAL {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// The resource of this server that a value points to.
+fn pointed_to(value: &Value<'_>, base: &str) -> Option<Name> {
+    match value {
+        Value::Reference { literal: Some(literal), .. } => Name::parse(normal(literal, base)),
+        Value::Uri(uri) => Name::parse(normal(uri, base)),
+        _ => None,
+    }
+}
+
+impl Opened {
+    /// The resource as JSON.
+    pub fn json(&self) -> Json {
+        // It was canonical JSON when it was sealed, and its seal held.
+        Json::parse(&self.resource).unwrap_or(Json::Null)
+    }
+}

@@ -1,0 +1,45 @@
+//! Takes out what came to nothing.
+
+use super::{Id, NONE, Shape, Tree};
+use crate::r4::{self, TypeNumber};
+use std::sync::LazyLock;
+
+impl Tree<'_> {
+    /// Takes out what holds nothing: empty objects and arrays, bare extensions, links to drafts that `keep` refuses.
+    pub fn prune(&mut self, id: Id, keep: &impl Fn(usize) -> bool) -> bool {
+        let shape = self.shape(id);
+        let mut at = self.node(id).first;
+        let mut alive = 0;
+        while at != NONE {
+            let child = Id(at);
+            at = self.node(child).next;
+            alive += usize::from(self.shape(child) != Shape::Dead && self.prune(child, keep));
+        }
+        let kept = match shape {
+            Shape::Dead => false,
+            Shape::Object => alive > 0 && !self.is_bare(id),
+            Shape::Empty | Shape::Array => alive > 0,
+            Shape::Link => keep(self.node(id).a as usize),
+            _ => true,
+        };
+        if !kept {
+            self.kill(id);
+        }
+        kept
+    }
+
+    /// An extension whose value came to nothing, or an identifier of which only the kind is known.
+    fn is_bare(&self, id: Id) -> bool {
+        let only = |names: &[&str]| self.children(id).all(|child| names.contains(&self.name(child).text()));
+        let [extension, identifier] = *BARE_TYPES;
+        match self.kind(id) {
+            kind if kind == extension => only(&["url"]),
+            kind if kind == identifier => only(&["type", "use", "system"]),
+            _ => false,
+        }
+    }
+}
+
+static BARE_TYPES: LazyLock<[TypeNumber; 2]> = LazyLock::new(|| {
+    ["Extension", "Identifier"].map(|name| r4::model().get(name).map_or(TypeNumber(u16::MAX), |t| t.number))
+});
