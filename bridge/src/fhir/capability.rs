@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 /// The operations of a type: its name (`*` for each type), the operation's, and where it is defined.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
+    ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
+    ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
     ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),

@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod capability;
 pub mod display;
+pub mod labels;
 pub mod matching;
 pub mod merge;
 pub mod outcome;

@@ -7,6 +7,7 @@ pub mod fhir;
 pub mod hl7v2;
 pub mod log;
 mod matching;
+mod meta;
 mod parameters;
 pub mod query;
 pub mod reply;
