@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
     ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
+    ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
+    ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
