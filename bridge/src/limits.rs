@@ -79,6 +79,12 @@ pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
 /// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
 pub const MAX_CONDITION_MATCHES: usize = 1_000;
+/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
+pub const MAX_BLOCK: usize = 500;
+/// Answers of `$match` unless `count` asks otherwise.
+pub const DEFAULT_MATCHES: usize = 20;
+/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
+pub const MAX_SUMMARISED: usize = 20_000;
 /// Rows of one file of an export: a download that broke off begins anew at its file.
 pub const EXPORT_FILE_ROWS: usize = 20_000;
 /// Rows of an export that are in memory together, opened.
@@ -122,9 +128,3 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
 pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
-/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
-pub const MAX_BLOCK: usize = 500;
-/// Answers of `$match` unless `count` asks otherwise.
-pub const DEFAULT_MATCHES: usize = 20;
-/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
-pub const MAX_SUMMARISED: usize = 20_000;

@@ -6,11 +6,13 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
-/// The operations of a type: its name (`*` for each type, nothing for the whole system), the operation's, and where it is
-/// defined.
+/// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
     ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
+    ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
+    ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
@@ -108,8 +110,7 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 fn operations(kind: &str) -> Vec<Value> {
-    let of_each = !kind.is_empty();
-    let own = OPERATIONS.iter().filter(|(of, ..)| (*of == "*" && of_each) || *of == kind);
+    let own = OPERATIONS.iter().filter(|(of, ..)| *of == kind || (*of == "*" && !kind.is_empty()));
     own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 

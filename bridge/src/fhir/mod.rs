@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod capability;
 pub mod display;
 pub mod fhirpath;
+pub mod labels;
 pub mod matching;
 pub mod merge;
 pub mod outcome;

@@ -9,6 +9,7 @@ pub mod fhir;
 pub mod hl7v2;
 pub mod log;
 mod matching;
+mod meta;
 mod parameters;
 pub mod pretty;
 pub mod query;

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, export, fhir, hl7v2, log, matching, report, subscription, summary};
+use super::{everything, export, fhir, hl7v2, log, matching, meta, report, subscription, summary};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
@@ -110,6 +110,9 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
         [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
             everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
         }
+        [kind, id, "$meta"] => meta::read(call(&[Method::GET])?, kind, id).await,
+        [kind, id, "$meta-add"] => meta::change(call(&[Method::POST])?, kind, id, true).await,
+        [kind, id, "$meta-delete"] => meta::change(call(&[Method::POST])?, kind, id, false).await,
         ["Patient", id, "$report"] => report::answer(call(&[Method::GET])?, id).await,
         ["Patient", id, "$summary"] => summary::answer(call(&[Method::GET])?, id).await,
         [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,

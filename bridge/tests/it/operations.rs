@@ -287,6 +287,8 @@ async fn each_operation_of_the_capability_statement_answers() {
         let name = operation["name"].as_str().unwrap();
         let status = match name {
             "match" => ask(&world, &person("x", "Novak", "Ada", "1980-02-29"), &[]).await.0,
+            // Of all patients, and only where it is asked to take its time: it is there.
+            "export" => world.call("DELETE", "/fhir/Patient/$export", "").await.0,
             name => world.get(&format!("/fhir/Patient/ada/${name}")).await.0,
         };
         assert!(matches!(status, 200 | 405), "{name}: {status}");
@@ -364,4 +366,40 @@ async fn a_report_is_one_inert_page_that_can_be_verified() {
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+async fn label(world: &World, operation: &str, meta: Value) -> (u16, Value) {
+    let body = json!({"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": meta}]});
+    world.call("POST", &format!("/fhir/Patient/ada/{operation}"), &body.to_string()).await
+}
+
+#[tokio::test]
+async fn labels_are_put_on_and_taken_off_by_versions() {
+    let world = World::new().await;
+    put(&world, person("ada", "Novak", "Ada", "1980")).await;
+    let tag = json!({"tag": [{"system": "urn:ward", "code": "7"}]});
+    for (operation, version, tags) in
+        [("$meta-add", "2", 1), ("$meta-add", "2", 1), ("$meta-delete", "3", 0), ("$meta-delete", "3", 0)]
+    {
+        let (status, reply) = label(&world, operation, tag.clone()).await;
+        let meta = &reply["parameter"][0]["valueMeta"];
+        assert_eq!((status, meta["versionId"].as_str()), (200, Some(version)), "{reply}");
+        assert_eq!(meta["tag"].as_array().map_or(0, Vec::len), tags);
+        assert_eq!(world.get("/fhir/Patient/ada/$meta").await.1, reply);
+    }
+    let (_, ada) = world.get("/fhir/Patient/ada").await;
+    assert_eq!(ada["name"][0]["family"], "Novak");
+    assert_eq!(world.get("/fhir/Patient/ada/_history/2").await.1["meta"]["tag"][0]["code"], "7", "and so it stays");
+    for (meta, expected) in [(json!({"versionId": "9"}), 400), (json!({}), 400), (json!({"tag": ["x"]}), 422)] {
+        assert_eq!(label(&world, "$meta-add", meta.clone()).await.0, expected, "{meta}");
+    }
+    let calls =
+        (0..4).map(|n| label(&world, "$meta-add", json!({"tag": [{"system": "urn:n", "code": n.to_string()}]})));
+    let calls: Vec<_> = calls.collect();
+    let done = futures_util::future::join_all(calls).await;
+    assert!(done.iter().all(|(status, _)| *status == 200), "{done:?}");
+    let (_, meta) = world.get("/fhir/Patient/ada/$meta").await;
+    assert_eq!(meta["parameter"][0]["valueMeta"]["tag"].as_array().unwrap().len(), 4, "none is lost");
+    assert_eq!(get_as(&world, "system/Observation.rs", "/fhir/Patient/ada/$meta").await.status(), 403);
+    assert_eq!(world.get("/fhir/Patient/nobody/$meta").await.0, 404);
 }

@@ -3,11 +3,12 @@
 
 pub mod chart;
 
-use super::display::{escape, items, joined, person};
+use super::display::{concepts, escape, items, joined, person};
 use super::summary::sections::{SECTIONS, Section};
 use super::summary::{Index, newest, table};
 use notary::canonical::Json;
 use notary::commitment::Digest;
+use std::collections::BTreeSet;
 
 /// The only style; the page's policy allows it by its hash.
 pub const STYLE: &str = include_str!("report.css");
@@ -69,14 +70,13 @@ pub fn page(parts: &Parts<'_>) -> String {
 
 fn header(parts: &Parts<'_>) -> String {
     let patient = parts.patient;
-    let numbers = joined(items(patient, "identifier").iter().map(|i| i.text("value").unwrap_or("").to_owned()), ", ");
+    let numbers = joined(numbers(patient), "; ");
     let told = |name| patient.text(name).unwrap_or("").to_owned();
     let facts = [
         ("Born", told("birthDate")),
         ("Sex", told("gender")),
         ("Numbers", numbers),
         ("Record", format!("Patient/{}", told("id"))),
-        ("Made by", parts.custodian.to_owned()),
         ("Made at", parts.now.to_owned()),
     ];
     let facts: String = facts
@@ -85,6 +85,12 @@ fn header(parts: &Parts<'_>) -> String {
         .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
         .collect();
     format!("<header><p>{}</p><h1>{}</h1><dl>{facts}</dl></header>", escape(parts.custodian), escape(&person(patient)))
+}
+
+/// Each identifier with what kind it is, once.
+fn numbers(patient: &Json) -> BTreeSet<String> {
+    let one = |i: &Json| joined([concepts(i, "type"), i.text("value").unwrap_or("").to_owned()], " ");
+    items(patient, "identifier").iter().map(one).collect()
 }
 
 fn withheld(types: &[&str]) -> String {

@@ -227,15 +227,18 @@ fn narrative(content: &str) -> Value {
     json!({"status": "generated", "div": format!("<div xmlns=\"{XHTML}\">{content}</div>")})
 }
 
-/// The table of a section, in HTML that is XHTML too.
+/// The table of a section, in HTML that is XHTML too; without the columns that nothing stands in.
 pub fn table(section: &Section, chosen: &[Json], index: &Index<'_>) -> String {
     let find = |reference: &str| index.find(reference);
-    let cells = |tag: &str, row: &[String]| -> String {
-        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
-    };
+    let rows: Vec<Vec<String>> = chosen.iter().map(|r| (section.row)(r, &find)).collect();
+    let told = |n: usize| n == 0 || rows.iter().any(|row| row.get(n).is_some_and(|cell| !cell.is_empty()));
     let headings: Vec<String> = section.headings.iter().map(|h| (*h).to_owned()).collect();
-    let rows: String = chosen.iter().map(|r| format!("<tr>{}</tr>", cells("td", &(section.row)(r, &find)))).collect();
-    format!("<table><thead><tr>{}</tr></thead><tbody>{rows}</tbody></table>", cells("th", &headings))
+    let cells = |tag: &str, row: &[String]| -> String {
+        let kept = row.iter().enumerate().filter(|(n, _)| told(*n));
+        kept.map(|(_, cell)| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
+    };
+    let body: String = rows.iter().map(|row| format!("<tr>{}</tr>", cells("td", row))).collect();
+    format!("<table><thead><tr>{}</tr></thead><tbody>{body}</tbody></table>", cells("th", &headings))
 }
 
 /// Whether a resource is about the patient, not only written or carried out by the patient.
@@ -326,6 +329,7 @@ mod tests {
         closed(&document);
         let text = String::from_utf8(document.compact()).unwrap();
         assert!(text.contains("Asthma &lt;script&gt;") && text.contains("&lt;b&gt;Novak"));
+        assert!(text.contains("<th>Status</th>") && !text.contains("<th>Since</th>"), "no column of nothing");
         assert!(text.contains(r#""display":"not in this document""#));
         assert_eq!(document.get("meta").unwrap().get("profile").unwrap().items()[0].as_str(), Some(BUNDLE));
         assert_eq!(validate(document).err(), None);
