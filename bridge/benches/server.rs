@@ -179,15 +179,17 @@ fn remember(loaded: &mut Loaded, reply: &Bytes, bundle: &str) {
             loaded.identifiers.push(resource["identifier"][0]["value"].as_str().unwrap().to_owned());
             loaded.families.push(resource["name"][0]["family"].as_str().unwrap().to_owned());
             loaded.patients.push(name);
-        } else if name.starts_with("Observation/") && loaded.resources % 7 == 0 {
+        } else if name.starts_with("Observation/") && loaded.resources.is_multiple_of(7) {
             loaded.observations.push(name);
         }
     }
 }
 
+type Query<'l> = Box<dyn Fn(usize) -> String + 'l>;
+
 async fn measure(server: &Server, loaded: &Loaded) {
     let pick = |list: &[String], n: usize| list[n.wrapping_mul(7_919) % list.len()].clone();
-    let queries: [(&str, Box<dyn Fn(usize) -> String>); 6] = [
+    let queries: [(&str, Query<'_>); 6] = [
         ("read by id", Box::new(|n| format!("/fhir/{}", pick(&loaded.observations, n)))),
         ("by identifier", Box::new(|n| format!("/fhir/Patient?identifier={}", pick(&loaded.identifiers, n)))),
         (

@@ -27,9 +27,14 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost_or_doubled() {
     let senders: Vec<_> = (0..SENDERS)
         .map(|n| tokio::spawn(sender(n, address.clone(), acknowledged.clone(), sent.clone(), done.clone())))
         .collect();
-    for _ in 0..kills {
+    for n in 0..kills {
         let served = start(&data).await;
+        let before = acknowledged.lock().unwrap().len();
         address.lock().unwrap().clone_from(&served.mllp);
+        // Every other kill hits a service that is at work, however slow the machine is; the others hit where they may.
+        while n % 2 == 0 && acknowledged.lock().unwrap().len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let wait = u64::from(u16::from_be_bytes(bytes(&system_random).unwrap())) % 700;
         tokio::time::sleep(Duration::from_millis(20 + wait)).await;
         kill(served);
@@ -45,7 +50,7 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost_or_doubled() {
         sent.load(Ordering::SeqCst),
         acknowledged.len()
     );
-    assert!(acknowledged.len() >= kills, "the service came up between the kills");
+    assert!(acknowledged.len() >= kills / 2, "the service was at work between the kills");
 }
 
 async fn start(data: &Path) -> Served {
