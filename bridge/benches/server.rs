@@ -93,7 +93,11 @@ impl Client<'_> {
         let reply = self.sender.send_request(request).await.unwrap();
         let status = reply.status();
         let bytes = reply.into_body().collect().await.unwrap().to_bytes();
-        assert!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&bytes[..bytes.len().min(500)]));
+        assert!(
+            status.is_success(),
+            "{method} {path}: {status} {}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(500)])
+        );
         bytes
     }
 }
@@ -118,9 +122,9 @@ async fn load(server: &Server, files: &[PathBuf], size: usize, loaded: &mut Load
             let started = Instant::now();
             let bundles: Vec<String> = some.iter().map(|path| other_patient(&read(path), round)).collect();
             waiting += started.elapsed();
-            let sent = bundles.iter().map(|bundle| async {
-                server.connect().await.send("POST", "/fhir", bundle.clone()).await
-            });
+            let sent = bundles
+                .iter()
+                .map(|bundle| async { server.connect().await.send("POST", "/fhir", bundle.clone()).await });
             for (reply, bundle) in join_all(sent).await.iter().zip(&bundles) {
                 remember(loaded, reply, bundle);
             }
@@ -132,7 +136,12 @@ async fn load(server: &Server, files: &[PathBuf], size: usize, loaded: &mut Load
     }
     let seconds = (began.elapsed() - waiting).as_secs_f64();
     let fresh = loaded.resources - before;
-    println!("{} resources ({} MB resident): loaded {fresh} at {:.0}/s", loaded.resources, resident(), fresh as f64 / seconds);
+    println!(
+        "{} resources ({} MB resident): loaded {fresh} at {:.0}/s",
+        loaded.resources,
+        resident(),
+        fresh as f64 / seconds
+    );
 }
 
 fn read(path: &Path) -> String {
@@ -181,15 +190,25 @@ async fn measure(server: &Server, loaded: &Loaded) {
     let queries: [(&str, Box<dyn Fn(usize) -> String>); 6] = [
         ("read by id", Box::new(|n| format!("/fhir/{}", pick(&loaded.observations, n)))),
         ("by identifier", Box::new(|n| format!("/fhir/Patient?identifier={}", pick(&loaded.identifiers, n)))),
-        ("one patient, a code and a date", Box::new(|n| {
-            format!("/fhir/Observation?patient={}&code=http://loinc.org%7C8302-2&date=ge2010", pick(&loaded.patients, n))
-        })),
-        ("one patient, first page", Box::new(|n| {
-            format!("/fhir/Observation?patient={}&_count=20", pick(&loaded.patients, n))
-        })),
-        ("chained", Box::new(|n| {
-            format!("/fhir/Observation?patient.family={}&code=8302-2&_count=20", pick(&loaded.families, n))
-        })),
+        (
+            "one patient, a code and a date",
+            Box::new(|n| {
+                format!(
+                    "/fhir/Observation?patient={}&code=http://loinc.org%7C8302-2&date=ge2010",
+                    pick(&loaded.patients, n)
+                )
+            }),
+        ),
+        (
+            "one patient, first page",
+            Box::new(|n| format!("/fhir/Observation?patient={}&_count=20", pick(&loaded.patients, n))),
+        ),
+        (
+            "chained",
+            Box::new(|n| {
+                format!("/fhir/Observation?patient.family={}&code=8302-2&_count=20", pick(&loaded.families, n))
+            }),
+        ),
         ("by name", Box::new(|n| format!("/fhir/Patient?family={}&_count=20", pick(&loaded.families, n)))),
     ];
     for (name, query) in &queries {

@@ -5,6 +5,8 @@ use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
 use crate::error::VaultError;
+use crate::export::{self, Exports};
+use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
@@ -16,10 +18,11 @@ use crate::vault::objects::{ObjectError, Objects};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
+use notary::canonical::Json;
 use notary::chain::{ChainError, Ledger};
 use notary::checkpoint::LogSigner;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -43,6 +46,7 @@ pub struct Core {
     pub ledger: Mutex<LedgerState>,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
+    pub exports: Exports,
 }
 
 /// A running medseal.
@@ -50,6 +54,8 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// What `$validate` checks by, beside the standard.
+    pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Places for request bodies in memory.
@@ -136,6 +142,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         ledger: Mutex::new(LedgerState::new(ledger)),
         wake_sequencer: Notify::new(),
+        exports: Exports::default(),
         clock,
         store,
         objects,
@@ -150,18 +157,21 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
 /// Opens everything and sets the committer and the anchor to work.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Workers), StartError> {
     let Opened { core, token_key, lock } = open(&config, clock).await?;
+    let profiles = Arc::new(profiles(&config)?);
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
+    let others = vec![tokio::spawn(export::run(core.clone()))];
     let app = App {
         core,
         config,
         token_key,
+        profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES),
         _lock: lock,
     };
-    Ok((Arc::new(app), Workers { committer, anchor }))
+    Ok((Arc::new(app), Workers { committer, anchor, others }))
 }
 
 impl App {
@@ -176,6 +186,8 @@ impl App {
 pub struct Workers {
     committer: tokio::task::JoinHandle<()>,
     anchor: tokio::task::JoinHandle<()>,
+    /// Those that may be cut short anywhere.
+    others: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Workers {
@@ -186,6 +198,7 @@ impl Workers {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
         self.anchor.abort();
+        self.others.iter().for_each(tokio::task::JoinHandle::abort);
         if let Err(error) = anchor::step(&app.core, true).await {
             tracing::warn!(%error, "the last entries are signed and anchored after the next start");
         }
@@ -195,6 +208,32 @@ impl Workers {
 /// Reads, checks and compiles all maps; each overlay's own cases must hold.
 fn library(config: &Config) -> Result<Library, mappings::plan::PlanError> {
     Library::load(config.maps.as_deref(), config.overlays.as_deref())
+}
+
+/// Reads the profiles that are configured. What of them cannot be checked is told once, at the start.
+fn profiles(config: &Config) -> Result<Profiles, StartError> {
+    let Some(directory) = &config.validation.profiles else { return Ok(Profiles::default()) };
+    let fault = |path: &Path, what: &dyn std::fmt::Display| {
+        StartError::Config(format!("validation.profiles: {}: {what}", path.display()))
+    };
+    let mut resources = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|e| fault(directory, &e))? {
+        let path = entry.map_err(|e| fault(directory, &e))?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            let bytes = std::fs::read(&path).map_err(|e| fault(&path, &e))?;
+            resources.push(Json::parse(&bytes).map_err(|e| fault(&path, &e))?);
+        }
+    }
+    let (profiles, doubts) = Profiles::read(resources);
+    if profiles.is_empty() {
+        return Err(fault(
+            directory,
+            &"holds no profile: name the folder of a guide's package that has its .json files",
+        ));
+    }
+    tracing::info!(profiles = profiles.len(), "profiles were read");
+    doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    Ok(profiles)
 }
 
 impl Core {
@@ -252,7 +291,7 @@ fn lock(config: &Config) -> Result<File, StartError> {
 }
 
 /// Made for its owner alone; an existing one keeps the mode that the operator gave it.
-pub fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
+pub fn private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -25,6 +25,7 @@ pub struct Config {
     pub overlays: Option<PathBuf>,
     pub feed: Feed,
     pub log: Log,
+    pub validation: Validation,
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
 }
@@ -37,6 +38,14 @@ pub struct Feed {
     pub zone: Option<String>,
     /// The character set of messages with an empty MSH-18; UTF-8 where absent.
     pub charset: Option<String>,
+}
+
+/// What `$validate` knows beside the standard itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// A directory of StructureDefinitions, ValueSets and CodeSystems: an implementation guide's package, unpacked.
+    pub profiles: Option<PathBuf>,
 }
 
 /// How often the log is signed and anchored.
@@ -63,6 +72,7 @@ impl Default for Config {
             overlays: None,
             feed: Feed::default(),
             log: Log::default(),
+            validation: Validation::default(),
             s3: None,
         }
     }

@@ -10,12 +10,22 @@ pub const MAX_BODIES: usize = 64;
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
+/// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.
+pub const MAX_BATCH_AT_ONCE: usize = 64;
+/// The most operations of one patch: it is applied while others wait.
+pub const MAX_PATCH_OPERATIONS: usize = 1_000;
+/// The most bytes that one patch copies inside a resource: a value that is copied into itself doubles each time.
+pub const MAX_PATCH_COPY: usize = 1 << 20;
 /// The most messages of one HL7 batch file.
 pub const MAX_BATCH_MESSAGES: usize = 10_000;
 /// The most lines of a mapping report that are kept: a message of thousands of results tells the same over and over.
 pub const MAX_REPORT_LINES: usize = 2_000;
 /// The most issues that one refusal lists: more help nobody.
 pub const MAX_ISSUES: usize = 50;
+/// References that `$validate` looks up: each is a read.
+pub const MAX_CHECKED_REFERENCES: usize = 100;
+/// Steps of evaluating constraints in one `$validate`: seconds of work. A Synthea bundle of 100 resources takes 20 thousand.
+pub const MAX_STEPS: u64 = 100_000_000;
 /// The longest query string; GET searches with long lists belong in a POST.
 pub const MAX_QUERY_BYTES: usize = 16 << 10;
 /// The most parameters of one search: each is a walk over postings.
@@ -75,3 +85,20 @@ pub const MAX_BLOCK: usize = 500;
 pub const DEFAULT_MATCHES: usize = 20;
 /// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
 pub const MAX_SUMMARISED: usize = 20_000;
+/// Rows of one file of an export: a download that broke off begins anew at its file.
+pub const EXPORT_FILE_ROWS: usize = 20_000;
+/// Rows of an export that are in memory together, opened.
+pub const EXPORT_PAGE: usize = 64;
+/// Entries of one Bundle of deletions in an export.
+pub const EXPORT_DELETIONS: usize = 500;
+/// Files of exports that are sent at the same time: each keeps a page in memory and the disk busy.
+pub const MAX_EXPORT_STREAMS: usize = 16;
+/// How long a client may take to accept the next page of a file.
+pub const EXPORT_STALL: Duration = Duration::from_secs(60);
+/// Exports that one client may have: what it no longer needs it deletes.
+pub const MAX_EXPORTS: usize = 32;
+/// How long an export can be fetched.
+pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The members of a group that one export takes, and how many of them are looked for together.
+pub const MAX_GROUP_MEMBERS: usize = 100_000;
+pub const MEMBERS_AT_ONCE: usize = 64;

@@ -38,11 +38,12 @@ impl Goal {
 }
 
 impl Group<'_> {
-    /// In the standard's order, so that a condition sees what the entries before it will do (R4 3.1.0.11.2).
+    /// In the standard's order, those with conditions last among their like: a condition sees what the entries before it will
+    /// do (R4 3.1.0.11.2).
     pub(super) async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Goals, IngestError> {
         let conditions = writes.len() > 1 && writes.iter().any(is_conditional);
         let mut order: Vec<usize> = (0..writes.len()).collect();
-        order.sort_by_key(|n| writes[*n].act.rank());
+        order.sort_by_key(|n| (writes[*n].act.rank(), writes[*n].act.criteria().is_some()));
         let mut goals: Vec<Goal> = vec![Goal::Nothing; writes.len()];
         let mut taken = Taken::default();
         for n in order {
@@ -69,6 +70,13 @@ impl Group<'_> {
             Act::Update { target, resource } => {
                 Goal::Resource(self.target(target, resource.json().text("id"), stage).await?)
             }
+            Act::Patch { target, .. } => match &target.by {
+                By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
+                By::Search(criteria) => {
+                    let none = || IngestError::NotFound(Issue::new("not-found", "the condition matches no resource"));
+                    Goal::Resource(self.one_match(kind, criteria).await?.ok_or_else(none)?)
+                }
+            },
             Act::Delete { target } => match &target.by {
                 By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
                 By::Search(criteria) => self.one_match(kind, criteria).await?.map_or(Goal::Nothing, Goal::Resource),
@@ -218,7 +226,10 @@ impl Taken {
 
 /// Whether the outcome of a write depends on what a search finds.
 fn is_conditional(write: &Write) -> bool {
-    write.act.criteria().is_some() || write.act.resource().is_some_and(|r| references::has_conditional(r.json()))
+    let patches = matches!(write.act, Act::Patch { .. });
+    patches
+        || write.act.criteria().is_some()
+        || write.act.resource().is_some_and(|r| references::has_conditional(r.json()))
 }
 
 /// The names that entries call each other by.

@@ -5,6 +5,8 @@ use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
+use crate::fhir::patch::Patch;
+use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
 use crate::fhir::{merge, references};
 use crate::ids::{Name, Owner, ResourceId, Version};
@@ -46,32 +48,52 @@ impl Group<'_> {
             return Ok(unchanged(name, newest));
         }
         check_match(&act, newest.as_ref())?;
-        let from_message = matches!(act, Act::Recognise { .. });
+        let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
         let mut json = match act {
             Act::Delete { .. } => return self.delete(name, newest, stage).await,
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
                 self.with_references(resource.into_json(), by_url).await?
             }
+            Act::Patch { patch, .. } => self.patched(old, &patch, by_url).await?,
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
-                match newest.as_ref().and_then(|n| n.resource.as_ref()) {
-                    None => news,
-                    Some(old) => {
-                        self.same_patient(old, &news).await?;
-                        merge::news(old, news, &deleted, weak, &gaps)
-                    }
+                match self.merged(old, news, &deleted, weak, &gaps).await? {
+                    Some(merged) => merged,
+                    None => return Ok(newest.as_ref().map_or(Done::Nothing, |newest| unchanged(name, newest))),
                 }
             }
         };
-        if let (true, Some(old)) = (from_message, newest.as_ref())
-            && old.resource.as_ref().is_some_and(|resource| without_meta(&json) == without_meta(resource))
-        {
-            return Ok(unchanged(name, old));
-        }
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
         let resource = self.seal_version(Content::Resource(json), &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// The resource that is there, patched; what comes out is validated like anything that comes in.
+    async fn patched(
+        &self,
+        old: Option<&Json>,
+        patch: &Patch,
+        by_url: &HashMap<String, String>,
+    ) -> Result<Json, IngestError> {
+        let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        let patched = self.with_references(patched, by_url).await?;
+        Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
+    }
+
+    /// What a message makes of the resource that is there, or nothing where it says nothing new.
+    async fn merged(
+        &self,
+        old: Option<&Json>,
+        news: Json,
+        deleted: &[&str],
+        weak: bool,
+        gaps: &[&str],
+    ) -> Result<Option<Json>, IngestError> {
+        let Some(old) = old else { return Ok(Some(news)) };
+        self.same_patient(old, &news).await?;
+        let merged = merge::news(old, news, deleted, weak, gaps);
+        Ok((without_meta(&merged) != without_meta(old)).then_some(merged))
     }
 
     /// A deletion is a version without content. Deleting twice is deleting once.
@@ -110,6 +132,7 @@ impl Group<'_> {
     /// The resource with the references that its sender left to be resolved.
     async fn with_references(&self, mut json: Json, by_url: &HashMap<String, String>) -> Result<Json, IngestError> {
         let mut conditional = Vec::new();
+        references::rename(&mut json, by_url);
         references::rewrite(&mut json, &mut |reference| {
             if conditional_reference(reference).is_some() {
                 conditional.push(reference.to_owned());
@@ -236,8 +259,11 @@ fn owner(name: &Name, json: &Json) -> Owner {
 }
 
 fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
+    if let Act::Patch { .. } = act {
+        there(newest)?;
+    }
     let expected = match act {
-        Act::Update { target, .. } | Act::Delete { target } => target.if_match,
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
         Act::Create { .. } | Act::Recognise { .. } => None,
     };
     match expected {
@@ -246,6 +272,17 @@ fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
             "If-Match names another version than the current one",
         ))),
         _ => Ok(()),
+    }
+}
+
+/// A patch needs something to change.
+fn there(newest: Option<&Newest>) -> Result<(), IngestError> {
+    match newest {
+        None => Err(IngestError::NotFound(Issue::new("not-found", "there is no such resource"))),
+        Some(Newest { resource: None, .. }) => {
+            Err(IngestError::Gone(Issue::new("deleted", "the resource was deleted")))
+        }
+        Some(_) => Ok(()),
     }
 }
 

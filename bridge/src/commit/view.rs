@@ -60,12 +60,15 @@ impl Group<'_> {
         Ok(self.newest(name).await?.and_then(|newest| newest.resource))
     }
 
-    /// The same as it will be after this transaction.
-    async fn future(&self, name: &Name) -> Result<Option<Json>, IngestError> {
-        match self.drafts.resources.get(name) {
-            Some(draft) => Ok(draft.clone()),
-            None => self.current(name).await,
-        }
+    /// A resource as conditions see it: as it will be after this transaction, and as it is. It is found by either, so that
+    /// the order of the entries makes no difference.
+    async fn states(&self, name: &Name) -> Result<Vec<Json>, IngestError> {
+        let draft = match self.drafts.resources.get(name) {
+            Some(None) => return Ok(Vec::new()),
+            Some(Some(draft)) => Some(draft.clone()),
+            None => None,
+        };
+        Ok(draft.into_iter().chain(self.current(name).await?).collect())
     }
 
     /// Lets the conditions that follow see what a write will do.
@@ -119,9 +122,8 @@ impl Group<'_> {
         names.dedup();
         let mut found = Vec::new();
         for name in names {
-            if let Some(resource) = self.future(&name).await?
-                && filters.iter().all(|filter| fits(filter, &name, &resource, around))
-            {
+            let states = self.states(&name).await?;
+            if states.iter().any(|resource| filters.iter().all(|filter| fits(filter, &name, resource, around))) {
                 found.push(name);
             }
         }

@@ -5,13 +5,17 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
-/// The operations of a type: its name (`*` for each type), the operation's, and where it is defined.
+/// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
     ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
     ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
     ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
     ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
     ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
 ];
@@ -26,8 +30,10 @@ pub fn statement(base: &str, date: &str) -> Value {
         "kind": "instance",
         "software": {"name": "medseal", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "medseal", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
             "security": {
@@ -35,14 +41,15 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "operation": operations("")
         }]
     })
 }
 
 fn resource(name: &str) -> Value {
     let interactions =
-        ["read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"];
+        ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
     let parameters: Vec<Value> = TypeName::parse(name).into_iter().flat_map(table::parameters).map(parameter).collect();
     let references =
         TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.kind == Kind::Reference);
@@ -60,11 +67,8 @@ fn resource(name: &str) -> Value {
         "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
+        "operation": operations(name),
     });
-    let operations = operations(name);
-    if !operations.is_empty() {
-        described["operation"] = json!(operations);
-    }
     let referring = referring(name);
     if !referring.is_empty() {
         described["searchRevInclude"] = json!(referring);
@@ -87,7 +91,7 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 fn operations(kind: &str) -> Vec<Value> {
-    let own = OPERATIONS.iter().filter(|(of, ..)| *of == "*" || *of == kind);
+    let own = OPERATIONS.iter().filter(|(of, ..)| *of == kind || (*of == "*" && !kind.is_empty()));
     own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The words of the write path: one change, what it is to be done to, and on which condition.
 
+use super::patch::Patch;
 use super::search::criterion::Surroundings;
 use super::search::query::{self, Filter};
 use super::search::text::escape;
@@ -28,6 +29,11 @@ pub enum Act {
     Update {
         target: Target,
         resource: Validated,
+    },
+    /// Applied by the committer, where nobody can come between.
+    Patch {
+        target: Target,
+        patch: Patch,
     },
     Delete {
         target: Target,
@@ -82,7 +88,7 @@ impl Act {
     pub fn kind(&self) -> TypeName {
         match self {
             Self::Create { resource, .. } | Self::Recognise { resource, .. } => resource.kind(),
-            Self::Update { target, .. } | Self::Delete { target } => target.kind,
+            Self::Update { target, .. } | Self::Patch { target, .. } | Self::Delete { target } => target.kind,
         }
     }
 
@@ -91,7 +97,7 @@ impl Act {
         match self {
             Self::Delete { .. } => 0,
             Self::Create { .. } | Self::Recognise { .. } => 1,
-            Self::Update { .. } => 2,
+            Self::Update { .. } | Self::Patch { .. } => 2,
         }
     }
 
@@ -99,7 +105,7 @@ impl Act {
     pub fn criteria(&self) -> Option<&Criteria> {
         match self {
             Self::Create { if_none_exist, .. } => if_none_exist.as_ref(),
-            Self::Update { target, .. } | Self::Delete { target } => match &target.by {
+            Self::Update { target, .. } | Self::Patch { target, .. } | Self::Delete { target } => match &target.by {
                 By::Search(criteria) => Some(criteria),
                 By::Id(_) => None,
             },
@@ -113,7 +119,7 @@ impl Act {
             Self::Create { resource, .. } | Self::Update { resource, .. } | Self::Recognise { resource, .. } => {
                 Some(resource)
             }
-            Self::Delete { .. } => None,
+            Self::Patch { .. } | Self::Delete { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::fhir::search::span::Span;
+use crate::fhir::view::View;
 use crate::ids::{Name, TypeName};
 use crate::limits::MAX_PAGE;
 use crate::read;
@@ -84,8 +85,8 @@ fn resumed(app: &App, name: &Name, text: &str) -> Result<(Given, Option<Start>),
 }
 
 fn bundle(app: &App, name: &Name, given: &Given, start: Option<Start>, found: &Found) -> Result<Page, Reply> {
-    let mut entry: Vec<Entry> = found.members.iter().map(|o| one(app, o, "match")).collect();
-    entry.extend(found.referred.iter().map(|o| one(app, o, "include")));
+    let mut entry: Vec<Entry> = found.members.iter().map(|o| one(app, o, "match", &View::Whole)).collect();
+    entry.extend(found.referred.iter().map(|o| one(app, o, "include", &View::Whole)));
     entry.extend(withheld(found));
     let total = (start.is_none() && found.next.is_none()).then_some(found.members.len() as u64);
     let own = match start {

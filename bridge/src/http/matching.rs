@@ -10,6 +10,7 @@ use crate::error::Issue;
 use crate::fhir::matching::{Grade, Score, blocks, score};
 use crate::fhir::outcome;
 use crate::fhir::validate::validate;
+use crate::fhir::view::View;
 use crate::ids::TypeName;
 use crate::limits::{DEFAULT_MATCHES, MAX_PAGE};
 use crate::read::Opened;
@@ -71,8 +72,10 @@ fn rank(asked: &Json, found: Vec<Opened>) -> Vec<(Score, Opened)> {
 }
 
 fn bundle(call: &Call<'_>, ranked: &[(Score, Opened)], warnings: &[&str]) -> Page {
-    let matched =
-        |(score, opened): &(Score, Opened)| Entry { search: Some(graded(*score)), ..one(call.app, opened, "match") };
+    let matched = |(score, opened): &(Score, Opened)| Entry {
+        search: Some(graded(*score)),
+        ..one(call.app, opened, "match", &View::Whole)
+    };
     let mut entry: Vec<Entry> = ranked.iter().map(matched).collect();
     entry.extend(warnings.iter().map(|text| warning(text)));
     let link = vec![json!({"relation": "self", "url": format!("{}/Patient/$match", call.app.core.base)})];

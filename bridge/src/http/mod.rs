@@ -1,14 +1,17 @@
 //! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
-//! builds answers, `server` listens.
+//! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
 mod cursor;
+pub mod encoding;
 mod everything;
+pub mod export;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
 mod matching;
 mod meta;
 mod parameters;
+pub mod pretty;
 pub mod query;
 pub mod reply;
 mod report;

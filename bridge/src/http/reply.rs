@@ -1,14 +1,39 @@
 //! Builds HTTP answers. Errors become OperationOutcomes here, with the status that their fault asks for.
 
 use crate::clock::http_date;
-use crate::commit::{Deleted, Done, Written};
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::fhir::outcome;
 use crate::ids::Version;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 
 /// The body type of every answer.
 pub type Reply = Response<bytes::Bytes>;
+
+/// A body that is sent while it is made. It travels beside the reply; `server` puts it in.
+#[derive(Clone)]
+pub struct Streamed(Arc<Mutex<Option<mpsc::Receiver<Part>>>>);
+
+/// Some bytes of such a body, or an error that breaks the answer off.
+pub type Part = Result<bytes::Bytes, std::io::Error>;
+
+impl Streamed {
+    /// What is to be sent; only once.
+    pub fn take(&self) -> Option<mpsc::Receiver<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// An answer whose body is still being made.
+pub fn streamed(media_type: &'static str, parts: mpsc::Receiver<Part>) -> Reply {
+    let mut reply = body(StatusCode::OK, media_type, bytes::Bytes::new());
+    reply.extensions_mut().insert(Streamed(Arc::new(Mutex::new(Some(parts)))));
+    reply
+}
+
+/// FHIR's media type for many resources, one a line.
+pub const NDJSON: &str = "application/fhir+ndjson";
 
 /// FHIR's media type.
 pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
@@ -99,28 +124,11 @@ pub fn unreadable(error: &VaultError) -> Reply {
     failure(fault_status(error.fault()), error.issue())
 }
 
-/// The answer to a single write.
-pub fn done(base: &str, done: &Done) -> Reply {
-    match done {
-        Done::Written(one) => written(base, one),
-        Done::Deleted(Deleted { version, updated, .. }) => versioned(empty(StatusCode::NO_CONTENT), *version, *updated),
-        Done::Nothing => empty(StatusCode::NO_CONTENT),
-    }
-}
-
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = body(status, FHIR_JSON, bytes::Bytes::new());
     reply.headers_mut().remove(header::CONTENT_TYPE);
     reply
-}
-
-fn written(base: &str, written: &Written) -> Reply {
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let reply = fhir(status, written.resource.as_ref().clone());
-    let location = format!("{base}/{}/_history/{}", written.name, written.version);
-    let reply = with_header(reply, header::LOCATION, &location);
-    versioned(reply, written.version, written.updated)
 }
 
 #[cfg(test)]

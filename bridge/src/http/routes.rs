@@ -2,9 +2,10 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, fhir, hl7v2, log, matching, meta, report, summary};
+use super::{everything, export, fhir, hl7v2, log, matching, meta, report, summary};
 use crate::app::App;
 use crate::error::Issue;
+use crate::export::request::Level;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -17,8 +18,18 @@ pub struct Request {
     pub path: String,
     pub query: String,
     pub headers: HeaderMap,
-    /// None: longer than [`MAX_BODY_BYTES`].
-    pub body: Option<Bytes>,
+    pub body: Result<Bytes, BadBody>,
+}
+
+/// Why a body cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadBody {
+    /// Longer than [`MAX_BODY_BYTES`], packed or unpacked, or too slow.
+    TooLong,
+    /// Packed in a way that this server does not know.
+    Encoding,
+    /// Said to be packed, and not.
+    Broken,
 }
 
 /// An allowed request: what a handler gets.
@@ -28,6 +39,10 @@ pub struct Call<'r> {
     pub request: &'r Request,
     pub body: &'r Bytes,
 }
+
+/// What a type and a resource take.
+const OF_TYPE: &[Method] = &[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Answers a request.
 pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
@@ -63,18 +78,33 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
 
 async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
     fhir::acceptable(request)?;
+    let reply = fhir_answer(app, request, rest).await;
+    Ok(fhir::laid_out(request, reply.unwrap_or_else(|refused| refused)))
+}
+
+async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
     let call = |methods: &[Method]| guard(app, request, methods);
     match rest {
-        [] | [""] => Ok(fhir::bundle(call(&[Method::POST])?).await),
-        ["metadata"] => only(request, &[Method::GET]).map(|()| fhir::metadata(app)),
+        [] | [""] => fhir::bundle(call(&[Method::POST])?).await,
+        ["metadata"] => {
+            only(request, &[Method::GET])?;
+            fhir::metadata(app, request)
+        }
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
-        [kind] => fhir::of_type(call(&[Method::GET, Method::POST, Method::PUT, Method::DELETE])?, kind).await,
+        ["$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::System).await,
+        ["$export", job] => export::status(call(&[Method::GET, Method::DELETE])?, job).await,
+        ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
+        ["Patient", "$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::Patient).await,
+        ["Group", id, "$export"] => export::of_group(call(&[Method::GET, Method::POST])?, id).await,
+        [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
+        [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
+        [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         ["Patient", "$match"] => matching::answer(call(&[Method::POST])?).await,
-        [kind, id] => fhir::of_resource(call(&[Method::GET, Method::PUT, Method::DELETE])?, kind, id).await,
+        [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
-        [kind, id, "_history", version] => fhir::version(call(&[Method::GET])?, kind, id, version).await,
+        [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
         [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
             everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
         }
@@ -97,12 +127,22 @@ fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Res
     let login =
         || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));
     let caller = authenticate(app, &request.headers).ok_or_else(login)?;
-    let too_long = || {
-        let issue = Issue::new("too-long", format!("a body is at most {MAX_BODY_BYTES} bytes and arrives in time"));
-        failure(StatusCode::PAYLOAD_TOO_LARGE, issue)
-    };
-    let body = request.body.as_ref().ok_or_else(too_long)?;
+    let body = request.body.as_ref().map_err(|bad| bad_body(*bad))?;
     Ok(Call { app, caller, request, body })
+}
+
+fn bad_body(bad: BadBody) -> Reply {
+    let (status, code, text) = match bad {
+        BadBody::TooLong => {
+            let text = format!("a body is at most {MAX_BODY_BYTES} bytes, unpacked too, and arrives in time");
+            (StatusCode::PAYLOAD_TOO_LARGE, "too-long", text)
+        }
+        BadBody::Encoding => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "Content-Encoding: gzip or none".into())
+        }
+        BadBody::Broken => (StatusCode::BAD_REQUEST, "structure", "the body is not gzip, as its header says".into()),
+    };
+    failure(status, Issue::new(code, text))
 }
 
 /// Whether the request bears a valid token.

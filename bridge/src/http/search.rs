@@ -8,7 +8,8 @@ use crate::app::App;
 use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::fhir::search::criterion::Surroundings;
-use crate::fhir::search::query::{self, QueryError, Search};
+use crate::fhir::search::query::{self, QueryError, Search, Total};
+use crate::fhir::view::View;
 use crate::ids::TypeName;
 use crate::read::Opened;
 use crate::search::{self, Position, SearchError};
@@ -50,10 +51,10 @@ pub(super) async fn answer(
 ) -> Result<Page, Reply> {
     let asked = read(app, kind, query_text, handling)?;
     let around = surroundings(app);
-    let Asked { search, from } = &asked;
+    let Asked { search, from, .. } = &asked;
     let page = search::search(&app.core, caller, around, search, *from).await.map_err(refused)?;
-    let mut entry: Vec<Entry> = page.matches.iter().map(|o| one(app, o, "match")).collect();
-    entry.extend(page.included.iter().map(|o| one(app, o, "include")));
+    let mut entry: Vec<Entry> = page.matches.iter().map(|o| one(app, o, "match", &asked.view)).collect();
+    entry.extend(page.included.iter().map(|o| one(app, o, "include", &asked.view)));
     entry.extend(ignored(search));
     let link = links(app, &asked, page.next, way)?;
     Ok(Page { resource_type: "Bundle", kind: "searchset", total: page.total, link, entry })
@@ -61,6 +62,7 @@ pub(super) async fn answer(
 
 struct Asked {
     search: Search,
+    view: View,
     from: Option<Position>,
 }
 
@@ -81,13 +83,18 @@ fn read(app: &App, kind: TypeName, query_text: &str, handling: Handling) -> Resu
         Some(cursor) => pairs(&cursor.query).map_err(|_| stale())?,
         None => given,
     };
-    let search = query::read(kind, &given, &surroundings(app)).map_err(|e| bad(issue(&e)))?;
+    let mut search = query::read(kind, &given, &surroundings(app)).map_err(|e| bad(issue(&e)))?;
+    let view = View::read(&given).map_err(|text| bad(Issue::new("value", text)))?;
+    if view == View::Count {
+        (search.count, search.total) = (Some(0), Total::Accurate);
+        search.includes.clear();
+    }
     if handling == Handling::Strict && !search.unknown.is_empty() {
         let names = search.unknown.join(", ");
         let text = format!("{kind} has no search parameter {names}; `Prefer: handling=lenient` ignores such");
         return Err(bad(Issue::new("not-supported", text)));
     }
-    Ok(Asked { search, from: opened.map(|c| c.position) })
+    Ok(Asked { search, view, from: opened.map(|c| c.position) })
 }
 
 fn bad(issue: Issue) -> Reply {
@@ -113,10 +120,10 @@ pub fn refused(error: SearchError) -> Reply {
 }
 
 /// An entry of a searchset.
-pub(super) fn one(app: &App, opened: &Opened, mode: &str) -> Entry {
+pub(super) fn one(app: &App, opened: &Opened, mode: &str, view: &View) -> Entry {
     Entry {
         full_url: Some(format!("{}/{}", app.core.base, opened.stored.name)),
-        resource: Some(raw(&opened.resource)),
+        resource: Some(raw(&view.show(&opened.resource))),
         search: Some(json!({ "mode": mode })),
         request: None,
         response: None,

@@ -1,12 +1,17 @@
 //! Listens: an accept loop of our own under warp, for header time-outs, a bound on connections, and a stop that lets running
 //! requests end.
 
-use super::reply::Reply;
-use super::routes::{Request, dispatch, known};
+use super::encoding::{packed, unpacked};
+use super::reply::{Reply, Streamed};
+use super::routes::{BadBody, Request, dispatch, known};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::stream::{Stream, unfold};
+use http_body_util::{Either, StreamBody};
+use hyper::body::Frame;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -16,13 +21,17 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use warp::Filter;
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, Method, Response, header};
 
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let service = TowerToHyperService::new(warp::service(filter(app)));
+    let answers = TowerToHyperService::new(warp::service(filter(app)));
+    let service = service_fn(move |request| {
+        let answer = answers.call(request);
+        async move { answer.await.map(with_stream) }
+    });
     // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes with TLS, or from the proxy.
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -53,6 +62,22 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     }
 }
 
+/// Puts the body in that is still being made, where the reply has one.
+fn with_stream<B: hyper::body::Body>(
+    mut reply: Response<B>,
+) -> Response<Either<B, StreamBody<impl Stream<Item = Framed>>>> {
+    let parts = reply.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
+    reply.map(|whole| match parts {
+        None => Either::Left(whole),
+        Some(parts) => Either::Right(StreamBody::new(unfold(parts, |mut parts| async move {
+            let part = parts.recv().await?;
+            Some((part.map(Frame::data), parts))
+        }))),
+    })
+}
+
+type Framed = Result<Frame<Bytes>, std::io::Error>;
+
 /// One filter: everything about a request, then the routes.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone {
     let query = warp::query::raw().or_else(|_| async { Ok::<_, warp::Rejection>((String::new(),)) });
@@ -67,22 +92,26 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let path = percent_decoded(path.as_str());
                 // The connection leaves the body of an answer to HEAD away.
                 let method = if method == Method::HEAD { Method::GET } else { method };
-                let mut request = Request { method, path, query, headers, body: Some(Bytes::new()) };
+                let accept = headers.get(header::ACCEPT_ENCODING).cloned();
+                let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
                 // Nothing is read for a stranger, and not more bodies at once than memory has room for.
                 if takes_body(&request.method) && known(&app, &request.headers) {
                     request.body = match app.bodies.acquire().await {
-                        Ok(_place) => collect(body).await,
-                        Err(_) => None,
+                        Ok(_place) => match collect(body).await {
+                            Some(whole) => unpacked(&request.headers, whole).await,
+                            None => Err(BadBody::TooLong),
+                        },
+                        Err(_) => Err(BadBody::TooLong),
                     };
                 }
-                dispatch(&app, request).await
+                packed(accept, dispatch(&app, request).await).await
             }
         });
     request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
 }
 
 fn takes_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT)
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn percent_decoded(path: &str) -> String {
@@ -91,7 +120,7 @@ fn percent_decoded(path: &str) -> String {
 }
 
 /// The whole body, or nothing where it is too long or does not arrive.
-async fn collect<B: Buf>(body: impl futures_util::Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
+async fn collect<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
     use futures_util::StreamExt;
     let mut body = pin!(body);
     let mut whole = BytesMut::new();

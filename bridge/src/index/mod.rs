@@ -3,6 +3,7 @@
 pub mod blind;
 pub mod cells;
 pub mod history;
+pub mod jobs;
 pub mod log;
 pub mod scan;
 pub mod store;

@@ -74,3 +74,26 @@ CREATE TABLE checkpoint (
     size INTEGER PRIMARY KEY,
     note TEXT NOT NULL
 );
+
+-- Work that was asked for and goes on in the background. What was asked is sealed: a filter may hold patient data.
+CREATE TABLE job (
+    id       TEXT    NOT NULL PRIMARY KEY, -- random
+    kind     TEXT    NOT NULL,             -- 'export'
+    owner    BLOB    NOT NULL,             -- keyed hash of who asked
+    request  BLOB    NOT NULL,             -- sealed
+    upto     INTEGER NOT NULL,             -- the newest row when it was asked: later changes are not seen
+    made     INTEGER NOT NULL,             -- milliseconds since 1970
+    state    INTEGER NOT NULL              -- 0 waits, 1 done, 2 failed
+) WITHOUT ROWID;
+-- A file of an export is no file: it is rows, which are opened when it is fetched.
+CREATE TABLE job_file (
+    job     TEXT    NOT NULL,
+    number  INTEGER NOT NULL,
+    type    TEXT    NOT NULL,
+    deleted INTEGER NOT NULL,              -- 1: what was deleted
+    part    INTEGER NOT NULL,              -- which members of a group
+    after   INTEGER NOT NULL,
+    last    INTEGER NOT NULL,
+    count   INTEGER,                       -- where it is known without opening
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;

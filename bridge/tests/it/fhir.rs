@@ -217,50 +217,6 @@ async fn searches_find_page_and_refuse() {
 }
 
 #[tokio::test]
-async fn hostile_input_gets_the_right_refusal() {
-    let world = World::new().await;
-    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    let long_id = "x".repeat(65);
-    for (method, path, body, status) in [
-        ("POST", "/fhir/Patient".to_owned(), "{".to_owned(), 400),
-        ("POST", "/fhir/Patient".into(), r#"{"resourceType":"Patient","id":"1","id":"2"}"#.into(), 400),
-        ("POST", "/fhir/Patient".into(), deep, 400),
-        (
-            "POST",
-            "/fhir/Patient".into(),
-            r#"{"resourceType":"Observation","status":"final","code":{"text":"x"}}"#.into(),
-            400,
-        ),
-        ("POST", "/fhir/Patient".into(), r#"{"resourceType":"Patient","nme":1}"#.into(), 422),
-        ("POST", "/fhir/Klingon".into(), "{}".into(), 404),
-        ("PUT", format!("/fhir/Patient/{long_id}"), "{}".into(), 404),
-        ("PUT", "/fhir/Patient/1".into(), r#"{"resourceType":"Patient","id":"2"}"#.into(), 400),
-        ("PUT", "/fhir/Patient/1".into(), r#"{"resourceType":"Patient"}"#.into(), 400),
-        ("GET", "/fhir/Patient/none".into(), String::new(), 404),
-        ("GET", "/fhir/Patient/none/_history".into(), String::new(), 404),
-        ("GET", "/fhir/Patient?identifier=%zz".into(), String::new(), 400),
-        ("GET", "/fhir/Patient?_format=xml".into(), String::new(), 406),
-        ("DELETE", "/fhir/metadata".into(), String::new(), 405),
-        ("GET", "/nothing/here".into(), String::new(), 404),
-        ("POST", "/healthz".into(), String::new(), 405),
-        ("POST", "/fhir".into(), r#"{"resourceType":"Bundle","type":"searchset"}"#.into(), 422),
-    ] {
-        let (found, outcome) = world.call(method, &path, &body).await;
-        assert_eq!(found, status, "{method} {path}: {outcome}");
-        assert_eq!(outcome["resourceType"], "OperationOutcome");
-    }
-    let (_, outcome) =
-        world.call("POST", "/fhir/Patient", r#"{"resourceType":"Patient","name":[{"given":[1]}]}"#).await;
-    assert_eq!(outcome["issue"][0]["expression"][0], "Patient.name[0].given[0]");
-    let token = format!("Bearer {}", world.token);
-    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+xml")];
-    assert_eq!(world.request("POST", "/fhir/Patient", &headers, b"<Patient/>").await.status(), 415);
-    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
-    let long = vec![b' '; bridge::limits::MAX_BODY_BYTES + 1];
-    assert_eq!(world.request("POST", "/fhir/Patient", &headers, &long).await.status(), 413);
-}
-
-#[tokio::test]
 async fn tokens_open_what_their_scopes_say() {
     let world = World::new().await;
     let (_, patient) = world.call("POST", "/fhir/Patient", PATIENT).await;

@@ -1,4 +1,4 @@
-//! FHIR REST beyond writing and reading: deletion, histories.
+//! FHIR REST beyond writing and reading: deletion, histories, patch, parts, forms.
 
 use super::world::{World, mint};
 use notary::commitment::Kind;
@@ -97,10 +97,12 @@ async fn deleting_needs_its_own_scope() {
     world.call("PUT", "/fhir/Patient/ada", ADA).await;
     let as_scope = async |scope: &str, method: &str, path: &str| {
         let bearer = format!("Bearer {}", mint(&world.running, scope));
-        world.request(method, path, &[("authorization", bearer.as_str())], b"").await.status().as_u16()
+        world.request(method, path, &[("authorization", bearer.as_str()), JSON_PATCH], b"[]").await.status().as_u16()
     };
     assert_eq!(as_scope("system/Patient.crus", "DELETE", "/fhir/Patient/ada").await, 403);
     assert_eq!(as_scope("system/Patient.d", "DELETE", "/fhir/Patient?_id=ada").await, 403, "a condition reads");
+    assert_eq!(as_scope("system/Patient.crds", "PATCH", "/fhir/Patient/ada").await, 403);
+    assert_eq!(as_scope("system/Patient.u", "PATCH", "/fhir/Patient/ada").await, 403, "a patch tells what is there");
     assert_eq!(as_scope("system/Patient.r", "GET", "/fhir/Patient/_history").await, 403);
     assert_eq!(as_scope("system/Patient.s", "GET", "/fhir/Patient/_history").await, 200);
     assert_eq!(as_scope("system/Patient.s", "GET", "/fhir/_history").await, 403);
@@ -157,4 +159,160 @@ async fn a_transaction_deletes_first_whatever_stands_first() {
         answer["entry"].as_array().unwrap().iter().map(|e| e["response"]["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["201 Created", "204 No Content"], "in the request's order");
     assert_ne!(world.only("/fhir/Patient?identifier=urn:a%7C1").await["id"], "ada");
+}
+
+const JSON_PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
+
+/// A patch by either language.
+async fn patch(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+    let token = format!("Bearer {}", world.token);
+    let bearer = [("authorization", token.as_str())];
+    let headers: Vec<(&str, &str)> = bearer.iter().chain(headers).copied().collect();
+    let reply = world.request("PATCH", path, &headers, body.as_bytes()).await;
+    (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or(Value::Null))
+}
+
+fn fhirpath(operation: &[(&str, Value)]) -> String {
+    let part = |(name, value): &(&str, Value)| {
+        let mut part = value.clone();
+        part["name"] = json!(name);
+        part
+    };
+    let parts: Vec<Value> = operation.iter().map(part).collect();
+    json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}).to_string()
+}
+
+#[tokio::test]
+async fn both_patches_change_what_they_name_and_keep_the_digits() {
+    let world = World::new().await;
+    let observation = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.00}}"#;
+    world.call("PUT", "/fhir/Observation/o", observation).await;
+    let path = "/fhir/Observation/o";
+    let add = r#"[{"op":"add","path":"/valueQuantity/unit","value":"kg"}]"#;
+    let (status, patched) = patch(&world, path, &[JSON_PATCH, ("if-match", "W/\"1\"")], add).await;
+    assert_eq!((status, patched["meta"]["versionId"].as_str()), (200, Some("2")));
+    let amended = fhirpath(&[
+        ("type", json!({"valueCode": "replace"})),
+        ("path", json!({"valueString": "Observation.status"})),
+        ("value", json!({"valueCode": "amended"})),
+    ]);
+    let (status, _) = patch(&world, path, &[("content-type", "application/fhir+json")], &amended).await;
+    assert_eq!(status, 200);
+    let text = String::from_utf8(world.bytes(path).await.to_vec()).unwrap();
+    assert!(text.contains(r#""status":"amended""#) && text.contains(r#"{"unit":"kg","value":1.00}"#), "{text}");
+    assert_eq!(patch(&world, "/fhir/Observation?_id=o", &[JSON_PATCH], "[]").await.0, 200, "by condition");
+}
+
+#[tokio::test]
+async fn a_patch_that_cannot_be_says_where() {
+    let world = World::new().await;
+    world.call("PUT", "/fhir/Patient/ada", ADA).await;
+    let path = "/fhir/Patient/ada";
+    for (path, header, body, status, place) in [
+        (path, JSON_PATCH, r#"[{"op":"remove","path":"/name/0"}]"#, 422, Some("Patient.name[0]")),
+        (path, JSON_PATCH, r#"[{"op":"add","path":"/birthDate","value":"soon"}]"#, 422, Some("Patient.birthDate")),
+        (path, JSON_PATCH, r#"[{"op":"add","path":"/shoeSize","value":1}]"#, 422, Some("Patient.shoeSize")),
+        (path, JSON_PATCH, "{}", 422, None),
+        (path, JSON_PATCH, "[", 400, None),
+        (path, ("content-type", "application/fhir+json"), ADA, 422, Some("resourceType")),
+        (path, ("content-type", "application/xml-patch+xml"), "<diff/>", 415, None),
+        (path, ("content-type", "application/merge-patch+json"), "{}", 415, None),
+        ("/fhir/Patient/none", JSON_PATCH, "[]", 404, None),
+        ("/fhir/Patient?identifier=none", JSON_PATCH, "[]", 404, None),
+        ("/fhir/Patient", JSON_PATCH, "[]", 400, None),
+    ] {
+        let (found, outcome) = patch(&world, path, &[header], body).await;
+        assert_eq!((found, outcome["issue"][0]["expression"][0].as_str()), (status, place), "{path} {body}: {outcome}");
+    }
+    assert_eq!(patch(&world, path, &[JSON_PATCH, ("if-match", "W/\"2\"")], "[]").await.0, 412);
+    assert_eq!(world.get(path).await.1["meta"]["versionId"], "1", "nothing of it was kept");
+    world.call("DELETE", path, "").await;
+    assert_eq!(patch(&world, path, &[JSON_PATCH], "[]").await.0, 410);
+}
+
+#[tokio::test]
+async fn patches_at_once_lose_nothing() {
+    let world = World::new().await;
+    world.call("PUT", "/fhir/Patient/ada", ADA).await;
+    let patches = (0..16).map(|n| {
+        let body = format!(r#"[{{"op":"add","path":"/identifier/-","value":{{"value":"p{n}"}}}}]"#);
+        let world = &world;
+        async move { patch(world, "/fhir/Patient/ada", &[JSON_PATCH], &body).await.0 }
+    });
+    assert_eq!(futures_util::future::join_all(patches).await, [200; 16]);
+    let (_, ada) = world.get("/fhir/Patient/ada").await;
+    assert_eq!((ada["identifier"].as_array().unwrap().len(), ada["meta"]["versionId"].as_str()), (17, Some("17")));
+}
+
+#[tokio::test]
+async fn parts_of_resources_are_shown_and_marked() {
+    let world = World::new().await;
+    let ada = r#"{"resourceType":"Patient","id":"ada","active":true,"photo":[{"title":"t"}],"contact":[{"gender":"male"}],
+        "text":{"status":"generated","div":"<div>Ada</div>"},"name":[{"family":"Quay"}]}"#;
+    world.call("PUT", "/fhir/Patient/ada", ada).await;
+    let members = |resource: &Value| {
+        let names =
+            resource.as_object().unwrap().keys().filter(|n| !["resourceType", "id", "meta"].contains(&n.as_str()));
+        names.cloned().collect::<Vec<_>>().join(" ")
+    };
+    for (query, expected) in [
+        ("_summary=true", "active name"),
+        ("_summary=text", "text"),
+        ("_summary=data", "active contact name photo"),
+        ("_elements=name", "active name"),
+    ] {
+        for (path, pointer) in [
+            (format!("/fhir/Patient/ada?{query}"), ""),
+            (format!("/fhir/Patient/ada/_history/1?{query}"), ""),
+            (format!("/fhir/Patient?{query}"), "/entry/0/resource"),
+            (format!("/fhir/Patient/_history?{query}"), "/entry/0/resource"),
+        ] {
+            let (_, answer) = world.get(&path).await;
+            let resource = answer.pointer(pointer).unwrap();
+            assert_eq!(members(resource), expected, "{path}");
+            assert_eq!(resource["meta"]["tag"][0]["code"], "SUBSETTED");
+        }
+    }
+    assert_eq!(world.get("/fhir/Patient/ada?_summary=false").await.1["meta"].get("tag"), None);
+    for path in ["/fhir/Patient?_summary=count", "/fhir/Patient/ada/_history?_summary=count"] {
+        let (_, answer) = world.get(path).await;
+        assert_eq!((answer["total"].as_u64(), answer.get("entry")), (Some(1), None), "{path}");
+    }
+    let (_, statement) = world.get("/fhir/metadata?_summary=true").await;
+    assert!(statement["fhirVersion"] == "4.0.1" && statement["meta"]["tag"][0]["code"] == "SUBSETTED");
+}
+
+#[tokio::test]
+async fn answers_come_in_the_form_that_was_asked_for() {
+    use std::io::Read;
+    let world = World::new().await;
+    let token = format!("Bearer {}", world.token);
+    let observation = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.00}}"#;
+    let mut packed = flate2::read::GzEncoder::new(observation.as_bytes(), flate2::Compression::fast());
+    let mut body = Vec::new();
+    packed.read_to_end(&mut body).unwrap();
+    let headers =
+        [("authorization", token.as_str()), ("content-type", "application/fhir+json"), ("content-encoding", "gzip")];
+    assert_eq!(world.request("PUT", "/fhir/Observation/o", &headers, &body).await.status(), 201);
+    let pretty = String::from_utf8(world.bytes("/fhir/Observation/o?_pretty=true").await.to_vec()).unwrap();
+    assert!(pretty.contains("\n  \"valueQuantity\": {\n    \"value\": 1.00\n  }\n}\n"), "{pretty}");
+    let get = async |method: &str, path: &str, accept: &str| {
+        let request = warp::http::Request::builder().method(method).uri(path).header("accept-encoding", accept);
+        let request = request.header("authorization", token.as_str()).body(Default::default()).unwrap();
+        bridge::commands::client::send(world.running.http, request).await.unwrap()
+    };
+    let reply = get("GET", "/fhir/metadata", "br, gzip").await;
+    assert_eq!(reply.headers()["content-encoding"], "gzip");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&reply.body()[..]).read_to_string(&mut text).unwrap();
+    let statement: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(statement["resourceType"], "CapabilityStatement");
+    assert!(get("GET", "/fhir/metadata", "gzip;q=0").await.headers().get("content-encoding").is_none());
+    assert!(get("GET", "/fhir/Observation/o", "gzip").await.headers().get("content-encoding").is_none(), "too short");
+    let head = get("HEAD", "/fhir/Observation/o", "gzip").await;
+    assert_eq!(
+        (head.status().as_u16(), head.body().len(), &head.headers()["etag"]),
+        (200, 0, &"W/\"1\"".parse().unwrap())
+    );
+    assert_eq!(get("HEAD", "/fhir/Observation/none", "").await.status(), 404);
 }

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bundles;
 mod commands;
 mod contract;
 mod corpora;
 mod crash;
+mod export;
 mod faults;
 mod fhir;
+mod hostile;
 mod interactions;
 mod messages;
 mod notary;
@@ -15,4 +18,5 @@ mod objects;
 mod operations;
 mod search;
 mod tidy;
+mod validate;
 mod world;

@@ -72,7 +72,8 @@ async fn pages_show_one_moment_whatever_changes_between_them() {
         let total = first["total"].as_u64().unwrap() as usize;
         // Between the pages one is changed, one is deleted, one is added.
         let all = ids(&search(&world, "Observation?_count=100").await);
-        let changed = json!({"resourceType": "Observation", "id": all[2], "status": "amended", "code": {"text": "changed"}});
+        let changed =
+            json!({"resourceType": "Observation", "id": all[2], "status": "amended", "code": {"text": "changed"}});
         assert_eq!(world.call("PUT", &format!("/fhir/Observation/{}", all[2]), &changed.to_string()).await.0, 200);
         assert!(world.call("DELETE", &format!("/fhir/Observation/{}", all[3]), "").await.0 < 300);
         let added = json!({"resourceType": "Observation", "status": "final", "code": {"text": "new"}});
@@ -123,8 +124,21 @@ async fn a_chain_needs_the_scopes_of_every_type_on_its_way() {
 
 /// What PEOPLE says of them: names, numbers, dates, codes, texts.
 const TELLING: &[&str] = &[
-    "Svoboda", "svoboda", "Dvořák", "Amalia", "amalia", "19870412", "1987-04-12", "urn:oid:1.2.3.4.5", "8480-6", "loinc.org",
-    "Hypertonie", "+420 777", "Na Příkopě", "2026-02-03", "mmHg",
+    "Svoboda",
+    "svoboda",
+    "Dvořák",
+    "Amalia",
+    "amalia",
+    "19870412",
+    "1987-04-12",
+    "urn:oid:1.2.3.4.5",
+    "8480-6",
+    "loinc.org",
+    "Hypertonie",
+    "+420 777",
+    "Na Příkopě",
+    "2026-02-03",
+    "mmHg",
 ];
 
 #[tokio::test]

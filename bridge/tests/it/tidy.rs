@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["ids", "secret", "clock", "limits"],
     &[
         "fhir",
-                "vault::seal",
+        "vault::seal",
         "vault::pack",
         "consent::decide",
         "smart::scopes",
@@ -38,7 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "export", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

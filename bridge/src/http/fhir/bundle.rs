@@ -1,85 +1,170 @@
-//! Transactions and batches.
+//! Transactions and batches (R4 3.1.0.11).
 
-use super::super::reply::{Reply, etag, failures, fhir, refused, status};
-use super::super::routes::Call;
-use super::write::may_write;
-use super::{base, read_json};
+use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
+use super::super::routes::{Call, Request};
+use super::page::{Entry, Page, raw};
+use super::prefer::{Prefer, told};
+use super::{acceptable, base, history, needs, read, read_json, search, write};
 use crate::app::App;
-use crate::clock::instant;
-use crate::commit::{Committed, Done, Transaction};
-use crate::error::Issue;
-use crate::fhir::bundle;
+use crate::clock::{http_date, instant, parse_http_date};
+use crate::commit::{Done, Transaction};
+use crate::consent::decide::decide;
+use crate::error::{IngestError, Issue};
+use crate::fhir::bundle::{self, Bundle, Get, What};
 use crate::fhir::outcome;
-use crate::fhir::write::Write;
+use crate::fhir::write::{Act, By, Write};
+use crate::ids::Name;
 use crate::ingest::commit;
-use crate::smart::token::Caller;
+use crate::limits::MAX_BATCH_AT_ONCE;
+use bytes::Bytes;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use warp::http::StatusCode;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 /// `POST /fhir`: a transaction or a batch.
-pub async fn bundle(call: Call<'_>) -> Reply {
-    let Call { app, ref caller, request, body: bytes } = call;
-    let json = match read_json(request, bytes) {
-        Ok(json) => json,
-        Err(reply) => return reply,
+pub async fn bundle(call: Call<'_>) -> Result<Reply, Reply> {
+    let json = read_json(call.request, call.body)?;
+    let bundle = bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+    let prefer = Prefer::of(&call.request.headers);
+    let (kind, entry) = match bundle {
+        Bundle::Transaction(entries) => ("transaction-response", transaction(&call, entries, prefer).await?),
+        Bundle::Batch(entries) => ("batch-response", batch(&call, entries, prefer).await),
     };
-    match bundle::read(json) {
-        Err(issues) => failures(StatusCode::UNPROCESSABLE_ENTITY, &issues),
-        Ok(bundle::Request::Transaction(writes)) => transaction(app, caller, writes).await,
-        Ok(bundle::Request::Batch(entries)) => batch(app, caller, entries).await,
+    Ok(Page { resource_type: "Bundle", kind, total: None, link: Vec::new(), entry }.reply())
+}
+
+/// Everything or nothing: what may fail without the committer fails first, and reading comes last.
+async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefer) -> Result<Vec<Entry>, Reply> {
+    for (n, entry) in entries.iter().enumerate() {
+        allowed(call, entry).map_err(|issue| failure(StatusCode::FORBIDDEN, bundle::at_entry(issue, n)))?;
+    }
+    there(call, &entries).await?;
+    let mut writes = Vec::new();
+    let mut order = Vec::with_capacity(entries.len());
+    for entry in entries {
+        order.push(match entry {
+            bundle::Entry::Write(write) => {
+                writes.push(write);
+                None
+            }
+            bundle::Entry::Get(get) => Some(get),
+        });
+    }
+    let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
+    let mut done = done.iter();
+    let mut answers = Vec::with_capacity(order.len());
+    for get in order {
+        answers.push(match get {
+            Some(get) => answered(call, &get).await,
+            None => done.next().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
+        });
+    }
+    Ok(answers)
+}
+
+async fn committed(call: &Call<'_>, writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
+    Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
+}
+
+/// Whether the token allows an entry.
+fn allowed(call: &Call<'_>, entry: &bundle::Entry) -> Result<(), Issue> {
+    let needed = match entry {
+        bundle::Entry::Write(write) => write::needed(&write.act),
+        bundle::Entry::Get(get) => vec![needs(&get.what)],
+    };
+    let one = |(interaction, kind)| decide(&call.caller, interaction, kind).map(|_| ());
+    needed.into_iter().try_for_each(one).map_err(|denied| Issue::new("forbidden", denied.to_string()))
+}
+
+/// A transaction that reads what cannot be read fails before it begins.
+async fn there(call: &Call<'_>, entries: &[bundle::Entry]) -> Result<(), Reply> {
+    for (n, entry) in entries.iter().enumerate() {
+        let bundle::Entry::Get(get) = entry else { continue };
+        let fate = match &get.what {
+            What::Read(name) => entries.iter().find_map(|entry| fate(entry, name)),
+            _ => None,
+        };
+        let reply = match fate {
+            Some(true) => continue,
+            Some(false) => failure(StatusCode::GONE, Issue::new("deleted", "the transaction itself deletes it")),
+            None => answer(call, get).await,
+        };
+        if reply.status().is_client_error() || reply.status().is_server_error() {
+            return Err(at_entry(reply, n));
+        }
+    }
+    Ok(())
+}
+
+/// The same refusal, told at the entry.
+fn at_entry(reply: Reply, n: usize) -> Reply {
+    let Ok(mut outcome) = serde_json::from_slice::<Value>(reply.body()) else { return reply };
+    for issue in outcome["issue"].as_array_mut().into_iter().flatten() {
+        issue["expression"] = json!([format!("Bundle.entry[{n}]")]);
+    }
+    fhir(reply.status(), outcome.to_string())
+}
+
+/// Whether an entry makes sure that a resource is there, or that it is not.
+fn fate(entry: &bundle::Entry, name: &Name) -> Option<bool> {
+    let bundle::Entry::Write(write) = entry else { return None };
+    let (target, stays) = match &write.act {
+        Act::Update { target, .. } => (target, true),
+        Act::Delete { target } => (target, false),
+        _ => return None,
+    };
+    let same = target.kind == name.kind && matches!(&target.by, By::Id(id) if *id == name.id);
+    same.then_some(stays)
+}
+
+/// Each entry for itself, in the standard's order. Those of one kind wait for the disk together.
+async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>, prefer: Prefer) -> Vec<Entry> {
+    let mut ranked: Vec<_> = entries.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(_, entry)| rank(entry));
+    let mut answers = Vec::with_capacity(ranked.len());
+    while !ranked.is_empty() {
+        let first = rank(&ranked[0].1);
+        let same = ranked.iter().take(MAX_BATCH_AT_ONCE).take_while(|(_, entry)| rank(entry) == first).count();
+        let group = ranked.drain(..same).map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) });
+        answers.extend(join_all(group).await);
+    }
+    answers.sort_by_key(|(n, _)| *n);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
+    match entry {
+        Ok(bundle::Entry::Write(write)) => write.act.rank(),
+        Ok(bundle::Entry::Get(_)) | Err(_) => u8::MAX,
     }
 }
 
-async fn transaction(app: &Arc<App>, caller: &Caller, writes: Vec<Write>) -> Reply {
-    if let Some(denied) = writes.iter().find_map(|write| may_write(caller, &write.act).err()) {
-        return denied;
+async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue>>, prefer: Prefer) -> Entry {
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(issues) => return failed(StatusCode::UNPROCESSABLE_ENTITY, &issues),
+    };
+    if let Err(issue) = allowed(call, &entry) {
+        return failed(StatusCode::FORBIDDEN, &[bundle::at_entry(issue, n)]);
     }
-    match commit(app, Transaction { writes, message: None }).await {
-        Err(error) => refused(&error),
-        Ok(Committed { done, .. }) => {
-            let entries = done.iter().map(|one| response_entry(app, one)).collect();
-            fhir(StatusCode::OK, response_bundle("transaction-response", entries).to_string())
+    let write = match entry {
+        bundle::Entry::Write(write) => write,
+        bundle::Entry::Get(get) => return answered(call, &get).await,
+    };
+    match committed(call, vec![write]).await {
+        Ok(done) => done.first().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
+        Err(error) => {
+            if error.is_news() {
+                tracing::error!(%error, "an entry of a batch failed");
+            }
+            failed(status(&error), &error.issues())
         }
     }
 }
 
-async fn batch(app: &Arc<App>, caller: &Caller, entries: Vec<Result<Write, Vec<Issue>>>) -> Reply {
-    let mut answers = Vec::with_capacity(entries.len());
-    for entry in entries {
-        answers.push(match entry {
-            Err(issues) => failed_entry(StatusCode::UNPROCESSABLE_ENTITY, &issues),
-            Ok(write) => match may_write(caller, &write.act) {
-                Err(_) => failed_entry(
-                    StatusCode::FORBIDDEN,
-                    &[Issue::new("forbidden", "the token's scopes do not allow this entry")],
-                ),
-                Ok(()) => match commit(app, Transaction { writes: vec![write], message: None }).await {
-                    Ok(committed) => committed.done.first().map_or(Value::Null, |one| response_entry(app, one)),
-                    Err(error) => {
-                        if error.is_news() {
-                            tracing::error!(%error, "an entry of a batch failed");
-                        }
-                        failed_entry(status(&error), &error.issues())
-                    }
-                },
-            },
-        });
-    }
-    fhir(StatusCode::OK, response_bundle("batch-response", answers).to_string())
-}
-
-fn response_bundle(kind: &str, entries: Vec<Value>) -> Value {
-    let mut bundle = json!({"resourceType": "Bundle", "type": kind});
-    if !entries.is_empty() {
-        bundle["entry"] = Value::Array(entries);
-    }
-    bundle
-}
-
-fn response_entry(app: &App, done: &Done) -> Value {
+fn written(app: &App, done: &Done, prefer: Prefer) -> Entry {
     let time = |updated| instant(jiff::Timestamp::from_millisecond(updated).unwrap_or_default());
-    let response = match done {
+    let mut response = match done {
         Done::Written(one) => json!({
             "status": if one.created { "201 Created" } else { "200 OK" },
             "location": format!("{}/{}/_history/{}", base(app), one.name, one.version),
@@ -91,9 +176,58 @@ fn response_entry(app: &App, done: &Done) -> Value {
         }
         Done::Nothing => json!({"status": "204 No Content"}),
     };
-    json!({"response": response})
+    if prefer == Prefer::Outcome {
+        response["outcome"] = told(done);
+    }
+    let resource = done.written().filter(|_| prefer == Prefer::Representation).map(|one| raw(&one.resource));
+    Entry { resource, response: Some(response), ..Entry::default() }
 }
 
-fn failed_entry(status: StatusCode, issues: &[Issue]) -> Value {
-    json!({"response": {"status": status.to_string(), "outcome": outcome::errors(issues)}})
+fn failed(status: StatusCode, issues: &[Issue]) -> Entry {
+    let response = json!({"status": status.to_string(), "outcome": outcome::errors(issues)});
+    Entry { response: Some(response), ..Entry::default() }
+}
+
+/// An entry that reads, answered as the request of its own would be.
+async fn answered(call: &Call<'_>, get: &Get) -> Entry {
+    let reply = answer(call, get).await;
+    let mut response = json!({"status": reply.status().to_string()});
+    let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(etag) = header(header::ETAG) {
+        response["etag"] = json!(etag);
+    }
+    if let Some(time) = header(header::LAST_MODIFIED).and_then(parse_http_date) {
+        response["lastModified"] = json!(instant(time));
+    }
+    if !reply.status().is_success() {
+        if let Ok(outcome) = serde_json::from_slice::<Value>(reply.body()) {
+            response["outcome"] = outcome;
+        }
+        return Entry { response: Some(response), ..Entry::default() };
+    }
+    let resource = (!get.head && !reply.body().is_empty()).then(|| raw(reply.body()));
+    Entry { resource, response: Some(response), ..Entry::default() }
+}
+
+async fn answer(call: &Call<'_>, get: &Get) -> Reply {
+    let mut headers = HeaderMap::new();
+    let since = get.if_modified_since.map(http_date);
+    for (name, value) in [(header::IF_NONE_MATCH, &get.if_none_match), (header::IF_MODIFIED_SINCE, &since)] {
+        if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    let request =
+        Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
+    let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
+    if let Err(refused) = acceptable(&request) {
+        return refused;
+    }
+    let reply = match &get.what {
+        What::Read(name) => read::read(&inner, name.clone()).await,
+        What::Version(name, version) => read::version(&inner, name.clone(), *version).await,
+        What::History(of) => history::history(&inner, of.clone()).await,
+        What::Search(kind) => search::search(&inner, *kind, &get.query).await,
+    };
+    reply.unwrap_or_else(|refused| refused)
 }

@@ -4,38 +4,35 @@ use super::super::query::{self, encode};
 use super::super::reply::{Reply, etag, unreadable};
 use super::super::routes::{Call, not_found};
 use super::page::{Entry, Page, raw};
-use super::{bad_query, base, may, parse_name, unknown_type};
+use super::{bad_query, base, may, needs, parse_name, unknown_type};
 use crate::app::App;
 use crate::clock::instant;
+use crate::fhir::bundle::What;
+use crate::fhir::view::View;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;
 use crate::read::{self, Opened};
-use crate::smart::scopes::Interaction;
 use serde_json::{Value, json};
 
 /// `GET /fhir/{type}/{id}/_history`.
 pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
-    history(call, Of::Resource(parse_name(kind, id).ok_or_else(unknown_type)?)).await
+    history(&call, Of::Resource(parse_name(kind, id).ok_or_else(unknown_type)?)).await
 }
 
 /// `GET /fhir/{type}/_history`.
 pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
-    history(call, Of::Type(TypeName::parse(kind).ok_or_else(unknown_type)?)).await
+    history(&call, Of::Type(TypeName::parse(kind).ok_or_else(unknown_type)?)).await
 }
 
 /// `GET /fhir/_history`.
 pub async fn of_everything(call: Call<'_>) -> Result<Reply, Reply> {
-    history(call, Of::Everything).await
+    history(&call, Of::Everything).await
 }
 
-async fn history(call: Call<'_>, of: Of) -> Result<Reply, Reply> {
-    // The history of one resource is reading, that of many is searching (SMART App Launch 2.2, section 3.0.2.2).
-    let permit = match &of {
-        Of::Resource(name) => may(&call.caller, Interaction::Read, Some(name.kind)),
-        Of::Type(kind) => may(&call.caller, Interaction::Search, Some(*kind)),
-        Of::Everything => may(&call.caller, Interaction::Search, None),
-    }?;
+pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
+    let (interaction, kind) = needs(&What::History(of.clone()));
+    let permit = may(&call.caller, interaction, kind)?;
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
     let limit = asked.page.limit;
     // One more than is shown tells whether there is another page.
@@ -47,7 +44,7 @@ async fn history(call: Call<'_>, of: Of) -> Result<Reply, Reply> {
     }
     let more = versions.len() > limit;
     versions.truncate(limit);
-    let entry = versions.iter().map(|opened| entry(call.app, opened)).collect();
+    let entry = versions.iter().map(|opened| entry(call.app, opened, &asked.view)).collect();
     let next = versions.last().filter(|_| more).map(|last| last.stored.row);
     let link = links(call.app, &asked, next);
     Ok(Page { resource_type: "Bundle", kind: "history", total, link, entry }.reply())
@@ -56,6 +53,7 @@ async fn history(call: Call<'_>, of: Of) -> Result<Reply, Reply> {
 /// A page as it was asked, and its query without the cursor.
 struct Asked {
     page: history::Page,
+    view: View,
     query: String,
 }
 
@@ -72,14 +70,18 @@ fn asked(of: Of, pairs: &[(String, String)]) -> Result<Asked, String> {
             "_since" => page.since = Some(time()?.0),
             "_at" => page.at = Some(time()?),
             "_cursor" => page.before = query::cursor(value)?,
-            "_format" | "_pretty" => {}
+            "_format" | "_pretty" | "_summary" | "_elements" => {}
             other => return Err(format!("{}: a history does not take this parameter", query::shown(other))),
         }
         if name != "_cursor" {
             kept.push(format!("{name}={}", encode(value)));
         }
     }
-    Ok(Asked { page, query: kept.join("&") })
+    let view = View::read(pairs)?;
+    if view == View::Count {
+        page.limit = 0;
+    }
+    Ok(Asked { page, view, query: kept.join("&") })
 }
 
 fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
@@ -100,7 +102,7 @@ fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
     links
 }
 
-fn entry(app: &App, opened: &Opened) -> Entry {
+fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
     let stored = &opened.stored;
     let (method, target, status) = if stored.deleted {
         ("DELETE", stored.name.to_string(), "204 No Content")
@@ -112,7 +114,7 @@ fn entry(app: &App, opened: &Opened) -> Entry {
     let time = jiff::Timestamp::from_millisecond(stored.updated).unwrap_or_default();
     Entry {
         full_url: Some(format!("{}/{}", base(app), stored.name)),
-        resource: (!stored.deleted).then(|| raw(&opened.resource)),
+        resource: (!stored.deleted).then(|| raw(&view.show(&opened.resource))),
         search: None,
         request: Some(json!({"method": method, "url": target})),
         response: Some(json!({"status": status, "etag": etag(stored.version), "lastModified": instant(time)})),

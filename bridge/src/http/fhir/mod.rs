@@ -3,14 +3,17 @@
 mod bundle;
 pub mod history;
 pub(super) mod page;
+mod prefer;
 mod read;
 mod search;
+pub mod validate;
 mod write;
 
 pub use bundle::bundle;
-pub use read::{receipt, version};
+pub use read::{of_version, receipt};
 pub use search::posted_search;
 
+use super::pretty::pretty;
 use super::query;
 use super::reply::{Reply, failure, fhir};
 use super::routes::{Call, Request};
@@ -18,8 +21,11 @@ use crate::app::App;
 use crate::clock::instant;
 use crate::consent::decide::{Permit, decide};
 use crate::error::Issue;
+use crate::fhir::bundle::What;
 use crate::fhir::capability;
+use crate::fhir::view::View;
 use crate::ids::{Name, ResourceId, TypeName};
+use crate::index::history::Of;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
@@ -39,29 +45,51 @@ pub fn acceptable(request: &Request) -> Result<(), Reply> {
     Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
 }
 
-/// `GET /fhir/metadata`.
-pub fn metadata(app: &App) -> Reply {
-    let statement = capability::statement(&base(app), &instant(app.core.clock.now()));
-    fhir(StatusCode::OK, statement.to_string())
+/// The answer as `_pretty` wants it.
+pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    let wanted = pairs.iter().any(|(name, value)| name == "_pretty" && value == "true");
+    if wanted && !reply.body().is_empty() {
+        *reply.body_mut() = pretty(reply.body()).into();
+    }
+    reply
 }
 
-/// A type: search, create, conditional update and deletion.
+/// `GET /fhir/metadata`.
+pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
+    let view = one_view(request)?;
+    let statement = capability::statement(base(app), &instant(app.core.clock.now())).to_string();
+    Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
+}
+
+/// What of a single resource is to be shown.
+fn one_view(request: &Request) -> Result<View, Reply> {
+    let view = query::pairs(&request.query).and_then(|pairs| View::read(&pairs)).map_err(bad_query)?;
+    if view == View::Count {
+        return Err(bad_query("_summary=count: one resource is not counted".into()));
+    }
+    Ok(view)
+}
+
+/// A type: search, create, conditional update, patch and deletion.
 pub async fn of_type(call: Call<'_>, kind: &str) -> Result<Reply, Reply> {
     let kind = TypeName::parse(kind).ok_or_else(unknown_type)?;
     match call.request.method {
         Method::GET => search::search(&call, kind, &call.request.query).await,
         Method::POST => write::create(&call, kind).await,
         Method::PUT => write::conditional_update(&call, kind).await,
+        Method::PATCH => write::conditional_patch(&call, kind).await,
         _ => write::conditional_delete(&call, kind).await,
     }
 }
 
-/// A resource: read, update, deletion.
+/// A resource: read, update, patch, deletion.
 pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(unknown_type)?;
     match call.request.method {
         Method::GET => read::read(&call, name).await,
         Method::PUT => write::update(&call, name).await,
+        Method::PATCH => write::patch(&call, name).await,
         _ => write::delete(&call, name).await,
     }
 }
@@ -70,11 +98,11 @@ fn bad_query(text: String) -> Reply {
     failure(StatusCode::BAD_REQUEST, Issue::new("value", text))
 }
 
-fn bad_request(issue: Issue) -> Reply {
+pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-pub(super) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
     let media = media_type(&request.headers);
     if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
         return Err(failure(
@@ -82,6 +110,10 @@ pub(super) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> 
             Issue::new("not-supported", "send application/fhir+json"),
         ));
     }
+    parse(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Json, Reply> {
     Json::parse(bytes).map_err(|error| {
         failure(StatusCode::BAD_REQUEST, Issue::new("structure", format!("not JSON that can be taken: {error}")))
     })
@@ -91,14 +123,26 @@ fn media_type(headers: &HeaderMap) -> String {
     text(headers, header::CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+pub(in crate::http) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// The decision, or a 403 that says what is missing.
-pub(super) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+pub(in crate::http) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
     decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
+}
+
+/// The scope that a reading needs. The history of one resource is reading, that of many is searching (SMART App Launch 2.2,
+/// section 3.0.2.2).
+fn needs(what: &What) -> (Interaction, Option<TypeName>) {
+    match what {
+        What::Read(name) | What::Version(name, _) | What::History(Of::Resource(name)) => {
+            (Interaction::Read, Some(name.kind))
+        }
+        What::Search(kind) | What::History(Of::Type(kind)) => (Interaction::Search, Some(*kind)),
+        What::History(Of::Everything) => (Interaction::Search, None),
+    }
 }
 
 pub(super) fn parse_name(kind: &str, id: &str) -> Option<Name> {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use warp::http::StatusCode;
 
 /// An entry that holds a stored resource in its very text: a number's spelling is part of what was sealed.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +31,7 @@ pub(in crate::http) struct Page {
     pub(in crate::http) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) total: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::http) link: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::http) entry: Vec<Entry>,

@@ -2,10 +2,11 @@
 
 use super::super::reply::{Reply, body, empty, failure, fhir, unreadable, versioned};
 use super::super::routes::{Call, not_found};
-use super::{may, parse_name, text};
+use super::{may, one_view, parse_name, text};
 use crate::anchor;
 use crate::clock::parse_http_date;
 use crate::error::Issue;
+use crate::fhir::view::View;
 use crate::fhir::write::if_match;
 use crate::ids::{Name, Version};
 use crate::read::{self, Opened};
@@ -15,15 +16,20 @@ use warp::http::{HeaderMap, StatusCode, header};
 /// `GET /fhir/{type}/{id}`.
 pub(super) async fn read(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
-    Ok(answer(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers))
+    let view = one_view(call.request)?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers, &view))
 }
 
 /// `GET /fhir/{type}/{id}/_history/{version}`.
-pub async fn version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
+pub async fn of_version(call: Call<'_>, kind: &str, id: &str, version: &str) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
-    let version = Version::parse(version).ok_or_else(not_found)?;
+    self::version(&call, name, Version::parse(version).ok_or_else(not_found)?).await
+}
+
+pub(super) async fn version(call: &Call<'_>, name: Name, version: Version) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
-    Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers))
+    let view = one_view(call.request)?;
+    Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers, &view))
 }
 
 /// `GET .../$receipt`.
@@ -48,7 +54,7 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
     }
 }
 
-fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap) -> Reply {
+fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap, view: &View) -> Reply {
     let opened = match read {
         Ok(Some(opened)) => opened,
         Ok(None) => return not_found(),
@@ -65,7 +71,7 @@ fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &Head
     if not_modified(headers, version, updated) {
         return versioned(empty(StatusCode::NOT_MODIFIED), version, updated);
     }
-    versioned(fhir(StatusCode::OK, opened.resource), version, updated)
+    versioned(fhir(StatusCode::OK, view.show(&opened.resource).into_owned()), version, updated)
 }
 
 /// If-None-Match goes before If-Modified-Since (RFC 9110 section 13.2.2).

@@ -1,16 +1,17 @@
-//! Create, update, deletion and their conditional forms: the request becomes a `Write`, the write path does the rest.
+//! Create, update, patch, deletion and their conditional forms: the request becomes a `Write`, the write path does the rest.
 
-use super::super::reply::{Reply, done, failures, refused};
+use super::super::reply::{Reply, empty, failure, failures, fhir, refused, versioned, with_header};
 use super::super::routes::{Call, not_found};
-use super::{bad_request, base, may, read_json, text};
-use crate::commit::Transaction;
+use super::prefer::{Prefer, told};
+use super::{bad_request, base, may, media_type, parse, read_json, text};
+use crate::commit::{Done, Transaction, Written};
 use crate::error::Issue;
+use crate::fhir::patch::{JSON_PATCH, Patch};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, same_id};
 use crate::ids::{Name, TypeName, Version};
 use crate::ingest::commit;
 use crate::smart::scopes::Interaction;
-use crate::smart::token::Caller;
 use warp::http::{HeaderMap, StatusCode, header};
 
 pub(super) async fn create(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
@@ -28,6 +29,23 @@ pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> 
 pub(super) async fn conditional_update(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let target = found(call, kind)?;
     write(call, Act::Update { target, resource: resource(call, kind)? }).await
+}
+
+pub(super) async fn patch(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: named(call, name)?, patch: read_patch(call)? }).await
+}
+
+pub(super) async fn conditional_patch(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
+    write(call, Act::Patch { target: found(call, kind)?, patch: read_patch(call)? }).await
+}
+
+fn read_patch(call: &Call<'_>) -> Result<Patch, Reply> {
+    let patch = if media_type(&call.request.headers) == JSON_PATCH {
+        Patch::json(&parse(call.body)?)
+    } else {
+        Patch::parameters(&read_json(call.request, call.body)?)
+    };
+    patch.map_err(|issue| failure(StatusCode::UNPROCESSABLE_ENTITY, issue))
 }
 
 pub(super) async fn delete(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
@@ -63,20 +81,49 @@ fn resource(call: &Call<'_>, kind: TypeName) -> Result<Validated, Reply> {
 }
 
 async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
-    may_write(&call.caller, &act)?;
+    for (interaction, kind) in needed(&act) {
+        may(&call.caller, interaction, kind)?;
+    }
     let transaction = Transaction { writes: vec![Write::alone(act)], message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
-    committed.done.first().map(|one| done(&base(call.app), one)).ok_or_else(not_found)
+    let prefer = Prefer::of(&call.request.headers);
+    committed.done.first().map(|done| answer(&base(call.app), done, prefer)).ok_or_else(not_found)
+}
+
+fn answer(base: &str, done: &Done, prefer: Prefer) -> Reply {
+    let outcome = || fhir(StatusCode::OK, told(done).to_string());
+    match (done, prefer) {
+        (Done::Written(one), _) => written(base, one, done, prefer),
+        (Done::Nothing, Prefer::Outcome) => outcome(),
+        (Done::Nothing, _) => empty(StatusCode::NO_CONTENT),
+        (Done::Deleted(one), prefer) => {
+            let reply = if prefer == Prefer::Outcome { outcome() } else { empty(StatusCode::NO_CONTENT) };
+            versioned(reply, one.version, one.updated)
+        }
+    }
+}
+
+fn written(base: &str, one: &Written, done: &Done, prefer: Prefer) -> Reply {
+    let status = if one.created { StatusCode::CREATED } else { StatusCode::OK };
+    let reply = match prefer {
+        Prefer::Minimal => empty(status),
+        Prefer::Outcome => fhir(status, told(done).to_string()),
+        Prefer::Representation | Prefer::Unsaid => fhir(status, one.resource.as_ref().clone()),
+    };
+    let location = format!("{base}/{}/_history/{}", one.name, one.version);
+    versioned(with_header(reply, header::LOCATION, &location), one.version, one.updated)
 }
 
 /// What an act needs. An update may create. A condition tells whether something exists, and a conditional create answers with
 /// what it found: that is reading.
-pub(super) fn may_write(caller: &Caller, act: &Act) -> Result<(), Reply> {
-    let needed: &[Interaction] = match act {
+pub(super) fn needed(act: &Act) -> Vec<(Interaction, Option<TypeName>)> {
+    let own: &[Interaction] = match act {
         Act::Create { .. } => &[Interaction::Create],
         Act::Update { .. } | Act::Recognise { .. } => &[Interaction::Create, Interaction::Update],
+        // Its tests and paths tell what the resource says, and so does the answer.
+        Act::Patch { .. } => &[Interaction::Update, Interaction::Read],
         Act::Delete { .. } => &[Interaction::Delete],
     };
     let reads = act.criteria().map(|_| Interaction::Read);
-    needed.iter().copied().chain(reads).try_for_each(|one| may(caller, one, Some(act.kind())).map(|_| ()))
+    own.iter().copied().chain(reads).map(|interaction| (interaction, Some(act.kind()))).collect()
 }
