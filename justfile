@@ -37,3 +37,9 @@ fmt:
 # The documentation of the code
 docs:
     cargo doc --workspace --no-deps --document-private-items
+
+# Fuzz one target for some seconds: just fuzz map_message 3600 (fuzz/README.md)
+fuzz target seconds="600":
+    mkdir -p fuzz/corpus/{{target}}
+    cargo fuzz run -s none {{target}} fuzz/corpus/{{target}} fuzz/seeds mappings/cases notary/vectors -- \
+        -dict=fuzz/hl7.dict -max_len=8192 -max_total_time={{seconds}}

@@ -31,10 +31,10 @@ pub fn write_transaction(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
 /// What MSH[Bundle] says of the message: MSH-10 identifies the Bundle, MSH-7 is its time.
 fn write_header(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
     let message = mapped.report.message;
-    let control_id = escape::decode(message.header(10).trim(), &message.separators(), Charset::Utf8);
-    if !control_id.is_empty() {
+    let control_id = without_controls(escape::decode(message.header(10), &message.separators(), Charset::Utf8));
+    if !control_id.trim().is_empty() {
         out.extend_from_slice(b"\"identifier\":{\"value\":");
-        write_text(&without_controls(control_id), out);
+        write_text(control_id.trim(), out);
         out.extend_from_slice(b"},");
     }
     if let Ok(time) = time::instant(part(message.header(7), Some(message.separators().component), 1), mapped.zone) {
@@ -83,6 +83,21 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Context, map};
+    use crate::maps::MapSet;
+    use crate::parse::Message;
+
+    #[test]
+    fn a_control_id_of_blanks_is_none() {
+        let set = MapSet::embedded().unwrap();
+        let context = Context { charset: Charset::Utf8, zone: None, now: "2026-03-01T12:00:00.000Z" };
+        for (sent, is_there) in [("7\\.br\\", true), ("\\.br\\", false), ("\u{8}", false)] {
+            let text = format!("MSH|^~\\&|A||||||ACK^A01|{sent}|P|2.5\rMSA|AA|1\r");
+            let message = Message::parse(&text).unwrap();
+            let bundle = transaction(&map(&set, &message, &context).unwrap());
+            assert_eq!(bundle.contains(r#""identifier":{"value":"7"}"#), is_there, "{bundle}");
+        }
+    }
 
     #[test]
     fn what_a_url_cannot_hold_is_encoded() {

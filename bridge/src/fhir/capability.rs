@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 /// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
 pub const OPERATIONS: &[(&str, &str, &str)] = &[
     ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
     ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
     ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
     ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
-    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
     ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
     ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
     ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),

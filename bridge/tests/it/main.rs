@@ -10,6 +10,7 @@ mod crash;
 mod export;
 mod faults;
 mod fhir;
+mod fuzz_seeds;
 mod hostile;
 mod interactions;
 mod messages;
