@@ -1,4 +1,4 @@
-//! Labels put on a resource and taken off it (`$meta-add`, `$meta-delete`; R4 3.2.0.4): profiles, tags, security labels.
+//! Labels put on a resource and taken off it (`$meta-add`, `$meta-delete`; R4 3.2.0.4): profiles, tags, security labels. Pure.
 
 use crate::error::Issue;
 use notary::canonical::Json;
@@ -43,12 +43,7 @@ impl Change {
                     _ => {}
                 }
             }
-            // FHIR has no empty lists.
-            if list.is_empty() {
-                meta.remove(name);
-            } else {
-                meta.set(name, Json::Array(list));
-            }
+            meta.set(name, Json::Array(list));
         }
     }
 }

@@ -4,22 +4,18 @@
 use super::everything::there;
 use super::fhir::{may, parse_name};
 use super::parameters::{named, refused as bad_request, resource};
-use super::reply::{Reply, failures, fhir, refused};
+use super::reply::{Reply, fhir, refused};
 use super::routes::{Call, not_found};
 use crate::commit::{Done, Transaction};
-use crate::error::{IngestError, Issue};
+use crate::error::Issue;
 use crate::fhir::labels::Change;
-use crate::fhir::validate::validate;
+use crate::fhir::patch::Patch;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::ids::Name;
 use crate::ingest::commit;
-use crate::read::Opened;
 use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
 use warp::http::StatusCode;
-
-/// How often somebody else may come between the reading and the writing.
-const ATTEMPTS: usize = 5;
 
 /// `GET /fhir/{type}/{id}/$meta`.
 pub async fn read(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
@@ -31,23 +27,13 @@ pub async fn read(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> 
 pub async fn change(call: Call<'_>, kind: &str, id: &str, add: bool) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     may(&call.caller, Interaction::Update, Some(name.kind))?;
-    let change = asked(&resource(&call)?, add)?;
-    let mut last = IngestError::Busy;
-    for _ in 0..ATTEMPTS {
-        let before = there(&call, &name).await?;
-        let mut after = before.json();
-        change.apply(&mut after);
-        // A label that is there already makes no version.
-        if after == before.json() {
-            return Ok(answer(&after));
-        }
-        match write(&call, &name, &before, after).await? {
-            Ok(stored) => return Ok(answer(&stored)),
-            Err(error @ IngestError::Precondition(_)) => last = error,
-            Err(error) => return Err(refused(&error)),
-        }
+    let patch = Patch::Labels(asked(&resource(&call)?, add)?);
+    let before = there(&call, &name).await?.json();
+    // What changes nothing makes no version. Who comes between makes one at worst.
+    if patch.apply(&before).is_ok_and(|after| after == before) {
+        return Ok(answer(&before));
     }
-    Err(refused(&last))
+    write(&call, name, patch).await
 }
 
 fn asked(parameters: &Json, add: bool) -> Result<Change, Reply> {
@@ -56,16 +42,12 @@ fn asked(parameters: &Json, add: bool) -> Result<Change, Reply> {
     Change::new(add, meta.ok_or_else(missing)?.clone()).map_err(bad_request)
 }
 
-/// Writes over the very version that was read, or not at all.
-async fn write(call: &Call<'_>, name: &Name, before: &Opened, after: Json) -> Result<Result<Json, IngestError>, Reply> {
-    let resource = validate(after).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
-    let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(before.stored.version) };
-    let transaction = Transaction { writes: vec![Write::alone(Act::Update { target, resource })], message: None };
-    let committed = commit(call.app, transaction).await;
-    Ok(committed.map(|committed| {
-        let written = committed.done.first().and_then(Done::written);
-        written.and_then(|written| Json::parse(&written.resource).ok()).unwrap_or(Json::Null)
-    }))
+async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply> {
+    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None };
+    let transaction = Transaction { writes: vec![Write::alone(Act::Patch { target, patch })], message: None };
+    let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
+    let written = committed.done.first().and_then(Done::written).ok_or_else(not_found)?;
+    Ok(answer(&Json::parse(&written.resource).unwrap_or(Json::Null)))
 }
 
 fn answer(resource: &Json) -> Reply {

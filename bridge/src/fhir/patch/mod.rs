@@ -6,6 +6,7 @@ mod json_patch;
 mod operations;
 mod path;
 
+use super::labels::Change;
 use crate::error::Issue;
 use crate::limits::MAX_PATCH_OPERATIONS;
 use base64::Engine;
@@ -22,6 +23,8 @@ pub enum Patch {
     Json(Vec<json_patch::Operation>),
     /// <http://hl7.org/fhir/R4/fhirpatch.html>
     FhirPath(Vec<operations::Operation>),
+    /// `$meta-add` and `$meta-delete`.
+    Labels(Change),
 }
 
 crate::redacted_debug!(Patch);
@@ -68,6 +71,10 @@ impl Patch {
         match self {
             Self::Json(list) => json_patch::apply(list, &mut patched),
             Self::FhirPath(list) => operations::apply(list, &mut patched),
+            Self::Labels(change) => {
+                change.apply(&mut patched);
+                Ok(())
+            }
         }?;
         prune(&mut patched);
         for name in ["resourceType", "id"] {

@@ -13,6 +13,8 @@ const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 80.0;
 /// Room for a label above and below.
 const MARGIN: f64 = 14.0;
+/// Colours and sizes stand in attributes: not every printer of pages takes the style of the page into a picture.
+const INK: &str = "#0b5cad";
 
 /// One measured value.
 struct Point<'j> {
@@ -83,11 +85,14 @@ impl Series<'_> {
         };
         let places: Vec<(f64, f64)> = self.points.iter().map(|p| (x(p.at), y(p.value))).collect();
         let line: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let dots: String =
-            places.iter().map(|(x, y)| format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\"/>")).collect();
+        let dots: String = places
+            .iter()
+            .map(|(x, y)| format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\" fill=\"{INK}\"/>"))
+            .collect();
         format!(
-            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\
-             {band}<polyline points=\"{line}\"/>{dots}{labels}</svg></figure>",
+            "<figure><figcaption>{title}</figcaption>\
+             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-size=\"8\" fill=\"#444\" role=\"img\" aria-label=\"{title}\">{band}\
+             <polyline points=\"{line}\" fill=\"none\" stroke=\"{INK}\" stroke-width=\"1.2\"/>{dots}{labels}</svg></figure>",
             title = escape(&self.title),
             band = self.band(&y, low, high),
             line = line.join(" "),
@@ -107,7 +112,10 @@ impl Series<'_> {
             return String::new();
         }
         let (bottom, top) = (y(from.unwrap_or(low).clamp(low, high)), y(to.unwrap_or(high).clamp(low, high)));
-        format!("<rect x=\"0\" y=\"{top:.1}\" width=\"{WIDTH}\" height=\"{:.1}\"/>", (bottom - top).max(0.0))
+        format!(
+            "<rect x=\"0\" y=\"{top:.1}\" width=\"{WIDTH}\" height=\"{:.1}\" fill=\"#e3f1e3\"/>",
+            (bottom - top).max(0.0)
+        )
     }
 
     /// The first and the last value with their days.
@@ -147,7 +155,7 @@ mod tests {
         assert_eq!(drawn.matches("<circle").count(), 2);
         assert!(drawn.contains("points=\"4.0,66.0 316.0,14.0\""), "{drawn}");
         assert!(drawn.contains("Glucose &lt;x&gt;, mmol/L") && drawn.contains(">7.00<"), "{drawn}");
-        assert!(drawn.contains("<rect x=\"0\" y=\"40.0\" width=\"320\" height=\"26.0\"/>"), "{drawn}");
+        assert!(drawn.contains("<rect x=\"0\" y=\"40.0\" width=\"320\" height=\"26.0\""), "{drawn}");
     }
 
     #[test]

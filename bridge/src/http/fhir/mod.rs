@@ -49,7 +49,8 @@ pub fn acceptable(request: &Request) -> Result<(), Reply> {
 pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
     let pairs = query::pairs(&request.query).unwrap_or_default();
     let wanted = pairs.iter().any(|(name, value)| name == "_pretty" && value == "true");
-    if wanted && !reply.body().is_empty() {
+    let json = text(reply.headers(), header::CONTENT_TYPE).is_some_and(|media| media.contains("json"));
+    if wanted && json && !reply.body().is_empty() {
         *reply.body_mut() = pretty(reply.body()).into();
     }
     reply
