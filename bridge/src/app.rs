@@ -5,11 +5,14 @@ use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
 use crate::error::VaultError;
+use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::notify::{self, Notices};
+use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
 use crate::vault::keys::{KeyError, KeyRing, root_key};
@@ -45,6 +48,8 @@ pub struct Core {
     pub ledger: Mutex<LedgerState>,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
+    pub exports: Exports,
+    pub notices: Notices,
 }
 
 /// A running medseal.
@@ -52,6 +57,8 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// Sends requests of our own.
+    pub outgoing: Outgoing,
     /// What `$validate` checks by, beside the standard.
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
@@ -140,6 +147,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         ledger: Mutex::new(LedgerState::new(ledger)),
         wake_sequencer: Notify::new(),
+        exports: Exports::default(),
+        notices: Notices::default(),
         clock,
         store,
         objects,
@@ -158,7 +167,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
-    let app = App {
+    let exporter = tokio::spawn(export::run(core.clone()));
+    let app = Arc::new(App {
+        outgoing: Outgoing::new(config.outgoing.clone()),
         core,
         config,
         token_key,
@@ -166,8 +177,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES),
         _lock: lock,
-    };
-    Ok((Arc::new(app), Workers { committer, anchor }))
+    });
+    let others = vec![exporter, tokio::spawn(notify::run(app.clone()))];
+    Ok((app, Workers { committer, anchor, others }))
 }
 
 impl App {
@@ -182,6 +194,8 @@ impl App {
 pub struct Workers {
     committer: tokio::task::JoinHandle<()>,
     anchor: tokio::task::JoinHandle<()>,
+    /// Those that may be cut short anywhere.
+    others: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Workers {
@@ -192,6 +206,11 @@ impl Workers {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
         self.anchor.abort();
+        for other in self.others {
+            // It holds the application, and with it the lock of the data directory.
+            other.abort();
+            _ = other.await;
+        }
         if let Err(error) = anchor::step(&app.core, true).await {
             tracing::warn!(%error, "the last entries are signed and anchored after the next start");
         }

@@ -139,7 +139,10 @@ async fn commit_group(core: &Core, waiting: Vec<Waiting>, newest: i64) -> i64 {
     }
     let outcome = group.write().await.map_err(Arc::new);
     match &outcome {
-        Ok(()) => core.wake_sequencer.notify_one(),
+        Ok(()) => {
+            core.wake_sequencer.notify_one();
+            core.notices.committed.notify_one();
+        }
         Err(error) => {
             tracing::error!(%error, transactions = done.len(), "a group was not stored: its senders may try again")
         }

@@ -4,7 +4,7 @@ use crate::vault::objects::S3Settings;
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The configuration as it was checked.
@@ -28,6 +28,49 @@ pub struct Config {
     pub validation: Validation,
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
+    pub outgoing: Outgoing,
+}
+
+/// Where this server may send requests of its own to, such as notifications. Public addresses over https, unless this says more.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outgoing {
+    /// Also to private, loopback and unique-local addresses; never to link-local ones, which hold the metadata of clouds.
+    pub allow_private: bool,
+    /// Also without TLS.
+    pub allow_http: bool,
+    /// Hosts, addresses and blocks (`10.1.0.0/16`) that may be sent to whatever they are.
+    pub allow: Vec<String>,
+}
+
+impl Outgoing {
+    /// Whether a host is named.
+    pub fn names(&self, host: &str) -> bool {
+        self.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+    }
+
+    /// Whether an address, or a block that it lies in, is named.
+    pub fn covers(&self, ip: IpAddr) -> bool {
+        self.allow.iter().filter_map(|allowed| block(allowed)).any(|block| lies_in(ip, block))
+    }
+}
+
+/// Reads `10.1.0.0/16` or an address alone.
+fn block(text: &str) -> Option<(IpAddr, u32)> {
+    let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+    let ip: IpAddr = ip.parse().ok()?;
+    let whole = if ip.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(whole), |bits| bits.parse().ok())?;
+    (bits <= whole).then_some((ip, bits))
+}
+
+fn lies_in(ip: IpAddr, (block, bits): (IpAddr, u32)) -> bool {
+    let bytes = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)) << 96,
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let differ = bytes(ip) ^ bytes(block);
+    ip.is_ipv4() == block.is_ipv4() && differ.checked_shr(128 - bits).unwrap_or(0) == 0
 }
 
 /// What a sender does not say itself.
@@ -74,6 +117,7 @@ impl Default for Config {
             log: Log::default(),
             validation: Validation::default(),
             s3: None,
+            outgoing: Outgoing::default(),
         }
     }
 }
@@ -112,6 +156,9 @@ impl Config {
         config.charset()?;
         if config.custodian.trim().is_empty() || config.custodian.len() > 200 {
             return Err("custodian: 1 to 200 characters".into());
+        }
+        if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
+            return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
         }
         if config.log.checkpoint_ms == 0 || config.log.anchor_ms == 0 {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
@@ -178,6 +225,7 @@ mod tests {
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),
+            ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(part), "{error}");

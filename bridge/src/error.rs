@@ -64,6 +64,8 @@ pub enum IngestError {
     Precondition(Issue),
     #[error("two entries of one transaction are the same resource")]
     Conflict(Issue),
+    #[error("the token does not allow this")]
+    Forbidden(Issue),
     #[error("too many wait already")]
     Busy,
     #[error("the service is stopping")]
@@ -105,7 +107,8 @@ impl IngestError {
             | Self::NotFound(_)
             | Self::Gone(_)
             | Self::Precondition(_)
-            | Self::Conflict(_) => Fault::Sender,
+            | Self::Conflict(_)
+            | Self::Forbidden(_) => Fault::Sender,
             Self::Busy | Self::Stopping => Fault::RetryLater,
             Self::Vault(error) => error.fault(),
             // Whatever the cause, nothing of it was acknowledged and the same may be sent again.
@@ -122,6 +125,7 @@ impl IngestError {
             Self::Gone(issue) => Self::Gone(place(issue)),
             Self::Precondition(issue) => Self::Precondition(place(issue)),
             Self::Conflict(issue) => Self::Conflict(place(issue)),
+            Self::Forbidden(issue) => Self::Forbidden(place(issue)),
             other => other,
         }
     }
@@ -141,7 +145,8 @@ impl IngestError {
             | Self::NotFound(issue)
             | Self::Gone(issue)
             | Self::Precondition(issue)
-            | Self::Conflict(issue) => vec![issue.clone()],
+            | Self::Conflict(issue)
+            | Self::Forbidden(issue) => vec![issue.clone()],
             Self::Busy | Self::Stopping => vec![Issue::new("transient", format!("{self}: try again"))],
             Self::Vault(error) => vec![error.issue()],
             Self::NotStored(_) => vec![VaultError::retry()],

@@ -10,8 +10,8 @@
 //! |---|---|---|
 //! | words | ids, secret, clock, limits | nothing above |
 //! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::decide, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
-//! | outside world | vault::{keys,objects}, index::store, smart::token | pure, words |
-//! | use cases | app, ingest, commit, read, search, message, anchor, intake::ack | all above |
+//! | outside world | vault::{keys,objects}, index::store, outgoing, smart::token | pure, words |
+//! | use cases | app, ingest, commit, read, search, summary, message, export, notify, anchor, intake::ack | all above |
 //! | edges | http, intake::mllp, the commands | use cases |
 
 pub mod anchor;
@@ -22,6 +22,7 @@ pub mod commit;
 pub mod config;
 pub mod consent;
 pub mod error;
+pub mod export;
 pub mod fhir;
 pub mod http;
 pub mod ids;
@@ -30,8 +31,11 @@ pub mod ingest;
 pub mod intake;
 pub mod limits;
 pub mod message;
+pub mod notify;
+pub mod outgoing;
 pub mod read;
 pub mod search;
 pub mod secret;
 pub mod smart;
+pub mod summary;
 pub mod vault;

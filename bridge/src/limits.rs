@@ -35,6 +35,8 @@ pub const MAX_QUERY_VALUES: usize = 100;
 /// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
 pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
+/// How heavy a page of `$everything` may become, scanned documents and all, before it ends early.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
 /// Open MLLP connections; a hospital has some dozens of feeds.
@@ -77,3 +79,52 @@ pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
 /// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
 pub const MAX_CONDITION_MATCHES: usize = 1_000;
+/// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
+pub const MAX_BLOCK: usize = 500;
+/// Answers of `$match` unless `count` asks otherwise.
+pub const DEFAULT_MATCHES: usize = 20;
+/// The most resources that a patient summary or report looks at and keeps: more of one patient is no summary.
+pub const MAX_SUMMARISED: usize = 20_000;
+/// Rows of one file of an export: a download that broke off begins anew at its file.
+pub const EXPORT_FILE_ROWS: usize = 20_000;
+/// Rows of an export that are in memory together, opened.
+pub const EXPORT_PAGE: usize = 64;
+/// Entries of one Bundle of deletions in an export.
+pub const EXPORT_DELETIONS: usize = 500;
+/// Files of exports that are sent at the same time: each keeps a page in memory and the disk busy.
+pub const MAX_EXPORT_STREAMS: usize = 16;
+/// How long a client may take to accept the next page of a file.
+pub const EXPORT_STALL: Duration = Duration::from_secs(60);
+/// Exports that one client may have: what it no longer needs it deletes.
+pub const MAX_EXPORTS: usize = 32;
+/// How long an export can be fetched.
+pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Subscriptions that are on: each is held against what is committed.
+pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// Headers that a Subscription may set.
+pub const MAX_SUBSCRIPTION_HEADERS: usize = 20;
+/// Seconds between heartbeats: sooner is noise, later is no sign of life.
+pub const MIN_HEARTBEAT: u32 = 1;
+pub const MAX_HEARTBEAT: u32 = 7 * 24 * 3600;
+/// Committed rows that the follower of subscriptions takes at a time, and how long it waits after a failure.
+pub const FOLLOWED_AT_ONCE: usize = 256;
+pub const FOLLOW_RETRY: Duration = Duration::from_secs(5);
+/// Notifications under way at the same time, one a subscription.
+pub const MAX_DELIVERIES: usize = 64;
+/// The pause after the first failure; it doubles up to the last one.
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub const LAST_RETRY: Duration = Duration::from_secs(600);
+/// After so many failures in a row a Subscription says `error`; it goes on.
+pub const TELL_FAILURES: u32 = 5;
+/// After failing for so long it is turned off.
+pub const GIVE_UP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Sent events of a subscription that `$events` can still tell.
+pub const KEPT_EVENTS: u64 = 1_000;
+/// How long a request of ours may take to find and reach its receiver, and in all.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const OUTGOING_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest answer to a request of ours that is read.
+pub const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// The members of a group that one export takes, and how many of them are looked for together.
+pub const MAX_GROUP_MEMBERS: usize = 100_000;
+pub const MEMBERS_AT_ONCE: usize = 64;

@@ -1,6 +1,8 @@
 //! Searching: `filters -> chains resolved -> clauses -> rows -> fetch -> open -> exact test -> page -> includes`. The index
 //! proposes, the opened resource decides. Every type that a search looks into is decided on its own.
 
+pub mod candidates;
+pub mod compartment;
 mod include;
 mod order;
 

@@ -1,9 +1,35 @@
 //! The CapabilityStatement: what this server does, from the same tables that it runs on.
 
 use crate::fhir::search::table::{self, Kind, Parameter};
+use crate::fhir::topics::topics;
 use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
+
+/// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
+pub const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
+    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
+    ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
+    ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
+    ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
+    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
+    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
+    ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
+    ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
+    (
+        "Subscription",
+        "events",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
+    ),
+    (
+        "Subscription",
+        "status",
+        "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
+    ),
+];
 
 /// The statement for a server at `base`.
 pub fn statement(base: &str, date: &str) -> Value {
@@ -15,6 +41,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "kind": "instance",
         "software": {"name": "medseal", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "medseal", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],
@@ -25,10 +52,15 @@ pub fn statement(base: &str, date: &str) -> Value {
                 "description": "Bearer tokens with SMART v2 system scopes"
             },
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "operation": operations("")
         }]
     })
 }
+
+/// Tells the topics of a server that has Subscriptions of the R5 backport.
+const TOPIC: &str =
+    "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical";
 
 fn resource(name: &str) -> Value {
     let interactions =
@@ -50,8 +82,12 @@ fn resource(name: &str) -> Value {
         "conditionalDelete": "single",
         "searchInclude": includes,
         "searchParam": parameters,
-        "operation": [{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}],
+        "operation": operations(name),
     });
+    if name == "Subscription" {
+        described["extension"] =
+            topics().iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
+    }
     let referring = referring(name);
     if !referring.is_empty() {
         described["searchRevInclude"] = json!(referring);
@@ -71,6 +107,11 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Composite => "composite",
     };
     json!({"name": parameter.name, "type": kind})
+}
+
+fn operations(kind: &str) -> Vec<Value> {
+    let own = OPERATIONS.iter().filter(|(of, ..)| *of == kind || (*of == "*" && !kind.is_empty()));
+    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// The references of other types that may point to this one.

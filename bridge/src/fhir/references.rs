@@ -103,6 +103,19 @@ fn is_bundle(json: &Json) -> bool {
     json.text("resourceType") == Some("Bundle")
 }
 
+/// Every literal reference in the resource, in its order.
+pub fn literals(json: &Json) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (name, value) in json.members() {
+        match value.as_str() {
+            Some(text) if name == "reference" => found.push(text),
+            _ => found.extend(literals(value)),
+        }
+    }
+    found.extend(json.items().iter().flat_map(literals));
+    found
+}
+
 /// Whether the resource has a reference that is a search.
 pub fn has_conditional(json: &Json) -> bool {
     if is_bundle(json) {
@@ -170,6 +183,14 @@ mod tests {
         ] {
             assert!(found.contains(expected), "{expected} in {found}");
         }
+    }
+
+    #[test]
+    fn literal_references_are_found_wherever_they_stand() {
+        let text =
+            r#"{"reference":"Patient/1","a":[{"b":{"reference":"Group/2"}}],"c":{"reference":{"reference":"List/3"}}}"#;
+        let json = Json::parse(text.as_bytes()).unwrap();
+        assert_eq!(literals(&json), ["Patient/1", "Group/2", "List/3"]);
     }
 
     #[test]

@@ -3,12 +3,20 @@
 
 mod cursor;
 pub mod encoding;
+mod everything;
+pub mod export;
 pub mod fhir;
 pub mod hl7v2;
 pub mod log;
+mod matching;
+mod meta;
+mod parameters;
 pub mod pretty;
 pub mod query;
 pub mod reply;
+mod report;
 pub mod routes;
 pub mod search;
 pub mod server;
+pub mod subscription;
+mod summary;

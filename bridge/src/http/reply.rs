@@ -4,10 +4,36 @@ use crate::clock::http_date;
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::fhir::outcome;
 use crate::ids::Version;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 
 /// The body type of every answer.
 pub type Reply = Response<bytes::Bytes>;
+
+/// A body that is sent while it is made. It travels beside the reply; `server` puts it in.
+#[derive(Clone)]
+pub struct Streamed(Arc<Mutex<Option<mpsc::Receiver<Part>>>>);
+
+/// Some bytes of such a body, or an error that breaks the answer off.
+pub type Part = Result<bytes::Bytes, std::io::Error>;
+
+impl Streamed {
+    /// What is to be sent; only once.
+    pub fn take(&self) -> Option<mpsc::Receiver<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// An answer whose body is still being made.
+pub fn streamed(media_type: &'static str, parts: mpsc::Receiver<Part>) -> Reply {
+    let mut reply = body(StatusCode::OK, media_type, bytes::Bytes::new());
+    reply.extensions_mut().insert(Streamed(Arc::new(Mutex::new(Some(parts)))));
+    reply
+}
+
+/// FHIR's media type for many resources, one a line.
+pub const NDJSON: &str = "application/fhir+ndjson";
 
 /// FHIR's media type.
 pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
@@ -72,6 +98,7 @@ pub fn status(error: &IngestError) -> StatusCode {
         IngestError::Unsupported(_) | IngestError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         IngestError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         IngestError::Conflict(_) => StatusCode::CONFLICT,
+        IngestError::Forbidden(_) => StatusCode::FORBIDDEN,
         other => fault_status(other.fault()),
     }
 }
@@ -118,6 +145,7 @@ mod tests {
             (IngestError::Unsupported(issue()), 422),
             (IngestError::Precondition(issue()), 412),
             (IngestError::Conflict(issue()), 409),
+            (IngestError::Forbidden(issue()), 403),
             (IngestError::NotFound(issue()), 404),
             (IngestError::Gone(issue()), 410),
             (IngestError::Contradiction(issue()), 400),

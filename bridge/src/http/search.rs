@@ -9,7 +9,7 @@ use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::search::query::{self, QueryError, Search, Total};
-use crate::fhir::summary::View;
+use crate::fhir::view::View;
 use crate::ids::TypeName;
 use crate::read::Opened;
 use crate::search::{self, Position, SearchError};
@@ -119,7 +119,8 @@ pub fn refused(error: SearchError) -> Reply {
     }
 }
 
-fn one(app: &App, opened: &Opened, mode: &str, view: &View) -> Entry {
+/// An entry of a searchset.
+pub(super) fn one(app: &App, opened: &Opened, mode: &str, view: &View) -> Entry {
     Entry {
         full_url: Some(format!("{}/{}", app.core.base, opened.stored.name)),
         resource: Some(raw(&view.show(&opened.resource))),

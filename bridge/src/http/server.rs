@@ -2,12 +2,16 @@
 //! requests end.
 
 use super::encoding::{packed, unpacked};
-use super::reply::Reply;
+use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch, known};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::stream::{Stream, unfold};
+use http_body_util::{Either, StreamBody};
+use hyper::body::Frame;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -17,13 +21,17 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use warp::Filter;
-use warp::http::{HeaderMap, Method, header};
+use warp::http::{HeaderMap, Method, Response, header};
 
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let service = TowerToHyperService::new(warp::service(filter(app)));
+    let answers = TowerToHyperService::new(warp::service(filter(app)));
+    let service = service_fn(move |request| {
+        let answer = answers.call(request);
+        async move { answer.await.map(with_stream) }
+    });
     // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes with TLS, or from the proxy.
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -53,6 +61,22 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
         tracing::warn!("some HTTP requests did not end in time");
     }
 }
+
+/// Puts the body in that is still being made, where the reply has one.
+fn with_stream<B: hyper::body::Body>(
+    mut reply: Response<B>,
+) -> Response<Either<B, StreamBody<impl Stream<Item = Framed>>>> {
+    let parts = reply.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
+    reply.map(|whole| match parts {
+        None => Either::Left(whole),
+        Some(parts) => Either::Right(StreamBody::new(unfold(parts, |mut parts| async move {
+            let part = parts.recv().await?;
+            Some((part.map(Frame::data), parts))
+        }))),
+    })
+}
+
+type Framed = Result<Frame<Bytes>, std::io::Error>;
 
 /// One filter: everything about a request, then the routes.
 fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone {
@@ -96,7 +120,7 @@ fn percent_decoded(path: &str) -> String {
 }
 
 /// The whole body, or nothing where it is too long or does not arrive.
-async fn collect<B: Buf>(body: impl futures_util::Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
+async fn collect<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
     use futures_util::StreamExt;
     let mut body = pin!(body);
     let mut whole = BytesMut::new();

@@ -89,7 +89,7 @@ fn condition(c: &Connection, page: &Page) -> Result<(String, Vec<Value>), StoreE
 }
 
 /// The last row made before a time: found by halving.
-fn last_before(c: &Connection, time: i64) -> Result<i64, StoreError> {
+pub(super) fn last_before(c: &Connection, time: i64) -> Result<i64, StoreError> {
     let newest: i64 = c.query_row("SELECT coalesce(max(row), 0) FROM record", [], |r| r.get(0))?;
     let (mut before, mut after) = (0, newest + 1);
     let mut at = c.prepare_cached("SELECT updated FROM record WHERE row >= ?1 ORDER BY row LIMIT 1")?;

@@ -3,7 +3,9 @@
 pub mod blind;
 pub mod cells;
 pub mod history;
+pub mod jobs;
 pub mod log;
+pub mod notices;
 pub mod scan;
 pub mod store;
 pub mod tokens;

@@ -74,3 +74,48 @@ CREATE TABLE checkpoint (
     size INTEGER PRIMARY KEY,
     note TEXT NOT NULL
 );
+
+-- Work that was asked for and goes on in the background. What was asked is sealed: a filter may hold patient data.
+CREATE TABLE job (
+    id       TEXT    NOT NULL PRIMARY KEY, -- random
+    kind     TEXT    NOT NULL,             -- 'export'
+    owner    BLOB    NOT NULL,             -- keyed hash of who asked
+    request  BLOB    NOT NULL,             -- sealed
+    upto     INTEGER NOT NULL,             -- the newest row when it was asked: later changes are not seen
+    made     INTEGER NOT NULL,             -- milliseconds since 1970
+    state    INTEGER NOT NULL              -- 0 waits, 1 done, 2 failed
+) WITHOUT ROWID;
+-- A file of an export is no file: it is rows, which are opened when it is fetched.
+CREATE TABLE job_file (
+    job     TEXT    NOT NULL,
+    number  INTEGER NOT NULL,
+    type    TEXT    NOT NULL,
+    deleted INTEGER NOT NULL,              -- 1: what was deleted
+    part    INTEGER NOT NULL,              -- which members of a group
+    after   INTEGER NOT NULL,
+    last    INTEGER NOT NULL,
+    count   INTEGER,                       -- where it is known without opening
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+
+-- Subscriptions that are on. What they ask for is in the resource, sealed.
+CREATE TABLE subscription (
+    id        TEXT    NOT NULL PRIMARY KEY,
+    row       INTEGER NOT NULL,            -- the version that counts
+    handshake INTEGER NOT NULL,            -- 1: the receiver has still to be asked whether it listens
+    failures  INTEGER NOT NULL,            -- since the last success
+    failing   INTEGER,                     -- when the first of them was
+    last      INTEGER NOT NULL,            -- when something was last sent
+    events    INTEGER NOT NULL,            -- since it was made
+    sent      INTEGER NOT NULL,            -- up to this event
+    due       INTEGER NOT NULL             -- when to look at it again; all times in milliseconds since 1970
+) WITHOUT ROWID;
+CREATE INDEX subscription_due ON subscription (due);
+-- Events: which row is to be told to whom. Sent ones stay for a while, for $events.
+CREATE TABLE notification (
+    subscription TEXT    NOT NULL,
+    number       INTEGER NOT NULL,
+    row          INTEGER NOT NULL,
+    made         INTEGER NOT NULL,
+    PRIMARY KEY (subscription, number)
+) WITHOUT ROWID;

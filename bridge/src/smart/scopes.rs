@@ -62,6 +62,14 @@ fn one(word: &str) -> Option<Scope> {
     (!allowed.is_empty() && in_order).then_some(Scope { kind, allowed })
 }
 
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "system/{}.", self.kind.map_or("*", TypeName::as_str))?;
+        let letters = LETTERS.iter().filter(|(_, interaction)| self.allowed.contains(interaction));
+        letters.into_iter().try_for_each(|(letter, _)| write!(f, "{letter}"))
+    }
+}
+
 /// Whether a scope list allows an interaction with a type; no type means: with every type.
 pub fn allow(scopes: &[Scope], interaction: Interaction, kind: Option<TypeName>) -> bool {
     scopes.iter().any(|scope| {
@@ -82,6 +90,7 @@ mod tests {
         assert!(!allow(&scopes, Interaction::Read, observation) && !allow(&scopes, Interaction::Update, patient));
         assert!(!allow(&scopes, Interaction::Read, None));
         assert!(allow(&parse("system/*.read").unwrap(), Interaction::Search, None));
+        assert_eq!(parse("system/*.read").unwrap()[0].to_string(), "system/*.rs");
     }
 
     #[test]

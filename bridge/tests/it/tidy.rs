@@ -37,8 +37,9 @@ const LAYERS: &[&[&str]] = &[
         "vault::keys",
         "vault::objects",
         "index",
+        "outgoing",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

@@ -2,6 +2,7 @@
 
 use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
 use super::super::routes::{Call, Request};
+use super::super::subscription::prepare;
 use super::page::{Entry, Page, raw};
 use super::prefer::{Prefer, told};
 use super::{acceptable, base, history, needs, read, read_json, search, write};
@@ -62,7 +63,8 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
     Ok(answers)
 }
 
-async fn committed(call: &Call<'_>, writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
+async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
+    prepare(call.app, &call.caller, &mut writes).await?;
     Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
 }
 

@@ -8,7 +8,7 @@ use super::{bad_query, base, may, needs, parse_name, unknown_type};
 use crate::app::App;
 use crate::clock::instant;
 use crate::fhir::bundle::What;
-use crate::fhir::summary::View;
+use crate::fhir::view::View;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;

@@ -23,7 +23,7 @@ use crate::consent::decide::{Permit, decide};
 use crate::error::Issue;
 use crate::fhir::bundle::What;
 use crate::fhir::capability;
-use crate::fhir::summary::View;
+use crate::fhir::view::View;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::history::Of;
 use crate::smart::scopes::Interaction;
@@ -98,11 +98,11 @@ fn bad_query(text: String) -> Reply {
     failure(StatusCode::BAD_REQUEST, Issue::new("value", text))
 }
 
-fn bad_request(issue: Issue) -> Reply {
+pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
     let media = media_type(&request.headers);
     if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
         return Err(failure(
@@ -123,12 +123,12 @@ fn media_type(headers: &HeaderMap) -> String {
     text(headers, header::CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+pub(in crate::http) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// The decision, or a 403 that says what is missing.
-fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
+pub(in crate::http) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
     decide(caller, interaction, kind)
         .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
 }
@@ -145,7 +145,7 @@ fn needs(what: &What) -> (Interaction, Option<TypeName>) {
     }
 }
 
-fn parse_name(kind: &str, id: &str) -> Option<Name> {
+pub(super) fn parse_name(kind: &str, id: &str) -> Option<Name> {
     Some(Name { kind: TypeName::parse(kind)?, id: ResourceId::parse(id)? })
 }
 

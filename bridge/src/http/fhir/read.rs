@@ -6,7 +6,7 @@ use super::{may, one_view, parse_name, text};
 use crate::anchor;
 use crate::clock::parse_http_date;
 use crate::error::Issue;
-use crate::fhir::summary::View;
+use crate::fhir::view::View;
 use crate::fhir::write::if_match;
 use crate::ids::{Name, Version};
 use crate::read::{self, Opened};

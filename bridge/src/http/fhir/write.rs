@@ -2,6 +2,7 @@
 
 use super::super::reply::{Reply, empty, failure, failures, fhir, refused, versioned, with_header};
 use super::super::routes::{Call, not_found};
+use super::super::subscription::prepare;
 use super::prefer::{Prefer, told};
 use super::{bad_request, base, may, media_type, parse, read_json, text};
 use crate::commit::{Done, Transaction, Written};
@@ -84,10 +85,12 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
     for (interaction, kind) in needed(&act) {
         may(&call.caller, interaction, kind)?;
     }
-    let transaction = Transaction { writes: vec![Write::alone(act)], message: None };
+    let mut writes = vec![Write::alone(act)];
+    prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
+    let transaction = Transaction { writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let prefer = Prefer::of(&call.request.headers);
-    committed.done.first().map(|done| answer(&base(call.app), done, prefer)).ok_or_else(not_found)
+    committed.done.first().map(|done| answer(base(call.app), done, prefer)).ok_or_else(not_found)
 }
 
 fn answer(base: &str, done: &Done, prefer: Prefer) -> Reply {

@@ -1,0 +1,344 @@
+//! What a Subscription asks for: R4's own form, whose criteria are a search, and the R5 backport's, whose criteria name a
+//! topic (Subscriptions R5 Backport 1.1). Pure.
+
+use super::search::check::holds;
+use super::search::criterion::Surroundings;
+use super::search::query::{self, Filter};
+use super::topics::{Topic, topic};
+use crate::error::Issue;
+use crate::http::query::pairs;
+use crate::ids::TypeName;
+use crate::limits::{MAX_HEARTBEAT, MAX_SUBSCRIPTION_HEADERS, MIN_HEARTBEAT};
+use notary::canonical::Json;
+use warp::http::{HeaderMap, HeaderName, HeaderValue};
+
+const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
+/// Who made it and what he may read, sealed by this server: written over whatever a client sends.
+pub const MAKER: &str = "urn:medseal:subscription-maker";
+/// Headers that say how a request travels, not what it is.
+const FORBIDDEN: &[&str] = &[
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// A Subscription as it was understood.
+#[derive(Clone)]
+pub struct Wanted {
+    pub form: Form,
+    pub kind: TypeName,
+    /// All must hold.
+    filters: Vec<Filter>,
+    pub endpoint: String,
+    /// May hold secrets.
+    pub headers: HeaderMap,
+    pub content: Content,
+    /// Milliseconds since 1970.
+    pub end: Option<i64>,
+    pub status: Status,
+    pub maker: Option<String>,
+}
+
+/// The two forms.
+#[derive(Clone, Copy)]
+pub enum Form {
+    Search,
+    Topic { topic: &'static Topic, heartbeat: Option<u32>, at_once: usize },
+}
+
+/// What a notification tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    Empty,
+    Ids,
+    Resources,
+}
+
+/// R4's states of a Subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Requested,
+    Active,
+    Error,
+    Off,
+}
+
+crate::redacted_debug!(Wanted);
+
+impl Status {
+    /// Its code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Active => "active",
+            Self::Error => "error",
+            Self::Off => "off",
+        }
+    }
+
+    fn of(code: Option<&str>) -> Self {
+        let all = [Self::Requested, Self::Active, Self::Error];
+        all.into_iter().find(|s| Some(s.code()) == code).unwrap_or(Self::Off)
+    }
+}
+
+fn at(code: &'static str, element: &str, text: impl Into<String>) -> Issue {
+    Issue::at(code, &format!("Subscription.{element}"), text)
+}
+
+impl Wanted {
+    /// Reads a Subscription. It was validated against R4 before.
+    pub fn read(resource: &Json, around: &Surroundings<'_>) -> Result<Self, Issue> {
+        let channel = resource.get("channel").ok_or_else(|| at("required", "channel", "is required"))?;
+        if channel.text("type") != Some("rest-hook") {
+            return Err(at("not-supported", "channel.type", "this server notifies over rest-hook alone"));
+        }
+        let endpoint = channel.text("endpoint").ok_or_else(|| at("required", "channel.endpoint", "is required"))?;
+        let criteria = resource.text("criteria").unwrap_or("");
+        let (kind, filters, form) = match topic(criteria) {
+            Some(topic) => topical(resource, channel, topic, around)?,
+            None => searched(criteria, around)?,
+        };
+        Ok(Self {
+            form,
+            kind,
+            filters,
+            endpoint: endpoint.to_owned(),
+            headers: headers(channel)?,
+            content: content(channel, form)?,
+            end: end(resource)?,
+            status: Status::of(resource.text("status")),
+            maker: extension(resource, MAKER).next().and_then(|e| e.text("valueString")).map(str::to_owned),
+        })
+    }
+
+    /// Whether a version fits, and for a topic that asks for a change, the one before did not. A deletion has no content.
+    pub fn takes(&self, now: Option<&Json>, before: Option<&Json>, around: &Surroundings<'_>) -> bool {
+        let fits = |resource: &Json| self.filters.iter().all(|filter| holds(filter, resource, around));
+        let Some(now) = now else { return false };
+        match self.form {
+            Form::Search => fits(now),
+            Form::Topic { topic, .. } => {
+                topic.holds(now, around)
+                    && fits(now)
+                    && !before.is_some_and(|b| topic.changes && topic.holds(b, around))
+            }
+        }
+    }
+
+    /// Whether the version before must be known.
+    pub fn compares(&self) -> bool {
+        matches!(self.form, Form::Topic { topic, .. } if topic.changes)
+    }
+}
+
+/// `Observation?code=x`.
+fn searched(criteria: &str, around: &Surroundings<'_>) -> Result<(TypeName, Vec<Filter>, Form), Issue> {
+    let (kind, search) = criteria.split_once('?').unwrap_or((criteria, ""));
+    let kind = TypeName::parse(kind).ok_or_else(|| {
+        let text = "must be a search, `Observation?code=...`, or a topic of this server";
+        at("value", "criteria", text)
+    })?;
+    Ok((kind, filters(kind, search, "criteria", around)?, Form::Search))
+}
+
+fn filters(kind: TypeName, search: &str, element: &str, around: &Surroundings<'_>) -> Result<Vec<Filter>, Issue> {
+    let given = pairs(search).map_err(|text| at("value", element, text))?;
+    let read = query::read(kind, &given, around).map_err(|e| at("value", element, e.to_string()))?;
+    let refuse = |text: String| Err(at("not-supported", element, text));
+    if let Some(name) = read.unknown.first() {
+        return refuse(format!("{kind} has no search parameter {name}"));
+    }
+    if read.filters.len() < given.len() {
+        return refuse("takes search parameters and nothing else".to_owned());
+    }
+    if read.filters.iter().any(|f| matches!(f, Filter::Chain { .. } | Filter::Has { .. })) {
+        return refuse("takes no chained parameters: what is referred to may change unseen".to_owned());
+    }
+    Ok(read.filters)
+}
+
+fn topical(
+    resource: &Json,
+    channel: &Json,
+    topic: &'static Topic,
+    around: &Surroundings<'_>,
+) -> Result<(TypeName, Vec<Filter>, Form), Issue> {
+    let element = "criteria.extension";
+    let kind = topic.kind();
+    let mut all = Vec::new();
+    let criteria = resource.get("_criteria");
+    for one in criteria.into_iter().flat_map(|c| extension(c, &format!("{BACKPORT}backport-filter-criteria"))) {
+        let text = one.text("valueString").unwrap_or("");
+        let (named, search) = text.split_once('?').unwrap_or((kind.as_str(), text));
+        if named != kind.as_str() {
+            return Err(at("value", element, format!("this topic is about {kind}")));
+        }
+        all.extend(filters(kind, search, element, around)?);
+    }
+    let number = |name: &str, kind: &str| {
+        let found = extension(channel, &format!("{BACKPORT}{name}")).next()?;
+        if let Json::Number(number) = found.get(kind)? { number.parse::<u32>().ok() } else { None }
+    };
+    let heartbeat = number("backport-heartbeat-period", "valueUnsignedInt").filter(|s| *s > 0);
+    let at_once = number("backport-max-count", "valuePositiveInt").unwrap_or(1).clamp(1, 100) as usize;
+    let heartbeat = heartbeat.map(|seconds| seconds.clamp(MIN_HEARTBEAT, MAX_HEARTBEAT));
+    Ok((kind, all, Form::Topic { topic, heartbeat, at_once }))
+}
+
+fn extension<'r>(element: &'r Json, url: &str) -> impl Iterator<Item = &'r Json> + use<'r> {
+    let all = match element.get("extension") {
+        Some(Json::Array(all)) => all.as_slice(),
+        _ => &[],
+    };
+    let url = url.to_owned();
+    all.iter().filter(move |e| e.text("url") == Some(url.as_str()))
+}
+
+fn content(channel: &Json, form: Form) -> Result<Content, Issue> {
+    let payload = channel.text("payload");
+    if !matches!(payload, None | Some("" | "application/fhir+json" | "application/json")) {
+        return Err(at("not-supported", "channel.payload", "application/fhir+json, or nothing"));
+    }
+    let named =
+        channel.get("_payload").into_iter().flat_map(|p| extension(p, &format!("{BACKPORT}backport-payload-content")));
+    let named = named.filter_map(|e| e.text("valueCode")).next();
+    match (form, named) {
+        (Form::Search, _) if payload.is_some_and(|p| !p.is_empty()) => Ok(Content::Resources),
+        (Form::Search, _) | (_, Some("empty")) => Ok(Content::Empty),
+        (_, None | Some("id-only")) => Ok(Content::Ids),
+        (_, Some("full-resource")) => Ok(Content::Resources),
+        _ => Err(at("value", "channel.payload.extension", "empty, id-only or full-resource")),
+    }
+}
+
+/// `Authorization: Bearer x`. Never quotes what it refuses: it may be a secret.
+fn headers(channel: &Json) -> Result<HeaderMap, Issue> {
+    let given = match channel.get("header") {
+        Some(Json::Array(given)) => given.as_slice(),
+        _ => &[],
+    };
+    if given.len() > MAX_SUBSCRIPTION_HEADERS {
+        return Err(at("too-costly", "channel.header", format!("at most {MAX_SUBSCRIPTION_HEADERS}")));
+    }
+    let mut headers = HeaderMap::new();
+    for (n, text) in given.iter().enumerate() {
+        let (name, value) = header(text).ok_or_else(|| {
+            let text = "must be `Name: value`, and not a header that says how a request travels";
+            at("value", &format!("channel.header[{n}]"), text)
+        })?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn header(text: &Json) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.as_str()?.split_once(':')?;
+    let name: HeaderName = name.trim().parse().ok()?;
+    if FORBIDDEN.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+        return None;
+    }
+    let mut value: HeaderValue = value.trim().parse().ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+fn end(resource: &Json) -> Result<Option<i64>, Issue> {
+    let Some(text) = resource.text("end") else { return Ok(None) };
+    let span = super::search::span::moment(text).ok_or_else(|| at("value", "end", "an instant"))?;
+    Ok(Some(span.from.div_euclid(1_000)))
+}
+
+/// The same Subscription in another state; `error` says why, and only in that state.
+pub fn with_status(mut resource: Json, status: Status, error: Option<&str>) -> Json {
+    resource.set("status", Json::String(status.code().to_owned()));
+    match error {
+        Some(text) => resource.set("error", Json::String(text.to_owned())),
+        None => drop(resource.remove("error")),
+    }
+    resource
+}
+
+/// The same Subscription with its maker.
+pub fn with_maker(mut resource: Json, sealed: &str) -> Json {
+    let text = |text: &str| Json::String(text.to_owned());
+    let maker = Json::Object(vec![("url".to_owned(), text(MAKER)), ("valueString".to_owned(), text(sealed))]);
+    let mut all = match resource.remove("extension") {
+        Some(Json::Array(all)) => all,
+        _ => Vec::new(),
+    };
+    all.retain(|e| e.text("url") != Some(MAKER));
+    all.push(maker);
+    resource.set("extension", Json::Array(all));
+    resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0 };
+
+    fn read(criteria: &str, more: &str) -> Result<Wanted, Issue> {
+        let text = format!(
+            r#"{{"resourceType":"Subscription","status":"requested","criteria":"{criteria}","channel":{{"type":"rest-hook","endpoint":"https://x/"{more}}}}}"#
+        );
+        Wanted::read(&Json::parse(text.as_bytes()).unwrap(), &AROUND)
+    }
+
+    #[test]
+    fn both_forms_are_read() {
+        let plain =
+            read("Observation?code=a", r#","payload":"application/fhir+json","header":["X-Key: secret"]"#).unwrap();
+        assert_eq!(
+            (plain.kind.as_str(), plain.content, plain.status),
+            ("Observation", Content::Resources, Status::Requested)
+        );
+        assert_eq!(plain.headers["x-key"], "secret");
+        let fits = |code: &str| {
+            let resource = format!(r#"{{"resourceType":"Observation","code":{{"coding":[{{"code":"{code}"}}]}}}}"#);
+            plain.takes(Some(&Json::parse(resource.as_bytes()).unwrap()), None, &AROUND)
+        };
+        assert!(fits("a") && !fits("b") && !plain.takes(None, None, &AROUND));
+        let beat = format!(r#","extension":[{{"url":"{BACKPORT}backport-heartbeat-period","valueUnsignedInt":60}}]"#);
+        let topical = read("urn:medseal:topic:admission", &beat).unwrap();
+        assert!(matches!(topical.form, Form::Topic { heartbeat: Some(60), at_once: 1, .. }) && topical.compares());
+        assert_eq!(topical.content, Content::Ids);
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_refused_where_it_stands() {
+        for (criteria, more, place) in [
+            ("Cat?x=1", "", "Subscription.criteria"),
+            ("Observation?cat=1", "", "Subscription.criteria"),
+            ("Observation?subject.name=a", "", "Subscription.criteria"),
+            ("Observation?_sort=date", "", "Subscription.criteria"),
+            ("Observation", r#","payload":"application/fhir+xml""#, "Subscription.channel.payload"),
+            ("Observation", r#","header":["ok: 1","Host: x"]"#, "Subscription.channel.header[1]"),
+            ("Observation", r#","header":["no-colon"]"#, "Subscription.channel.header[0]"),
+            ("Observation", ",\"header\":[\"a: b\\nc: d\"]", "Subscription.channel.header[0]"),
+        ] {
+            let issue = read(criteria, more).err().unwrap();
+            assert_eq!(issue.expression.as_deref(), Some(place), "{criteria}");
+        }
+    }
+
+    #[test]
+    fn the_maker_is_the_servers_word() {
+        let forged = format!(
+            r#"{{"resourceType":"Subscription","extension":[{{"url":"{MAKER}","valueString":"x"}},{{"url":"b"}}]}}"#
+        );
+        let json = with_maker(Json::parse(forged.as_bytes()).unwrap(), "ours");
+        let all: Vec<&str> = extension(&json, MAKER).filter_map(|e| e.text("valueString")).collect();
+        assert_eq!((all, extension(&json, "b").count()), (vec!["ours"], 1));
+    }
+}

@@ -1,0 +1,170 @@
+//! Walks the committed rows once, in their order, and writes down whose event each is. How far it came is kept with what it
+//! found, so that a crash loses no event and makes none twice.
+
+use super::{maker, surroundings, wanted};
+use crate::app::Core;
+use crate::consent::decide::decide;
+use crate::error::VaultError;
+use crate::fhir::subscription::{Status, Wanted};
+use crate::ids::{ResourceId, TypeName, Version};
+use crate::index::notices::{Change, Followed};
+use crate::index::store::Stored;
+use crate::limits::{FOLLOW_RETRY, FOLLOWED_AT_ONCE};
+use crate::read::{Opened, in_background};
+use crate::smart::scopes::Interaction;
+use notary::canonical::Json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked for rows that nobody rang for.
+const LOOK: Duration = Duration::from_secs(5);
+/// How far the walk may come without an event before that is written down: looking at rows again harms nobody.
+const UNWRITTEN: i64 = 10_000;
+
+/// The subscriptions that count, and how far the rows were followed.
+struct Follower {
+    wanted: HashMap<ResourceId, Wanted>,
+    at: i64,
+    written: i64,
+}
+
+/// Follows for ever.
+pub(super) async fn run(core: Arc<Core>) {
+    let mut follower = begin(&core).await;
+    loop {
+        match follower.step(&core).await {
+            Ok(true) => continue,
+            Ok(false) => _ = tokio::time::timeout(LOOK, core.notices.committed.notified()).await,
+            Err(error) => {
+                tracing::error!(%error, "the follower of subscriptions does not go on; it will try again");
+                tokio::time::sleep(FOLLOW_RETRY).await;
+                follower = begin(&core).await;
+            }
+        }
+    }
+}
+
+async fn begin(core: &Core) -> Follower {
+    loop {
+        match load(core).await {
+            Ok(follower) => return follower,
+            Err(error) => {
+                tracing::error!(%error, "the subscriptions cannot be read; it will be tried again");
+                tokio::time::sleep(FOLLOW_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn load(core: &Core) -> Result<Follower, VaultError> {
+    let store = core.store.clone();
+    let (at, rows) = in_background(move || {
+        let kept = store.subscriptions()?;
+        let rows = kept.iter().filter_map(|one| store.row(one.row).transpose()).collect::<Result<Vec<_>, _>>()?;
+        Ok((store.followed()?, rows))
+    })
+    .await?;
+    let mut follower = Follower { wanted: HashMap::new(), at, written: at };
+    for row in rows {
+        let opened = core.open(&row).await?;
+        follower.wanted.extend(listening(core, &opened.json()).map(|wanted| (row.name.id, wanted)));
+    }
+    Ok(follower)
+}
+
+/// A Subscription that is not off, and whose maker is known.
+fn listening(core: &Core, resource: &Json) -> Option<Wanted> {
+    let wanted = wanted(core, resource).ok()?;
+    (wanted.status != Status::Off && maker(core, &wanted).is_some()).then_some(wanted)
+}
+
+impl Follower {
+    /// Follows the next rows. Tells whether there may be more.
+    async fn step(&mut self, core: &Core) -> Result<bool, VaultError> {
+        let (kinds, after, store) = (self.kinds(), self.at, core.store.clone());
+        let (rows, mut upto) = in_background(move || store.rows_after(&kinds, after, FOLLOWED_AT_ONCE)).await?;
+        let mut followed = Followed::default();
+        for row in rows {
+            if row.name.kind.as_str() == "Subscription" {
+                self.change(core, &row, &mut followed).await?;
+                // The rows after this one may be of types that count only now: they are looked for anew.
+                upto = row.row;
+                break;
+            } else {
+                self.events(core, &row, &mut followed).await?;
+            }
+        }
+        let moved = upto > self.at;
+        self.at = upto;
+        followed.upto = upto;
+        self.write(core, followed).await?;
+        Ok(moved)
+    }
+
+    /// The types that count.
+    fn kinds(&self) -> Vec<TypeName> {
+        let mut kinds: Vec<TypeName> = self.wanted.values().map(|wanted| wanted.kind).collect();
+        kinds.extend(TypeName::parse("Subscription"));
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+
+    async fn write(&mut self, core: &Core, followed: Followed) -> Result<(), VaultError> {
+        let news = !followed.changes.is_empty() || !followed.events.is_empty();
+        if !news && followed.upto - self.written < UNWRITTEN {
+            return Ok(());
+        }
+        self.written = followed.upto;
+        let (store, now) = (core.store.clone(), core.clock.now().as_millisecond());
+        // A crash before this commit leaves the rows to be followed again; after it they are queued.
+        in_background(move || store.follow(&followed, now)).await?;
+        core.notices.queued.notify_one();
+        Ok(())
+    }
+
+    async fn change(&mut self, core: &Core, row: &Stored, followed: &mut Followed) -> Result<(), VaultError> {
+        let id = row.name.id.clone();
+        let wanted = if row.deleted { None } else { listening(core, &core.open(row).await?.json()) };
+        let change = match &wanted {
+            None => Change::Ended(id.clone()),
+            Some(wanted) if wanted.status == Status::Requested => Change::Begun(id.clone(), row.row),
+            Some(_) => Change::Noted(id.clone(), row.row),
+        };
+        followed.changes.push(change);
+        match wanted {
+            Some(wanted) => self.wanted.insert(id, wanted),
+            None => self.wanted.remove(&id),
+        };
+        Ok(())
+    }
+
+    async fn events(&self, core: &Core, row: &Stored, followed: &mut Followed) -> Result<(), VaultError> {
+        let own: Vec<_> = self.wanted.iter().filter(|(_, wanted)| wanted.kind == row.name.kind).collect();
+        let now = if row.deleted { None } else { Some(core.open(row).await?.json()) };
+        let before = if own.iter().any(|(_, wanted)| wanted.compares()) { before(core, row).await? } else { None };
+        let around = surroundings(core);
+        for (id, wanted) in own {
+            // What its maker may not read is no event for it.
+            let allowed =
+                maker(core, wanted).is_some_and(|m| decide(&m, Interaction::Search, Some(wanted.kind)).is_ok());
+            if allowed && wanted.takes(now.as_ref(), before.as_ref(), &around) {
+                followed.events.push((id.clone(), row.row));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The version before, where there is one with content.
+async fn before(core: &Core, row: &Stored) -> Result<Option<Json>, VaultError> {
+    if row.version == Version(1) {
+        return Ok(None);
+    }
+    let (store, name, version) = (core.store.clone(), row.name.clone(), Version(row.version.0 - 1));
+    match in_background(move || store.version(&name, version)).await? {
+        Some(stored) if !stored.deleted => Ok(Some(core.open(&stored).await.map(|o: Opened| o.json())?)),
+        _ => Ok(None),
+    }
+}

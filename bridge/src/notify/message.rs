@@ -1,0 +1,167 @@
+//! What is sent: the requests of R4's rest-hook, and the notification Bundles of the R5 backport.
+
+use super::Live;
+use crate::app::Core;
+use crate::clock::instant;
+use crate::error::VaultError;
+use crate::fhir::subscription::{Content, Form, Status};
+use crate::index::notices::Notice;
+use crate::outgoing::Outbound;
+use crate::read::{Opened, in_background};
+use crate::secret::{bytes as random_bytes, system_random};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use warp::http::{HeaderMap, HeaderValue, Method, header};
+
+/// Why a notification Bundle is made (SubscriptionStatus.type).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Handshake,
+    Heartbeat,
+    Event,
+    /// `$status`.
+    Status,
+    /// `$events`.
+    Query,
+}
+
+impl Why {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Heartbeat => "heartbeat",
+            Self::Event => "event-notification",
+            Self::Status => "query-status",
+            Self::Query => "query-event",
+        }
+    }
+}
+
+/// An event, and the version that it is about.
+pub struct Event {
+    pub notice: Notice,
+    pub opened: Opened,
+}
+
+/// Opens what the notices speak of.
+pub async fn events(core: &Core, notices: Vec<Notice>) -> Result<Vec<Event>, VaultError> {
+    let mut events = Vec::with_capacity(notices.len());
+    for notice in notices {
+        let (store, row) = (core.store.clone(), notice.row);
+        if let Some(stored) = in_background(move || store.row(row)).await? {
+            events.push(Event { notice, opened: core.open(&stored).await? });
+        }
+    }
+    Ok(events)
+}
+
+/// The request that tells of events, or of none.
+pub fn outbound(core: &Core, live: &Live, why: Why, events: &[Event]) -> Result<Outbound, VaultError> {
+    let endpoint = live.wanted.endpoint.clone();
+    match (live.wanted.form, events) {
+        (Form::Topic { .. }, _) => {
+            let bundle = bundle(core, live, why, events, live.wanted.content)?;
+            Ok(request(live, Method::POST, endpoint, Bytes::from(bundle)))
+        }
+        // R4 3.: with a payload the receiver is written to like a FHIR server, without one it is only rung.
+        (Form::Search, [event, ..]) if live.wanted.content == Content::Resources => {
+            let url = format!("{}/{}", endpoint.trim_end_matches('/'), event.opened.stored.name);
+            Ok(request(live, Method::PUT, url, Bytes::from(event.opened.resource.clone())))
+        }
+        (Form::Search, _) => Ok(request(live, Method::POST, endpoint, Bytes::new())),
+    }
+}
+
+fn request(live: &Live, method: Method, url: String, body: Bytes) -> Outbound {
+    let mut headers: HeaderMap = live.wanted.headers.clone();
+    if !body.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+    }
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("medseal/", env!("CARGO_PKG_VERSION"))));
+    Outbound { method, url, headers, body }
+}
+
+const PROFILES: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
+
+/// A notification Bundle. A resource stands in it in its very text.
+pub fn bundle(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Result<Vec<u8>, VaultError> {
+    let mut entries = vec![status_entry(core, live, why, events, content)?];
+    if content != Content::Empty {
+        entries.extend(events.iter().map(|event| entry(core, event, content)));
+    }
+    let now = instant(core.clock.now());
+    let profile = format!("{PROFILES}backport-subscription-notification-r4");
+    let kind = if why == Why::Status { "searchset" } else { "history" };
+    let meta = if why == Why::Status { json!({"lastUpdated": now}) } else { json!({"profile": [profile]}) };
+    let entries = entries.join(",");
+    Ok(format!(r#"{{"resourceType":"Bundle","meta":{meta},"type":"{kind}","timestamp":"{now}","entry":[{entries}]}}"#)
+        .into_bytes())
+}
+
+fn status_entry(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Result<String, VaultError> {
+    let id = crate::ids::ResourceId::from_bytes(random_bytes(&system_random)?);
+    let url = format!("{}/Subscription/{}", core.base, live.id);
+    let resource = status(core, live, why, events, content);
+    let mut entry = json!({"fullUrl": format!("urn:uuid:{id}"), "resource": resource});
+    if why == Why::Status {
+        entry["search"] = json!({"mode": "match"});
+    } else {
+        entry["request"] = json!({"method": "GET", "url": format!("{url}/$status")});
+        entry["response"] = json!({"status": "200"});
+    }
+    Ok(entry.to_string())
+}
+
+/// SubscriptionStatus, as R4 has it: Parameters.
+fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Value {
+    // What follows a handshake that went well is an active subscription.
+    let state = if why == Why::Handshake { Status::Requested } else { live.wanted.status };
+    let number = events.last().map_or(live.kept.events, |event| event.notice.number);
+    let mut parameters = vec![
+        json!({"name": "subscription", "valueReference": {"reference": format!("{}/Subscription/{}", core.base, live.id)}}),
+    ];
+    if let Form::Topic { topic, .. } = live.wanted.form {
+        parameters.push(json!({"name": "topic", "valueCanonical": topic.url}));
+    }
+    parameters.extend([
+        json!({"name": "status", "valueCode": state.code()}),
+        json!({"name": "type", "valueCode": why.code()}),
+        json!({"name": "events-since-subscription-start", "valueString": number.to_string()}),
+    ]);
+    parameters.extend(events.iter().map(|event| told(core, event, content)));
+    let profile = format!("{PROFILES}backport-subscription-status-r4");
+    json!({"resourceType": "Parameters", "meta": {"profile": [profile]}, "parameter": parameters})
+}
+
+fn told(core: &Core, event: &Event, content: Content) -> Value {
+    let made = Timestamp::from_millisecond(event.notice.made).unwrap_or_default();
+    let mut part = vec![
+        json!({"name": "event-number", "valueString": event.notice.number.to_string()}),
+        json!({"name": "timestamp", "valueInstant": instant(made)}),
+    ];
+    if content != Content::Empty {
+        let reference = format!("{}/{}", core.base, event.opened.stored.name);
+        part.push(json!({"name": "focus", "valueReference": {"reference": reference}}));
+    }
+    json!({"name": "notification-event", "part": part})
+}
+
+fn entry(core: &Core, event: &Event, content: Content) -> String {
+    let stored = &event.opened.stored;
+    let first = stored.version == crate::ids::Version(1);
+    let (method, url, status) =
+        if first { ("POST", stored.name.kind.to_string(), "201") } else { ("PUT", stored.name.to_string(), "200") };
+    let request = json!({"method": method, "url": url});
+    let full_url = format!("{}/{}", core.base, stored.name);
+    let resource = match content {
+        Content::Resources => format!(r#","resource":{}"#, raw(&event.opened.resource).get()),
+        _ => String::new(),
+    };
+    format!(r#"{{"fullUrl":{}{resource},"request":{request},"response":{{"status":"{status}"}}}}"#, json!(full_url))
+}
+
+fn raw(resource: &[u8]) -> Box<RawValue> {
+    RawValue::from_string(String::from_utf8_lossy(resource).into_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}

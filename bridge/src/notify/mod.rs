@@ -1,0 +1,105 @@
+//! Subscriptions: what was committed is followed row by row (`follow`), each event goes into a durable queue, and a deliverer
+//! sends it for as long as it takes (`deliver`). Nothing here holds up a write: it begins after the commit. What is not known
+//! to have arrived is sent again; the events of one subscription keep their order.
+
+pub mod deliver;
+mod follow;
+pub mod message;
+
+use crate::app::{App, Core};
+use crate::error::{Issue, VaultError};
+use crate::fhir::search::criterion::Surroundings;
+use crate::fhir::subscription::Wanted;
+use crate::ids::ResourceId;
+use crate::index::notices::Subscribed;
+use crate::read::{Opened, in_background};
+use crate::secret::system_random;
+use crate::smart::scopes;
+use crate::smart::token::Caller;
+use crate::vault::seal::{open_bytes, seal_bytes};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use notary::canonical::Json;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// What the makers of subscriptions are sealed for.
+const PURPOSE: &[u8] = b"medseal/v1/subscription";
+
+/// What the workers are rung by.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// Something was committed.
+    pub committed: Notify,
+    /// Something is to be sent.
+    pub queued: Notify,
+}
+
+/// Follows and delivers for ever.
+pub async fn run(app: Arc<App>) {
+    let following = follow::run(app.core.clone());
+    let delivering = deliver::run(app);
+    futures_util::future::join(following, delivering).await;
+}
+
+/// Who made a Subscription, and what he might read then.
+#[derive(Serialize, Deserialize)]
+struct Maker {
+    subject: String,
+    scopes: String,
+}
+
+/// The maker as it is kept in the resource.
+pub fn seal_maker(core: &Core, caller: &Caller) -> Result<String, VaultError> {
+    let scopes: Vec<String> = caller.scopes.iter().map(ToString::to_string).collect();
+    let maker = Maker { subject: caller.subject.clone(), scopes: scopes.join(" ") };
+    let plain = serde_json::to_vec(&maker).unwrap_or_default();
+    let sealed =
+        seal_bytes(&core.cursor_key, PURPOSE, &plain, &system_random).map_err(|_| crate::secret::NoRandomness)?;
+    Ok(STANDARD_NO_PAD.encode(sealed))
+}
+
+/// The maker of a Subscription; none: this server did not write it down, and nothing is sent.
+fn maker(core: &Core, wanted: &Wanted) -> Option<Caller> {
+    let sealed = STANDARD_NO_PAD.decode(wanted.maker.as_ref()?).ok()?;
+    let plain = open_bytes(&core.cursor_key, PURPOSE, &sealed).ok()?;
+    let maker: Maker = serde_json::from_slice(&plain).ok()?;
+    Some(Caller { subject: maker.subject, scopes: scopes::parse(&maker.scopes).ok()? })
+}
+
+/// A subscription that notifies.
+pub struct Live {
+    pub id: ResourceId,
+    pub wanted: Wanted,
+    pub maker: Caller,
+    /// As it is stored, and which version.
+    pub opened: Opened,
+    pub kept: Subscribed,
+}
+
+crate::redacted_debug!(Live);
+
+/// What comparisons need to know.
+fn surroundings(core: &Core) -> Surroundings<'_> {
+    Surroundings { base: &core.base, now: core.clock.now().as_microsecond() }
+}
+
+/// Reads a Subscription as it is stored.
+fn wanted(core: &Core, resource: &Json) -> Result<Wanted, Issue> {
+    Wanted::read(resource, &surroundings(core))
+}
+
+/// A subscription with its resource; none: it is not there any more, or cannot be understood.
+pub async fn live(core: &Core, id: &ResourceId) -> Result<Option<Live>, VaultError> {
+    let (store, key) = (core.store.clone(), id.clone());
+    let found = in_background(move || match store.subscription(&key)? {
+        Some(kept) => Ok(store.row(kept.row)?.map(|stored| (kept, stored))),
+        None => Ok(None),
+    });
+    let Some((kept, stored)) = found.await? else { return Ok(None) };
+    let opened = core.open(&stored).await?;
+    let wanted = wanted(core, &opened.json()).ok();
+    let with_maker = wanted.and_then(|wanted| maker(core, &wanted).map(|maker| (wanted, maker)));
+    Ok(with_maker.map(|(wanted, maker)| Live { id: id.clone(), wanted, maker, opened, kept }))
+}

@@ -1,0 +1,330 @@
+//! Subscriptions, with a receiver that really listens: what arrives, in which order, after which failures, and what never does.
+
+use super::world::{World, config, mint};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use warp::http::{HeaderMap, Response};
+
+const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
+
+/// A request that arrived.
+#[derive(Clone)]
+struct Got {
+    line: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// SubscriptionStatus as one object: each parameter by its name.
+    fn status(&self, name: &str) -> Value {
+        let bundle = self.json();
+        let parameters = bundle["entry"][0]["resource"]["parameter"].as_array().unwrap().clone();
+        let found = parameters.into_iter().find(|p| p["name"] == name);
+        found.map_or(Value::Null, |p| p.as_object().unwrap().values().nth(1).unwrap().clone())
+    }
+}
+
+/// Keeps all requests and answers them with a status that can be set.
+struct Receiver {
+    address: SocketAddr,
+    got: Arc<Mutex<Vec<Got>>>,
+    answer: Arc<AtomicU16>,
+}
+
+impl Receiver {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (got, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU16::new(200)));
+        let (kept, answering) = (got.clone(), answer.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (kept, answering) = (kept.clone(), answering.clone());
+                let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let (kept, answering) = (kept.clone(), answering.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        let line = format!("{} {}", head.method, head.uri);
+                        let status = answering.load(Ordering::SeqCst);
+                        kept.lock().unwrap().push(Got { line, headers: head.headers, body });
+                        let reply = Response::builder().status(status).header("location", "http://127.0.0.1:1/other");
+                        Ok::<_, Infallible>(reply.body(Full::new(Bytes::new())).unwrap())
+                    }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Self { address, got, answer }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    fn all(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
+    /// What arrived, once that is so many requests.
+    async fn wait(&self, count: usize) -> Vec<Got> {
+        for _ in 0..1_000 {
+            if self.all().len() >= count {
+                return self.all();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{count} requests did not arrive: {:?}", self.all().iter().map(|g| g.line.clone()).collect::<Vec<_>>());
+    }
+}
+
+/// A service that may send to this machine.
+async fn world() -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory.path().join("data"));
+    config.outgoing.allow_private = true;
+    config.outgoing.allow_http = true;
+    World::with(directory, config).await
+}
+
+fn plain(url: &str, payload: Option<&str>) -> Value {
+    let mut resource = json!({"resourceType": "Subscription", "id": "s", "status": "requested", "reason": "x",
+        "criteria": "Observation?code=urn:c|wanted",
+        "channel": {"type": "rest-hook", "endpoint": url, "header": ["X-Secret: s3cret"]}});
+    if let Some(payload) = payload {
+        resource["channel"]["payload"] = json!(payload);
+    }
+    resource
+}
+
+fn topical(url: &str, topic: &str, content: &str) -> Value {
+    json!({"resourceType": "Subscription", "id": "t", "status": "requested", "reason": "x", "criteria": topic,
+        "meta": {"profile": [format!("{BACKPORT}backport-subscription")]},
+        "channel": {"type": "rest-hook", "endpoint": url, "payload": "application/fhir+json",
+            "_payload": {"extension": [{"url": format!("{BACKPORT}backport-payload-content"), "valueCode": content}]}}})
+}
+
+fn observation(id: &str, code: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{"coding":[{{"system":"urn:c","code":"{code}"}}]}},"valueQuantity":{{"value":1.50}}}}"#
+    )
+}
+
+async fn put(world: &World, path: &str, body: &str) -> Value {
+    let (status, answer) = world.call("PUT", &format!("/fhir/{path}"), body).await;
+    assert!(status == 200 || status == 201, "{path}: {status} {answer}");
+    answer
+}
+
+async fn state(world: &World, id: &str, expected: &str) -> Value {
+    for _ in 0..1_000 {
+        let (_, resource) = world.get(&format!("/fhir/Subscription/{id}")).await;
+        if resource["status"] == expected {
+            return resource;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{id} did not become {expected}");
+}
+
+#[tokio::test]
+async fn a_rest_hook_gets_what_fits_in_order_and_nothing_else() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    put(&world, "Observation/before", &observation("before", "wanted")).await;
+    let stored =
+        put(&world, "Subscription/s", &plain(&receiver.url(), Some("application/fhir+json")).to_string()).await;
+    assert_eq!(stored["status"], "requested");
+    state(&world, "s", "active").await;
+    for n in 0..5 {
+        put(&world, &format!("Observation/o{n}"), &observation(&format!("o{n}"), "wanted")).await;
+        put(&world, &format!("Observation/x{n}"), &observation(&format!("x{n}"), "other")).await;
+    }
+    let got = receiver.wait(5).await;
+    let lines: Vec<&str> = got.iter().map(|g| g.line.as_str()).collect();
+    let expected: Vec<String> = (0..5).map(|n| format!("PUT /hook/Observation/o{n}")).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(got[0].headers["x-secret"], "s3cret");
+    assert_eq!(got[0].headers["content-type"], "application/fhir+json");
+    assert_eq!(got[0].body, world.bytes("/fhir/Observation/o0").await, "in its very text");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(receiver.all().len(), 5);
+    let mut off = plain(&receiver.url(), None);
+    off["status"] = json!("off");
+    put(&world, "Subscription/s", &off.to_string()).await;
+    put(&world, "Observation/late", &observation("late", "wanted")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.all().len(), 5, "it is off");
+}
+
+#[tokio::test]
+async fn without_a_payload_the_receiver_is_only_rung() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    put(&world, "Subscription/s", &plain(&receiver.url(), None).to_string()).await;
+    put(&world, "Observation/o", &observation("o", "wanted")).await;
+    let got = receiver.wait(1).await;
+    assert_eq!((got[0].line.as_str(), got[0].body.len()), ("POST /hook", 0));
+    state(&world, "s", "active").await;
+    assert_eq!(world.call("DELETE", "/fhir/Subscription/s", "").await.0, 204);
+    put(&world, "Observation/late", &observation("late", "wanted")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.all().len(), 1, "it was deleted");
+}
+
+#[tokio::test]
+async fn what_fails_is_sent_again_and_survives_a_restart() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    put(&world, "Subscription/s", &plain(&receiver.url(), Some("application/fhir+json")).to_string()).await;
+    state(&world, "s", "active").await;
+    receiver.answer.store(302, Ordering::SeqCst);
+    for n in 0..2 {
+        put(&world, &format!("Observation/o{n}"), &observation(&format!("o{n}"), "wanted")).await;
+    }
+    receiver.wait(2).await;
+    assert!(
+        receiver.all().iter().all(|g| g.line.ends_with("/o0")),
+        "the second waits for the first; no redirect is followed"
+    );
+    let world = world.restarted().await;
+    receiver.answer.store(200, Ordering::SeqCst);
+    let failed = receiver.all().len();
+    let got = receiver.wait(failed + 2).await;
+    let lines: Vec<&str> = got[failed..].iter().map(|g| g.line.as_str()).collect();
+    assert_eq!(lines, ["PUT /hook/Observation/o0", "PUT /hook/Observation/o1"]);
+    put(&world, "Observation/o2", &observation("o2", "wanted")).await;
+    assert!(receiver.wait(failed + 3).await[failed + 2].line.ends_with("/o2"), "and it goes on");
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_is_told_of_in_the_status() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    receiver.answer.store(500, Ordering::SeqCst);
+    put(&world, "Subscription/t", &topical(&receiver.url(), "urn:medseal:topic:observation", "empty").to_string())
+        .await;
+    let failing = state(&world, "t", "error").await;
+    assert!(failing["error"].as_str().unwrap().contains("tried again"));
+    receiver.answer.store(200, Ordering::SeqCst);
+    let active = state(&world, "t", "active").await;
+    assert_eq!(active.get("error"), None, "it recovers by itself");
+}
+
+#[tokio::test]
+async fn topics_shake_hands_number_their_events_and_beat() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    put(&world, "Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await;
+    let mut subscription = topical(&receiver.url(), "urn:medseal:topic:admission", "full-resource");
+    subscription["_criteria"] = json!({"extension": [{"url": format!("{BACKPORT}backport-filter-criteria"),
+        "valueString": "Encounter?patient=Patient/p"}]});
+    subscription["channel"]["extension"] =
+        json!([{"url": format!("{BACKPORT}backport-heartbeat-period"), "valueUnsignedInt": 1}]);
+    put(&world, "Subscription/t", &subscription.to_string()).await;
+    state(&world, "t", "active").await;
+    let encounter = |id: &str, status: &str, patient: &str| {
+        json!({"resourceType": "Encounter", "id": id, "status": status, "class": {"code": "IMP"},
+            "subject": {"reference": format!("Patient/{patient}")}})
+        .to_string()
+    };
+    put(&world, "Encounter/e", &encounter("e", "planned", "p")).await;
+    put(&world, "Encounter/e", &encounter("e", "in-progress", "p")).await;
+    put(&world, "Encounter/e", &encounter("e", "in-progress", "p")).await;
+    put(&world, "Patient/q", r#"{"resourceType":"Patient","id":"q"}"#).await;
+    put(&world, "Encounter/f", &encounter("f", "in-progress", "q")).await;
+    put(&world, "Encounter/g", &encounter("g", "arrived", "p")).await;
+    let mut of: std::collections::HashMap<String, Vec<Got>> = Default::default();
+    for _ in 0..1_000 {
+        of.clear();
+        for got in receiver.all() {
+            of.entry(got.status("type").as_str().unwrap().to_owned()).or_default().push(got);
+        }
+        if of.get("event-notification").map_or(0, Vec::len) >= 2 && of.contains_key("heartbeat") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(receiver.all()[0].status("type"), "handshake");
+    assert_eq!(of["handshake"].len(), 1);
+    let events = &of["event-notification"];
+    let told: Vec<String> =
+        events.iter().map(|e| e.json()["entry"][1]["resource"]["id"].as_str().unwrap().into()).collect();
+    assert_eq!(told, ["e", "g"], "each admission once, of this patient alone");
+    assert_eq!(events[1].status("events-since-subscription-start"), "2");
+    assert_eq!(events[0].json()["type"], "history");
+    assert_eq!(events[0].status("topic"), "urn:medseal:topic:admission");
+    assert!(of.contains_key("heartbeat"));
+    let (code, bundle) = world.get("/fhir/Subscription/t/$status").await;
+    assert_eq!((code, bundle["type"].as_str()), (200, Some("searchset")));
+    let (code, bundle) = world.get("/fhir/Subscription/t/$events?eventsSinceNumber=2&content=id-only").await;
+    assert_eq!((code, bundle["entry"].as_array().unwrap().len()), (200, 2));
+    assert!(bundle["entry"][1]["fullUrl"].as_str().unwrap().ends_with("/Encounter/g"));
+    assert_eq!(bundle["entry"][1].get("resource"), None);
+    let narrow = format!("Bearer {}", mint(&world.running, "system/Subscription.rs"));
+    let refused = world.request("GET", "/fhir/Subscription/t/$events", &[("authorization", &narrow)], b"").await;
+    assert_eq!(refused.status(), 403, "events tell of encounters");
+}
+
+#[tokio::test]
+async fn a_subscription_that_must_not_be_is_refused_where_it_is_wrong() {
+    let world = World::new().await;
+    for (endpoint, place) in [
+        ("https://169.254.169.254/latest/meta-data", "Subscription.channel.endpoint"),
+        ("https://127.0.0.1/x", "Subscription.channel.endpoint"),
+        ("https://[::ffff:10.0.0.1]/x", "Subscription.channel.endpoint"),
+        ("http://8.8.8.8/x", "Subscription.channel.endpoint"),
+        ("file:///etc/passwd", "Subscription.channel.endpoint"),
+    ] {
+        let body = plain(endpoint, None).to_string();
+        let (status, outcome) = world.call("POST", "/fhir/Subscription", &body).await;
+        assert_eq!(
+            (status, outcome["issue"][0]["expression"][0].as_str()),
+            (422, Some(place)),
+            "{endpoint}: {outcome}"
+        );
+    }
+    let local = plain("https://127.0.0.1/x", None);
+    let entry = json!({"resource": local, "request": {"method": "PUT", "url": "Subscription/s"}});
+    for (kind, expected) in [("transaction", 422), ("batch", 200)] {
+        let bundle = json!({"resourceType": "Bundle", "type": kind, "entry": [entry]});
+        let (status, answer) = world.call("POST", "/fhir", &bundle.to_string()).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    let mut socket = plain("https://8.8.8.8/x", None);
+    socket["channel"]["type"] = json!("websocket");
+    assert_eq!(world.call("PUT", "/fhir/Subscription/s", &socket.to_string()).await.0, 422);
+    assert_eq!(world.get("/fhir/Subscription/s").await.0, 404, "none was stored");
+    let bearer = format!("Bearer {}", mint(&world.running, "system/Subscription.cruds system/Patient.rs"));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+    let body = plain("https://8.8.8.8/x", None).to_string();
+    let reply = world.request("PUT", "/fhir/Subscription/s", &headers, body.as_bytes()).await;
+    assert_eq!(reply.status(), 403, "who may not search a type is not told of it");
+}
+
+#[tokio::test]
+async fn a_maker_that_a_client_made_up_counts_for_nothing() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let mut forged = plain(&receiver.url(), None);
+    forged["extension"] = json!([{"url": "urn:medseal:subscription-maker", "valueString": "forged"}]);
+    let stored = put(&world, "Subscription/s", &forged.to_string()).await;
+    let all = stored["extension"].as_array().unwrap();
+    assert_eq!(all.len(), 1);
+    assert_ne!(all[0]["valueString"], "forged");
+    let bearer = format!("Bearer {}", world.token);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json-patch+json")];
+    let patch = br#"[{"op":"replace","path":"/criteria","value":"Patient"}]"#;
+    let reply = world.request("PATCH", "/fhir/Subscription/s", &headers, patch).await;
+    assert_eq!(reply.status(), 422, "nor does a patch slip past who may read what");
+}
