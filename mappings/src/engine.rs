@@ -219,6 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn a_nul_that_the_sender_sent_is_no_ordinal() {
+        let head = HEAD.replace("|LAB|", "|L\u{0}|");
+        let mapped = run(&format!("{head}PID|1||1||A^B\rOBR|1||F1|X^Y^L\rOBX|1|ST|C^N^L||a|||||||F\r"));
+        let result = mapped.drafts.iter().find(|d| d.type_name == "Observation").unwrap();
+        assert!(result.identity.clone().unwrap().key().contains("L\u{0}|H"));
+    }
+
+    #[test]
     fn identities_are_scoped_by_their_authority() {
         let identity = |cx: &str| {
             let mapped = run(&format!("{HEAD}PID|1||{cx}||A^B\rOBR|1||F1|X^Y^L\r"));

@@ -111,14 +111,11 @@ impl<'a> Run<'a> {
         let mut seen: HashMap<String, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut number = |identity: Identity| match identity {
             // The ordinal stands last, or in the key of the resource that comes last.
-            Identity::Derived(mut key) if memchr::memchr(0, key.as_bytes()).is_some() => {
+            // A NUL alone may be the sender's.
+            Identity::Derived(key) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => {
                 let count = seen.entry(key.clone()).or_default();
                 *count += 1;
-                let count = count.to_string();
-                while let Some(at) = memchr::memchr(0, key.as_bytes()) {
-                    key.replace_range(at..at + NTH.len(), &count);
-                }
-                Identity::Derived(key)
+                Identity::Derived(key.replace(NTH, &count.to_string()))
             }
             other => other,
         };
