@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
         patient(r#"{"resourceType":"Patient","link":[{"type":"refer"}]}"#, 422, "required", "Patient.link[0].other"),
         patient(&format!(r#"{{"resourceType":"Patient","id":"{long_id}"}}"#), 422, "value", "Patient.id"),
         patient(script, 422, "invariant", "Patient.text.div"),
-        patient(handler, 422, "value", "Patient.text.div"),
+        patient(handler, 422, "invariant", "Patient.text.div"),
         patient(observation, 400, "value", "resourceType"),
         case("POST", "/fhir/Klingon", "{}", (404, "not-found")),
         // An id that is none, or another.
