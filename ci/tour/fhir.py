@@ -19,7 +19,8 @@ patient.save()
 same, created = fhir.resources("Patient").search(identifier=f"urn:oid:1.2.3.78|{UNIQUE}").get_or_create(
     fhir.resource("Patient", identifier=patient["identifier"]))
 assert not created and same["id"] == patient["id"]
-patient.patch(gender="female")
+patient["gender"] = "female"
+patient.save()
 assert fhir.reference("Patient", patient["id"]).to_resource()["gender"] == "female"
 for day, value in (("2026-01-01", 5.5), ("2026-01-02", 6.25), ("2026-01-03", 7)):
     fhir.resource("Observation", status="final", code={"coding": [{"system": "http://loinc.org", "code": "2339-0"}]},
@@ -51,7 +52,7 @@ try:
     raise SystemExit("a deleted patient is still there")
 except (ResourceNotFound, OperationOutcome):
     pass
-print("fhirpy: create, get_or_create, patch, search, count, sort, prefixes, chains, _has, includes, pages, $validate, $everything, delete")
+print("fhirpy: create, get_or_create, update, search, count, sort, prefixes, chains, _has, includes, pages, $validate, $everything, delete")
 
 smart = client.FHIRClient(settings={"app_id": "tour", "api_base": f"http://{HTTP}/fhir"})
 smart.server.session.headers["Authorization"] = f"Bearer {TOKEN}"

@@ -179,6 +179,17 @@ async fn a_batch_answers_each_entry() {
 }
 
 #[tokio::test]
+async fn a_create_with_a_search_in_its_address_is_conditional() {
+    let world = World::new().await;
+    let address = "/fhir/Patient?identifier=urn:a%7C1&_format=json";
+    let (first, created) = world.call("POST", address, PATIENT).await;
+    let (second, found) = world.call("POST", address, PATIENT).await;
+    assert_eq!((first, second, id(&created)), (201, 200, id(&found)));
+    assert_eq!(world.call("POST", "/fhir/Patient?_format=json", PATIENT).await.0, 201);
+    assert_eq!(world.call("POST", "/fhir/Patient?favourite=blue", PATIENT).await.0, 400);
+}
+
+#[tokio::test]
 async fn searches_find_page_and_refuse() {
     let world = World::new().await;
     for n in 0..7 {

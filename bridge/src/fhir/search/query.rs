@@ -99,8 +99,9 @@ pub enum QueryError {
     Unsupported { name: String, why: String },
 }
 
-/// Parameters that only steer the form of the reply; `http` reads them.
-const FORM: &[&str] = &["_format", "_pretty", "_summary", "_elements"];
+/// Parameters that only steer the form of the reply; `http` reads them. `_totalMethod` is fhirpy's wish for a total, which
+/// `_total` says in the standard's words: it changes nothing of what is found.
+const FORM: &[&str] = &["_format", "_pretty", "_summary", "_elements", "_totalMethod"];
 
 type Result<T> = std::result::Result<T, QueryError>;
 

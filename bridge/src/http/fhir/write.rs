@@ -17,8 +17,15 @@ use warp::http::{HeaderMap, StatusCode, header};
 
 pub(super) async fn create(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let condition = text(&call.request.headers, header::HeaderName::from_static("if-none-exist"));
-    let if_none_exist = condition.map(|text| criteria(kind, text)).transpose().map_err(bad_request)?;
+    let if_none_exist = condition.or_else(|| asked_in_address(&call.request.query));
+    let if_none_exist = if_none_exist.map(|text| criteria(kind, text)).transpose().map_err(bad_request)?;
     write(call, Act::Create { resource: resource(call, kind)?, if_none_exist }).await
+}
+
+/// Some clients (fhirpy) put the condition of a create into its address. To ignore it would make doubles.
+fn asked_in_address(query: &str) -> Option<&str> {
+    let form = |pair: &str| pair.is_empty() || ["_format=", "_pretty="].iter().any(|name| pair.starts_with(name));
+    (!query.split('&').all(form)).then_some(query)
 }
 
 pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
