@@ -90,6 +90,7 @@ impl Client<'_> {
             .header("content-type", "application/fhir+json")
             .body(Full::new(Bytes::from(body)))
             .unwrap();
+        self.sender.ready().await.unwrap();
         let reply = self.sender.send_request(request).await.unwrap();
         let status = reply.status();
         let bytes = reply.into_body().collect().await.unwrap().to_bytes();

@@ -128,3 +128,5 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
 pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
+/// Tokens that are known to be good without checking their signature again.
+pub const MAX_REMEMBERED_TOKENS: usize = 10_000;

@@ -2,13 +2,16 @@
 //! administrator at the machine.
 
 use super::scopes::{self, Scope};
-use crate::limits::MAX_TOKEN_BYTES;
+use crate::limits::{MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
 use crate::vault::keys::write_secret;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Issuer and audience of the tokens that this server mints for itself.
@@ -18,6 +21,9 @@ const SELF: &str = "medseal";
 pub struct TokenKey {
     encoding: EncodingKey,
     decoding: DecodingKey,
+    /// Tokens whose signature was found good, by their SHA-256, and when they expire (seconds since 1970): checking a
+    /// signature on P-384 costs more than reading a resource.
+    good: Mutex<HashMap<Digest, (Caller, u64)>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,7 +80,7 @@ impl TokenKey {
         use base64::Engine;
         let text = |part: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part);
         let decoding = DecodingKey::from_ec_components(&text(x), &text(y)).map_err(|_| malformed())?;
-        Ok(Self { encoding: EncodingKey::from_ec_der(&der), decoding })
+        Ok(Self { encoding: EncodingKey::from_ec_der(&der), decoding, good: Mutex::default() })
     }
 
     /// Mints a token for `subject`; `now` in seconds since 1970.
@@ -96,6 +102,24 @@ impl TokenKey {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Refused);
         }
+        let digest = Digest::of(token.as_bytes());
+        if let Some((caller, expires)) = self.good().get(&digest) {
+            return if *expires > now { Ok(caller.clone()) } else { Err(TokenError::Refused) };
+        }
+        let (caller, expires) = self.verify(token, now)?;
+        let mut good = self.good();
+        if good.len() >= MAX_REMEMBERED_TOKENS {
+            good.clear();
+        }
+        good.insert(digest, (caller.clone(), expires));
+        Ok(caller)
+    }
+
+    fn good(&self) -> MutexGuard<'_, HashMap<Digest, (Caller, u64)>> {
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verify(&self, token: &str, now: u64) -> Result<(Caller, u64), TokenError> {
         let mut validation = Validation::new(Algorithm::ES384);
         validation.set_audience(&[SELF]);
         validation.set_issuer(&[SELF]);
@@ -108,7 +132,7 @@ impl TokenKey {
             return Err(TokenError::Refused);
         }
         let scopes = scopes::parse(&claims.scope).map_err(|_| TokenError::Refused)?;
-        Ok(Caller { subject: claims.sub, scopes })
+        Ok((Caller { subject: claims.sub, scopes }, claims.exp))
     }
 }
 
@@ -124,7 +148,8 @@ mod tests {
         let key = TokenKey::open(&directory.path().join("token.key")).unwrap();
         let token = key.mint("me", "system/*.rs", 1_000, HOUR).unwrap();
         assert_eq!(key.check(&token, 4_599).unwrap().subject, "me");
-        assert!(key.check(&token, 4_600).is_err(), "expired");
+        assert!(key.check(&token, 4_599).is_ok(), "remembered");
+        assert!(key.check(&token, 4_600).is_err(), "expired, although it was remembered");
         let again = TokenKey::open(&directory.path().join("token.key")).unwrap();
         assert!(again.check(&token, 2_000).is_ok(), "the key file is the key");
         let other = TokenKey::open(&directory.path().join("other.key")).unwrap();
