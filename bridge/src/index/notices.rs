@@ -170,7 +170,15 @@ impl Store {
         self.with(|c| Ok(c.prepare_cached(SQL)?.execute(params![id.as_str(), now, due]).map(|_| ())?))
     }
 
-    /// Looks at a subscription again at this time.
+    /// Leaves a subscription for which there was nothing to do until this time, unless there is something meanwhile: the
+    /// follower may have queued an event after the deliverer looked, and that event's turn must not be put off.
+    pub fn rest_until(&self, id: &ResourceId, due: i64) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE subscription SET due = ?2 WHERE id = ?1 AND handshake = 0 AND NOT EXISTS \
+             (SELECT 1 FROM notification n WHERE n.subscription = ?1 AND n.number > subscription.sent)";
+        self.with(|c| Ok(c.prepare_cached(SQL)?.execute(params![id.as_str(), due]).map(|_| ())?))
+    }
+
+    /// Looks at a subscription again at this time, whatever waits.
     pub fn wait_until(&self, id: &ResourceId, due: i64) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE subscription SET due = ?2 WHERE id = ?1";
         self.with(|c| Ok(c.prepare_cached(SQL)?.execute(params![id.as_str(), due]).map(|_| ())?))
@@ -230,11 +238,16 @@ mod tests {
         let other = ResourceId::parse("unknown").unwrap();
         let begun = Followed { upto: 3, changes: vec![Change::Begun(id.clone(), 3)], events: vec![] };
         store.follow(&begun, 100).unwrap();
-        store.delivered(&id, 0, 100, i64::MAX, 1).unwrap();
+        store.rest_until(&id, i64::MAX).unwrap();
+        assert_eq!(store.due(100).unwrap().0, vec![id.clone()], "the handshake is not put off");
+        store.delivered(&id, 0, 100, 100, 1).unwrap();
+        store.rest_until(&id, i64::MAX).unwrap();
         let events = vec![(id.clone(), 4), (other, 4), (id.clone(), 5)];
         store.follow(&Followed { upto: 5, changes: vec![], events }, 200).unwrap();
         assert_eq!((store.followed().unwrap(), store.due(199).unwrap()), (5, (vec![], Some(200))));
         assert_eq!((store.due(200).unwrap().0, store.unsent(&id).unwrap()), (vec![id.clone()], Some(1)));
+        store.rest_until(&id, i64::MAX).unwrap();
+        assert_eq!(store.due(200).unwrap().0, vec![id.clone()], "nor is an event that came after the deliverer looked");
         store.failed(&id, 200, 900).unwrap();
         store.follow(&Followed { upto: 6, changes: vec![], events: vec![(id.clone(), 6)] }, 300).unwrap();
         assert_eq!(store.due(300).unwrap(), (vec![], Some(900)), "a new event does not jump the queue");

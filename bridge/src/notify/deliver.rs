@@ -101,14 +101,15 @@ enum Task {
 
 async fn deliver(app: &Arc<App>, id: &ResourceId) -> Result<(), VaultError> {
     let core = &app.core;
-    let Some(live) = live(core, id).await? else { return wait(core, id, NEVER).await };
     let now = now(core);
+    let later = now + LAST_RETRY.as_millis() as i64;
+    let Some(live) = live(core, id).await? else { return wait(core, id, later).await };
     if live.wanted.end.is_some_and(|end| end <= now) || gave_up(&live, now) {
-        wait(core, id, now + LAST_RETRY.as_millis() as i64).await?;
+        wait(core, id, later).await?;
         return note(app, &live, Status::Off, None).await;
     }
     let (why, notices) = match task(core, &live, now).await? {
-        Task::Wait(due) => return wait(core, id, due).await,
+        Task::Wait(due) => return rest(core, id, due).await,
         Task::Send(why, notices) => (why, notices),
     };
     let upto = notices.last().map_or(0, |notice| notice.number);
@@ -210,6 +211,11 @@ fn chance() -> Result<u8, VaultError> {
 async fn wait(core: &Core, id: &ResourceId, due: i64) -> Result<(), VaultError> {
     let id = id.clone();
     store(core, move |store| store.wait_until(&id, due)).await
+}
+
+async fn rest(core: &Core, id: &ResourceId, due: i64) -> Result<(), VaultError> {
+    let id = id.clone();
+    store(core, move |store| store.rest_until(&id, due)).await
 }
 
 /// Writes the new state into the Subscription, unless a client changed it meanwhile: that change counts.
