@@ -30,6 +30,7 @@ import decimal
 import fnmatch
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -372,8 +373,9 @@ def table(title, counts):
 
 def options_of_the_line():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--corpora", default="/work/shared/corpora/hl7v2")
-    p.add_argument("--tool", default="/work/h/bin/medseal-map")
+    here = pathlib.Path(__file__).resolve().parents[2]
+    p.add_argument("--corpora", default=here.parent / "shared/corpora/hl7v2", help="default: beside the repository")
+    p.add_argument("--tool", default=here / "target/release/medseal-map", help="default: the release build")
     p.add_argument("--maps", help="a directory of maps instead of those built in")
     p.add_argument("--explained", help="a file that says of missing leaves why they are missing")
     p.add_argument("--misses", nargs="?", type=int, const=100000, default=0, help="the largest groups of missing leaves")

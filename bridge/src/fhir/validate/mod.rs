@@ -305,25 +305,4 @@ pub(super) mod tests {
             }
         }
     }
-
-    #[test]
-    #[ignore = "a measurement: cargo test --release -p bridge --lib how_fast -- --ignored --nocapture"]
-    fn how_fast_a_synthea_bundle_is_validated() {
-        let Some(path) = corpora("synthea-r4/plain") else { return };
-        let all: Vec<Json> = resources(&path).into_iter().take(10).map(|(_, json)| json).collect();
-        let entries = |json: &Json| json.get("entry").unwrap().items().to_vec();
-        let each: Vec<Json> = all.iter().flat_map(entries).filter_map(|mut entry| entry.remove("resource")).collect();
-        let rate = |what: &str, check: &dyn Fn(&Json) -> bool| {
-            let start = std::time::Instant::now();
-            let mut rounds = 0;
-            while rounds < 3 || start.elapsed().as_secs() < 3 {
-                assert!(each.iter().all(check));
-                rounds += 1;
-            }
-            let each_second = (rounds * each.len()) as f64 / start.elapsed().as_secs_f64();
-            println!("{what}: {each_second:.0} resources/s ({} resources)", each.len());
-        };
-        rate("on a write", &|json| structure::check(json, json.text("resourceType").unwrap()).is_empty());
-        rate("$validate", &|json| !examine(json).has_errors());
-    }
 }
