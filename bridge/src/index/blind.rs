@@ -149,12 +149,12 @@ fn unversioned(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::tokens::Tokenizer;
-    use notary::canonical::Json;
     use crate::fhir::search::check::holds;
     use crate::fhir::search::criterion::Surroundings;
     use crate::fhir::search::query;
+    use crate::index::tokens::Tokenizer;
     use crate::secret::Key;
+    use notary::canonical::Json;
     use proptest::prelude::*;
 
     const BASE: &str = "http://here/fhir";
