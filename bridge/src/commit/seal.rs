@@ -262,15 +262,18 @@ fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
     if let Act::Patch { .. } = act {
         there(newest)?;
     }
-    let expected = match act {
-        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
-        Act::Create { .. } | Act::Recognise { .. } => None,
+    let target = match act {
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target,
+        Act::Create { .. } | Act::Recognise { .. } => return Ok(()),
     };
-    match expected {
-        Some(expected) if newest.map(|n| n.version) != Some(expected) => Err(IngestError::Precondition(Issue::new(
-            "conflict",
-            "If-Match names another version than the current one",
-        ))),
+    let failed = |text| Err(IngestError::Precondition(Issue::new("conflict", text)));
+    if target.only_new && newest.is_some_and(|newest| newest.resource.is_some()) {
+        return failed("If-None-Match: the resource is there already");
+    }
+    match target.if_match {
+        Some(expected) if newest.map(|n| n.version) != Some(expected) => {
+            failed("If-Match names another version than the current one")
+        }
         _ => Ok(()),
     }
 }
@@ -347,6 +350,7 @@ mod tests {
             kind: TypeName::parse("Patient").unwrap(),
             by: By::Id(ResourceId::parse("p").unwrap()),
             if_match: Some(Version(2)),
+            only_new: false,
         };
         let act = Act::Delete { target };
         let newest = |n| Newest { version: Version(n), updated: 0, resource: None };

@@ -43,7 +43,7 @@ fn asked(parameters: &Json, add: bool) -> Result<Change, Reply> {
 }
 
 async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply> {
-    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None };
+    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
     let transaction = Transaction { writes: vec![Write::alone(Act::Patch { target, patch })], message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let written = committed.done.first().and_then(Done::written).ok_or_else(not_found)?;

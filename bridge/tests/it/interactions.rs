@@ -64,6 +64,31 @@ async fn what_is_deleted_is_gone_until_it_is_written_again() {
 }
 
 #[tokio::test]
+async fn if_none_match_creates_and_never_overwrites() {
+    let world = World::new().await;
+    let none = [("if-none-match", "*")];
+    let path = "/fhir/Patient/ada";
+    let puts = (0..8).map(|_| with(&world, "PUT", path, &none, ADA));
+    let mut statuses: Vec<u16> = futures_util::future::join_all(puts).await.into_iter().map(|(status, _)| status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 412, 412, 412, 412, 412, 412, 412], "one of those that come at once");
+    assert_eq!(with(&world, "PUT", "/fhir/Patient?identifier=urn:a%7C1", &none, ADA).await.0, 412);
+    assert_eq!(with(&world, "PUT", path, &[("if-none-match", "W/\"9\"")], ADA).await.0, 400, "not left out");
+    let entry = |kind: &str| {
+        let put = json!({"method": "PUT", "url": "Patient/ada", "ifNoneMatch": "*"});
+        let resource: Value = serde_json::from_str(ADA).unwrap();
+        json!({"resourceType": "Bundle", "type": kind, "entry": [{"resource": resource, "request": put}]}).to_string()
+    };
+    let (refused, outcome) = world.call("POST", "/fhir", &entry("transaction")).await;
+    assert_eq!((refused, outcome["issue"][0]["expression"][0].as_str()), (412, Some("Bundle.entry[0]")));
+    let (_, batch) = world.call("POST", "/fhir", &entry("batch")).await;
+    assert_eq!(batch["entry"][0]["response"]["status"], "412 Precondition Failed");
+    assert_eq!(world.get(path).await.1["meta"]["versionId"], "1");
+    assert_eq!(status(&world, "DELETE", path, "").await, 204);
+    assert_eq!(with(&world, "PUT", path, &none, ADA).await.0, 201, "what is deleted is not there");
+}
+
+#[tokio::test]
 async fn a_conditional_deletion_takes_one_resource_or_none() {
     let world = World::new().await;
     let by_number = "/fhir/Patient?identifier=urn:a%7C1";

@@ -1,7 +1,7 @@
 //! `Bundle.entry.request`: the method, the URL and the conditions of one entry.
 
 use crate::error::Issue;
-use crate::fhir::write::{By, Criteria, Target, criteria, if_match};
+use crate::fhir::write::{By, Criteria, Target, criteria, if_match, only_new};
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::index::history::Of;
 use jiff::Timestamp;
@@ -49,7 +49,8 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let taken: &[&str] = match method {
         "POST" => &["ifNoneExist"],
-        "PUT" | "PATCH" | "DELETE" => &["ifMatch"],
+        "PUT" => &["ifMatch", "ifNoneMatch"],
+        "PATCH" | "DELETE" => &["ifMatch"],
         "GET" | "HEAD" => &["ifNoneMatch", "ifModifiedSince"],
         _ => return Err(Issue::at("code-invalid", "method", "not a method")),
     };
@@ -95,6 +96,8 @@ pub fn known_members(json: &Json, type_name: &str) -> Result<(), Issue> {
 fn target(json: &Json, segments: &[&str], query: Option<&str>) -> Result<Target, Issue> {
     let if_match = text(json, "ifMatch")?
         .map(|text| if_match(text).ok_or_else(|| Issue::at("value", "ifMatch", "not an ETag of this server")));
+    let only_new = text(json, "ifNoneMatch")?.map_or(Ok(false), only_new);
+    let only_new = only_new.map_err(|issue| located(issue, "ifNoneMatch"))?;
     let (kind, by) = match (segments, query) {
         ([kind, id], None) => (kind, By::Id(resource_id(id)?)),
         ([kind], Some(query)) => {
@@ -103,7 +106,7 @@ fn target(json: &Json, segments: &[&str], query: Option<&str>) -> Result<Target,
         }
         _ => return Err(bad_url()),
     };
-    Ok(Target { kind: type_name(kind)?, by, if_match: if_match.transpose()? })
+    Ok(Target { kind: type_name(kind)?, by, if_match: if_match.transpose()?, only_new })
 }
 
 fn get(json: &Json, segments: &[&str], query: &str, head: bool) -> Result<Request, Issue> {

@@ -9,7 +9,7 @@ use crate::commit::{Done, Transaction, Written};
 use crate::error::Issue;
 use crate::fhir::patch::{JSON_PATCH, Patch};
 use crate::fhir::validate::{Validated, validate};
-use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, same_id};
+use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, only_new, same_id};
 use crate::ids::{Name, TypeName, Version};
 use crate::ingest::commit;
 use crate::smart::scopes::Interaction;
@@ -65,12 +65,19 @@ pub(super) async fn conditional_delete(call: &Call<'_>, kind: TypeName) -> Resul
 }
 
 fn named(call: &Call<'_>, name: Name) -> Result<Target, Reply> {
-    Ok(Target { kind: name.kind, by: By::Id(name.id), if_match: match_header(&call.request.headers)? })
+    target(call, name.kind, By::Id(name.id))
 }
 
 fn found(call: &Call<'_>, kind: TypeName) -> Result<Target, Reply> {
     let criteria = criteria(kind, &call.request.query).map_err(bad_request)?;
-    Ok(Target { kind, by: By::Search(criteria), if_match: match_header(&call.request.headers)? })
+    target(call, kind, By::Search(criteria))
+}
+
+/// With the conditions of the headers.
+fn target(call: &Call<'_>, kind: TypeName, by: By) -> Result<Target, Reply> {
+    let headers = &call.request.headers;
+    let only_new = text(headers, header::IF_NONE_MATCH).map_or(Ok(false), only_new).map_err(bad_request)?;
+    Ok(Target { kind, by, if_match: match_header(headers)?, only_new })
 }
 
 fn match_header(headers: &HeaderMap) -> Result<Option<Version>, Reply> {
