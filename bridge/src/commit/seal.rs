@@ -249,12 +249,14 @@ fn head(message: &RawMessage, written: &[&Written], now: i64) -> Head {
     }
 }
 
-/// Whose key seals a resource: the patient's that it is or speaks of, else the custodian's.
+/// Whose key seals a resource: the patient's that it is, speaks of, or (a Binary) is guarded by; else the custodian's.
 fn owner(name: &Name, json: &Json) -> Owner {
     if name.kind.as_str() == "Patient" {
         return Owner::patient(&name.id);
     }
-    let patient = patient_ids(json).into_iter().find_map(|id| ResourceId::parse(&id));
+    let context = json.get("securityContext").and_then(|context| context.text("reference"));
+    let guarded = context.and_then(|text| text.strip_prefix("Patient/")).map(str::to_owned);
+    let patient = patient_ids(json).into_iter().chain(guarded).find_map(|id| ResourceId::parse(&id));
     patient.map_or_else(Owner::custodian, |id| Owner::patient(&id))
 }
 
@@ -333,6 +335,7 @@ mod tests {
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Patient/p"}}"#), "Patient/p");
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Group/g"}}"#), ".custodian");
         assert_eq!(owner("Organization/o", "{}"), ".custodian");
+        assert_eq!(owner("Binary/b", r#"{"securityContext":{"reference":"Patient/p"}}"#), "Patient/p");
     }
 
     #[test]

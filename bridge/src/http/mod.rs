@@ -1,6 +1,7 @@
 //! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
+mod accept;
 mod cursor;
 pub mod encoding;
 mod everything;

@@ -77,7 +77,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
 }
 
 async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
-    fhir::acceptable(request)?;
+    fhir::acceptable(request, rest)?;
     let reply = fhir_answer(app, request, rest).await;
     Ok(fhir::laid_out(request, reply.unwrap_or_else(|refused| refused)))
 }

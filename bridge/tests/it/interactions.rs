@@ -69,7 +69,8 @@ async fn if_none_match_creates_and_never_overwrites() {
     let none = [("if-none-match", "*")];
     let path = "/fhir/Patient/ada";
     let puts = (0..8).map(|_| with(&world, "PUT", path, &none, ADA));
-    let mut statuses: Vec<u16> = futures_util::future::join_all(puts).await.into_iter().map(|(status, _)| status).collect();
+    let mut statuses: Vec<u16> =
+        futures_util::future::join_all(puts).await.into_iter().map(|(status, _)| status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 412, 412, 412, 412, 412, 412, 412], "one of those that come at once");
     assert_eq!(with(&world, "PUT", "/fhir/Patient?identifier=urn:a%7C1", &none, ADA).await.0, 412);
@@ -86,6 +87,82 @@ async fn if_none_match_creates_and_never_overwrites() {
     assert_eq!(world.get(path).await.1["meta"]["versionId"], "1");
     assert_eq!(status(&world, "DELETE", path, "").await, 204);
     assert_eq!(with(&world, "PUT", path, &none, ADA).await.0, 201, "what is deleted is not there");
+}
+
+#[tokio::test]
+async fn a_binary_is_content_in_and_content_out() {
+    let world = World::new().await;
+    let token = format!("Bearer {}", world.token);
+    let send = async |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let headers: Vec<(&str, &str)> =
+            std::iter::once(("authorization", token.as_str())).chain(headers.iter().copied()).collect();
+        world.request(method, path, &headers, body).await
+    };
+    let page = b"<script>alert(1)</script>\xff";
+    let html = [("content-type", "text/html; charset=latin1"), ("x-security-context", "Patient/ada")];
+    let created = send("POST", "/fhir/Binary?_filename=page.html", &html, page).await;
+    assert_eq!(created.status(), 201);
+    let resource: Value = serde_json::from_slice(created.body()).unwrap();
+    assert_eq!(
+        (&resource["contentType"], &resource["securityContext"]["reference"]),
+        (&json!(html[0].1), &json!("Patient/ada"))
+    );
+    let path = format!("/fhir/Binary/{}", resource["id"].as_str().unwrap());
+    for accept in ["*/*", "text/html", "image/png", "text/html,application/xml;q=0.9,*/*;q=0.8"] {
+        let reply = send("GET", &path, &[("accept", accept)], b"").await;
+        assert_eq!((reply.status().as_u16(), reply.body().as_ref()), (200, page.as_slice()), "{accept}");
+        let header = |name: &str| reply.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(
+            (header("content-type").as_str(), header("x-security-context").as_str()),
+            (html[0].1, "Patient/ada")
+        );
+        assert_eq!(
+            (header("x-content-type-options").as_str(), header("content-disposition").as_str()),
+            ("nosniff", "attachment")
+        );
+        assert!(header("content-security-policy").contains("sandbox") && header("etag") == "W/\"1\"");
+    }
+    assert_eq!(send("GET", &path, &[], b"").await.body().as_ref(), page, "nothing asked: the content (R4 2.35.5)");
+    assert_eq!(send("GET", &format!("{path}/_history/1"), &[], b"").await.body().as_ref(), page);
+    assert_eq!(world.get(&path).await.1, resource, "FHIR by name");
+    assert_eq!(send("GET", &path, &[("accept", "application/fhir+xml")], b"").await.status(), 406);
+    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": path.replace("/fhir/", "")}}]});
+    assert_eq!(world.call("POST", "/fhir", &batch.to_string()).await.1["entry"][0]["resource"], resource);
+
+    let json_content = [("content-type", "application/json")];
+    let put = send("PUT", "/fhir/Binary/own", &json_content, b"{\"a\": [1.0]}").await;
+    assert_eq!(put.status(), 201, "JSON that is no Binary is content");
+    assert_eq!(send("GET", "/fhir/Binary/own", &[("accept", "*/*")], b"").await.body().as_ref(), b"{\"a\": [1.0]}");
+    let fhir = r#"{"resourceType":"Binary","id":"own","contentType":"text/plain","data":"aGkg\naG8="}"#;
+    assert_eq!(status(&world, "PUT", "/fhir/Binary/own", fhir).await, 200);
+    assert_eq!(send("GET", "/fhir/Binary/own", &[], b"").await.body().as_ref(), b"hi ho");
+    for (content_type, expected) in [("", 415), ("application/fhir+xml", 415), ("application/fhir+json", 400)] {
+        assert_eq!(
+            send("POST", "/fhir/Binary", &[("content-type", content_type)], b"x").await.status(),
+            expected,
+            "{content_type}"
+        );
+    }
+    assert_eq!(send("POST", "/fhir/Patient", &[("content-type", "text/plain")], b"x").await.status(), 415);
+}
+
+#[tokio::test]
+async fn another_version_of_fhir_is_refused() {
+    let world = World::new().await;
+    assert_eq!(with(&world, "PUT", "/fhir/Patient/ada", &[], ADA).await.0, 201);
+    let get = async |accept: &str| {
+        let token = format!("Bearer {}", world.token);
+        world
+            .request("GET", "/fhir/Patient/ada", &[("authorization", &token), ("accept", accept)], b"")
+            .await
+            .status()
+            .as_u16()
+    };
+    assert_eq!(get("application/fhir+json; fhirVersion=4.0").await, 200);
+    assert_eq!(get("application/fhir+json; fhirVersion=5.0").await, 406);
+    let token = format!("Bearer {}", world.token);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json; fhirVersion=5.0")];
+    assert_eq!(world.request("POST", "/fhir/Patient", &headers, ADA.as_bytes()).await.status(), 415);
 }
 
 #[tokio::test]

@@ -213,6 +213,8 @@ async fn answered(call: &Call<'_>, get: &Get) -> Entry {
 
 async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let mut headers = HeaderMap::new();
+    // A Bundle holds resources: of a Binary too.
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
     let since = get.if_modified_since.map(http_date);
     for (name, value) in [(header::IF_NONE_MATCH, &get.if_none_match), (header::IF_MODIFIED_SINCE, &since)] {
         if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
@@ -222,7 +224,7 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let request =
         Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
-    if let Err(refused) = acceptable(&request) {
+    if let Err(refused) = acceptable(&request, &[]) {
         return refused;
     }
     let reply = match &get.what {

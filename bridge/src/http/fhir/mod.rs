@@ -1,5 +1,6 @@
 //! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
 
+mod binary;
 mod bundle;
 pub mod history;
 pub(super) mod page;
@@ -13,6 +14,7 @@ pub use bundle::bundle;
 pub use read::{of_version, receipt};
 pub use search::posted_search;
 
+use super::accept::{Wanted, our_version};
 use super::pretty::pretty;
 use super::query;
 use super::reply::{Reply, failure, fhir};
@@ -31,18 +33,9 @@ use crate::smart::token::Caller;
 use notary::canonical::Json;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
-/// A 406 for who insists on XML, which this server does not speak.
-pub fn acceptable(request: &Request) -> Result<(), Reply> {
-    let pairs = query::pairs(&request.query).unwrap_or_default();
-    let format = pairs.into_iter().find(|(n, _)| n == "_format").map(|(_, v)| v);
-    let accept = text(&request.headers, header::ACCEPT).unwrap_or("").to_owned();
-    let asked = format.unwrap_or(accept).to_ascii_lowercase();
-    let spoken = ["json", "*/*", "application/*", "text/plain", "html"];
-    if asked.is_empty() || spoken.iter().any(|ok| asked.contains(ok)) {
-        return Ok(());
-    }
-    let text = "this server speaks FHIR in JSON: application/fhir+json";
-    Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
+/// A 406 for who insists on what is not there at an address.
+pub fn acceptable(request: &Request, rest: &[&str]) -> Result<(), Reply> {
+    if binary::is_read(request, rest) { Ok(()) } else { Wanted::of(request).fhir_json() }
 }
 
 /// The answer as `_pretty` wants it.
@@ -104,14 +97,19 @@ pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
 }
 
 pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
-    let media = media_type(&request.headers);
-    if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
-        return Err(failure(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Issue::new("not-supported", "send application/fhir+json"),
-        ));
+    let unsupported = |text| Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, Issue::new("not-supported", text)));
+    if !is_fhir_json(&media_type(&request.headers)) {
+        return unsupported("send application/fhir+json");
+    }
+    if !our_version(text(&request.headers, header::CONTENT_TYPE).unwrap_or("")) {
+        return unsupported("this server takes FHIR 4.0: application/fhir+json; fhirVersion=4.0");
     }
     parse(bytes)
+}
+
+fn is_fhir_json(media_type: &str) -> bool {
+    let plain = media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    matches!(plain.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir")
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, Reply> {

@@ -3,6 +3,7 @@
 use super::super::reply::{Reply, empty, failure, failures, fhir, refused, versioned, with_header};
 use super::super::routes::{Call, not_found};
 use super::super::subscription::prepare;
+use super::binary::{brought, is_binary};
 use super::prefer::{Prefer, told};
 use super::{bad_request, base, may, media_type, parse, read_json, text};
 use crate::commit::{Done, Transaction, Written};
@@ -10,33 +11,36 @@ use crate::error::Issue;
 use crate::fhir::patch::{JSON_PATCH, Patch};
 use crate::fhir::validate::{Validated, validate};
 use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, only_new, same_id};
-use crate::ids::{Name, TypeName, Version};
+use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::ingest::commit;
 use crate::smart::scopes::Interaction;
 use warp::http::{HeaderMap, StatusCode, header};
 
 pub(super) async fn create(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let condition = text(&call.request.headers, header::HeaderName::from_static("if-none-exist"));
-    let if_none_exist = condition.or_else(|| asked_in_address(&call.request.query));
+    let if_none_exist = condition.or_else(|| asked_in_address(kind, &call.request.query));
     let if_none_exist = if_none_exist.map(|text| criteria(kind, text)).transpose().map_err(bad_request)?;
-    write(call, Act::Create { resource: resource(call, kind)?, if_none_exist }).await
+    write(call, Act::Create { resource: resource(call, kind, None)?, if_none_exist }).await
 }
 
 /// Some clients (fhirpy) put the condition of a create into its address. To ignore it would make doubles.
-fn asked_in_address(query: &str) -> Option<&str> {
-    let form = |pair: &str| pair.is_empty() || ["_format=", "_pretty="].iter().any(|name| pair.starts_with(name));
+/// `_filename` is what Medplum's client says of a file: no search has it, and no element of a Binary holds it.
+fn asked_in_address(kind: TypeName, query: &str) -> Option<&str> {
+    let names: &[&str] =
+        if is_binary(kind) { &["_format=", "_pretty=", "_filename="] } else { &["_format=", "_pretty="] };
+    let form = |pair: &str| pair.is_empty() || names.iter().any(|name| pair.starts_with(name));
     (!query.split('&').all(form)).then_some(query)
 }
 
 pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
-    let resource = resource(call, name.kind)?;
+    let resource = resource(call, name.kind, Some(&name.id))?;
     same_id(&resource, &name.id).map_err(bad_request)?;
     write(call, Act::Update { target: named(call, name)?, resource }).await
 }
 
 pub(super) async fn conditional_update(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let target = found(call, kind)?;
-    write(call, Act::Update { target, resource: resource(call, kind)? }).await
+    write(call, Act::Update { target, resource: resource(call, kind, None)? }).await
 }
 
 pub(super) async fn patch(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
@@ -86,8 +90,9 @@ fn match_header(headers: &HeaderMap) -> Result<Option<Version>, Reply> {
     if_match(value).map(Some).ok_or_else(bad)
 }
 
-fn resource(call: &Call<'_>, kind: TypeName) -> Result<Validated, Reply> {
-    let json = read_json(call.request, call.body)?;
+/// What is to be stored; content that becomes a Binary takes the id of its address.
+fn resource(call: &Call<'_>, kind: TypeName, id: Option<&ResourceId>) -> Result<Validated, Reply> {
+    let json = if is_binary(kind) { brought(call, id)? } else { read_json(call.request, call.body)? };
     let resource = validate(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
     if resource.kind() != kind {
         return Err(bad_request(Issue::at("value", "resourceType", "is not the type in the URL")));
