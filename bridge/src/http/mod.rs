@@ -1,4 +1,4 @@
-//! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
+//! The HTTP edge: `routes` and `operations` are the whole API on two pages, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
 mod accept;
@@ -11,6 +11,7 @@ pub mod hl7v2;
 pub mod log;
 mod matching;
 mod meta;
+mod operations;
 mod parameters;
 pub mod pretty;
 pub mod query;

@@ -1,11 +1,10 @@
-//! ALL ROUTES, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
+//! ALL ROUTES but those of operations, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, export, fhir, hl7v2, log, matching, meta, report, subscription, summary};
+use super::{fhir, hl7v2, log, operations};
 use crate::app::App;
 use crate::error::Issue;
-use crate::export::request::Level;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -91,40 +90,19 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
             fhir::metadata(app, request)
         }
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
-        ["$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::System).await,
-        ["$export", job] => export::status(call(&[Method::GET, Method::DELETE])?, job).await,
-        ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
-        ["Patient", "$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::Patient).await,
-        ["Group", id, "$export"] => export::of_group(call(&[Method::GET, Method::POST])?, id).await,
+        rest if rest.iter().any(|segment| segment.starts_with('$')) => operations::answer(app, request, rest).await,
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
-        [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
-        [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
-        ["Patient", "$match"] => matching::answer(call(&[Method::POST])?).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
-        ["Subscription", id, "$status"] => subscription::status(call(&[Method::GET])?, id).await,
-        ["Subscription", id, "$events"] => subscription::events_of(call(&[Method::GET])?, id).await,
         [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
-        [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
-            everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
-        }
-        [kind, id, "$meta"] => meta::read(call(&[Method::GET])?, kind, id).await,
-        [kind, id, "$meta-add"] => meta::change(call(&[Method::POST])?, kind, id, true).await,
-        [kind, id, "$meta-delete"] => meta::change(call(&[Method::POST])?, kind, id, false).await,
-        ["Patient", id, "$report"] => report::answer(call(&[Method::GET])?, id).await,
-        ["Patient", id, "$summary"] => summary::answer(call(&[Method::GET])?, id).await,
-        [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
-        [kind, id, "_history", version, "$receipt"] => {
-            fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await
-        }
         _ => Err(not_found()),
     }
 }
 
 /// Method, then caller, then size: nothing is done for a stranger.
-fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
+pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
     only(request, methods)?;
     let login =
         || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));

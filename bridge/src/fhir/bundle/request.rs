@@ -2,6 +2,7 @@
 
 use crate::error::Issue;
 use crate::fhir::write::{By, Criteria, Target, criteria, if_match, only_new};
+use crate::http::query::decode;
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::index::history::Of;
 use jiff::Timestamp;
@@ -16,6 +17,17 @@ pub enum Request {
     Patch(Target),
     Delete(Target),
     Get(Get),
+    Operation(Operation),
+}
+
+/// An entry that invokes an operation, or asks for the CapabilityStatement.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub posted: bool,
+    /// Without the body of the answer.
+    pub head: bool,
+    pub path: String,
+    pub query: String,
 }
 
 /// An entry that reads.
@@ -47,7 +59,9 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
     let url = text(json, "url")?.ok_or_else(|| Issue::at("required", "url", "is required"))?;
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let operation = operation(method, path, query)?;
     let taken: &[&str] = match method {
+        _ if operation.is_some() => &[],
         "POST" => &["ifNoneExist"],
         "PUT" => &["ifMatch", "ifNoneMatch"],
         "PATCH" | "DELETE" => &["ifMatch"],
@@ -58,6 +72,9 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
         if json.get(condition).is_some() && !taken.contains(&condition) {
             return Err(Issue::at("not-supported", condition, format!("is no condition of {method}")));
         }
+    }
+    if let Some(operation) = operation {
+        return Ok(Request::Operation(operation));
     }
     match (method, segments.as_slice(), query) {
         ("GET" | "HEAD", segments, query) => get(json, segments, query.unwrap_or(""), method == "HEAD"),
@@ -76,6 +93,22 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
                 _ => Request::Delete(target),
             })
         }
+    }
+}
+
+/// An operation has a name with a `$` in it; it is got or posted.
+fn operation(method: &str, path: &str, query: Option<&str>) -> Result<Option<Operation>, Issue> {
+    let bad = |text: String| Issue::at("value", "url", text);
+    let path = decode(&path.trim_start_matches('/').replace('+', "%2B")).map_err(bad)?;
+    if path != "metadata" && !path.split('/').any(|segment| segment.starts_with('$')) {
+        return Ok(None);
+    }
+    let query = query.unwrap_or("").to_owned();
+    match method {
+        "GET" | "HEAD" | "POST" => {
+            Ok(Some(Operation { posted: method == "POST", head: method == "HEAD", path, query }))
+        }
+        _ => Err(Issue::at("not-supported", "method", "an operation is invoked by POST or GET")),
     }
 }
 

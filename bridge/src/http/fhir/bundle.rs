@@ -1,5 +1,6 @@
 //! Transactions and batches (R4 3.1.0.11).
 
+use super::super::operations;
 use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
 use super::super::routes::{Call, Request};
 use super::super::subscription::prepare;
@@ -11,7 +12,7 @@ use crate::clock::{http_date, instant, parse_http_date};
 use crate::commit::{Done, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue};
-use crate::fhir::bundle::{self, Bundle, Get, What};
+use crate::fhir::bundle::{self, Bundle, Get, Operation, What};
 use crate::fhir::outcome;
 use crate::fhir::write::{Act, By, Write};
 use crate::ids::Name;
@@ -49,6 +50,8 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
                 None
             }
             bundle::Entry::Get(get) => Some(get),
+            // Reading the Bundle has refused it.
+            bundle::Entry::Operation(..) => continue,
         });
     }
     let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
@@ -73,6 +76,8 @@ fn allowed(call: &Call<'_>, entry: &bundle::Entry) -> Result<(), Issue> {
     let needed = match entry {
         bundle::Entry::Write(write) => write::needed(&write.act),
         bundle::Entry::Get(get) => vec![needs(&get.what)],
+        // Asked where the operation is carried out.
+        bundle::Entry::Operation(..) => Vec::new(),
     };
     let one = |(interaction, kind)| decide(&call.caller, interaction, kind).map(|_| ());
     needed.into_iter().try_for_each(one).map_err(|denied| Issue::new("forbidden", denied.to_string()))
@@ -137,7 +142,7 @@ async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>,
 fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
     match entry {
         Ok(bundle::Entry::Write(write)) => write.act.rank(),
-        Ok(bundle::Entry::Get(_)) | Err(_) => u8::MAX,
+        Ok(bundle::Entry::Get(_) | bundle::Entry::Operation(..)) | Err(_) => u8::MAX,
     }
 }
 
@@ -152,6 +157,7 @@ async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue
     let write = match entry {
         bundle::Entry::Write(write) => write,
         bundle::Entry::Get(get) => return answered(call, &get).await,
+        bundle::Entry::Operation(operation, body) => return operated(call, operation, body).await,
     };
     match committed(call, vec![write]).await {
         Ok(done) => done.first().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
@@ -192,7 +198,24 @@ fn failed(status: StatusCode, issues: &[Issue]) -> Entry {
 
 /// An entry that reads, answered as the request of its own would be.
 async fn answered(call: &Call<'_>, get: &Get) -> Entry {
-    let reply = answer(call, get).await;
+    told_of(&answer(call, get).await, get.head)
+}
+
+/// An entry that invokes an operation: by its own route, with the caller's token.
+async fn operated(call: &Call<'_>, operation: Operation, body: Bytes) -> Entry {
+    let mut headers = HeaderMap::new();
+    for name in [header::ACCEPT, header::CONTENT_TYPE] {
+        headers.insert(name, HeaderValue::from_static("application/fhir+json"));
+    }
+    headers.extend(call.request.headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone())));
+    let method = if operation.posted { Method::POST } else { Method::GET };
+    let request = Request { method, path: operation.path, query: operation.query, headers, body: Ok(body) };
+    let reply = operations::entry(call.app, &request).await;
+    told_of(&reply.unwrap_or_else(|refused| refused), operation.head)
+}
+
+/// An answer as an entry.
+fn told_of(reply: &Reply, head: bool) -> Entry {
     let mut response = json!({"status": reply.status().to_string()});
     let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(etag) = header(header::ETAG) {
@@ -207,7 +230,7 @@ async fn answered(call: &Call<'_>, get: &Get) -> Entry {
         }
         return Entry { response: Some(response), ..Entry::default() };
     }
-    let resource = (!get.head && !reply.body().is_empty()).then(|| raw(reply.body()));
+    let resource = (!head && !reply.body().is_empty()).then(|| raw(reply.body()));
     Entry { resource, response: Some(response), ..Entry::default() }
 }
 
