@@ -20,5 +20,7 @@ mod report;
 pub mod routes;
 pub mod search;
 pub mod server;
+mod smart;
+mod statuses;
 pub mod subscription;
 mod summary;

@@ -1,12 +1,15 @@
 //! The routes of operations (R4 3.2.0): whatever has a name with a `$` in it. Each can be invoked by POST, and by GET where
 //! it changes nothing and its parameters fit into an address. The same routes answer the entries of a batch.
 
+use super::parameters::{primitives, resource};
+use super::query::{encode, shown};
 use super::reply::{Reply, failure};
-use super::routes::{Call, Request, guard, not_found};
-use super::{everything, export, fhir, matching, meta, report, subscription, summary};
+use super::routes::{Call, Request, guard};
+use super::{everything, export, fhir, matching, meta, report, statuses, subscription, summary};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
+use bytes::Bytes;
 use std::sync::Arc;
 use warp::http::{Method, StatusCode};
 
@@ -23,8 +26,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> 
         ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
         ["Patient", "$export"] => export::begin(call(ASKING)?, Level::Patient).await,
         ["Group", id, "$export"] => export::of_group(call(ASKING)?, id).await,
-        [_, _, ..] => of_resources(call, rest).await,
-        _ => Err(not_found()),
+        rest => of_resources(call, rest).await,
     }
 }
 
@@ -34,20 +36,52 @@ async fn of_resources<'r>(call: impl Fn(&[Method]) -> Result<Call<'r>, Reply>, r
         [kind, "$validate"] => fhir::validate::of_type(call(POSTED)?, kind).await,
         [kind, id, "$validate"] => fhir::validate::of_resource(call(ASKING)?, kind, id).await,
         ["Patient", "$match"] => matching::answer(call(POSTED)?).await,
-        ["Subscription", id, "$status"] => subscription::status(call(&[Method::GET])?, id).await,
-        ["Subscription", id, "$events"] => subscription::events_of(call(&[Method::GET])?, id).await,
+        ["Subscription", id, "$status"] => subscription::status(call(ASKING)?, id).await,
+        ["Subscription", "$status"] => statuses::answer(call(ASKING)?).await,
+        ["Subscription", id, "$events"] => {
+            let call = call(ASKING)?;
+            let (request, body) = (queried(&call)?, Bytes::new());
+            subscription::events_of(Call { app: call.app, caller: call.caller, request: &request, body: &body }, id)
+                .await
+        }
         [kind @ ("Patient" | "Encounter"), id, "$everything"] => everything::answer(call(ASKING)?, kind, id).await,
-        [kind, id, "$meta"] => meta::read(call(&[Method::GET])?, kind, id).await,
+        [kind, id, "$meta"] => meta::read(call(ASKING)?, kind, id).await,
         [kind, id, "$meta-add"] => meta::change(call(POSTED)?, kind, id, true).await,
         [kind, id, "$meta-delete"] => meta::change(call(POSTED)?, kind, id, false).await,
-        ["Patient", id, "$report"] => report::answer(call(&[Method::GET])?, id).await,
-        ["Patient", id, "$summary"] => summary::answer(call(&[Method::GET])?, id).await,
-        [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
-        [kind, id, "_history", version, "$receipt"] => {
-            fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await
-        }
-        _ => Err(not_found()),
+        ["Patient", id, "$report"] => report::answer(call(ASKING)?, id).await,
+        ["Patient", id, "$summary"] => summary::answer(call(ASKING)?, id).await,
+        [kind, id, "$receipt"] => fhir::receipt(call(ASKING)?, kind, id, None).await,
+        [kind, id, "_history", version, "$receipt"] => fhir::receipt(call(ASKING)?, kind, id, Some(version)).await,
+        ["Patient" | "Encounter", "$everything"] => Err(not_here(
+            "$everything is of one record, Patient/[id]/$everything; what all patients have, Patient/$export gives",
+        )),
+        rest => Err(not_here(&unknown(rest))),
     }
+}
+
+fn unknown(rest: &[&str]) -> String {
+    let name = rest.iter().find(|segment| segment.starts_with('$')).map_or("", |name| name.trim_start_matches('$'));
+    format!(
+        "${}: not an operation that this server knows at this address; /fhir/metadata lists those that it knows",
+        shown(name)
+    )
+}
+
+fn not_here(text: &str) -> Reply {
+    failure(StatusCode::NOT_FOUND, Issue::new("not-supported", text))
+}
+
+/// The request with the parameters of its body in its query, for what reads them there.
+fn queried(call: &Call<'_>) -> Result<Request, Reply> {
+    let Request { method, path, query, headers, .. } = call.request;
+    let mut query = query.clone();
+    if !call.body.is_empty() {
+        for (name, value) in primitives(&resource(call)?)? {
+            query.push_str(&format!("&{}={}", encode(&name), encode(&value)));
+        }
+    }
+    let (method, path, headers) = (method.clone(), path.clone(), headers.clone());
+    Ok(Request { method, path, query, headers, body: Ok(Bytes::new()) })
 }
 
 /// Answers an entry of a batch: an operation whose answer is a resource, or the CapabilityStatement.

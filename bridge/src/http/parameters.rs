@@ -47,6 +47,12 @@ impl Given {
         named.flat_map(|(_, value)| value.split(',')).filter(|v| !v.is_empty()).collect()
     }
 
+    /// Whether a value is among those given, or none is given.
+    pub(super) fn has_one_of(&self, name: &str, value: &str) -> bool {
+        let given = self.list(name);
+        given.is_empty() || given.contains(&value)
+    }
+
     /// A date or time as the span that it covers.
     pub(super) fn span(&self, name: &str) -> Result<Option<Span>, Reply> {
         let bad = || refused(Issue::new("value", format!("{name}: a date or an instant")));
@@ -80,7 +86,8 @@ pub(super) fn named<'j>(parameters: &'j Json, name: &str) -> Option<&'j Json> {
     list.iter().find(|parameter| parameter.text("name") == Some(name))
 }
 
-fn primitives(parameters: &Json) -> Result<Vec<(String, String)>, Reply> {
+/// Those of a Parameters resource that have a plain value.
+pub(super) fn primitives(parameters: &Json) -> Result<Vec<(String, String)>, Reply> {
     let list = parameters.get("parameter").map_or(&[][..], Json::items).iter();
     list.filter(|parameter| parameter.get("resource").is_none()).map(primitive).collect()
 }

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{fhir, hl7v2, log, operations};
+use super::{fhir, hl7v2, log, operations, smart};
 use crate::app::App;
 use crate::error::Issue;
 use crate::limits::MAX_BODY_BYTES;
@@ -67,6 +67,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         ["log", "tile", rest @ ..] if !rest.is_empty() => {
             get()?;
             Ok(log::tile(app, rest).await)
+        }
+        [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
+            get().map(|()| smart::configuration())
         }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),

@@ -115,7 +115,7 @@ fn status_entry(core: &Core, live: &Live, why: Why, events: &[Event], content: C
 }
 
 /// SubscriptionStatus, as R4 has it: Parameters.
-fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Value {
+pub fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Value {
     // What follows a handshake that went well is an active subscription.
     let state = if why == Why::Handshake { Status::Requested } else { live.wanted.status };
     let number = events.last().map_or(live.kept.events, |event| event.notice.number);

@@ -289,9 +289,52 @@ async fn each_operation_of_the_capability_statement_answers() {
             "match" => ask(&world, &person("x", "Novak", "Ada", "1980-02-29"), &[]).await.0,
             // Of all patients, and only where it is asked to take its time: it is there.
             "export" => world.call("DELETE", "/fhir/Patient/$export", "").await.0,
-            name => world.get(&format!("/fhir/Patient/ada/${name}")).await.0,
+            "meta-add" | "meta-delete" => world.call("POST", &format!("/fhir/Patient/ada/${name}"), LABEL).await.0,
+            "receipt" => {
+                world.anchored_receipt("/fhir/Patient/ada/$receipt").await;
+                200
+            }
+            name => {
+                let posted = world.call("POST", &format!("/fhir/Patient/ada/${name}"), "").await.0;
+                assert_eq!(posted, 200, "{name}: each operation is invoked by POST, too");
+                world.get(&format!("/fhir/Patient/ada/${name}")).await.0
+            }
         };
-        assert_ne!(status, 404, "{name}");
+        assert!(status == 200 || (name == "export" && status == 405), "{name}: {status}");
+    }
+    let names: Vec<&str> =
+        patient["operation"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"report") && names.contains(&"receipt"), "{names:?}");
+    assert_eq!(world.get("/fhir/metadata").await.1["date"], statement["date"], "of the start, and not of the request");
+}
+
+const LABEL: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"x"}]}}]}"#;
+
+#[tokio::test]
+async fn what_is_no_operation_here_is_told_by_name() {
+    let world = World::new().await;
+    for (path, part) in [
+        ("/fhir/Patient/$everything", "Patient/[id]/$everything"),
+        ("/fhir/Patient/ada/$lastn", "$lastn: not an operation"),
+        ("/fhir/ValueSet/$expand", "$expand: not an operation"),
+        ("/fhir/$nothing", "$nothing: not an operation"),
+    ] {
+        for method in ["GET", "POST"] {
+            let (status, outcome) = world.call(method, path, "").await;
+            let text = outcome["issue"][0]["details"]["text"].as_str().unwrap();
+            assert!(status == 404 && text.contains(part), "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_smart_configuration_is_public_and_names_no_endpoint() {
+    let world = World::new().await;
+    for path in ["/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"] {
+        let reply = world.request("GET", path, &[], b"").await;
+        let told: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert!(reply.status() == 200 && told["capabilities"].as_array().unwrap().contains(&json!("permission-v2")));
+        assert!(told.as_object().unwrap().keys().all(|key| !key.ends_with("_endpoint")), "{told}");
     }
 }
 
