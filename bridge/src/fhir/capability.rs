@@ -47,6 +47,7 @@ pub const OPERATIONS: &[Operation] = &[
         "urn:medseal:operation:receipt",
         "a resource and a version; answers with a medseal-receipt/1",
     ),
+    operation("DocumentReference", "docref", "http://hl7.org/fhir/us/core/OperationDefinition/docref", "the type"),
     operation("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything", "a resource"),
     operation("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "a resource"),
     operation("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything", "a resource"),

@@ -3,6 +3,7 @@
 
 mod accept;
 mod cursor;
+mod docref;
 pub mod encoding;
 mod everything;
 pub mod export;

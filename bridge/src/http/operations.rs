@@ -5,7 +5,7 @@ use super::parameters::{primitives, resource};
 use super::query::{encode, shown};
 use super::reply::{Reply, failure};
 use super::routes::{Call, Request, guard};
-use super::{everything, export, fhir, matching, meta, report, statuses, subscription, summary};
+use super::{docref, everything, export, fhir, matching, meta, report, statuses, subscription, summary};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
@@ -35,6 +35,7 @@ async fn of_resources<'r>(call: impl Fn(&[Method]) -> Result<Call<'r>, Reply>, r
     match rest {
         [kind, "$validate"] => fhir::validate::of_type(call(POSTED)?, kind).await,
         [kind, id, "$validate"] => fhir::validate::of_resource(call(ASKING)?, kind, id).await,
+        ["DocumentReference", "$docref"] => docref::answer(call(ASKING)?).await,
         ["Patient", "$match"] => matching::answer(call(POSTED)?).await,
         ["Subscription", id, "$status"] => subscription::status(call(ASKING)?, id).await,
         ["Subscription", "$status"] => statuses::answer(call(ASKING)?).await,

@@ -17,10 +17,13 @@ pub(super) struct Given(Vec<(String, String)>);
 impl Given {
     /// Those of the query, and the primitives of the body; a name that the operation does not know is refused.
     pub(super) fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
+        if call.body.is_empty() { Self::of(call, &Json::Null, known) } else { Self::of(call, &resource(call)?, known) }
+    }
+
+    /// Those of the query, and the primitives of these Parameters.
+    pub(super) fn of(call: &Call<'_>, parameters: &Json, known: &[&str]) -> Result<Self, Reply> {
         let mut given = pairs(&call.request.query).map_err(|text| refused(Issue::new("value", text)))?;
-        if !call.body.is_empty() {
-            given.extend(primitives(&resource(call)?)?);
-        }
+        given.extend(primitives(parameters)?);
         given.retain(|(name, _)| !FORM.contains(&name.as_str()));
         match given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             Some((name, _)) => {
@@ -84,6 +87,14 @@ pub(super) fn resource(call: &Call<'_>) -> Result<Json, Reply> {
 pub(super) fn named<'j>(parameters: &'j Json, name: &str) -> Option<&'j Json> {
     let list = parameters.get("parameter").map_or(&[][..], Json::items);
     list.iter().find(|parameter| parameter.text("name") == Some(name))
+}
+
+/// The Parameters without those of a name.
+pub(super) fn without(mut parameters: Json, name: &str) -> Json {
+    let list = parameters.get("parameter").map_or(&[][..], Json::items);
+    let others = list.iter().filter(|parameter| parameter.text("name") != Some(name)).cloned().collect();
+    parameters.set("parameter", Json::Array(others));
+    parameters
 }
 
 /// Those of a Parameters resource that have a plain value.

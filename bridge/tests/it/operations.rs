@@ -308,6 +308,50 @@ async fn each_operation_of_the_capability_statement_answers() {
     assert_eq!(world.get("/fhir/metadata").await.1["date"], statement["date"], "of the start, and not of the request");
 }
 
+#[tokio::test]
+async fn docref_gives_the_documents_of_a_patient() {
+    let world = World::new().await;
+    let document = |id: &str, status: &str, code: &str, date: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"DocumentReference","id":"{id}","status":"{status}","subject":{{"reference":"Patient/ada"}},"date":"{date}",
+            "type":{{"coding":[{{"system":"http://loinc.org","code":"{code}"}}]}},"content":[{{"attachment":{{"contentType":"text/plain"}}}}]{more}}}"#
+        )
+    };
+    let winter = r#","context":{"period":{"start":"2025-12-01","end":"2026-01-10"}}"#;
+    for (id, status, code, date, more) in [
+        ("old", "current", "34133-9", "2024-05-01T10:00:00Z", ""),
+        ("new", "current", "34133-9", "2026-02-01T10:00:00Z", winter),
+        ("note", "current", "11506-3", "2026-03-01T10:00:00Z", r#","meta":{"profile":["http://p"]}"#),
+        ("wrong", "entered-in-error", "34133-9", "2026-04-01T10:00:00Z", ""),
+    ] {
+        world.call("PUT", &format!("/fhir/DocumentReference/{id}"), &document(id, status, code, date, more)).await;
+    }
+    let ids = |bundle: &Value| -> Vec<String> {
+        let found = bundle["entry"].as_array().into_iter().flatten().filter(|e| e["search"]["mode"] == "match");
+        found.map(|e| e["resource"]["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("patient=ada", vec!["note"]),
+        ("patient=Patient/ada&type=http://loinc.org%7C34133-9", vec!["new"]),
+        ("patient=ada&start=2020", vec!["note", "new", "old"]),
+        ("patient=ada&start=2025-12-31&end=2026-01", vec!["new"]),
+        ("patient=ada&end=2025", vec!["new", "old"]),
+        ("patient=ada&profile=http://p", vec!["note"]),
+        ("patient=ada&start=2020&on-demand=true", vec![]),
+        ("patient=bea", vec![]),
+    ] {
+        let (status, found) = world.get(&format!("/fhir/DocumentReference/$docref?{query}")).await;
+        assert_eq!((status, ids(&found)), (200, expected.iter().map(|s| (*s).to_owned()).collect()), "{query}");
+    }
+    let posted = json!({"resourceType": "Parameters", "parameter": [{"name": "patient", "valueId": "ada"},
+        {"name": "type", "valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "34133-9"}]}}]});
+    let (status, found) = world.call("POST", "/fhir/DocumentReference/$docref", &posted.to_string()).await;
+    assert_eq!((status, ids(&found)), (200, vec!["new".to_owned()]));
+    for query in ["", "patient=", "patient=ada&start=soon", "patient=ada&colour=red"] {
+        assert_eq!(world.get(&format!("/fhir/DocumentReference/$docref?{query}")).await.0, 400, "{query}");
+    }
+}
+
 const LABEL: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"x"}]}}]}"#;
 
 #[tokio::test]
