@@ -69,8 +69,8 @@ pub const OPERATIONS: &[Operation] = &[
     ),
 ];
 
-/// The statement for a server at `base` that was started at that time.
-pub fn statement(base: &str, date: &str) -> Value {
+/// The statement for a server at `base` that was started at that time, and whether pages of other origins may call it.
+pub fn statement(base: &str, date: &str, cors: bool) -> Value {
     let resources: Vec<Value> = r4::model().resource_types().into_iter().map(resource).collect();
     json!({
         "resourceType": "CapabilityStatement",
@@ -86,6 +86,7 @@ pub fn statement(base: &str, date: &str) -> Value {
         "rest": [{
             "mode": "server",
             "security": {
+                "cors": cors,
                 "description": "Bearer tokens with SMART v2 system scopes, minted at the machine (`medseal token`). There is no authorization server here yet."
             },
             "resource": resources,
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_statement_is_valid_and_promises_what_is_there() {
-        let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z");
+        let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z", false);
         assert_eq!(statement["rest"][0]["security"].get("service"), None, "no token endpoint, no claim of one");
         let json = Json::parse(statement.to_string().as_bytes()).unwrap();
         assert_eq!(validate(json).err(), None);

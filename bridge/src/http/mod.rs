@@ -4,6 +4,7 @@
 mod accept;
 mod cursor;
 mod docref;
+mod edge;
 pub mod encoding;
 mod everything;
 pub mod export;

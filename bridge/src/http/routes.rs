@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{fhir, hl7v2, log, operations, smart};
+use super::{edge, fhir, hl7v2, log, operations, smart};
 use crate::app::App;
 use crate::error::Issue;
 use crate::limits::MAX_BODY_BYTES;
@@ -45,7 +45,12 @@ const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method
 
 /// Answers a request.
 pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
-    route(app, &request).await.unwrap_or_else(|refused| refused)
+    let origins = &app.config.cors;
+    let reply = match edge::preflight(&request, origins) {
+        Some(reply) => reply,
+        None => route(app, &request).await.unwrap_or_else(|refused| refused),
+    };
+    edge::marked(reply, &request.headers, origins)
 }
 
 /// A refusal on the way is an answer too.

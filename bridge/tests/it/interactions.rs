@@ -147,6 +147,62 @@ async fn a_binary_is_content_in_and_content_out() {
 }
 
 #[tokio::test]
+async fn pages_of_named_origins_may_call_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = super::world::config(&directory.path().join("data"));
+    config.cors = vec!["https://app.example".into(), "http://localhost:3000".into()];
+    let world = World::with(directory, config).await;
+    let ask = async |method: &str, path: &str, origin: &str| {
+        let announced = ("access-control-request-headers", "authorization, content-type, x-medplum");
+        let headers = [("origin", origin), ("access-control-request-method", "PUT"), announced];
+        world.request(method, path, &headers, b"").await
+    };
+    let header = |reply: &warp::http::Response<bytes::Bytes>, name: &str| {
+        reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let preflight = ask("OPTIONS", "/fhir/Patient/ada", "https://app.example").await;
+    assert_eq!((preflight.status().as_u16(), preflight.body().len()), (204, 0), "without a token: browsers send none");
+    assert_eq!(header(&preflight, "access-control-allow-origin"), "https://app.example");
+    assert!(header(&preflight, "access-control-allow-methods").contains("PUT"));
+    assert!(header(&preflight, "access-control-allow-headers").contains("x-medplum"));
+    assert_eq!(header(&preflight, "access-control-allow-credentials"), "");
+    assert_eq!(header(&preflight, "vary"), "Origin");
+    let read = ask("GET", "/fhir/metadata", "http://localhost:3000").await;
+    assert_eq!(header(&read, "access-control-allow-origin"), "http://localhost:3000");
+    for name in ["Location", "ETag", "Last-Modified", "Content-Location", "X-Progress", "Retry-After", "X-Request-Id"] {
+        assert!(header(&read, "access-control-expose-headers").contains(name), "{name}");
+    }
+    let refused = ask("GET", "/fhir/Patient/ada", "https://app.example").await;
+    assert_eq!(
+        (refused.status(), header(&refused, "access-control-allow-origin").as_str()),
+        (401.try_into().unwrap(), "https://app.example")
+    );
+    for stranger in ["https://evil.example", "https://app.example.evil", "null"] {
+        let reply = ask("GET", "/fhir/metadata", stranger).await;
+        assert_eq!(header(&reply, "access-control-allow-origin"), "", "{stranger}");
+        assert_eq!(ask("OPTIONS", "/fhir/Patient/ada", stranger).await.status(), 405);
+    }
+    let (_, statement) = world.get("/fhir/metadata").await;
+    assert_eq!(statement["rest"][0]["security"]["cors"], true);
+}
+
+#[tokio::test]
+async fn without_configured_origins_no_page_may_call_and_requests_have_names() {
+    let world = World::new().await;
+    let ask = async |id: &str| {
+        let reply =
+            world.request("GET", "/healthz", &[("origin", "https://app.example"), ("x-request-id", id)], b"").await;
+        assert!(!reply.headers().contains_key("access-control-allow-origin"));
+        reply.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(ask("my-request.1").await, "my-request.1");
+    for odd in ["", "a b", "<script>", &"x".repeat(65)] {
+        let made = ask(odd).await;
+        assert!(made != odd && made.len() == 36, "{made}");
+    }
+}
+
+#[tokio::test]
 async fn another_version_of_fhir_is_refused() {
     let world = World::new().await;
     assert_eq!(with(&world, "PUT", "/fhir/Patient/ada", &[], ADA).await.0, 201);

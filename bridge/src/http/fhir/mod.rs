@@ -52,7 +52,7 @@ pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
 /// `GET /fhir/metadata`.
 pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
     let view = one_view(request)?;
-    let statement = capability::statement(base(app), &instant(app.started)).to_string();
+    let statement = capability::statement(base(app), &instant(app.started), !app.config.cors.is_empty()).to_string();
     Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
 }
 
