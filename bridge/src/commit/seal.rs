@@ -14,6 +14,7 @@ use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
 use crate::index::tokens::patient_ids;
 use crate::message::{Head, Kept};
+use crate::read::{Made, Verb};
 use crate::secret::{Key, bytes, system_random};
 use crate::vault::pack::Record;
 use crate::vault::seal::{Label, RecordKind, seal};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 /// What a version holds.
 enum Content {
-    Resource(Json),
+    Resource(Json, Made),
     /// A deletion, sealed like what it deletes.
     Nothing(Owner),
 }
@@ -49,6 +50,7 @@ impl Group<'_> {
         }
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
+        let verb = verb(&act, newest.is_some());
         let mut json = match act {
             Act::Delete { .. } => return self.delete(name, newest, stage).await,
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
@@ -65,7 +67,8 @@ impl Group<'_> {
         };
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
-        let resource = self.seal_version(Content::Resource(json), &name, version, raw, stage).await?;
+        let made = Made { by: verb, created };
+        let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
     }
 
@@ -164,13 +167,14 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Arc<Vec<u8>>, IngestError> {
-        let (resource, owner, kind, blinded) = match &content {
-            Content::Resource(json) => {
+        let (resource, owner, made, blinded) = match &content {
+            Content::Resource(json, made) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json), Kind::Resource, blinded)
+                (json.canonical(), owner(name, json), Some(*made), blinded)
             }
-            Content::Nothing(owner) => (Vec::new(), owner.clone(), Kind::Tombstone, Blinded::default()),
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
         };
+        let kind = if made.is_some() { Kind::Resource } else { Kind::Tombstone };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,
@@ -187,7 +191,7 @@ impl Group<'_> {
             version,
             owner,
         };
-        let plain = crate::read::Plain { salt, raw, resource };
+        let plain = crate::read::Plain { salt, raw, made, resource };
         let record = self.sealed(label, &plain.to_bytes(), Some(entry.to_bytes().to_vec())).await?;
         let deleted = kind == Kind::Tombstone;
         self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
@@ -277,6 +281,16 @@ fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
             failed("If-Match names another version than the current one")
         }
         _ => Ok(()),
+    }
+}
+
+/// What a history will say of it; a message creates and updates like a client without ids of its own.
+fn verb(act: &Act, exists: bool) -> Verb {
+    match act {
+        Act::Create { .. } => Verb::Post,
+        Act::Recognise { .. } if !exists => Verb::Post,
+        Act::Update { .. } | Act::Recognise { .. } | Act::Delete { .. } => Verb::Put,
+        Act::Patch { .. } => Verb::Patch,
     }
 }
 

@@ -84,7 +84,7 @@ async fn a_batch_invokes_operations_and_a_transaction_refuses_them_by_name() {
     assert_eq!((status, issue["expression"][0].as_str()), (422, Some("Bundle.entry[0].request.url")));
     assert!(issue["details"]["text"].as_str().unwrap().starts_with("$everything:"), "{issue}");
 
-    let token = format!("Bearer {}", super::world::mint(&world.running, "system/Patient.s"));
+    let token = format!("Bearer {}", mint(&world.running, "system/Patient.s"));
     let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
     let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [get("Patient/ada/$meta")]}).to_string();
     let reply = world.request("POST", "/fhir", &headers, bundle.as_bytes()).await;

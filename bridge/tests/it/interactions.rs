@@ -50,7 +50,7 @@ async fn what_is_deleted_is_gone_until_it_is_written_again() {
         assert_eq!(world.get(search).await.1["total"], 0, "{search}");
     }
     let (_, history) = world.get(&format!("{path}/_history")).await;
-    assert_eq!(entries(&history), pairs(&[("DELETE", "2"), ("POST", "1")]));
+    assert_eq!(entries(&history), pairs(&[("DELETE", "2"), ("PUT", "1")]));
     assert_eq!(history["entry"][0].get("resource"), None);
     let none = [("if-none-exist", "identifier=urn:a|1")];
     let (created, other) = with(&world, "POST", "/fhir/Patient", &none, ADA).await;
@@ -277,7 +277,7 @@ async fn histories_of_types_and_of_everything() {
     world.call("DELETE", "/fhir/Patient/ada", "").await;
     world.send(&super::world::admission("M1", "78", "Lovelace")).await;
     let (_, patients) = world.get("/fhir/Patient/_history").await;
-    assert_eq!(entries(&patients), pairs(&[("POST", "1"), ("DELETE", "3"), ("PUT", "2"), ("POST", "1")]));
+    assert_eq!(entries(&patients), pairs(&[("POST", "1"), ("DELETE", "3"), ("PUT", "2"), ("PUT", "1")]));
     // Newer versions do not move the pages behind.
     let (_, page) = world.get("/fhir/_history?_count=3").await;
     world.call("PUT", "/fhir/Patient/ada", ADA).await;
@@ -301,6 +301,45 @@ async fn histories_of_types_and_of_everything() {
         assert_eq!(status, 400, "{path}");
         assert!(outcome["issue"][0]["details"]["text"].as_str().unwrap().contains(parameter));
     }
+}
+
+#[tokio::test]
+async fn a_history_tells_what_made_each_version_and_the_server_gives_the_id_of_a_create() {
+    let world = World::new().await;
+    let (_, created) = world.call("POST", "/fhir/Patient", ADA).await;
+    let path = format!("/fhir/Patient/{}", created["id"].as_str().unwrap());
+    with(&world, "PATCH", &path, &[JSON_PATCH], r#"[{"op":"add","path":"/active","value":true}]"#).await;
+    world.call("PUT", &path, &created.to_string()).await;
+    world.call("DELETE", &path, "").await;
+    world.call("PUT", &path, &created.to_string()).await;
+    let (_, history) = world.get(&format!("{path}/_history")).await;
+    let told: Vec<String> = history["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let text = |value: &Value| value.as_str().unwrap().replace(created["id"].as_str().unwrap(), "x");
+            format!(
+                "{} {} {}",
+                text(&entry["request"]["method"]),
+                text(&entry["request"]["url"]),
+                text(&entry["response"]["status"])
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "PUT Patient/x 201 Created",
+            "DELETE Patient/x 204 No Content",
+            "PUT Patient/x 200 OK",
+            "PATCH Patient/x 200 OK",
+            "POST Patient 201 Created"
+        ]
+    );
+    let (status, other) = with(&world, "POST", "/fhir/Patient", &[("if-none-exist", "_id=abc")], ADA).await;
+    assert!(status == 201 && other["id"] != "abc", "{other}");
+    assert_eq!(world.get("/fhir/Patient/abc").await.0, 404);
 }
 
 #[tokio::test]
