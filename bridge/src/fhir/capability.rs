@@ -53,7 +53,12 @@ pub const OPERATIONS: &[Operation] = &[
     operation("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything", "a resource"),
     operation("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "the type"),
     operation("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match", "the type (POST)"),
-    operation("Patient", "report", "urn:medseal:operation:report", "a resource; answers with a page to print"),
+    operation(
+        "Patient",
+        "report",
+        "urn:medseal:operation:report",
+        "a resource; answers with a page to print, or its FHIR document",
+    ),
     operation("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary", "a resource"),
     operation(
         "Subscription",

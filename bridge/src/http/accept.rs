@@ -36,6 +36,11 @@ impl Wanted {
         self.ranges.iter().any(|range| parts.iter().any(|part| range.contains(part)))
     }
 
+    /// Which of these parts the first range has that has any.
+    pub(super) fn first_of<'p>(&self, parts: &[&'p str]) -> Option<&'p str> {
+        self.ranges.iter().find_map(|range| parts.iter().find(|part| range.contains(**part)).copied())
+    }
+
     /// Whether nothing particular is asked for.
     pub(super) fn is_open(&self) -> bool {
         !self.other_version && (self.ranges.is_empty() || self.names(&["*/*"]))

@@ -93,7 +93,6 @@ pub(super) async fn entry(app: &Arc<App>, request: &Request) -> Result<Reply, Re
         ["metadata"] => fhir::metadata(app, request),
         [.., "$export"] | ["$export", ..] => unfit("$export answers later, and not in a batch: send it alone"),
         [.., "$receipt"] => unfit("a receipt is no resource, and stands in no Bundle: ask for it alone"),
-        [.., "$report"] => unfit("a report is a page, and stands in no Bundle: ask for it alone"),
         rest => answer(app, request, rest).await,
     }
 }

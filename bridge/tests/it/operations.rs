@@ -450,6 +450,29 @@ async fn a_report_is_one_inert_page_that_can_be_verified() {
     assert!(page.contains(&notary::commitment::Digest::of(lines.as_bytes()).to_string()));
 }
 
+#[tokio::test]
+async fn a_report_for_programs_is_the_document_behind_the_page() {
+    let world = ward().await;
+    let token = format!("Bearer {}", world.token);
+    let get = async |accept: &str| {
+        let headers = [("authorization", token.as_str()), ("accept", accept)];
+        world.request("GET", "/fhir/Patient/ada/$report", &headers, b"").await
+    };
+    for accept in ["application/fhir+json", "application/fhir+json, */*; q=0.1"] {
+        let reply = get(accept).await;
+        let document: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert_eq!((reply.status().as_u16(), &document["type"]), (200, &json!("document")), "{accept}");
+        assert_eq!(document["entry"][0]["resource"]["resourceType"], "Composition");
+    }
+    for accept in ["text/html", "*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"] {
+        let reply = get(accept).await;
+        assert!(reply.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{accept}");
+    }
+    let refused = get("application/pdf").await;
+    let text = String::from_utf8(refused.body().to_vec()).unwrap();
+    assert!(refused.status() == 406 && text.contains("text/html") && text.contains("application/fhir+json"), "{text}");
+}
+
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)

@@ -268,6 +268,7 @@ mod tests {
         let chromosome = find("MolecularSequence", "chromosome-variant-coordinate").composite.as_ref().unwrap();
         assert_eq!(chromosome.components.iter().map(|c| c.absolute).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(compartment(TypeName::parse("Observation").unwrap()), ["subject", "performer"]);
+        assert!(parameter(TypeName::parse("Patient").unwrap(), "phonetic").is_none(), "not held, and not promised");
         assert!(find("Practitioner", "_tag").kind == Kind::Token && compartment_types().len() > 60);
     }
 

@@ -18,6 +18,7 @@ use super::accept::{Wanted, our_version};
 use super::pretty::pretty;
 use super::query;
 use super::reply::{Reply, failure, fhir};
+use super::report;
 use super::routes::{Call, Request};
 use crate::app::App;
 use crate::clock::instant;
@@ -35,7 +36,7 @@ use warp::http::{HeaderMap, Method, StatusCode, header};
 
 /// A 406 for who insists on what is not there at an address.
 pub fn acceptable(request: &Request, rest: &[&str]) -> Result<(), Reply> {
-    if binary::is_read(request, rest) { Ok(()) } else { Wanted::of(request).fhir_json() }
+    if binary::is_read(request, rest) || report::is_asked(rest) { Ok(()) } else { Wanted::of(request).fhir_json() }
 }
 
 /// The answer as `_pretty` wants it.
