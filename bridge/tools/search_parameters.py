@@ -159,8 +159,6 @@ class Paths:
             return [(f"{path}.{part}", "string") for part in PARTS[type_name]]
         if kind == "string" and type_name == "CodeableConcept":
             return [(f"{path}.text", "string")]
-        if type_name == "ContactPoint":
-            return [(f"{path}.value", "string")]
         return [(path, type_name)]
 
 

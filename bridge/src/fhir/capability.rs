@@ -96,6 +96,7 @@ pub fn statement(base: &str, date: &str, cors: bool) -> Value {
             },
             "resource": resources,
             "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
             "operation": operations("")
         }]
     })

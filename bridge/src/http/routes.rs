@@ -92,7 +92,9 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
 async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
     let call = |methods: &[Method]| guard(app, request, methods);
     match rest {
+        [] | [""] if request.method == Method::GET => Err(not_of_everything(StatusCode::METHOD_NOT_ALLOWED)),
         [] | [""] => fhir::bundle(call(&[Method::POST])?).await,
+        ["_search"] => Err(not_of_everything(StatusCode::NOT_FOUND)),
         ["metadata"] => {
             only(request, &[Method::GET])?;
             fhir::metadata(app, request)
@@ -103,6 +105,8 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
+        ["Patient", id, kind] if *kind != "_history" => fhir::of_patient(call(&[Method::GET])?, id, kind).await,
+        ["Patient", id, kind, "_search"] => fhir::of_patient(call(&[Method::POST])?, id, kind).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
         _ => Err(not_found()),
@@ -154,6 +158,13 @@ fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     let reply =
         failure(StatusCode::METHOD_NOT_ALLOWED, Issue::new("not-supported", format!("this address takes {allow}")));
     Err(super::reply::with_header(reply, header::ALLOW, &allow))
+}
+
+/// A search over all types would walk through all that there is.
+fn not_of_everything(status: StatusCode) -> Reply {
+    let text = "a search over all types is not held here: search a type, or send a batch with a search of each";
+    let reply = failure(status, Issue::new("not-supported", text));
+    super::reply::with_header(reply, header::ALLOW, "POST")
 }
 
 /// Nothing is here.

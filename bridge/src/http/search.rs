@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::fhir::search::criterion::Surroundings;
-use crate::fhir::search::query::{self, QueryError, Search, Total};
+use crate::fhir::search::query::{self, Faulty, QueryError, Search, Total};
 use crate::fhir::view::View;
 use crate::ids::TypeName;
 use crate::read::Opened;
@@ -83,7 +83,8 @@ fn read(app: &App, kind: TypeName, query_text: &str, handling: Handling) -> Resu
         Some(cursor) => pairs(&cursor.query).map_err(|_| stale())?,
         None => given,
     };
-    let mut search = query::read(kind, &given, &surroundings(app)).map_err(|e| bad(issue(&e)))?;
+    let faulty = if handling == Handling::Strict { Faulty::Refused } else { Faulty::Passed };
+    let mut search = query::read_as(kind, &given, &surroundings(app), faulty).map_err(|e| bad(issue(&e)))?;
     let view = View::read(&given).map_err(|text| bad(Issue::new("value", text)))?;
     if view == View::Count {
         (search.count, search.total) = (Some(0), Total::Accurate);
@@ -131,11 +132,15 @@ pub(super) fn one(app: &App, opened: &Opened, mode: &str, view: &View) -> Entry 
 }
 
 fn ignored(search: &Search) -> Option<Entry> {
-    if search.unknown.is_empty() {
+    let mut issues: Vec<Issue> =
+        search.passed.iter().map(|error| Issue::new("value", format!("ignored: {error}"))).collect();
+    if !search.unknown.is_empty() {
+        issues.push(Issue::new("not-supported", format!("not known, and ignored: {}", search.unknown.join(", "))));
+    }
+    if issues.is_empty() {
         return None;
     }
-    let text = format!("not known, and ignored: {}", search.unknown.join(", "));
-    let warning = outcome::warnings(&[Issue::new("not-supported", text)]).to_string();
+    let warning = outcome::warnings(&issues).to_string();
     let mode = Some(json!({"mode": "outcome"}));
     Some(Entry { full_url: None, resource: Some(raw(warning.as_bytes())), search: mode, request: None, response: None })
 }

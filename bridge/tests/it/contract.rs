@@ -79,7 +79,7 @@ fn resolve(value: &'static Value) -> &'static Value {
 
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-    let one = |(t, p): (&&str, &&str)| t == p || (t.starts_with('{') && !p.is_empty() && !p.starts_with('$'));
+    let one = |(t, p): (&&str, &&str)| t == p || (t.starts_with('{') && !p.is_empty() && !p.starts_with(['$', '_']));
     let rest = template.last() == Some(&"{index}") && path.len() > template.len();
     (template.len() == path.len() || rest) && template.iter().zip(&path).all(one)
 }

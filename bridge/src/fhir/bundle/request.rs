@@ -1,6 +1,7 @@
 //! `Bundle.entry.request`: the method, the URL and the conditions of one entry.
 
 use crate::error::Issue;
+use crate::fhir::search::table::COMPARTMENT;
 use crate::fhir::write::{By, Criteria, Target, criteria, if_match, only_new};
 use crate::http::query::decode;
 use crate::ids::{Name, ResourceId, TypeName, Version};
@@ -144,7 +145,12 @@ fn target(json: &Json, segments: &[&str], query: Option<&str>) -> Result<Target,
 
 fn get(json: &Json, segments: &[&str], query: &str, head: bool) -> Result<Request, Issue> {
     let name = |kind: &str, id: &str| Ok::<_, Issue>(Name { kind: type_name(kind)?, id: resource_id(id)? });
+    let mut query = query.to_owned();
     let what = match segments {
+        ["Patient", id, kind] if *kind != "_history" => {
+            query = format!("{query}&{COMPARTMENT}={}", name("Patient", id)?);
+            What::Search(type_name(kind)?)
+        }
         ["_history"] => What::History(Of::Everything),
         [kind] => What::Search(type_name(kind)?),
         [kind, "_history"] => What::History(Of::Type(type_name(kind)?)),
@@ -156,7 +162,7 @@ fn get(json: &Json, segments: &[&str], query: &str, head: bool) -> Result<Reques
     let since = text(json, "ifModifiedSince")?
         .map(|text| text.parse().map_err(|_| Issue::at("value", "ifModifiedSince", "not an instant")));
     let if_none_match = text(json, "ifNoneMatch")?.map(str::to_owned);
-    Ok(Request::Get(Get { what, query: query.to_owned(), head, if_none_match, if_modified_since: since.transpose()? }))
+    Ok(Request::Get(Get { what, query, head, if_none_match, if_modified_since: since.transpose()? }))
 }
 
 /// A member that is text where it is there.

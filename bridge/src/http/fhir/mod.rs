@@ -12,7 +12,7 @@ mod write;
 
 pub use bundle::bundle;
 pub use read::{of_version, receipt};
-pub use search::posted_search;
+pub use search::{of_patient, posted_search};
 
 use super::accept::{Wanted, our_version};
 use super::pretty::pretty;
