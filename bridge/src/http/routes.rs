@@ -5,6 +5,7 @@ use super::reply::{Reply, body, failure};
 use super::{edge, fhir, hl7v2, log, operations, smart};
 use crate::app::App;
 use crate::error::Issue;
+use crate::ids::TypeName;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -105,7 +106,9 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
-        ["Patient", id, kind] if *kind != "_history" => fhir::of_patient(call(&[Method::GET])?, id, kind).await,
+        ["Patient", id, kind] if *kind == "*" || TypeName::parse(kind).is_some() => {
+            fhir::of_patient(call(&[Method::GET])?, id, kind).await
+        }
         ["Patient", id, kind, "_search"] => fhir::of_patient(call(&[Method::POST])?, id, kind).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
         [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,

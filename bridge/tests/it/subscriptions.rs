@@ -296,6 +296,9 @@ async fn a_subscription_that_must_not_be_is_refused_where_it_is_wrong() {
         ("https://[::ffff:10.0.0.1]/x", "Subscription.channel.endpoint"),
         ("http://8.8.8.8/x", "Subscription.channel.endpoint"),
         ("file:///etc/passwd", "Subscription.channel.endpoint"),
+        ("https://8.8.8.8:99999/", "Subscription.channel.endpoint"),
+        ("https://8.8.8.8:0/", "Subscription.channel.endpoint"),
+        ("https://8.8.8.8:/", "Subscription.channel.endpoint"),
     ] {
         let body = plain(endpoint, None).to_string();
         let (status, outcome) = world.call("POST", "/fhir/Subscription", &body).await;

@@ -84,7 +84,18 @@ impl Asked {
     }
 }
 
-/// Up to 28 digits: what goes beyond is stored, and not found by its number.
+/// What [`is_held`] wants, for people.
+pub const HELD: &str = "at most 28 significant digits, at most 27 of them behind the point, and below 7.9e28";
+const MAX_DIGITS: usize = 28;
+
+/// Whether a decimal can be asked for, digit for digit: what is stored is found by its value.
+pub fn is_held(lexeme: &str) -> bool {
+    let mantissa = lexeme.split(['e', 'E']).next().unwrap_or(lexeme);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+    digits <= MAX_DIGITS && Asked::parse(lexeme).is_some()
+}
+
+/// Up to 28 digits.
 fn decimal(lexeme: &str) -> Option<Decimal> {
     if lexeme.contains(['e', 'E']) { Decimal::from_scientific(lexeme).ok() } else { Decimal::from_str(lexeme).ok() }
 }
@@ -112,6 +123,38 @@ mod tests {
         ] {
             let value = Interval::point(value).unwrap();
             assert_eq!(Asked::parse(asked).unwrap().accepts(prefix, value), expected, "{prefix:?} {asked}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_found_by_its_own_value() {
+        let held = [
+            "0",
+            "-0.0",
+            "1.00",
+            "9007199254740993",
+            "1.5e3",
+            "6.02214076e23",
+            "0.000000000000000000000000001",
+            "1234567890123456789012345678",
+            "0.1234567890123456789012345",
+            "5e-27",
+            "0.0002374119e-5",
+        ];
+        for lexeme in held {
+            assert!(is_held(lexeme), "{lexeme}");
+            let value = Interval::point(lexeme).unwrap();
+            assert!(Asked::parse(lexeme).unwrap().accepts(Prefix::Eq, value), "{lexeme}");
+        }
+        for lexeme in [
+            "12345678901234567890123456789",
+            "1e29",
+            "1e-28",
+            "1e400",
+            "0.00000000000000000000000000001",
+            "1.5e99999999999",
+        ] {
+            assert!(!is_held(lexeme), "{lexeme}");
         }
     }
 
