@@ -308,7 +308,9 @@ async fn a_history_tells_what_made_each_version_and_the_server_gives_the_id_of_a
     let world = World::new().await;
     let (_, created) = world.call("POST", "/fhir/Patient", ADA).await;
     let path = format!("/fhir/Patient/{}", created["id"].as_str().unwrap());
-    with(&world, "PATCH", &path, &[JSON_PATCH], r#"[{"op":"add","path":"/active","value":true}]"#).await;
+    let token = format!("Bearer {}", world.token);
+    let patch = br#"[{"op":"add","path":"/active","value":true}]"#;
+    world.request("PATCH", &path, &[("authorization", token.as_str()), JSON_PATCH], patch).await;
     world.call("PUT", &path, &created.to_string()).await;
     world.call("DELETE", &path, "").await;
     world.call("PUT", &path, &created.to_string()).await;

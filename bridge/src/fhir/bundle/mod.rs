@@ -69,8 +69,9 @@ pub fn read(bundle: Json) -> Result<Bundle, Vec<Issue>> {
 /// An operation is not undone where a later entry fails.
 fn no_operation(entry: Entry, n: usize) -> Result<Entry, Vec<Issue>> {
     let Entry::Operation(operation, _) = &entry else { return Ok(entry) };
-    let name = operation.path.split('/').find(|segment| segment.starts_with('$')).unwrap_or("metadata");
-    let text = format!("{}: operations are not carried out in a transaction; send a batch", shown(name));
+    let name = operation.path.split('/').find_map(|segment| segment.strip_prefix('$'));
+    let name = name.map_or("metadata".to_owned(), |name| format!("${}", shown(name)));
+    let text = format!("{name}: operations are not carried out in a transaction; send a batch");
     Err(vec![Issue::at("not-supported", &format!("Bundle.entry[{n}].request.url"), text)])
 }
 
