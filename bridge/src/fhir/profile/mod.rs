@@ -25,6 +25,8 @@ pub struct Profiles {
     values: ValueSets,
 }
 
+/// Types that no resource is by itself.
+const ABSTRACT: [&str; 2] = ["Resource", "DomainResource"];
 /// The version whose definitions are checked always.
 const R4: &str = "4.0.1";
 
@@ -115,7 +117,7 @@ impl Profiles {
             }
             Some(profile) if profile.kind == place.node.kind => check::check(self, profile, place, findings),
             Some(_) => findings.add(Severity::Error, Issue::at("value", unknown.1, "this profile is for another type")),
-            None => match base(url).filter(|name| r4::model().get(name).is_some()) {
+            None => match base(url).filter(|name| ABSTRACT.contains(name) || r4::model().get(name).is_some()) {
                 // The standard's own definition of the type: that is checked always.
                 Some(name) if is_a(place.node.kind, name) && version.is_none_or(|asked| is_version(asked, R4)) => {}
                 Some(name) if is_a(place.node.kind, name) => {
