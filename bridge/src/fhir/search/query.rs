@@ -332,6 +332,10 @@ fn criterion(
     around: &Surroundings<'_>,
 ) -> Result<Option<Criterion>> {
     Ok(match (parameter.kind, modifier) {
+        (_, None) if parameter.name == COMPARTMENT => {
+            let patient = TypeName::parse("Patient");
+            patient.and_then(|kind| Target::of_type(&unescape(text), kind, around)).map(Criterion::Reference)
+        }
         (_, None) | (Kind::Token, Some("not")) => Criterion::parse(parameter, text, around),
         (Kind::String, Some("exact")) => Criterion::text(text, TextMatch::Exact),
         (Kind::String, Some("contains")) => Criterion::text(text, TextMatch::Contains),

@@ -178,7 +178,7 @@ mod tests {
         let patient = r#"{"resourceType":"Patient","active":true,"deceasedDateTime":"2020","gender":"male",
             "telecom":[{"system":"phone","value":"1"},{"system":"email","value":"a@b"}],
             "name":[{"family":"F","given":["G","H"]}],"identifier":[{"system":"s","value":"v"}]}"#;
-        assert_eq!(found(patient, "email"), ["a@b"]);
+        assert_eq!(found(patient, "email"), ["email|a@b"]);
         assert_eq!(found(patient, "name"), ["F", "G", "H"]);
         assert_eq!(found(patient, "deceased"), ["|true"]);
         assert_eq!(found(patient, "gender"), ["http://hl7.org/fhir/administrative-gender|male"]);
