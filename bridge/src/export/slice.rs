@@ -131,17 +131,12 @@ impl Slice {
         let patient = TypeName::parse("Patient");
         let names = self.members.part(self.part).iter().filter_map(|id| Some(Name { kind: patient?, id: id.clone() }));
         let target = Criterion::Reference(Target::Local(names.collect()));
-        let (mut all, mut tokens) = (Vec::new(), Vec::new());
-        for parameter in belonging(kind) {
+        let asked = belonging(kind).flat_map(|parameter| {
             let filter = Filter::Values { parameter, negated: false, alternatives: vec![target.clone()] };
-            for clause in core.tokens.clauses(kind, &filter, self.scan.now).clauses {
-                if let Clause::Any { marks, lookups } = clause {
-                    all.extend(marks);
-                    tokens.extend(lookups.unwrap_or_default());
-                }
-            }
-        }
-        Clause::Any { marks: all, lookups: Some(tokens) }
+            core.tokens.clauses(kind, &filter, self.scan.now).clauses
+        });
+        // References can always be looked up, each by its own mark.
+        Clause::looked_up(asked.filter_map(Clause::into_lookups).flatten())
     }
 
     /// Whatever the index proposes fits.

@@ -215,20 +215,13 @@ impl Run<'_> {
         after: i64,
         upto: i64,
     ) -> Scan {
-        let (mut marks, mut lookups) = (Vec::new(), Vec::new());
-        for parameter in members {
+        let asked = members.iter().flat_map(|parameter| {
             let alternatives = vec![Criterion::Reference(Target::Local(vec![wanted.focus.clone()]))];
             let filter = Filter::Values { parameter, negated: false, alternatives };
-            for clause in self.core.tokens.clauses(kind, &filter, self.around.now).clauses {
-                if let Clause::Any { marks: some, lookups: found } = clause {
-                    marks.extend(some);
-                    lookups.extend(found.into_iter().flatten());
-                }
-            }
-        }
-        lookups.sort_unstable();
-        lookups.dedup();
-        let clauses = vec![Clause::Any { marks, lookups: Some(lookups) }];
+            self.core.tokens.clauses(kind, &filter, self.around.now).clauses
+        });
+        // References can always be looked up, each by its own mark.
+        let clauses = vec![Clause::looked_up(asked.filter_map(Clause::into_lookups).flatten())];
         Scan { clauses, ..wanted.scan(kind, after, upto, self.around.now) }
     }
 
