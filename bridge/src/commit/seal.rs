@@ -77,6 +77,11 @@ impl Group<'_> {
         by_url: &HashMap<String, String>,
     ) -> Result<Json, IngestError> {
         let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        // What is stored has none: it came with the patch, and nobody asked whether its sender may search there.
+        if references::has_conditional(&patched) {
+            let text = "a patch cannot bring a conditional reference";
+            return Err(IngestError::Invalid(vec![Issue::new("not-supported", text)]));
+        }
         let patched = self.with_references(patched, by_url).await?;
         Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
     }

@@ -31,7 +31,7 @@ pub async fn begin(call: Call<'_>, level: Level) -> Result<Reply, Reply> {
     let mut given = pairs(&call.request.query).map_err(|text| bad_request(Issue::new("value", text)))?;
     // Some clients (Medplum's) post without a body and put the parameters into the address.
     if call.request.method == Method::POST && !call.body.is_empty() {
-        given.extend(posted(&read_json(call.request, call.body)?).map_err(bad_request)?);
+        given.extend(posted(&read_json(&call).await?).map_err(bad_request)?);
     }
     let mut request = Request::read(url(&call), level, &given, unheld, &call.caller).map_err(refused)?;
     if let Some(since) = request.since {

@@ -27,7 +27,7 @@ pub async fn read(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> 
 pub async fn change(call: Call<'_>, kind: &str, id: &str, add: bool) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     may(&call.caller, Interaction::Update, Some(name.kind))?;
-    let patch = Patch::Labels(asked(&resource(&call)?, add)?);
+    let patch = Patch::Labels(asked(&resource(&call).await?, add)?);
     let before = there(&call, &name).await?.json();
     // What changes nothing makes no version. Who comes between makes one at worst.
     if patch.apply(&before).is_ok_and(|after| after == before) {

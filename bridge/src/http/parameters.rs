@@ -16,10 +16,10 @@ pub(super) struct Given(Vec<(String, String)>);
 
 impl Given {
     /// Those of the query, and the primitives of the body; a name that the operation does not know is refused.
-    pub(super) fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
+    pub(super) async fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
         let mut given = pairs(&call.request.query).map_err(|text| refused(Issue::new("value", text)))?;
         if !call.body.is_empty() {
-            given.extend(primitives(&resource(call)?)?);
+            given.extend(primitives(&resource(call).await?)?);
         }
         given.retain(|(name, _)| !FORM.contains(&name.as_str()));
         match given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
@@ -65,8 +65,8 @@ impl Given {
 }
 
 /// The Parameters that a POST brings.
-pub(super) fn resource(call: &Call<'_>) -> Result<Json, Reply> {
-    let json = super::fhir::read_json(call.request, call.body)?;
+pub(super) async fn resource(call: &Call<'_>) -> Result<Json, Reply> {
+    let json = super::fhir::read_json(call).await?;
     if json.text("resourceType") == Some("Parameters") {
         return Ok(json);
     }

@@ -25,7 +25,7 @@ const SERIES: usize = 40;
 pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let name = parse_name("Patient", id).ok_or_else(not_found)?;
     let patient = there(&call, &name).await?;
-    Given::read(&call, &[])?;
+    Given::read(&call, &[]).await?;
     let core = &call.app.core;
     let around = surroundings(call.app);
     let found = gather(core, &call.caller, around, &patient, Some(SERIES)).await.map_err(search::refused)?;

@@ -26,8 +26,10 @@ use crate::fhir::capability;
 use crate::fhir::view::View;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::history::Of;
+use crate::limits::LARGE_BODY_BYTES;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
+use bytes::Bytes;
 use notary::canonical::Json;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
@@ -103,7 +105,26 @@ pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+/// Does work on a body: a large one's beside the network threads.
+pub(super) async fn beside<T: Send + 'static>(
+    body: Bytes,
+    work: impl FnOnce(Bytes) -> Result<T, Reply> + Send + 'static,
+) -> Result<T, Reply> {
+    if body.len() < LARGE_BODY_BYTES {
+        return work(body);
+    }
+    let broken = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the work was cut short"));
+    tokio::task::spawn_blocking(move || work(body)).await.map_err(broken)?
+}
+
+/// The body as JSON.
+pub(in crate::http) async fn read_json(call: &Call<'_>) -> Result<Json, Reply> {
+    json_body(call.request)?;
+    beside(call.body.clone(), |body| parse(&body)).await
+}
+
+/// A body that says it is something else than JSON is refused.
+fn json_body(request: &Request) -> Result<(), Reply> {
     let media = media_type(&request.headers);
     if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
         return Err(failure(
@@ -111,7 +132,7 @@ pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json
             Issue::new("not-supported", "send application/fhir+json"),
         ));
     }
-    parse(bytes)
+    Ok(())
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, Reply> {
