@@ -36,6 +36,8 @@ const FORBIDDEN: &[&str] = &[
 pub struct Wanted {
     pub form: Form,
     pub kind: TypeName,
+    /// Criteria and their extensions, as they stand in the resource.
+    asked: [Option<Json>; 2],
     /// All must hold.
     filters: Vec<Filter>,
     pub endpoint: String,
@@ -111,6 +113,7 @@ impl Wanted {
         Ok(Self {
             form,
             kind,
+            asked: ["criteria", "_criteria"].map(|name| resource.get(name).cloned()),
             filters,
             endpoint: endpoint.to_owned(),
             headers: headers(channel)?,
@@ -133,6 +136,11 @@ impl Wanted {
                     && !before.is_some_and(|b| topic.changes && topic.holds(b, around))
             }
         }
+    }
+
+    /// Whether the same versions are events for both.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.asked == other.asked
     }
 
     /// Whether the version before must be known.
@@ -330,6 +338,13 @@ mod tests {
             let issue = read(criteria, more).err().unwrap();
             assert_eq!(issue.expression.as_deref(), Some(place), "{criteria}");
         }
+    }
+
+    #[test]
+    fn who_changes_the_criteria_asks_for_something_else() {
+        let one = read("Observation?code=a", "").unwrap();
+        assert!(one.asks_the_same(&read("Observation?code=a", r#","payload":"application/fhir+json""#).unwrap()));
+        assert!(!one.asks_the_same(&read("Observation?code=b", "").unwrap()));
     }
 
     #[test]

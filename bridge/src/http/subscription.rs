@@ -96,7 +96,7 @@ pub async fn events_of(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let found = found(&call, id).await?;
     may(&call.caller, Interaction::Read, Some(found.wanted.kind))?;
     let asked = asked(&call.request.query).map_err(bad_request)?;
-    let (store, id) = (call.app.core.store.clone(), found.id.clone());
+    let (store, id) = (call.app.core.store.clone(), found.kept.id.clone());
     let (from, to) = (asked.from, asked.to);
     let notices =
         in_background(move || store.notices(&id, from, to, DEFAULT_PAGE)).await.map_err(|e| unreadable(&e))?;
@@ -110,7 +110,10 @@ async fn found(call: &Call<'_>, id: &str) -> Result<Live, Reply> {
     let kind = TypeName::parse("Subscription").ok_or_else(not_found)?;
     may(&call.caller, Interaction::Read, Some(kind))?;
     let id = ResourceId::parse(id).ok_or_else(not_found)?;
-    live(&call.app.core, &id).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)
+    let (core, store) = (&call.app.core, call.app.core.store.clone());
+    let kept =
+        in_background(move || store.subscription(&id)).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)?;
+    live(core, kept).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)
 }
 
 struct Asked {

@@ -7,7 +7,7 @@ use crate::consent::decide::decide;
 use crate::error::VaultError;
 use crate::fhir::subscription::{Status, Wanted};
 use crate::ids::{ResourceId, TypeName, Version};
-use crate::index::notices::{Change, Followed};
+use crate::index::notices::{Change, Followed, Waiting};
 use crate::index::store::Stored;
 use crate::limits::{FOLLOW_RETRY, FOLLOWED_AT_ONCE};
 use crate::read::{Opened, in_background};
@@ -129,7 +129,11 @@ impl Follower {
         let wanted = if row.deleted { None } else { listening(core, &core.open(row).await?.json()) };
         let change = match &wanted {
             None => Change::Ended(id.clone()),
-            Some(wanted) if wanted.status == Status::Requested => Change::Begun(id.clone(), row.row),
+            Some(wanted) if wanted.status == Status::Requested => {
+                let same = self.wanted.get(&id).is_some_and(|before| before.asks_the_same(wanted));
+                let waiting = if same { Waiting::Kept } else { Waiting::Dropped };
+                Change::Begun { id: id.clone(), row: row.row, waiting }
+            }
             Some(_) => Change::Noted(id.clone(), row.row),
         };
         followed.changes.push(change);

@@ -102,7 +102,7 @@ pub fn bundle(core: &Core, live: &Live, why: Why, events: &[Event], content: Con
 
 fn status_entry(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Result<String, VaultError> {
     let id = crate::ids::ResourceId::from_bytes(random_bytes(&system_random)?);
-    let url = format!("{}/Subscription/{}", core.base, live.id);
+    let url = format!("{}/Subscription/{}", core.base, live.kept.id);
     let resource = status(core, live, why, events, content);
     let mut entry = json!({"fullUrl": format!("urn:uuid:{id}"), "resource": resource});
     if why == Why::Status {
@@ -120,7 +120,7 @@ fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content
     let state = if why == Why::Handshake { Status::Requested } else { live.wanted.status };
     let number = events.last().map_or(live.kept.events, |event| event.notice.number);
     let mut parameters = vec![
-        json!({"name": "subscription", "valueReference": {"reference": format!("{}/Subscription/{}", core.base, live.id)}}),
+        json!({"name": "subscription", "valueReference": {"reference": format!("{}/Subscription/{}", core.base, live.kept.id)}}),
     ];
     if let Form::Topic { topic, .. } = live.wanted.form {
         parameters.push(json!({"name": "topic", "valueCanonical": topic.url}));

@@ -10,7 +10,6 @@ use crate::app::{App, Core};
 use crate::error::{Issue, VaultError};
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::subscription::Wanted;
-use crate::ids::ResourceId;
 use crate::index::notices::Subscribed;
 use crate::read::{Opened, in_background};
 use crate::secret::system_random;
@@ -70,7 +69,6 @@ fn maker(core: &Core, wanted: &Wanted) -> Option<Caller> {
 
 /// A subscription that notifies.
 pub struct Live {
-    pub id: ResourceId,
     pub wanted: Wanted,
     pub maker: Caller,
     /// As it is stored, and which version.
@@ -91,15 +89,11 @@ fn wanted(core: &Core, resource: &Json) -> Result<Wanted, Issue> {
 }
 
 /// A subscription with its resource; none: it is not there any more, or cannot be understood.
-pub async fn live(core: &Core, id: &ResourceId) -> Result<Option<Live>, VaultError> {
-    let (store, key) = (core.store.clone(), id.clone());
-    let found = in_background(move || match store.subscription(&key)? {
-        Some(kept) => Ok(store.row(kept.row)?.map(|stored| (kept, stored))),
-        None => Ok(None),
-    });
-    let Some((kept, stored)) = found.await? else { return Ok(None) };
+pub async fn live(core: &Core, kept: Subscribed) -> Result<Option<Live>, VaultError> {
+    let (store, row) = (core.store.clone(), kept.row);
+    let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
     let opened = core.open(&stored).await?;
     let wanted = wanted(core, &opened.json()).ok();
     let with_maker = wanted.and_then(|wanted| maker(core, &wanted).map(|maker| (wanted, maker)));
-    Ok(with_maker.map(|(wanted, maker)| Live { id: id.clone(), wanted, maker, opened, kept }))
+    Ok(with_maker.map(|(wanted, maker)| Live { wanted, maker, opened, kept }))
 }

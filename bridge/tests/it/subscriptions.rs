@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -43,6 +43,8 @@ struct Receiver {
     address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     answer: Arc<AtomicU16>,
+    /// How long it takes to answer, in milliseconds.
+    slow: Arc<AtomicU64>,
 }
 
 impl Receiver {
@@ -50,18 +52,20 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (got, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU16::new(200)));
-        let (kept, answering) = (got.clone(), answer.clone());
+        let slow = Arc::new(AtomicU64::new(0));
+        let (kept, answering, slowly) = (got.clone(), answer.clone(), slow.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (kept, answering) = (kept.clone(), answering.clone());
+                let (kept, answering, slowly) = (kept.clone(), answering.clone(), slowly.clone());
                 let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                    let (kept, answering) = (kept.clone(), answering.clone());
+                    let (kept, answering, slowly) = (kept.clone(), answering.clone(), slowly.clone());
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.unwrap().to_bytes();
                         let line = format!("{} {}", head.method, head.uri);
                         let status = answering.load(Ordering::SeqCst);
                         kept.lock().unwrap().push(Got { line, headers: head.headers, body });
+                        tokio::time::sleep(Duration::from_millis(slowly.load(Ordering::SeqCst))).await;
                         let reply = Response::builder().status(status).header("location", "http://127.0.0.1:1/other");
                         Ok::<_, Infallible>(reply.body(Full::new(Bytes::new())).unwrap())
                     }
@@ -71,7 +75,7 @@ impl Receiver {
                 );
             }
         });
-        Self { address, got, answer }
+        Self { address, got, answer, slow }
     }
 
     fn url(&self) -> String {
@@ -275,6 +279,36 @@ async fn topics_shake_hands_number_their_events_and_beat() {
     let narrow = format!("Bearer {}", mint(&world.running, "system/Subscription.rs"));
     let refused = world.request("GET", "/fhir/Subscription/t/$events", &[("authorization", &narrow)], b"").await;
     assert_eq!(refused.status(), 403, "events tell of encounters");
+}
+
+#[tokio::test]
+async fn what_the_old_endpoint_answers_says_nothing_of_the_new_one() {
+    let (world, old, new) = (world().await, Receiver::new().await, Receiver::new().await);
+    let topic = "urn:medseal:topic:observation";
+    put(&world, "Subscription/t", &topical(&old.url(), topic, "id-only").to_string()).await;
+    state(&world, "t", "active").await;
+    old.slow.store(2_000, Ordering::SeqCst);
+    put(&world, "Observation/o1", &observation("o1", "wanted")).await;
+    put(&world, "Observation/o2", &observation("o2", "wanted")).await;
+    old.wait(2).await;
+    // The old endpoint has the first event and takes its time; the new one never shakes hands.
+    new.answer.store(500, Ordering::SeqCst);
+    put(&world, "Subscription/t", &topical(&new.url(), topic, "id-only").to_string()).await;
+    let types = |all: Vec<Got>| all.iter().map(|g| g.status("type").as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(types(new.wait(3).await), ["handshake"; 3], "it is asked until it answers, and told nothing");
+    new.answer.store(200, Ordering::SeqCst);
+    state(&world, "t", "active").await;
+    let asked = types(new.all()).iter().filter(|kind| *kind == "handshake").count();
+    let got = new.wait(asked + 2).await;
+    let numbers: Vec<_> = got[asked..].iter().map(|g| g.status("events-since-subscription-start")).collect();
+    assert_eq!(numbers, ["1", "2"], "what waited goes to the new one");
+    assert_eq!(old.all().len(), 2);
+    let mut other = topical(&new.url(), "urn:medseal:topic:admission", "id-only");
+    other["id"] = json!("t");
+    put(&world, "Subscription/t", &other.to_string()).await;
+    new.wait(asked + 3).await;
+    let (_, events) = world.get("/fhir/Subscription/t/$events").await;
+    assert_eq!(events["entry"].as_array().unwrap().len(), 1, "observations are nothing that it asks for now: {events}");
 }
 
 #[tokio::test]
