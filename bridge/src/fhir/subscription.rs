@@ -124,10 +124,9 @@ impl Wanted {
         })
     }
 
-    /// Whether a version fits, and for a topic that asks for a change, the one before did not. A deletion has no content.
-    pub fn takes(&self, now: Option<&Json>, before: Option<&Json>, around: &Surroundings<'_>) -> bool {
+    /// Whether a version fits, and for a topic that asks for a change, the one before did not.
+    pub fn takes(&self, now: &Json, before: Option<&Json>, around: &Surroundings<'_>) -> bool {
         let fits = |resource: &Json| self.filters.iter().all(|filter| holds(filter, resource, around));
-        let Some(now) = now else { return false };
         match self.form {
             Form::Search => fits(now),
             Form::Topic { topic, .. } => {
@@ -314,9 +313,9 @@ mod tests {
         assert_eq!(plain.headers["x-key"], "secret");
         let fits = |code: &str| {
             let resource = format!(r#"{{"resourceType":"Observation","code":{{"coding":[{{"code":"{code}"}}]}}}}"#);
-            plain.takes(Some(&Json::parse(resource.as_bytes()).unwrap()), None, &AROUND)
+            plain.takes(&Json::parse(resource.as_bytes()).unwrap(), None, &AROUND)
         };
-        assert!(fits("a") && !fits("b") && !plain.takes(None, None, &AROUND));
+        assert!(fits("a") && !fits("b"));
         let beat = format!(r#","extension":[{{"url":"{BACKPORT}backport-heartbeat-period","valueUnsignedInt":60}}]"#);
         let topical = read("urn:medseal:topic:admission", &beat).unwrap();
         assert!(matches!(topical.form, Form::Topic { heartbeat: Some(60), at_once: 1, .. }) && topical.compares());

@@ -14,7 +14,7 @@ use crate::fhir::validate::{Validated, validate};
 use crate::fhir::write::{Act, Write};
 use crate::ids::{ResourceId, TypeName};
 use crate::limits::{DEFAULT_PAGE, MAX_SUBSCRIPTIONS};
-use crate::notify::message::{Why, bundle, events};
+use crate::notify::message::{Damaged, Why, bundle, events};
 use crate::notify::{Live, live, seal_maker};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
@@ -100,7 +100,7 @@ pub async fn events_of(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let (from, to) = (asked.from, asked.to);
     let notices =
         in_background(move || store.notices(&id, from, to, DEFAULT_PAGE)).await.map_err(|e| unreadable(&e))?;
-    let events = events(&call.app.core, notices).await.map_err(|e| unreadable(&e))?;
+    let events = events(&call.app.core, notices, Damaged::LeftOut).await.map_err(|e| unreadable(&e))?;
     let content = asked.content.unwrap_or(found.wanted.content);
     let body = bundle(&call.app.core, &found, Why::Query, &events, content).map_err(|e| unreadable(&e))?;
     Ok(fhir(StatusCode::OK, body))

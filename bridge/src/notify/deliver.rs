@@ -1,12 +1,12 @@
 //! Sends what is queued. Each subscription has its turn for itself: one that does not answer holds up no other. What failed is
 //! sent again, later and later, for a week; a subscription that fails says so in its status and goes on.
 
-use super::message::{self, Why};
+use super::message::{self, Damaged, Why};
 use super::{Live, live};
 use crate::app::{App, Core};
 use crate::commit::Transaction;
 use crate::consent::decide::decide;
-use crate::error::VaultError;
+use crate::error::{Fault, VaultError};
 use crate::fhir::subscription::{Form, Status, with_status};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
@@ -91,11 +91,23 @@ async fn turn(app: Arc<App>, id: ResourceId) -> ResourceId {
     };
     if let Err(error) = deliver(&app, &kept).await {
         tracing::error!(%error, subscription = %id, "a notification could not be made; it will be tried again");
-        let due = now(&app.core) + LAST_RETRY.as_millis() as i64 / 10;
         // An index that does not answer is asked again anyway.
-        let _ = settle(&app.core, &kept, Outcome::Wait { due }).await;
+        let _ = settle(&app.core, &kept, broken(&error, kept.failures, now(&app.core))).await;
     }
     id
+}
+
+/// What follows a fault on this side. A damaged record does not mend itself by being looked at: it counts like a refusal, so
+/// that it is looked at ever more rarely, and an event is left out in the end.
+fn broken(error: &VaultError, failures: u32, now: i64) -> Outcome {
+    match error.fault() {
+        Fault::Us => Outcome::Missed { due: now + millis(pause(failures.saturating_add(1), u8::MAX)) },
+        Fault::Sender | Fault::RetryLater => Outcome::Wait { due: now + millis(LAST_RETRY) / 10 },
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    time.as_millis() as i64
 }
 
 /// What is to be sent now.
@@ -108,7 +120,7 @@ enum Task {
 async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     let core = &app.core;
     let now = now(core);
-    let later = Outcome::Wait { due: now + LAST_RETRY.as_millis() as i64 };
+    let later = Outcome::Wait { due: now + millis(LAST_RETRY) };
     let Some(live) = live(core, kept.clone()).await? else { return settle(core, kept, later).await };
     if live.wanted.end.is_some_and(|end| end <= now) || gave_up(&live, now) {
         settle(core, kept, later).await?;
@@ -119,7 +131,8 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
         Task::Send(why, notices) => (why, notices),
     };
     let upto = notices.last().map_or(0, |notice| notice.number);
-    let mut events = message::events(core, notices).await?;
+    let damaged = if kept.failures < TELL_FAILURES { Damaged::Refused } else { Damaged::LeftOut };
+    let mut events = message::events(core, notices, damaged).await?;
     // What its maker may read was asked when it was queued; it is asked again before it leaves.
     events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.opened.stored.name.kind)).is_ok());
     let silent = why == Why::Event && events.is_empty();
@@ -157,7 +170,7 @@ fn next_beat(live: &Live, last: i64) -> i64 {
 }
 
 fn gave_up(live: &Live, now: i64) -> bool {
-    live.kept.failing.is_some_and(|since| now - since > GIVE_UP.as_millis() as i64)
+    live.kept.failing.is_some_and(|since| now - since > millis(GIVE_UP))
 }
 
 /// Whether the receiver took it. R4's own form has no handshake.
@@ -191,7 +204,7 @@ async fn arrived(app: &Arc<App>, live: &Live, upto: u64) -> Result<(), VaultErro
 
 async fn missed(app: &Arc<App>, live: &Live) -> Result<(), VaultError> {
     let failures = live.kept.failures + 1;
-    let due = now(&app.core) + pause(failures, chance()?).as_millis() as i64;
+    let due = now(&app.core) + millis(pause(failures, chance()?));
     settle(&app.core, &live.kept, Outcome::Missed { due }).await?;
     if failures == TELL_FAILURES && live.wanted.status != Status::Error {
         let text = "the endpoint does not take notifications; they are kept and tried again";
@@ -234,6 +247,15 @@ async fn note(app: &Arc<App>, live: &Live, status: Status, error: Option<&str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_record_counts_and_a_store_that_does_not_answer_does_not() {
+        let damaged = VaultError::Tampered { pack: "packs/x".into(), offset: 0, what: "x" };
+        assert_eq!(broken(&damaged, 0, 100), Outcome::Missed { due: 100 + millis(FIRST_RETRY) });
+        assert_eq!(broken(&damaged, u32::MAX, 100), Outcome::Missed { due: 100 + millis(LAST_RETRY) });
+        let away = VaultError::Index(StoreError::Nonsense("x"));
+        assert_eq!(broken(&away, 9, 100), Outcome::Wait { due: 100 + 60_000 });
+    }
 
     #[test]
     fn a_pause_grows_to_its_bound_and_is_never_the_same_for_all() {

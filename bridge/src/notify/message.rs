@@ -1,6 +1,6 @@
 //! What is sent: the requests of R4's rest-hook, and the notification Bundles of the R5 backport.
 
-use super::Live;
+use super::{Live, open_or_leave};
 use crate::app::Core;
 use crate::clock::instant;
 use crate::error::VaultError;
@@ -45,14 +45,25 @@ pub struct Event {
     pub opened: Opened,
 }
 
+/// What becomes of an event whose record is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damaged {
+    Refused,
+    /// Its number is missing: who counts sees that there was something.
+    LeftOut,
+}
+
 /// Opens what the notices speak of.
-pub async fn events(core: &Core, notices: Vec<Notice>) -> Result<Vec<Event>, VaultError> {
+pub async fn events(core: &Core, notices: Vec<Notice>, damaged: Damaged) -> Result<Vec<Event>, VaultError> {
     let mut events = Vec::with_capacity(notices.len());
     for notice in notices {
         let (store, row) = (core.store.clone(), notice.row);
-        if let Some(stored) = in_background(move || store.row(row)).await? {
-            events.push(Event { notice, opened: core.open(&stored).await? });
-        }
+        let Some(stored) = in_background(move || store.row(row)).await? else { continue };
+        let opened = match damaged {
+            Damaged::Refused => Some(core.open(&stored).await?),
+            Damaged::LeftOut => open_or_leave(core, &stored).await?,
+        };
+        events.extend(opened.map(|opened| Event { notice, opened }));
     }
     Ok(events)
 }

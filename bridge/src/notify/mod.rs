@@ -7,10 +7,11 @@ mod follow;
 pub mod message;
 
 use crate::app::{App, Core};
-use crate::error::{Issue, VaultError};
+use crate::error::{Fault, Issue, VaultError};
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::subscription::Wanted;
 use crate::index::notices::Subscribed;
+use crate::index::store::Stored;
 use crate::read::{Opened, in_background};
 use crate::secret::system_random;
 use crate::smart::scopes;
@@ -81,6 +82,19 @@ crate::redacted_debug!(Live);
 /// What comparisons need to know.
 fn surroundings(core: &Core) -> Surroundings<'_> {
     Surroundings { base: &core.base, now: core.clock.now().as_microsecond() }
+}
+
+/// Opens a version; nothing, and a line in the log, where it is damaged: one record must not stop what comes after it. What may
+/// well succeed later is an error.
+async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, VaultError> {
+    match core.open(stored).await {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.fault() == Fault::Us => {
+            tracing::error!(%error, row = stored.row, "a damaged record is left out of the subscriptions");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a Subscription as it is stored.

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -309,6 +310,86 @@ async fn what_the_old_endpoint_answers_says_nothing_of_the_new_one() {
     new.wait(asked + 3).await;
     let (_, events) = world.get("/fhir/Subscription/t/$events").await;
     assert_eq!(events["entry"].as_array().unwrap().len(), 1, "observations are nothing that it asks for now: {events}");
+}
+
+/// Stops the service, does something to its data, and starts it again.
+async fn meddled(world: World, meddle: impl FnOnce(&rusqlite::Connection, &Path)) -> World {
+    let World { running, directory, .. } = world;
+    let config = running.app.config.clone();
+    running.stop().await;
+    let data = directory.path().join("data");
+    let index = rusqlite::Connection::open(data.join("index.sqlite")).unwrap();
+    meddle(&index, &data.join("objects"));
+    drop(index);
+    World::with(directory, config).await
+}
+
+/// Flips the last bit of the newest version of a resource, and tells its row.
+fn damage(index: &rusqlite::Connection, objects: &Path, kind: &str, id: &str) -> i64 {
+    let sql = "SELECT pack, offset + length - 1, row FROM record WHERE type = ?1 AND id = ?2 AND current = 1";
+    let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, String>(0)?, r.get::<_, usize>(1)?, r.get::<_, i64>(2)?));
+    let (pack, at, row) = index.query_row(sql, [kind, id], read).unwrap();
+    let mut bytes = std::fs::read(objects.join(&pack)).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(objects.join(&pack), bytes).unwrap();
+    row
+}
+
+#[tokio::test]
+async fn a_damaged_record_stops_no_other_subscription() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    put(&world, "Subscription/s", &plain(&receiver.url(), None).to_string()).await;
+    let mut other = plain(&receiver.url(), Some("application/fhir+json"));
+    other["id"] = json!("u");
+    put(&world, "Subscription/u", &other.to_string()).await;
+    state(&world, "s", "active").await;
+    state(&world, "u", "active").await;
+    put(&world, "Observation/o1", &observation("o1", "wanted")).await;
+    receiver.wait(2).await;
+    // One subscription cannot be read, nor can an event that the follower has still to look at.
+    let world = meddled(world, |index, objects| {
+        damage(index, objects, "Subscription", "s");
+        let row = damage(index, objects, "Observation", "o1");
+        let rewind = "UPDATE setting SET value = ?1 WHERE name = 'followed'";
+        assert_eq!(index.execute(rewind, [(row - 1).to_string()]).unwrap(), 1);
+    })
+    .await;
+    put(&world, "Observation/o2", &observation("o2", "wanted")).await;
+    let got = receiver.wait(3).await;
+    assert_eq!(got[2].line, "PUT /hook/Observation/o2");
+}
+
+#[tokio::test]
+async fn a_damaged_event_is_left_out_in_the_end() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let topic = "urn:medseal:topic:observation";
+    put(&world, "Subscription/t", &topical(&receiver.url(), topic, "full-resource").to_string()).await;
+    state(&world, "t", "active").await;
+    receiver.answer.store(500, Ordering::SeqCst);
+    for id in ["o1", "o2"] {
+        put(&world, &format!("Observation/{id}"), &observation(id, "wanted")).await;
+    }
+    receiver.wait(2).await;
+    let world = meddled(world, |index, objects| {
+        damage(index, objects, "Observation", "o1");
+        // The failures before are not waited for.
+        assert_eq!(index.execute("UPDATE subscription SET failures = 4, due = 0", []).unwrap(), 1);
+    })
+    .await;
+    receiver.answer.store(200, Ordering::SeqCst);
+    let before = receiver.all().len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.all().len(), before, "it was tried, failed, and is tried again");
+    let world = meddled(world, |index, _| {
+        let failed = "SELECT failures FROM subscription";
+        assert_eq!(index.query_row(failed, [], |r| r.get::<_, i64>(0)).unwrap(), 5, "which counts");
+        index.execute("UPDATE subscription SET due = 0", []).unwrap();
+    })
+    .await;
+    let got = receiver.wait(before + 1).await;
+    assert_eq!(got[before].status("events-since-subscription-start"), "2");
+    let (status, events) = world.get("/fhir/Subscription/t/$events").await;
+    assert_eq!((status, events["entry"].as_array().unwrap().len()), (200, 2), "{events}");
 }
 
 #[tokio::test]
