@@ -4,6 +4,7 @@
 use super::store::{Store, StoreError, Stored, stored_row};
 use crate::ids::{ResourceId, TypeName};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use std::collections::HashSet;
 
 /// A subscription as the deliverer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +173,19 @@ impl Store {
         self.with(|c| {
             let found = c.prepare_cached(&sql)?.query_map([], subscribed)?.collect::<Result<Vec<_>, _>>()?;
             found.into_iter().collect()
+        })
+    }
+
+    /// The subscriptions that are on, and those that were committed since the rows were followed.
+    pub fn subscribed_ids(&self) -> Result<HashSet<ResourceId>, StoreError> {
+        const SQL: &str = "SELECT id FROM subscription UNION \
+             SELECT id FROM record WHERE type = 'Subscription' AND current = 1 AND deleted = 0 AND row > ?1";
+        let after = self.followed()?;
+        self.with(|c| {
+            let found: Vec<String> =
+                c.prepare_cached(SQL)?.query_map([after], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            let ids = found.iter().map(|id| ResourceId::parse(id).ok_or(StoreError::Nonsense("a resource id")));
+            ids.collect()
         })
     }
 

@@ -12,6 +12,7 @@ use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::subscription::Wanted;
 use crate::index::notices::Subscribed;
 use crate::index::store::Stored;
+use crate::limits::MAX_SUBSCRIPTIONS;
 use crate::read::{Opened, in_background};
 use crate::secret::system_random;
 use crate::smart::scopes;
@@ -22,18 +23,30 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::Notify;
+use std::sync::atomic::AtomicUsize;
+use tokio::sync::{Mutex, Notify};
 
 /// What the makers of subscriptions are sealed for.
 const PURPOSE: &[u8] = b"medseal/v1/subscription";
 
-/// What the workers are rung by.
-#[derive(Debug, Default)]
+/// What the workers are rung by, and what who writes Subscriptions share.
+#[derive(Debug)]
 pub struct Notices {
     /// Something was committed.
     pub committed: Notify,
     /// Something is to be sent.
     pub queued: Notify,
+    /// Held from the look for room until the commit that takes it.
+    pub room: Arc<Mutex<()>>,
+    /// How many may be on.
+    pub most: AtomicUsize,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        let (committed, queued) = (Notify::new(), Notify::new());
+        Self { committed, queued, room: Arc::default(), most: AtomicUsize::new(MAX_SUBSCRIPTIONS) }
+    }
 }
 
 /// Follows and delivers for ever.
