@@ -97,6 +97,22 @@ fn at(code: &'static str, element: &str, text: impl Into<String>) -> Issue {
     Issue::at(code, &format!("Subscription.{element}"), text)
 }
 
+impl Content {
+    /// Its code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Ids => "id-only",
+            Self::Resources => "full-resource",
+        }
+    }
+
+    /// The one of that code.
+    pub fn of(code: &str) -> Option<Self> {
+        [Self::Empty, Self::Ids, Self::Resources].into_iter().find(|content| content.code() == code)
+    }
+}
+
 impl Wanted {
     /// Reads a Subscription. It was validated against R4 before.
     pub fn read(resource: &Json, around: &Surroundings<'_>) -> Result<Self, Issue> {
@@ -221,10 +237,11 @@ fn content(channel: &Json, form: Form) -> Result<Content, Issue> {
     let named = named.filter_map(|e| e.text("valueCode")).next();
     match (form, named) {
         (Form::Search, _) if payload.is_some_and(|p| !p.is_empty()) => Ok(Content::Resources),
-        (Form::Search, _) | (_, Some("empty")) => Ok(Content::Empty),
-        (_, None | Some("id-only")) => Ok(Content::Ids),
-        (_, Some("full-resource")) => Ok(Content::Resources),
-        _ => Err(at("value", "channel.payload.extension", "empty, id-only or full-resource")),
+        (Form::Search, _) => Ok(Content::Empty),
+        (_, None) => Ok(Content::Ids),
+        (_, Some(code)) => {
+            Content::of(code).ok_or_else(|| at("value", "channel.payload.extension", "empty, id-only or full-resource"))
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::fhir::subscription::{Content, Status, Wanted, with_maker, with_status
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::ids::{ResourceId, TypeName};
-use crate::limits::{DEFAULT_PAGE, MAX_SUBSCRIPTIONS_AT_ONCE};
-use crate::notify::message::{Damaged, Why, bundle, events};
+use crate::limits::{KEPT_EVENTS, MAX_SUBSCRIPTIONS_AT_ONCE};
+use crate::notify::message::{Damaged, Told, Why, bundle, events};
 use crate::notify::{Live, live, seal_maker};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
@@ -142,7 +142,8 @@ fn too_many(text: String) -> IngestError {
 /// `GET /fhir/Subscription/{id}/$status`.
 pub async fn status(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let found = found(&call, id).await?;
-    let body = bundle(&call.app.core, &found, Why::Status, &[], Content::Empty).map_err(|e| unreadable(&e))?;
+    let told = Told { why: Why::Status, events: &[], content: Content::Empty, next: None };
+    let body = bundle(&call.app.core, &found, &told).map_err(|e| unreadable(&e))?;
     Ok(fhir(StatusCode::OK, body))
 }
 
@@ -153,12 +154,25 @@ pub async fn events_of(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let asked = asked(&call.request.query).map_err(bad_request)?;
     let (store, id) = (call.app.core.store.clone(), found.kept.id.clone());
     let (from, to) = (asked.from, asked.to);
-    let notices =
-        in_background(move || store.notices(&id, from, to, DEFAULT_PAGE)).await.map_err(|e| unreadable(&e))?;
-    let events = events(&call.app.core, notices, Damaged::LeftOut).await.map_err(|e| unreadable(&e))?;
+    let limit = KEPT_EVENTS as usize;
+    let notices = in_background(move || store.notices(&id, from, to, limit)).await.map_err(|e| unreadable(&e))?;
+    let last = notices.last().map_or(0, |notice| notice.number);
+    let full = notices.len() == limit;
     let content = asked.content.unwrap_or(found.wanted.content);
-    let body = bundle(&call.app.core, &found, Why::Query, &events, content).map_err(|e| unreadable(&e))?;
+    let events = events(&call.app.core, notices, content, Damaged::LeftOut).await;
+    let (events, upto) = events.map_err(|e| unreadable(&e))?;
+    let next = (full || upto < last).then(|| rest(&call, &found, &asked, upto + 1));
+    let told = Told { why: Why::Query, events: &events, content, next };
+    let body = bundle(&call.app.core, &found, &told).map_err(|e| unreadable(&e))?;
     Ok(fhir(StatusCode::OK, body))
+}
+
+/// Where the events from a number on are.
+fn rest(call: &Call<'_>, live: &Live, asked: &Asked, from: u64) -> String {
+    let base = format!("{}/Subscription/{}/$events", call.app.core.base, live.kept.id);
+    let until = if asked.to == u64::MAX { String::new() } else { format!("&eventsUntilNumber={}", asked.to) };
+    let content = asked.content.map_or(String::new(), |content| format!("&content={}", content.code()));
+    format!("{base}?eventsSinceNumber={from}{until}{content}")
 }
 
 async fn found(call: &Call<'_>, id: &str) -> Result<Live, Reply> {
@@ -185,10 +199,10 @@ fn asked(query: &str) -> Result<Asked, Issue> {
         match (name.as_str(), value.as_str()) {
             ("eventsSinceNumber", _) => asked.from = number()?,
             ("eventsUntilNumber", _) => asked.to = number()?,
-            ("content", "empty") => asked.content = Some(Content::Empty),
-            ("content", "id-only") => asked.content = Some(Content::Ids),
-            ("content", "full-resource") => asked.content = Some(Content::Resources),
-            ("content", _) => return Err(bad("content: empty, id-only or full-resource")),
+            ("content", code) => {
+                let content = Content::of(code).ok_or_else(|| bad("content: empty, id-only or full-resource"))?;
+                asked.content = Some(content);
+            }
             ("_format" | "_pretty", _) => {}
             (other, _) => {
                 let text = format!("{}: $events does not hold this parameter", super::query::shown(other));

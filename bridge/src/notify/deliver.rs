@@ -130,11 +130,10 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
         Task::Wait(due) => return settle(core, kept, Outcome::Rest { due }).await,
         Task::Send(why, notices) => (why, notices),
     };
-    let upto = notices.last().map_or(0, |notice| notice.number);
     let damaged = if kept.failures < TELL_FAILURES { Damaged::Refused } else { Damaged::LeftOut };
-    let mut events = message::events(core, notices, damaged).await?;
+    let (mut events, upto) = message::events(core, notices, live.wanted.content, damaged).await?;
     // What its maker may read was asked when it was queued; it is asked again before it leaves.
-    events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.opened.stored.name.kind)).is_ok());
+    events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.stored.name.kind)).is_ok());
     let silent = why == Why::Event && events.is_empty();
     let sent = silent || taken(app, &live, why, &events).await?;
     if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }

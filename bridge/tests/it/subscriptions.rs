@@ -327,12 +327,63 @@ async fn meddled(world: World, meddle: impl FnOnce(&rusqlite::Connection, &Path)
 /// Flips the last bit of the newest version of a resource, and tells its row.
 fn damage(index: &rusqlite::Connection, objects: &Path, kind: &str, id: &str) -> i64 {
     let sql = "SELECT pack, offset + length - 1, row FROM record WHERE type = ?1 AND id = ?2 AND current = 1";
-    let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, String>(0)?, r.get::<_, usize>(1)?, r.get::<_, i64>(2)?));
+    let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?));
     let (pack, at, row) = index.query_row(sql, [kind, id], read).unwrap();
     let mut bytes = std::fs::read(objects.join(&pack)).unwrap();
-    bytes[at] ^= 1;
+    bytes[usize::try_from(at).unwrap()] ^= 1;
     std::fs::write(objects.join(&pack), bytes).unwrap();
     row
+}
+
+#[tokio::test]
+async fn events_are_told_to_the_last_and_what_is_left_out_is_seen() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let mut subscription = topical(&receiver.url(), "urn:medseal:topic:observation", "id-only");
+    subscription["channel"]["extension"] =
+        json!([{"url": format!("{BACKPORT}backport-max-count"), "valuePositiveInt": 100}]);
+    put(&world, "Subscription/t", &subscription.to_string()).await;
+    state(&world, "t", "active").await;
+    // Five heavy ones, then many.
+    let note = json!({"text": "x".repeat(900_000)});
+    let entry = |n: usize| {
+        let mut resource: Value = serde_json::from_str(&observation(&format!("o{n}"), "wanted")).unwrap();
+        if n < 5 {
+            resource["note"] = json!(vec![note.clone(); 4]);
+        }
+        json!({"resource": resource, "request": {"method": "PUT", "url": format!("Observation/o{n}")}})
+    };
+    let entries: Vec<Value> = (0..60).map(entry).collect();
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    assert_eq!(world.call("POST", "/fhir", &bundle.to_string()).await.0, 200);
+    let mut told = Value::Null;
+    for _ in 0..1_000 {
+        told = world.get("/fhir/Subscription/t/$events").await.1;
+        if total(&told) == "60" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((total(&told), told["entry"].as_array().unwrap().len()), ("60".to_owned(), 61), "none is left out");
+    assert_eq!(told.get("link"), None);
+    let (_, some) = world.get("/fhir/Subscription/t/$events?eventsUntilNumber=2").await;
+    assert_eq!((total(&some), some["entry"].as_array().unwrap().len()), ("60".to_owned(), 3), "58 are not here");
+    let (_, heavy) = world.get("/fhir/Subscription/t/$events?content=full-resource&eventsUntilNumber=58").await;
+    assert_eq!(heavy["entry"].as_array().unwrap().len(), 5, "four of the heavy ones are a page");
+    let next = heavy["link"][0]["url"].as_str().unwrap();
+    let at = next.find("/fhir/").unwrap();
+    assert_eq!(
+        &next[at..],
+        "/fhir/Subscription/t/$events?eventsSinceNumber=5&eventsUntilNumber=58&content=full-resource"
+    );
+    let (_, rest) = world.get(&next[at..]).await;
+    assert_eq!((rest["entry"].as_array().unwrap().len(), rest.get("link")), (1 + 54, None));
+}
+
+/// `events-since-subscription-start` of a Bundle.
+fn total(bundle: &Value) -> String {
+    let parameters = bundle["entry"][0]["resource"]["parameter"].as_array().unwrap();
+    let found = parameters.iter().find(|p| p["name"] == "events-since-subscription-start");
+    found.unwrap()["valueString"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
