@@ -542,4 +542,10 @@ async fn a_maker_that_a_client_made_up_counts_for_nothing() {
     let patch = br#"[{"op":"replace","path":"/criteria","value":"Patient"}]"#;
     let reply = world.request("PATCH", "/fhir/Subscription/s", &headers, patch).await;
     assert_eq!(reply.status(), 422, "nor does a patch slip past who may read what");
+    state(&world, "s", "active").await;
+    let label = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"system":"urn:t","code":"x"}]}}]}"#;
+    let (status, answer) = world.call("POST", "/fhir/Subscription/s/$meta-add", label).await;
+    assert_eq!(status, 200, "a label asks for nothing: {answer}");
+    put(&world, "Observation/o", &observation("o", "wanted")).await;
+    assert_eq!(receiver.wait(1).await[0].line, "POST /hook", "and it goes on with it");
 }
