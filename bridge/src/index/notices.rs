@@ -1,6 +1,7 @@
 //! What the followers of subscriptions keep in the index: how far they have come, which subscription is due when, which row
 //! was an event for whom. Holds no patient data.
 
+use super::standing::{Outcome, Standing};
 use super::store::{Store, StoreError, Stored, stored_row};
 use crate::ids::{ResourceId, TypeName};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -64,55 +65,6 @@ pub enum Waiting {
     Kept,
     /// It asks for something else: they are forgotten, and it counts from 1 again.
     Dropped,
-}
-
-/// How a turn of a subscription ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The receiver took everything up to this event.
-    Took { upto: u64 },
-    /// It did not: the next try is at `due`.
-    Missed { due: i64 },
-    /// There was nothing to do: it is looked at again at `due`, unless there is something meanwhile.
-    Rest { due: i64 },
-    /// It is looked at again at `due`, whatever waits.
-    Wait { due: i64 },
-}
-
-/// What the outcomes of turns change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
-    handshake: bool,
-    failures: u32,
-    failing: Option<i64>,
-    last: i64,
-    sent: u64,
-    due: i64,
-    /// There are events that were not sent yet.
-    waits: bool,
-}
-
-impl Standing {
-    fn after(self, outcome: Outcome, now: i64) -> Self {
-        match outcome {
-            // Due at once: the next turn sees whether more waits, and when the heartbeat is due.
-            Outcome::Took { upto } => Self {
-                handshake: false,
-                failures: 0,
-                failing: None,
-                last: now,
-                sent: self.sent.max(upto),
-                due: now,
-                ..self
-            },
-            Outcome::Missed { due } => {
-                Self { failures: self.failures.saturating_add(1), failing: self.failing.or(Some(now)), due, ..self }
-            }
-            // The follower may have queued an event after the deliverer looked: that event's turn must not be put off.
-            Outcome::Rest { .. } if self.handshake || self.waits => self,
-            Outcome::Rest { due } | Outcome::Wait { due } => Self { due, ..self },
-        }
-    }
 }
 
 const COLUMNS: &str = "id, row, begun, handshake, failures, failing, last, events";
@@ -330,31 +282,6 @@ mod tests {
 
     fn numbers(store: &Store) -> Vec<u64> {
         store.notices(&id("s"), 0, u64::MAX, 9).unwrap().iter().map(|n| n.number).collect()
-    }
-
-    #[test]
-    fn the_outcome_of_a_turn_changes_what_it_tells_of_and_no_more() {
-        let fresh = Standing { handshake: true, failures: 0, failing: None, last: 1, sent: 0, due: 1, waits: false };
-        let quiet = Standing { handshake: false, last: 50, sent: 4, due: 50, ..fresh };
-        let failing = Standing { failures: 2, failing: Some(60), due: 90, waits: true, ..quiet };
-        for (before, outcome, after) in [
-            (fresh, Outcome::Took { upto: 0 }, Standing { handshake: false, last: 100, due: 100, ..fresh }),
-            (fresh, Outcome::Missed { due: 200 }, Standing { failures: 1, failing: Some(100), due: 200, ..fresh }),
-            (fresh, Outcome::Rest { due: 900 }, fresh),
-            (fresh, Outcome::Wait { due: 900 }, Standing { due: 900, ..fresh }),
-            (quiet, Outcome::Took { upto: 0 }, Standing { last: 100, due: 100, ..quiet }),
-            (quiet, Outcome::Rest { due: 900 }, Standing { due: 900, ..quiet }),
-            (failing, Outcome::Missed { due: 200 }, Standing { failures: 3, due: 200, ..failing }),
-            (failing, Outcome::Rest { due: 900 }, failing),
-            (failing, Outcome::Wait { due: 900 }, Standing { due: 900, ..failing }),
-            (
-                failing,
-                Outcome::Took { upto: 5 },
-                Standing { failures: 0, failing: None, last: 100, sent: 5, due: 100, ..failing },
-            ),
-        ] {
-            assert_eq!(before.after(outcome, 100), after, "{outcome:?}");
-        }
     }
 
     #[test]
