@@ -117,6 +117,8 @@ pub const MAX_EXPORTS: usize = 32;
 pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Subscriptions that are on: each is held against what is committed.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// Subscriptions of one transaction: the names of their endpoints are resolved together, before anything is committed.
+pub const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 50;
 /// Headers that a Subscription may set.
 pub const MAX_SUBSCRIPTION_HEADERS: usize = 20;
 /// Seconds between heartbeats: sooner is noise, later is no sign of life.

@@ -78,7 +78,7 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
 }
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
-    prepare(call.app, &call.caller, &mut writes).await?;
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
     Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
 }
 

@@ -97,7 +97,7 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
         may(&call.caller, interaction, kind)?;
     }
     let mut writes = vec![Write::alone(act)];
-    prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
     let transaction = Transaction { writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let prefer = Prefer::of(&call.request.headers);
