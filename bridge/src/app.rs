@@ -68,6 +68,8 @@ pub struct App {
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// When the service was started.
+    pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
 }
@@ -173,6 +175,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        started: core.clock.now(),
         core,
         config,
         token_key,

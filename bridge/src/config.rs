@@ -19,6 +19,8 @@ pub struct Config {
     pub mllp: SocketAddr,
     /// The address that clients see, where a proxy stands in front.
     pub base_url: Option<String>,
+    /// The origins whose pages may call from a browser, `https://app.example`; `*` is any. None unless named.
+    pub cors: Vec<String>,
     /// A directory of maps instead of those built in.
     pub maps: Option<PathBuf>,
     /// A directory of overlays: what senders need otherwise. SIGHUP reads it anew.
@@ -111,6 +113,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             mllp: SocketAddr::from(([127, 0, 0, 1], 2575)),
             base_url: None,
+            cors: Vec::new(),
             maps: None,
             overlays: None,
             feed: Feed::default(),
@@ -160,6 +163,9 @@ impl Config {
         if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
             return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
         }
+        if let Some(wrong) = config.cors.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("cors: `{wrong}` is no origin; an example is `https://app.example`"));
+        }
         if config.log.checkpoint_ms == 0 || config.log.anchor_ms == 0 {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
         }
@@ -189,6 +195,14 @@ impl Config {
                 .ok_or_else(|| format!("feed.charset: `{name}` is not supported; an example is `8859/1`")),
         }
     }
+}
+
+/// An origin as browsers write it: scheme, host, and a port that is not the scheme's own; or `*`.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain =
+        |host: &str| host.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.:[]".contains(&c));
+    text == "*" || host.is_some_and(|host| !host.is_empty() && plain(host))
 }
 
 /// Line, what is wrong, and for an unknown key the nearest right one.
@@ -225,6 +239,8 @@ mod tests {
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),
+            ("cors = [\"https://app.example/\"]", "is no origin"),
+            ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

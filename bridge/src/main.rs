@@ -45,6 +45,9 @@ enum Command {
         /// SMART v2 system scopes, for example 'system/*.cruds'.
         #[arg(long)]
         scope: String,
+        /// The name of the program that will bear it: what it exports is its own.
+        #[arg(long, default_value = "administrator")]
+        subject: String,
         /// How long it holds: 90s, 15m, 8h, 7d.
         #[arg(long, default_value = "8h")]
         ttl: String,
@@ -113,7 +116,7 @@ async fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
-        Command::Token { place, scope, ttl } => commands::token::run(&place.config()?, &scope, &ttl),
+        Command::Token { place, scope, subject, ttl } => commands::token::run(&place.config()?, &subject, &scope, &ttl),
         Command::Receipt { place, what, output, resource } => {
             commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
         }

@@ -14,12 +14,30 @@ use crate::vault::seal::{RecordKind, open};
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
 use std::sync::Arc;
 
-/// What is sealed in a record: the opening of its commitment, and the resource.
+/// What is sealed in a record: the opening of its commitment, how it came to be, and the resource.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plain {
     pub salt: Salt,
     pub raw: Option<Digest>,
+    /// None for a deletion, and in records from before it was kept.
+    pub made: Option<Made>,
     pub resource: Vec<u8>,
+}
+
+/// How a version came to be (R4 3.1.0.14 wants a history to tell it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    pub by: Verb,
+    /// The resource was not there before.
+    pub created: bool,
+}
+
+/// The interaction that makes a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Post = 1,
+    Put = 2,
+    Patch = 3,
 }
 
 /// A resource that was fetched, opened and checked.
@@ -28,18 +46,37 @@ pub struct Opened {
     pub stored: Stored,
     pub salt: Salt,
     pub raw: Option<Digest>,
+    pub made: Option<Made>,
     /// The canonical resource; nothing for a deletion.
     pub resource: Vec<u8>,
 }
 
 crate::redacted_debug!(Plain, Opened);
 
+impl Made {
+    fn to_bits(self) -> u8 {
+        self.by as u8 | u8::from(self.created) << 2
+    }
+
+    /// None where nothing is said; an error where it is nonsense.
+    fn from_bits(bits: u8) -> Option<Option<Self>> {
+        let by = match bits & 3 {
+            1 => Verb::Post,
+            2 => Verb::Put,
+            3 => Verb::Patch,
+            _ => return (bits == 0).then_some(None),
+        };
+        (bits < 8).then_some(Some(Self { by, created: bits & 4 != 0 }))
+    }
+}
+
 impl Plain {
-    /// salt, 0 or 1 and the raw digest, the resource.
+    /// salt; a byte whose lowest bit says whether the raw digest follows, and whose next three how it came to be; the digest;
+    /// the resource.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(65 + self.resource.len());
         out.extend(self.salt.0);
-        out.push(u8::from(self.raw.is_some()));
+        out.push(u8::from(self.raw.is_some()) | self.made.map_or(0, Made::to_bits) << 1);
         out.extend(self.raw.iter().flat_map(|d| d.0));
         out.extend(&self.resource);
         out
@@ -48,15 +85,15 @@ impl Plain {
     /// Reads what `to_bytes` made.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (salt, rest) = bytes.split_first_chunk::<32>()?;
-        let (raw, resource) = match rest.split_first()? {
-            (0, rest) => (None, rest),
-            (1, rest) => {
-                let (digest, rest) = rest.split_first_chunk::<32>()?;
-                (Some(Digest(*digest)), rest)
-            }
-            _ => return None,
+        let (flags, rest) = rest.split_first()?;
+        let made = Made::from_bits(flags >> 1)?;
+        let (raw, resource) = if flags & 1 == 0 {
+            (None, rest)
+        } else {
+            let (digest, rest) = rest.split_first_chunk::<32>()?;
+            (Some(Digest(*digest)), rest)
         };
-        Some(Self { salt: Salt(*salt), raw, resource: resource.to_vec() })
+        Some(Self { salt: Salt(*salt), raw, made, resource: resource.to_vec() })
     }
 }
 
@@ -154,7 +191,8 @@ impl Core {
             source,
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
-        let opened = Opened { stored: stored.clone(), salt: plain.salt, raw: plain.raw, resource: plain.resource };
+        let Plain { salt, raw, made, resource } = plain;
+        let opened = Opened { stored: stored.clone(), salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }
@@ -198,12 +236,19 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_read_back_and_odd_bytes_are_refused() {
-        for raw in [None, Some(Digest([9; 32]))] {
-            let plain = Plain { salt: Salt([3; 32]), raw, resource: b"{}".to_vec() };
-            assert_eq!(Plain::from_bytes(&plain.to_bytes()), Some(plain));
+        let verbs = [Verb::Post, Verb::Put, Verb::Patch];
+        let mades = verbs.into_iter().flat_map(|by| [true, false].map(|created| Some(Made { by, created })));
+        for made in mades.chain([None]) {
+            for raw in [None, Some(Digest([9; 32]))] {
+                let plain = Plain { salt: Salt([3; 32]), raw, made, resource: b"{}".to_vec() };
+                assert_eq!(Plain::from_bytes(&plain.to_bytes()), Some(plain));
+            }
         }
+        let old = [[3; 32].as_slice(), &[0], b"{}"].concat();
+        assert_eq!(Plain::from_bytes(&old).map(|plain| plain.made), Some(None), "from before it was kept");
         assert_eq!(Plain::from_bytes(&[0; 32]), None);
-        assert_eq!(Plain::from_bytes(&[2; 40]), None, "an unknown flag");
+        assert_eq!(Plain::from_bytes(&[8; 40]), None, "created, and by nothing");
+        assert_eq!(Plain::from_bytes(&[16; 40]), None, "an unknown flag");
         assert_eq!(Plain::from_bytes(&[1; 40]), None, "half a digest");
     }
 }

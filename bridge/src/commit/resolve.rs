@@ -65,6 +65,7 @@ impl Group<'_> {
             Act::Create { if_none_exist: None, .. } => Goal::Resource(Name { kind, id: self.new_id()? }),
             Act::Create { if_none_exist: Some(criteria), .. } => match self.one_match(kind, criteria).await? {
                 Some(name) => Goal::Found(name),
+                // The server gives the id, also where the condition names one (R4 3.1.0.8).
                 None => Goal::Resource(self.claim(kind, criteria, None, stage)?),
             },
             Act::Update { target, resource } => {
@@ -103,7 +104,8 @@ impl Group<'_> {
             }
             Some(name) => Ok(name),
             None => {
-                let name = self.claim(kind, criteria, own, stage)?;
+                let id = criteria.id().or_else(|| own.and_then(ResourceId::parse));
+                let name = self.claim(kind, criteria, id, stage)?;
                 if self.current(&name).await?.is_some() {
                     let text = "the condition matches nothing, and the resource's own id is taken by another resource";
                     return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
@@ -118,10 +120,10 @@ impl Group<'_> {
         &mut self,
         kind: TypeName,
         criteria: &Criteria,
-        id: Option<&str>,
+        id: Option<ResourceId>,
         stage: &mut Stage,
     ) -> Result<Name, IngestError> {
-        let id = match criteria.id().or_else(|| id.and_then(ResourceId::parse)) {
+        let id = match id {
             Some(id) => id,
             None => self.new_id()?,
         };

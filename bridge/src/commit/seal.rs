@@ -14,6 +14,7 @@ use crate::ids::{Name, Owner, Version};
 use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
 use crate::message::{Head, Kept};
+use crate::read::{Made, Verb};
 use crate::secret::{Key, bytes, system_random};
 use crate::vault::pack::Record;
 use crate::vault::seal::{Label, RecordKind, seal};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 /// What a version holds.
 enum Content {
-    Resource(Json),
+    Resource(Json, Made),
     /// A deletion, sealed like what it deletes.
     Nothing(Owner),
 }
@@ -49,6 +50,7 @@ impl Group<'_> {
         }
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
+        let verb = verb(&act, newest.is_some());
         let mut json = match act {
             Act::Delete { .. } => return self.delete(name, newest, stage).await,
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
@@ -65,7 +67,8 @@ impl Group<'_> {
         };
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
-        let resource = self.seal_version(Content::Resource(json), &name, version, raw, stage).await?;
+        let made = Made { by: verb, created };
+        let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
     }
 
@@ -175,13 +178,14 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Arc<Vec<u8>>, IngestError> {
-        let (resource, owner, kind, blinded) = match &content {
-            Content::Resource(json) => {
+        let (resource, owner, made, blinded) = match &content {
+            Content::Resource(json, made) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json, &self.core.base), Kind::Resource, blinded)
+                (json.canonical(), owner(name, json, &self.core.base), Some(*made), blinded)
             }
-            Content::Nothing(owner) => (Vec::new(), owner.clone(), Kind::Tombstone, Blinded::default()),
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
         };
+        let kind = if made.is_some() { Kind::Resource } else { Kind::Tombstone };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,
@@ -198,7 +202,7 @@ impl Group<'_> {
             version,
             owner,
         };
-        let plain = crate::read::Plain { salt, raw, resource };
+        let plain = crate::read::Plain { salt, raw, made, resource };
         let record = self.sealed(label, &plain.to_bytes(), Some(entry.to_bytes().to_vec())).await?;
         let deleted = kind == Kind::Tombstone;
         self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
@@ -269,16 +273,29 @@ fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
     if let Act::Patch { .. } = act {
         there(newest)?;
     }
-    let expected = match act {
-        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
-        Act::Create { .. } | Act::Recognise { .. } => None,
+    let target = match act {
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target,
+        Act::Create { .. } | Act::Recognise { .. } => return Ok(()),
     };
-    match expected {
-        Some(expected) if newest.map(|n| n.version) != Some(expected) => Err(IngestError::Precondition(Issue::new(
-            "conflict",
-            "If-Match names another version than the current one",
-        ))),
+    let failed = |text| Err(IngestError::Precondition(Issue::new("conflict", text)));
+    if target.only_new && newest.is_some_and(|newest| newest.resource.is_some()) {
+        return failed("If-None-Match: the resource is there already");
+    }
+    match target.if_match {
+        Some(expected) if newest.map(|n| n.version) != Some(expected) => {
+            failed("If-Match names another version than the current one")
+        }
         _ => Ok(()),
+    }
+}
+
+/// What a history will say of it; a message creates and updates like a client without ids of its own.
+fn verb(act: &Act, exists: bool) -> Verb {
+    match act {
+        Act::Create { .. } => Verb::Post,
+        Act::Recognise { .. } if !exists => Verb::Post,
+        Act::Update { .. } | Act::Recognise { .. } | Act::Delete { .. } => Verb::Put,
+        Act::Patch { .. } => Verb::Patch,
     }
 }
 
@@ -342,6 +359,7 @@ mod tests {
         assert_eq!(owner("Observation/o", absolute), "Patient/p", "whichever way it is written");
         let visit = r#"{"participant":[{"actor":{"reference":"Location/l"}},{"actor":{"reference":"Patient/p"}}]}"#;
         assert_eq!(owner("Appointment/a", visit), "Patient/p", "wherever it is written");
+        assert_eq!(owner("Binary/b", r#"{"securityContext":{"reference":"Patient/p"}}"#), "Patient/p");
     }
 
     #[test]
@@ -359,6 +377,7 @@ mod tests {
             kind: TypeName::parse("Patient").unwrap(),
             by: By::Id(ResourceId::parse("p").unwrap()),
             if_match: Some(Version(2)),
+            only_new: false,
         };
         let act = Act::Delete { target };
         let newest = |n| Newest { version: Version(n), updated: 0, resource: None };

@@ -25,7 +25,7 @@ use std::sync::Arc;
 const FETCHES: usize = 16;
 
 /// The patients of a group, in its order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     ids: Vec<ResourceId>,
     /// Where each stands.
@@ -38,13 +38,24 @@ impl Members {
         let Some(Json::Array(members)) = group.get("member") else { return Self::default() };
         let inside = members.iter().filter(|m| !matches!(m.get("inactive"), Some(Json::Bool(true))));
         let names = inside.filter_map(|m| Name::parse(normal(m.get("entity")?.text("reference")?, base)));
+        Self::named(names.filter(|n| n.kind.as_str() == "Patient").map(|name| name.id))
+    }
+
+    /// These patients, each once.
+    pub(super) fn named(ids: impl IntoIterator<Item = ResourceId>) -> Self {
         let mut all = Self::default();
-        for name in names.filter(|n| n.kind.as_str() == "Patient").take(MAX_GROUP_MEMBERS) {
-            if all.at.insert(name.id.clone(), all.ids.len()).is_none() {
-                all.ids.push(name.id);
+        for id in ids.into_iter().take(MAX_GROUP_MEMBERS) {
+            if !all.at.contains_key(&id) {
+                all.at.insert(id.clone(), all.ids.len());
+                all.ids.push(id);
             }
         }
         all
+    }
+
+    /// Those of them that are among others.
+    pub(super) fn among(&self, others: &Self) -> Self {
+        Self::named(self.ids.iter().filter(|id| others.at.contains_key(id)).cloned())
     }
 
     /// How many parts its resources are looked for in.
@@ -63,7 +74,7 @@ enum Reach {
     Everyone,
     /// Those of any patient.
     Patients,
-    /// Those of these members of the group.
+    /// Those of these patients: members of the group, or named.
     Members,
 }
 
@@ -93,6 +104,7 @@ impl Slice {
         let filters = request.filters_of(kind, &around);
         let reach = match &request.level {
             Level::Group(_) if !supports(kind) => Reach::Members,
+            Level::Patient if !supports(kind) && request.patients().is_some() => Reach::Members,
             Level::Patient if !supports(kind) => Reach::Patients,
             _ => Reach::Everyone,
         };
@@ -130,7 +142,7 @@ impl Slice {
         let patient = TypeName::parse("Patient");
         let names = self.members.part(self.part).iter().filter_map(|id| Some(Name { kind: patient?, id: id.clone() }));
         let target = Criterion::Reference(Target::Local(names.collect()));
-        let asked = membership::by(kind, "Patient").flat_map(|parameter| {
+        let asked = membership::by(kind, "Patient").into_iter().flat_map(|parameter| {
             let filter = Filter::Values { parameter, negated: false, alternatives: vec![target.clone()] };
             core.tokens.clauses(kind, &filter, self.scan.now).clauses
         });

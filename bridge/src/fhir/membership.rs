@@ -30,7 +30,8 @@ pub fn by(kind: TypeName, focus: &str) -> Vec<&'static Parameter> {
 }
 
 /// The patient under whose key a resource is sealed: whom it is about (R4's parameter `patient`), of several the first. Where it
-/// does not say that, the only one that has to do with it. What has to do with several alike, such as a Group, is of none.
+/// does not say that, the only one that has to do with it, or (a Binary) whom its security context names. What has to do with
+/// several alike, such as a Group, is of none.
 pub fn keeper(name: &Name, resource: &Json, base: &str) -> Option<Name> {
     if is_patient(name) {
         return Some(name.clone());
@@ -39,9 +40,16 @@ pub fn keeper(name: &Name, resource: &Json, base: &str) -> Option<Name> {
     about.flat_map(|parameter| patients(parameter, resource, base)).next().or_else(|| {
         match of(name, resource, base).as_slice() {
             [only] => Some(only.clone()),
+            [] => guard(resource, base),
             _ => None,
         }
     })
+}
+
+/// The patient whose data a Binary is, as its security context says (R4 2.35.5).
+fn guard(resource: &Json, base: &str) -> Option<Name> {
+    let context = resource.get("securityContext").and_then(|context| context.text("reference"))?;
+    Name::parse(normal(context, base)).filter(is_patient)
 }
 
 /// What a value refers to on this server, whichever way it is written.

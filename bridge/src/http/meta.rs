@@ -44,7 +44,7 @@ fn asked(parameters: &Json, add: bool) -> Result<Change, Reply> {
 }
 
 async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply> {
-    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None };
+    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
     let mut writes = vec![Write::alone(Act::Patch { target, patch })];
     let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
     let committed = commit(call.app, Transaction { writes, message: None }).await.map_err(|error| refused(&error))?;

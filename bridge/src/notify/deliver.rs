@@ -234,7 +234,7 @@ async fn note(app: &Arc<App>, live: &Live, status: Status, error: Option<&str>) 
     let changed = with_status(live.opened.json(), status, error);
     let Ok(resource) = validate(changed) else { return Ok(()) };
     let (name, version) = (&live.opened.stored.name, live.opened.stored.version);
-    let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(version) };
+    let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(version), only_new: false };
     let writes = vec![Write::alone(Act::Update { target, resource })];
     if let Err(refused) = commit(app, Transaction { writes, message: None }).await
         && refused.is_news()

@@ -167,7 +167,7 @@ fn status_entry(core: &Core, live: &Live, told: &Told<'_>) -> Result<String, Vau
 }
 
 /// SubscriptionStatus, as R4 has it: Parameters.
-fn status(core: &Core, live: &Live, told: &Told<'_>) -> Value {
+pub fn status(core: &Core, live: &Live, told: &Told<'_>) -> Value {
     let Told { why, events, content, .. } = told;
     // What follows a handshake that went well is an active subscription.
     let state = if *why == Why::Handshake { Status::Requested } else { live.wanted.status };

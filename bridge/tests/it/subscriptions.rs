@@ -273,7 +273,17 @@ async fn topics_shake_hands_number_their_events_and_beat() {
     assert!(of.contains_key("heartbeat"));
     let (code, bundle) = world.get("/fhir/Subscription/t/$status").await;
     assert_eq!((code, bundle["type"].as_str()), (200, Some("searchset")));
+    for (query, expected) in
+        [("?id=t", 1), ("?id=t&status=active", 1), ("?id=t&status=off", 0), ("?id=nobody", 0), ("", 1)]
+    {
+        let (code, all) = world.get(&format!("/fhir/Subscription/$status{query}")).await;
+        assert_eq!((code, &all["type"], &all["total"]), (200, &json!("searchset"), &json!(expected)), "{query}");
+    }
+    let asked = r#"{"resourceType":"Parameters","parameter":[{"name":"eventsSinceNumber","valueString":"2"},{"name":"content","valueCode":"id-only"}]}"#;
+    let (code, posted) = world.call("POST", "/fhir/Subscription/t/$events", asked).await;
+    assert_eq!(code, 200);
     let (code, bundle) = world.get("/fhir/Subscription/t/$events?eventsSinceNumber=2&content=id-only").await;
+    assert_eq!(posted["entry"].as_array().unwrap().len(), bundle["entry"].as_array().unwrap().len());
     assert_eq!((code, bundle["entry"].as_array().unwrap().len()), (200, 2));
     assert!(bundle["entry"][1]["fullUrl"].as_str().unwrap().ends_with("/Encounter/g"));
     assert_eq!(bundle["entry"][1].get("resource"), None);

@@ -1,5 +1,6 @@
 //! Transactions and batches (R4 3.1.0.11).
 
+use super::super::operations;
 use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
 use super::super::routes::{Call, Request};
 use super::super::subscription::prepare;
@@ -11,7 +12,7 @@ use crate::clock::{http_date, instant, parse_http_date};
 use crate::commit::{Done, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue};
-use crate::fhir::bundle::{self, Bundle, Get, What};
+use crate::fhir::bundle::{self, Bundle, Get, Operation, What};
 use crate::fhir::outcome;
 use crate::fhir::write::{Act, By, Write};
 use crate::ids::Name;
@@ -39,11 +40,12 @@ pub async fn bundle(call: Call<'_>) -> Result<Reply, Reply> {
 
 /// Reads and checks all entries; a large Bundle beside the network threads.
 async fn checked(body: Bytes) -> Result<Bundle, Reply> {
-    let read = |body: Bytes| {
+    let body_length = body.len();
+    let read = move || {
         let json = parse(&body)?;
         bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))
     };
-    beside(body, read).await
+    beside(body_length, read).await
 }
 
 /// Everything or nothing: what may fail without the committer fails first, and reading comes last.
@@ -61,6 +63,8 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
                 None
             }
             bundle::Entry::Get(get) => Some(get),
+            // Reading the Bundle has refused it.
+            bundle::Entry::Operation(..) => continue,
         });
     }
     let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
@@ -87,6 +91,8 @@ fn allowed(call: &Call<'_>, entry: &bundle::Entry) -> Result<(), Issue> {
     let needed = match entry {
         bundle::Entry::Write(write) => write::needed(&write.act),
         bundle::Entry::Get(get) => vec![needs(&get.what)],
+        // Asked where the operation is carried out.
+        bundle::Entry::Operation(..) => Vec::new(),
     };
     let one = |(interaction, kind)| decide(&call.caller, interaction, kind).map(|_| ());
     needed.into_iter().try_for_each(one).map_err(|denied| Issue::new("forbidden", denied.to_string()))
@@ -158,7 +164,7 @@ async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>,
 fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
     match entry {
         Ok(bundle::Entry::Write(write)) => write.act.rank(),
-        Ok(bundle::Entry::Get(_)) | Err(_) => READS,
+        Ok(bundle::Entry::Get(_) | bundle::Entry::Operation(..)) | Err(_) => READS,
     }
 }
 
@@ -179,6 +185,7 @@ async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue
     let write = match entry {
         bundle::Entry::Write(write) => write,
         bundle::Entry::Get(get) => return answered(call, &get).await,
+        bundle::Entry::Operation(operation, body) => return operated(call, operation, body).await,
     };
     match committed(call, vec![write]).await {
         Ok(done) => done.first().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
@@ -219,7 +226,24 @@ fn failed(status: StatusCode, issues: &[Issue]) -> Entry {
 
 /// An entry that reads, answered as the request of its own would be.
 async fn answered(call: &Call<'_>, get: &Get) -> Entry {
-    let reply = answer(call, get).await;
+    told_of(&answer(call, get).await, get.head)
+}
+
+/// An entry that invokes an operation: by its own route, with the caller's token.
+async fn operated(call: &Call<'_>, operation: Operation, body: Bytes) -> Entry {
+    let mut headers = HeaderMap::new();
+    for name in [header::ACCEPT, header::CONTENT_TYPE] {
+        headers.insert(name, HeaderValue::from_static("application/fhir+json"));
+    }
+    headers.extend(call.request.headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone())));
+    let method = if operation.posted { Method::POST } else { Method::GET };
+    let request = Request { method, path: operation.path, query: operation.query, headers, body: Ok(body) };
+    let reply = operations::entry(call.app, &request).await;
+    told_of(&reply.unwrap_or_else(|refused| refused), operation.head)
+}
+
+/// An answer as an entry.
+fn told_of(reply: &Reply, head: bool) -> Entry {
     let mut response = json!({"status": reply.status().to_string()});
     let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(etag) = header(header::ETAG) {
@@ -234,12 +258,14 @@ async fn answered(call: &Call<'_>, get: &Get) -> Entry {
         }
         return Entry { response: Some(response), ..Entry::default() };
     }
-    let resource = (!get.head && !reply.body().is_empty()).then(|| raw(reply.body()));
+    let resource = (!head && !reply.body().is_empty()).then(|| raw(reply.body()));
     Entry { resource, response: Some(response), ..Entry::default() }
 }
 
 async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let mut headers = HeaderMap::new();
+    // A Bundle holds resources: of a Binary too.
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
     let since = get.if_modified_since.map(http_date);
     for (name, value) in [(header::IF_NONE_MATCH, &get.if_none_match), (header::IF_MODIFIED_SINCE, &since)] {
         if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
@@ -249,7 +275,7 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let request =
         Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
-    if let Err(refused) = acceptable(&request) {
+    if let Err(refused) = acceptable(&request, &[]) {
         return refused;
     }
     let reply = match &get.what {

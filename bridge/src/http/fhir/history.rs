@@ -12,7 +12,7 @@ use crate::fhir::view::View;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;
-use crate::read::{self, Opened};
+use crate::read::{self, Made, Opened, Verb};
 use serde_json::{Value, json};
 
 /// `GET /fhir/{type}/{id}/_history`.
@@ -99,13 +99,7 @@ fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
 
 fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
     let stored = &opened.stored;
-    let (method, target, status) = if stored.deleted {
-        ("DELETE", stored.name.to_string(), "204 No Content")
-    } else if stored.version == Version(1) {
-        ("POST", stored.name.kind.to_string(), "201 Created")
-    } else {
-        ("PUT", stored.name.to_string(), "200 OK")
-    };
+    let (method, target, status) = told(opened);
     let time = jiff::Timestamp::from_millisecond(stored.updated).unwrap_or_default();
     Entry {
         full_url: Some(format!("{}/{}", base(app), stored.name)),
@@ -113,6 +107,22 @@ fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
         search: None,
         request: Some(json!({"method": method, "url": target})),
         response: Some(json!({"status": status, "etag": etag(stored.version), "lastModified": instant(time)})),
+    }
+}
+
+/// The interaction that made a version. Records from before that was kept are told by their number.
+fn told(opened: &Opened) -> (&'static str, String, &'static str) {
+    let stored = &opened.stored;
+    if stored.deleted {
+        return ("DELETE", stored.name.to_string(), "204 No Content");
+    }
+    let first = stored.version == Version(1);
+    let made = opened.made.unwrap_or(Made { by: if first { Verb::Post } else { Verb::Put }, created: first });
+    let status = if made.created { "201 Created" } else { "200 OK" };
+    match made.by {
+        Verb::Post => ("POST", stored.name.kind.to_string(), status),
+        Verb::Put => ("PUT", stored.name.to_string(), status),
+        Verb::Patch => ("PATCH", stored.name.to_string(), status),
     }
 }
 
