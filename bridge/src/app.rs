@@ -10,7 +10,7 @@ use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
-use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
@@ -52,6 +52,9 @@ pub struct Core {
     pub notices: Notices,
 }
 
+/// The unit in which room for bodies is counted, in bytes.
+pub const BODY_UNIT: usize = 1 << 10;
+
 /// A running medseal.
 pub struct App {
     pub core: Arc<Core>,
@@ -63,7 +66,7 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
-    /// Places for request bodies in memory.
+    /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
     /// When the service was started.
     pub started: jiff::Timestamp,
@@ -178,7 +181,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         token_key,
         profiles,
         committer: Mutex::new(Some(sender)),
-        bodies: Semaphore::new(MAX_BODIES),
+        bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         _lock: lock,
     });
     let others = vec![exporter, tokio::spawn(notify::run(app.clone()))];

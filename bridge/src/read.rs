@@ -7,6 +7,7 @@ use crate::error::VaultError;
 use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
 use crate::index::store::{Store, StoreError, Stored};
+use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
@@ -115,23 +116,42 @@ pub async fn read(
     }
 }
 
-/// A page of a history, newest first, and for one resource how many versions there are on all pages: of all others nobody
-/// counts them.
-pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<(Option<u64>, Vec<Opened>), VaultError> {
+/// The versions of a history's page, newest first.
+#[derive(Debug)]
+pub struct Versions {
+    /// For one resource, how many there are on all pages: of all others nobody counts them.
+    pub total: Option<u64>,
+    pub versions: Vec<Opened>,
+    /// There are older ones.
+    pub more: bool,
+}
+
+/// A page of a history. It may be shorter than asked: scanned documents end it early.
+pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
+    let limit = page.limit;
     let (total, stored) = in_background(move || {
         let counted = matches!(page.of, Of::Resource(_));
         let total = if counted { Some(store.versions(&page)?) } else { None };
-        Ok((total, store.history(&page)?))
+        // One more than is shown tells whether there is another page.
+        Ok((total, store.history(&Page { limit: limit + 1, ..page })?))
     })
     .await?;
-    Ok((total, open_all(core, &stored).await?))
+    let versions = open_page(core, &stored[..stored.len().min(limit)]).await?;
+    let more = versions.len() < stored.len();
+    Ok(Versions { total, versions, more })
 }
 
-async fn open_all(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
-    let mut opened = Vec::with_capacity(stored.len());
+/// The first ones, as many as make a page.
+async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    let (mut opened, mut bytes) = (Vec::new(), 0);
     for one in stored {
-        opened.push(core.open(one).await?);
+        if bytes > MAX_PAGE_BYTES {
+            break;
+        }
+        let next = core.open(one).await?;
+        bytes += next.resource.len();
+        opened.push(next);
     }
     Ok(opened)
 }

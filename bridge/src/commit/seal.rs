@@ -6,13 +6,13 @@ use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
+use crate::fhir::search::criterion::normal;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
-use crate::fhir::{merge, references};
-use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::fhir::{membership, merge, references};
+use crate::ids::{Name, Owner, Version};
 use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
-use crate::index::tokens::patient_ids;
 use crate::message::{Head, Kept};
 use crate::read::{Made, Verb};
 use crate::secret::{Key, bytes, system_random};
@@ -59,7 +59,7 @@ impl Group<'_> {
             Act::Patch { patch, .. } => self.patched(old, &patch, by_url).await?,
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
-                match self.merged(old, news, &deleted, weak, &gaps).await? {
+                match self.merged(&name, old, news, &deleted, weak, &gaps).await? {
                     Some(merged) => merged,
                     None => return Ok(newest.as_ref().map_or(Done::Nothing, |newest| unchanged(name, newest))),
                 }
@@ -80,6 +80,11 @@ impl Group<'_> {
         by_url: &HashMap<String, String>,
     ) -> Result<Json, IngestError> {
         let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        // What is stored has none: it came with the patch, and nobody asked whether its sender may search there.
+        if references::has_conditional(&patched) {
+            let text = "a patch cannot bring a conditional reference";
+            return Err(IngestError::Invalid(vec![Issue::new("not-supported", text)]));
+        }
         let patched = self.with_references(patched, by_url).await?;
         Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
     }
@@ -87,6 +92,7 @@ impl Group<'_> {
     /// What a message makes of the resource that is there, or nothing where it says nothing new.
     async fn merged(
         &self,
+        name: &Name,
         old: Option<&Json>,
         news: Json,
         deleted: &[&str],
@@ -94,7 +100,7 @@ impl Group<'_> {
         gaps: &[&str],
     ) -> Result<Option<Json>, IngestError> {
         let Some(old) = old else { return Ok(Some(news)) };
-        self.same_patient(old, &news).await?;
+        self.same_patient(name, old, &news).await?;
         let merged = merge::news(old, news, deleted, weak, gaps);
         Ok((without_meta(&merged) != without_meta(old)).then_some(merged))
     }
@@ -106,30 +112,35 @@ impl Group<'_> {
             return Ok(Done::Deleted(Deleted { name, version: newest.version, updated: newest.updated }));
         };
         let version = newest.version.next();
-        self.seal_version(Content::Nothing(owner(&name, &old)), &name, version, None, stage).await?;
+        self.seal_version(Content::Nothing(owner(&name, &old, &self.core.base)), &name, version, None, stage).await?;
         Ok(Done::Deleted(Deleted { name, version, updated: self.now }))
     }
 
     /// A visit or result does not change its patient, but for a merge: a number used twice must not move one person's record
     /// to another.
-    async fn same_patient(&self, old: &Json, new: &Json) -> Result<(), IngestError> {
-        let (before, after) = (patient_ids(old), patient_ids(new));
-        let (Some(before), Some(after)) = (before.first(), after.first()) else { return Ok(()) };
-        if before == after || self.was_merged(before, after).await? {
+    async fn same_patient(&self, name: &Name, old: &Json, new: &Json) -> Result<(), IngestError> {
+        let base = &self.core.base;
+        let (before, after) = (membership::keeper(name, old, base), membership::keeper(name, new, base));
+        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+        // Of several, such as those who come to an appointment, it is enough that the one of before is among them.
+        if membership::of(name, new, base).contains(&before)
+            || before == after
+            || self.was_merged(&before, &after).await?
+        {
             return Ok(());
         }
         let text = "the visit, order or result number belongs to another patient already";
         Err(IngestError::Conflict(Issue::new("conflict", text)))
     }
 
-    async fn was_merged(&self, from: &str, into: &str) -> Result<bool, IngestError> {
-        let Some(name) = Name::parse(&format!("Patient/{from}")) else { return Ok(false) };
-        let Some(patient) = self.current(&name).await? else { return Ok(false) };
+    async fn was_merged(&self, from: &Name, into: &Name) -> Result<bool, IngestError> {
+        let Some(patient) = self.current(from).await? else { return Ok(false) };
         let links = patient.get("link").map_or(&[][..], Json::items);
-        let target = format!("Patient/{into}");
-        Ok(links.iter().any(|l| {
-            l.text("type") == Some("replaced-by") && l.get("other").and_then(|o| o.text("reference")) == Some(&target)
-        }))
+        let leads = |link: &Json| {
+            let other = link.get("other").and_then(|other| other.text("reference"));
+            other.and_then(|text| Name::parse(normal(text, &self.core.base))).as_ref() == Some(into)
+        };
+        Ok(links.iter().any(|link| link.text("type") == Some("replaced-by") && leads(link)))
     }
 
     /// The resource with the references that its sender left to be resolved.
@@ -170,7 +181,7 @@ impl Group<'_> {
         let (resource, owner, made, blinded) = match &content {
             Content::Resource(json, made) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json), Some(*made), blinded)
+                (json.canonical(), owner(name, json, &self.core.base), Some(*made), blinded)
             }
             Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
         };
@@ -253,15 +264,9 @@ fn head(message: &RawMessage, written: &[&Written], now: i64) -> Head {
     }
 }
 
-/// Whose key seals a resource: the patient's that it is, speaks of, or (a Binary) is guarded by; else the custodian's.
-fn owner(name: &Name, json: &Json) -> Owner {
-    if name.kind.as_str() == "Patient" {
-        return Owner::patient(&name.id);
-    }
-    let context = json.get("securityContext").and_then(|context| context.text("reference"));
-    let guarded = context.and_then(|text| text.strip_prefix("Patient/")).map(str::to_owned);
-    let patient = patient_ids(json).into_iter().chain(guarded).find_map(|id| ResourceId::parse(&id));
-    patient.map_or_else(Owner::custodian, |id| Owner::patient(&id))
+/// Whose key seals a resource: its patient's, else the custodian's.
+fn owner(name: &Name, json: &Json, base: &str) -> Owner {
+    membership::keeper(name, json, base).map_or_else(Owner::custodian, |patient| Owner::patient(&patient.id))
 }
 
 fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
@@ -336,7 +341,7 @@ fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
 mod tests {
     use super::*;
     use crate::fhir::write::{By, Target};
-    use crate::ids::TypeName;
+    use crate::ids::{ResourceId, TypeName};
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
@@ -344,11 +349,16 @@ mod tests {
 
     #[test]
     fn a_record_belongs_to_its_patient_or_to_the_custodian() {
-        let owner = |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text)).as_str().to_owned();
+        let owner =
+            |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text), "http://h").as_str().to_owned();
         assert_eq!(owner("Patient/p", "{}"), "Patient/p");
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Patient/p"}}"#), "Patient/p");
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Group/g"}}"#), ".custodian");
         assert_eq!(owner("Organization/o", "{}"), ".custodian");
+        let absolute = r#"{"subject":{"reference":"http://h/Patient/p"}}"#;
+        assert_eq!(owner("Observation/o", absolute), "Patient/p", "whichever way it is written");
+        let visit = r#"{"participant":[{"actor":{"reference":"Location/l"}},{"actor":{"reference":"Patient/p"}}]}"#;
+        assert_eq!(owner("Appointment/a", visit), "Patient/p", "wherever it is written");
         assert_eq!(owner("Binary/b", r#"{"securityContext":{"reference":"Patient/p"}}"#), "Patient/p");
     }
 

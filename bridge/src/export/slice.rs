@@ -4,11 +4,10 @@ use super::request::{Level, Request};
 use super::supports;
 use crate::app::Core;
 use crate::error::VaultError;
-use crate::fhir::search::check::{found, holds};
+use crate::fhir::membership;
+use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::{Criterion, Surroundings, Target, normal};
 use crate::fhir::search::query::Filter;
-use crate::fhir::search::table::{Kind, Parameter, compartment, parameter};
-use crate::fhir::search::value::Value;
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::index::blind::Clause;
 use crate::index::jobs::{Job, Part};
@@ -143,17 +142,12 @@ impl Slice {
         let patient = TypeName::parse("Patient");
         let names = self.members.part(self.part).iter().filter_map(|id| Some(Name { kind: patient?, id: id.clone() }));
         let target = Criterion::Reference(Target::Local(names.collect()));
-        let (mut all, mut tokens) = (Vec::new(), Vec::new());
-        for parameter in belonging(kind) {
+        let asked = membership::by(kind, "Patient").into_iter().flat_map(|parameter| {
             let filter = Filter::Values { parameter, negated: false, alternatives: vec![target.clone()] };
-            for clause in core.tokens.clauses(kind, &filter, self.scan.now).clauses {
-                if let Clause::Any { marks, lookups } = clause {
-                    all.extend(marks);
-                    tokens.extend(lookups.unwrap_or_default());
-                }
-            }
-        }
-        Clause::Any { marks: all, lookups: Some(tokens) }
+            core.tokens.clauses(kind, &filter, self.scan.now).clauses
+        });
+        // References can always be looked up, each by its own mark.
+        Clause::looked_up(asked.filter_map(Clause::into_lookups).flatten())
     }
 
     /// Whatever the index proposes fits.
@@ -217,22 +211,13 @@ impl Slice {
     }
 }
 
-/// The parameters by which a resource belongs to a patient.
-fn belonging(kind: TypeName) -> impl Iterator<Item = &'static Parameter> {
-    compartment(kind).iter().filter_map(move |name| parameter(kind, name)).filter(|p| p.kind == Kind::Reference)
-}
-
-/// The patients that a resource belongs to; a patient belongs to itself.
+/// The patients that a resource belongs to. A patient is told with himself alone, whoever he is linked to.
 fn patients(kind: TypeName, resource: &Json, base: &str) -> Vec<ResourceId> {
+    let Some(id) = resource.text("id").and_then(ResourceId::parse) else { return Vec::new() };
     if kind.as_str() == "Patient" {
-        return resource.text("id").and_then(ResourceId::parse).into_iter().collect();
+        return vec![id];
     }
-    let literal = |value: Value<'_>| match value {
-        Value::Reference { literal: Some(literal), .. } => Name::parse(normal(literal, base)),
-        _ => None,
-    };
-    let names = belonging(kind).flat_map(|p| found(p, resource)).filter_map(literal);
-    names.filter(|name| name.kind.as_str() == "Patient").map(|name| name.id).collect()
+    membership::of(&Name { kind, id }, resource, base).into_iter().map(|patient| patient.id).collect()
 }
 
 /// Reads a part page by page.

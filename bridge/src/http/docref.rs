@@ -27,7 +27,7 @@ const KNOWN: &[&str] = &["patient", "start", "end", "type", "on-demand", "profil
 /// `GET` or `POST /fhir/DocumentReference/$docref`.
 pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     let kind = TypeName::parse("DocumentReference").ok_or_else(not_found)?;
-    let (given, coded) = given(&call)?;
+    let (given, coded) = given(&call).await?;
     let care = care(&given)?;
     let pairs = pairs(&given, coded, care.is_some())?;
     let around = surroundings(call.app);
@@ -49,11 +49,11 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
 }
 
 /// The parameters, and the type of a posted request, which is a CodeableConcept there.
-fn given(call: &Call<'_>) -> Result<(Given, Option<String>), Reply> {
+async fn given(call: &Call<'_>) -> Result<(Given, Option<String>), Reply> {
     if call.body.is_empty() {
-        return Ok((Given::read(call, KNOWN)?, None));
+        return Ok((Given::read(call, KNOWN).await?, None));
     }
-    let posted = resource(call)?;
+    let posted = resource(call).await?;
     let coded = named(&posted, "type").and_then(|parameter| {
         let concept = parameter.get("valueCodeableConcept").and_then(|concept| concept.get("coding"));
         concept.map_or(parameter.get("valueCoding").map(std::slice::from_ref), |codings| Some(codings.items()))

@@ -36,7 +36,7 @@ pub async fn begin(call: Call<'_>, level: Level) -> Result<Reply, Reply> {
     }
     // Some clients (Medplum's) post without a body and put the parameters into the address.
     if call.request.method == Method::POST && !call.body.is_empty() {
-        let posted = posted(&read_json(call.request, call.body)?).map_err(bad_request)?;
+        let posted = posted(&read_json(&call).await?).map_err(bad_request)?;
         let local = |(name, value): (String, String)| match name.as_str() {
             "patient" => (name, normal(&value, &call.app.core.base).to_owned()),
             _ => (name, value),

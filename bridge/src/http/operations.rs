@@ -41,7 +41,7 @@ async fn of_resources<'r>(call: impl Fn(&[Method]) -> Result<Call<'r>, Reply>, r
         ["Subscription", "$status"] => statuses::answer(call(ASKING)?).await,
         ["Subscription", id, "$events"] => {
             let call = call(ASKING)?;
-            let (request, body) = (queried(&call)?, Bytes::new());
+            let (request, body) = (queried(&call).await?, Bytes::new());
             subscription::events_of(Call { app: call.app, caller: call.caller, request: &request, body: &body }, id)
                 .await
         }
@@ -73,11 +73,11 @@ fn not_here(text: &str) -> Reply {
 }
 
 /// The request with the parameters of its body in its query, for what reads them there.
-fn queried(call: &Call<'_>) -> Result<Request, Reply> {
+async fn queried(call: &Call<'_>) -> Result<Request, Reply> {
     let Request { method, path, query, headers, .. } = call.request;
     let mut query = query.clone();
     if !call.body.is_empty() {
-        for (name, value) in primitives(&resource(call)?)? {
+        for (name, value) in primitives(&resource(call).await?)? {
             query.push_str(&format!("&{}={}", encode(&name), encode(&value)));
         }
     }

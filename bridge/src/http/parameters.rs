@@ -16,8 +16,12 @@ pub(super) struct Given(Vec<(String, String)>);
 
 impl Given {
     /// Those of the query, and the primitives of the body; a name that the operation does not know is refused.
-    pub(super) fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
-        if call.body.is_empty() { Self::of(call, &Json::Null, known) } else { Self::of(call, &resource(call)?, known) }
+    pub(super) async fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
+        if call.body.is_empty() {
+            Self::of(call, &Json::Null, known)
+        } else {
+            Self::of(call, &resource(call).await?, known)
+        }
     }
 
     /// Those of the query, and the primitives of these Parameters.
@@ -74,8 +78,8 @@ impl Given {
 }
 
 /// The Parameters that a POST brings.
-pub(super) fn resource(call: &Call<'_>) -> Result<Json, Reply> {
-    let json = super::fhir::read_json(call.request, call.body)?;
+pub(super) async fn resource(call: &Call<'_>) -> Result<Json, Reply> {
+    let json = super::fhir::read_json(call).await?;
     if json.text("resourceType") == Some("Parameters") {
         return Ok(json);
     }

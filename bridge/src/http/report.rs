@@ -27,7 +27,7 @@ const SERIES: usize = 40;
 pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let name = parse_name("Patient", id).ok_or_else(not_found)?;
     let patient = there(&call, &name).await?;
-    Given::read(&call, &[])?;
+    Given::read(&call, &[]).await?;
     if Form::of(call.request)? == Form::Document {
         return document_of(&call, &patient, Some(SERIES)).await;
     }

@@ -54,8 +54,9 @@ pub(super) async fn answer(
     let Asked { search, from, .. } = &asked;
     let page = search::search(&app.core, caller, around, search, *from).await.map_err(refused)?;
     let mut entry: Vec<Entry> = page.matches.iter().map(|o| one(app, o, "match", &asked.view)).collect();
-    entry.extend(page.included.iter().map(|o| one(app, o, "include", &asked.view)));
+    entry.extend(page.included.resources.iter().map(|o| one(app, o, "include", &asked.view)));
     entry.extend(ignored(search));
+    entry.extend(page.included.cut.then(cut));
     let link = links(app, &asked, page.next, way)?;
     Ok(Page { resource_type: "Bundle", kind: "searchset", total: page.total, link, entry })
 }
@@ -137,12 +138,19 @@ fn ignored(search: &Search) -> Option<Entry> {
     if !search.unknown.is_empty() {
         issues.push(Issue::new("not-supported", format!("not known, and ignored: {}", search.unknown.join(", "))));
     }
-    if issues.is_empty() {
-        return None;
-    }
-    let warning = outcome::warnings(&issues).to_string();
+    (!issues.is_empty()).then(|| warning(&issues))
+}
+
+/// A page that leaves out what it was to include says so.
+fn cut() -> Entry {
+    let text = "not all that is to be included fits into this page: ask for fewer matches at a time with _count";
+    warning(&[Issue::new("incomplete", text)])
+}
+
+fn warning(issues: &[Issue]) -> Entry {
+    let warning = outcome::warnings(issues).to_string();
     let mode = Some(json!({"mode": "outcome"}));
-    Some(Entry { full_url: None, resource: Some(raw(warning.as_bytes())), search: mode, request: None, response: None })
+    Entry { resource: Some(raw(warning.as_bytes())), search: mode, ..Entry::default() }
 }
 
 /// The self link repeats what a GET said; what a POST said, and every next page, is in a sealed cursor.

@@ -8,7 +8,8 @@ use super::routes::{Call, not_found};
 use super::search::surroundings;
 use crate::fhir::subscription::Content;
 use crate::ids::{ResourceId, TypeName};
-use crate::notify::message::{Why, status};
+use crate::index::notices::Subscribed;
+use crate::notify::message::{Told, Why, status};
 use crate::notify::{Live, live};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
@@ -20,10 +21,10 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     for interaction in [Interaction::Read, Interaction::Search] {
         may(&call.caller, interaction, Some(kind))?;
     }
-    let given = Given::read(&call, &["id", "status"])?;
+    let given = Given::read(&call, &["id", "status"]).await?;
     let mut entry = Vec::new();
-    for id in ids(&call, &given).await? {
-        let found = live(&call.app.core, &id).await.map_err(|e| unreadable(&e))?;
+    for kept in subscribed(&call, &given).await? {
+        let found = live(&call.app.core, kept).await.map_err(|e| unreadable(&e))?;
         let wanted = |live: &Live| given.has_one_of("status", live.wanted.status.code());
         entry.extend(found.filter(wanted).map(|live| one(&call, &live)));
     }
@@ -33,21 +34,22 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
 }
 
 /// Those that are named, or all that are on.
-async fn ids(call: &Call<'_>, given: &Given) -> Result<Vec<ResourceId>, Reply> {
-    let named = given.list("id");
-    if !named.is_empty() {
-        return Ok(named.into_iter().filter_map(ResourceId::parse).collect());
-    }
-    let store = call.app.core.store.clone();
-    let all = in_background(move || store.subscriptions()).await.map_err(|e| unreadable(&e))?;
-    Ok(all.into_iter().map(|one| one.id).collect())
+async fn subscribed(call: &Call<'_>, given: &Given) -> Result<Vec<Subscribed>, Reply> {
+    let named: Vec<ResourceId> = given.list("id").into_iter().filter_map(ResourceId::parse).collect();
+    let (store, all) = (call.app.core.store.clone(), given.list("id").is_empty());
+    let found = in_background(move || match all {
+        true => store.subscriptions(),
+        false => named.iter().filter_map(|id| store.subscription(id).transpose()).collect(),
+    });
+    found.await.map_err(|e| unreadable(&e))
 }
 
 fn one(call: &Call<'_>, live: &Live) -> Entry {
     let core = &call.app.core;
-    let status = status(core, live, Why::Status, &[], Content::Empty).to_string();
+    let status =
+        status(core, live, &Told { why: Why::Status, events: &[], content: Content::Empty, next: None }).to_string();
     Entry {
-        full_url: Some(format!("{}/Subscription/{}/$status", core.base, live.id)),
+        full_url: Some(format!("{}/Subscription/{}/$status", core.base, live.kept.id)),
         resource: Some(raw(status.as_bytes())),
         search: Some(json!({"mode": "match"})),
         ..Entry::default()

@@ -20,7 +20,7 @@ use warp::http::StatusCode;
 pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let name = parse_name("Patient", id).ok_or_else(not_found)?;
     let patient = there(&call, &name).await?;
-    let given = Given::read(&call, &["profile"])?;
+    let given = Given::read(&call, &["profile"]).await?;
     if given.get("profile").is_some_and(|asked| asked != profile::BUNDLE) {
         return Err(refused(Issue::new("not-supported", format!("profile: the only one is {}", profile::BUNDLE))));
     }

@@ -7,5 +7,6 @@ pub mod jobs;
 pub mod log;
 pub mod notices;
 pub mod scan;
+pub mod standing;
 pub mod store;
 pub mod tokens;

@@ -228,3 +228,30 @@ async fn files_are_cut_by_rows_and_hold_each_resource_once() {
     all.dedup();
     assert_eq!(all.len(), count);
 }
+
+#[tokio::test]
+async fn a_group_of_many_loses_nobody() {
+    let world = World::new().await;
+    let put = |kind: &str, id: String, mut resource: Value| {
+        (resource["resourceType"], resource["id"]) = (json!(kind), json!(id));
+        json!({"resource": resource, "request": {"method": "PUT", "url": format!("{kind}/{id}")}})
+    };
+    let numbers = 0..90;
+    let patients = numbers.clone().map(|n| put("Patient", format!("p{n}"), json!({})));
+    let conditions = numbers.clone().map(|n| {
+        put(
+            "Condition",
+            format!("c{n}"),
+            json!({"subject": {"reference": format!("Patient/p{n}")},
+            "asserter": {"reference": format!("Patient/p{}", (n + 1) % 90)}}),
+        )
+    });
+    let member: Vec<Value> =
+        numbers.clone().map(|n| json!({"entity": {"reference": format!("Patient/p{n}")}})).collect();
+    let group = put("Group", "g".into(), json!({"type": "person", "actual": true, "member": member}));
+    let entries: Vec<Value> = patients.chain(conditions).chain([group]).collect();
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    let (status, answer) = world.call("POST", "/fhir", &bundle.to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(ids(&world, "/fhir/Group/g/$export").await.len(), 180);
+}

@@ -515,3 +515,66 @@ async fn answers_come_in_the_form_that_was_asked_for() {
     );
     assert_eq!(get("HEAD", "/fhir/Observation/none", "").await.status(), 404);
 }
+
+/// A transaction of so many resources that have nothing to tell them apart.
+fn many(kind: &str, count: usize, resource: &Value) -> String {
+    let entry = |n: usize| {
+        let mut resource = resource.clone();
+        (resource["resourceType"], resource["id"]) = (json!(kind), json!(format!("n{n}")));
+        json!({"resource": resource, "request": {"method": "PUT", "url": format!("{kind}/n{n}")}})
+    };
+    let entries: Vec<Value> = (0..count).map(entry).collect();
+    json!({"resourceType": "Bundle", "type": "transaction", "entry": entries}).to_string()
+}
+
+#[tokio::test]
+async fn a_condition_that_the_index_hardly_narrows_is_refused_and_never_guessed() {
+    let world = World::new().await;
+    let people = many("Patient", 1_005, &json!({"name": [{"family": "Other"}]}));
+    assert_eq!(world.call("POST", "/fhir", &people).await.0, 200);
+    let late = r#"{"resourceType":"Patient","name":[{"family":"Maxqu"}]}"#;
+    assert_eq!(world.call("POST", "/fhir/Patient", late).await.0, 201);
+    for (condition, expected) in [("family:contains=xq", 412), ("family:contains=axq", 200), ("family=maxqu", 200)] {
+        let bearer = format!("Bearer {}", world.token);
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/fhir+json"),
+            ("if-none-exist", condition),
+        ];
+        let reply = world.request("POST", "/fhir/Patient", &headers, late.as_bytes()).await;
+        assert_eq!(reply.status(), expected, "{condition}");
+    }
+    let (_, found) = world.get("/fhir/Patient?family=maxqu").await;
+    assert_eq!(found["total"], 1);
+}
+
+#[tokio::test]
+async fn a_conditional_reference_needs_the_scope_to_search_there() {
+    let world = World::new().await;
+    assert_eq!(
+        world.call("PUT", "/fhir/Patient/p", r#"{"resourceType":"Patient","id":"p","gender":"male"}"#).await.0,
+        201
+    );
+    let basic = r#"{"resourceType":"Basic","code":{"text":"x"},"subject":{"reference":"Patient?gender=male"}}"#;
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{basic},"request":{{"method":"POST","url":"Basic"}}}}]}}"#
+    );
+    for (scope, expected) in
+        [("system/Basic.c", 403), ("system/Basic.c system/Patient.r", 403), ("system/Basic.c system/Patient.s", 0)]
+    {
+        let bearer = format!("Bearer {}", mint(&world.running, scope));
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+        for (path, body, good) in [("/fhir/Basic", basic, 201), ("/fhir", bundle.as_str(), 200)] {
+            let reply = world.request("POST", path, &headers, body.as_bytes()).await;
+            assert_eq!(reply.status(), if expected == 0 { good } else { expected }, "{scope} {path}");
+        }
+    }
+    let patch = br#"[{"op":"add","path":"/subject","value":{"reference":"Patient?gender=male"}}]"#;
+    assert_eq!(
+        world.call("PUT", "/fhir/Basic/b", r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#).await.0,
+        201
+    );
+    let bearer = format!("Bearer {}", mint(&world.running, "system/Basic.ru"));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json-patch+json")];
+    assert_eq!(world.request("PATCH", "/fhir/Basic/b", &headers, patch).await.status(), 422, "nor does a patch ask");
+}

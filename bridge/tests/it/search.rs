@@ -215,3 +215,24 @@ async fn a_stolen_database_shows_no_name_no_number_no_date() {
     // The words are the right ones.
     assert!(TELLING.iter().filter(|word| PEOPLE.contains(**word)).count() >= 10);
 }
+
+#[tokio::test]
+async fn a_page_that_leaves_out_what_it_was_to_include_says_so() {
+    let world = World::new().await;
+    assert_eq!(world.call("PUT", "/fhir/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.0, 201);
+    for part in 0..2 {
+        let entry = |n: usize| {
+            json!({"resource": {"resourceType": "Basic", "id": format!("b{part}-{n}"), "code": {"text": "x"},
+                "subject": {"reference": "Patient/p"}}, "request": {"method": "PUT", "url": format!("Basic/b{part}-{n}")}})
+        };
+        let entries: Vec<Value> = (0..600).map(entry).collect();
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+        assert_eq!(world.call("POST", "/fhir", &bundle.to_string()).await.0, 200);
+        let (_, page) = world.get("/fhir/Patient?_id=p&_revinclude=Basic:patient").await;
+        let modes: Vec<&str> =
+            page["entry"].as_array().unwrap().iter().map(|e| e["search"]["mode"].as_str().unwrap()).collect();
+        let included = modes.iter().filter(|mode| **mode == "include").count();
+        let told = modes.iter().filter(|mode| **mode == "outcome").count();
+        assert_eq!((included, told), if part == 0 { (600, 0) } else { (1_000, 1) });
+    }
+}

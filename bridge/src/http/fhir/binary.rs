@@ -3,7 +3,7 @@
 use super::super::accept::{Wanted, refused};
 use super::super::reply::{Reply, body, failure, with_header};
 use super::super::routes::{Call, Request};
-use super::{is_fhir_json, parse, text};
+use super::{is_fhir_json, parsed, text};
 use crate::error::Issue;
 use crate::ids::{ResourceId, TypeName};
 use base64::Engine;
@@ -25,7 +25,7 @@ pub(in crate::http) fn is_read(request: &Request, rest: &[&str]) -> bool {
 }
 
 /// The resource that a request brings: itself, or made of the content. JSON is content too unless it is a Binary.
-pub(super) fn brought(call: &Call<'_>, id: Option<&ResourceId>) -> Result<Json, Reply> {
+pub(super) async fn brought(call: &Call<'_>, id: Option<&ResourceId>) -> Result<Json, Reply> {
     let media_type = text(&call.request.headers, header::CONTENT_TYPE).unwrap_or("").trim();
     let unsupported = |text| failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, Issue::new("not-supported", text));
     if media_type.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn brought(call: &Call<'_>, id: Option<&ResourceId>) -> Result<Json, 
         ));
     }
     if is_fhir_json(media_type) {
-        let json = parse(call.body)?;
+        let json = parsed(call.body.clone()).await?;
         if json.text("resourceType") == Some("Binary") {
             return Ok(json);
         }

@@ -6,7 +6,7 @@ use super::super::routes::{Call, Request};
 use super::super::subscription::prepare;
 use super::page::{Entry, Page, raw};
 use super::prefer::{Prefer, told};
-use super::{acceptable, base, history, needs, read, read_json, search, write};
+use super::{acceptable, base, beside, history, json_body, needs, parse, read, search, write};
 use crate::app::App;
 use crate::clock::{http_date, instant, parse_http_date};
 use crate::commit::{Done, Transaction};
@@ -17,22 +17,35 @@ use crate::fhir::outcome;
 use crate::fhir::write::{Act, By, Write};
 use crate::ids::Name;
 use crate::ingest::commit;
-use crate::limits::MAX_BATCH_AT_ONCE;
+use crate::limits::{MAX_ANSWERS_BYTES, MAX_BATCH_AT_ONCE, MAX_READS_AT_ONCE};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+/// The place of reading entries in the order of a batch: the last.
+const READS: u8 = u8::MAX;
+
 /// `POST /fhir`: a transaction or a batch.
 pub async fn bundle(call: Call<'_>) -> Result<Reply, Reply> {
-    let json = read_json(call.request, call.body)?;
-    let bundle = bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+    json_body(call.request)?;
+    let bundle = checked(call.body.clone()).await?;
     let prefer = Prefer::of(&call.request.headers);
     let (kind, entry) = match bundle {
         Bundle::Transaction(entries) => ("transaction-response", transaction(&call, entries, prefer).await?),
         Bundle::Batch(entries) => ("batch-response", batch(&call, entries, prefer).await),
     };
     Ok(Page { resource_type: "Bundle", kind, total: None, link: Vec::new(), entry }.reply())
+}
+
+/// Reads and checks all entries; a large Bundle beside the network threads.
+async fn checked(body: Bytes) -> Result<Bundle, Reply> {
+    let body_length = body.len();
+    let read = move || {
+        let json = parse(&body)?;
+        bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))
+    };
+    beside(body_length, read).await
 }
 
 /// Everything or nothing: what may fail without the committer fails first, and reading comes last.
@@ -56,18 +69,20 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
     }
     let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
     let mut done = done.iter();
-    let mut answers = Vec::with_capacity(order.len());
+    let (mut answers, mut bytes) = (Vec::with_capacity(order.len()), 0);
     for get in order {
         answers.push(match get {
-            Some(get) => answered(call, &get).await,
+            Some(get) if bytes <= MAX_ANSWERS_BYTES => answered(call, &get).await,
+            Some(_) => too_much(),
             None => done.next().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
         });
+        bytes += answers.last().map_or(0, Entry::weight);
     }
     Ok(answers)
 }
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
-    prepare(call.app, &call.caller, &mut writes).await?;
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
     Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
 }
 
@@ -128,12 +143,19 @@ fn fate(entry: &bundle::Entry, name: &Name) -> Option<bool> {
 async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>, prefer: Prefer) -> Vec<Entry> {
     let mut ranked: Vec<_> = entries.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, entry)| rank(entry));
-    let mut answers = Vec::with_capacity(ranked.len());
+    let (mut answers, mut bytes) = (Vec::with_capacity(ranked.len()), 0);
     while !ranked.is_empty() {
         let first = rank(&ranked[0].1);
-        let same = ranked.iter().take(MAX_BATCH_AT_ONCE).take_while(|(_, entry)| rank(entry) == first).count();
-        let group = ranked.drain(..same).map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) });
-        answers.extend(join_all(group).await);
+        let at_once = if first == READS { MAX_READS_AT_ONCE } else { MAX_BATCH_AT_ONCE };
+        let same = ranked.iter().take(at_once).take_while(|(_, entry)| rank(entry) == first).count();
+        let group = ranked.drain(..same);
+        if first == READS && bytes > MAX_ANSWERS_BYTES {
+            answers.extend(group.map(|(n, _)| (n, too_much())));
+            continue;
+        }
+        let done = join_all(group.map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) })).await;
+        bytes += done.iter().map(|(_, answer)| answer.weight()).sum::<usize>();
+        answers.extend(done);
     }
     answers.sort_by_key(|(n, _)| *n);
     answers.into_iter().map(|(_, answer)| answer).collect()
@@ -142,8 +164,14 @@ async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>,
 fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
     match entry {
         Ok(bundle::Entry::Write(write)) => write.act.rank(),
-        Ok(bundle::Entry::Get(_) | bundle::Entry::Operation(..)) | Err(_) => u8::MAX,
+        Ok(bundle::Entry::Get(_) | bundle::Entry::Operation(..)) | Err(_) => READS,
     }
+}
+
+/// An entry that would make the answer too long.
+fn too_much() -> Entry {
+    let text = "the answers to the entries before are too long together: ask in smaller Bundles";
+    failed(StatusCode::PAYLOAD_TOO_LARGE, &[Issue::new("too-costly", text)])
 }
 
 async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue>>, prefer: Prefer) -> Entry {

@@ -34,16 +34,11 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
     let (interaction, kind) = needs(&What::History(of.clone()));
     let permit = may(&call.caller, interaction, kind)?;
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
-    let limit = asked.page.limit;
-    // One more than is shown tells whether there is another page.
-    let page = history::Page { limit: limit + 1, ..asked.page.clone() };
-    let (total, mut versions) =
-        read::history(&call.app.core, &permit, page).await.map_err(|error| unreadable(&error))?;
+    let page = read::history(&call.app.core, &permit, asked.page.clone()).await.map_err(|error| unreadable(&error))?;
+    let read::Versions { total, versions, more } = page;
     if total == Some(0) && asked.page.since.is_none() && asked.page.at.is_none() {
         return Err(not_found());
     }
-    let more = versions.len() > limit;
-    versions.truncate(limit);
     let entry = versions.iter().map(|opened| entry(call.app, opened, &asked.view)).collect();
     let next = versions.last().filter(|_| more).map(|last| last.stored.row);
     let link = links(call.app, &asked, next);

@@ -29,8 +29,10 @@ use crate::fhir::capability;
 use crate::fhir::view::View;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::history::Of;
+use crate::limits::LARGE_BODY_BYTES;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
+use bytes::Bytes;
 use notary::canonical::Json;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
@@ -97,7 +99,31 @@ pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
+/// Does work on a body of so many bytes: a large one's beside the network threads.
+pub(super) async fn beside<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Reply> + Send + 'static,
+) -> Result<T, Reply> {
+    if bytes < LARGE_BODY_BYTES {
+        return work();
+    }
+    let broken = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the work was cut short"));
+    tokio::task::spawn_blocking(work).await.map_err(broken)?
+}
+
+/// The body as JSON.
+pub(in crate::http) async fn read_json(call: &Call<'_>) -> Result<Json, Reply> {
+    json_body(call.request)?;
+    parsed(call.body.clone()).await
+}
+
+/// JSON of any media type.
+async fn parsed(body: Bytes) -> Result<Json, Reply> {
+    beside(body.len(), move || parse(&body)).await
+}
+
+/// A body that says it is something else than FHIR 4.0 in JSON is refused.
+fn json_body(request: &Request) -> Result<(), Reply> {
     let unsupported = |text| Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, Issue::new("not-supported", text)));
     if !is_fhir_json(&media_type(&request.headers)) {
         return unsupported("send application/fhir+json");
@@ -105,7 +131,7 @@ pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json
     if !our_version(text(&request.headers, header::CONTENT_TYPE).unwrap_or("")) {
         return unsupported("this server takes FHIR 4.0: application/fhir+json; fhirVersion=4.0");
     }
-    parse(bytes)
+    Ok(())
 }
 
 fn is_fhir_json(media_type: &str) -> bool {
