@@ -1,4 +1,4 @@
-//! Which form of an answer a client asks for: `_format`, or else the header `Accept` (R4 3.1.0.1.10 and 3.1.0.1.11).
+//! Which form of an answer a client asks for: `_format`, or else the header `Accept` (R4 3.1.0).
 
 use super::fhir::text;
 use super::query;
@@ -63,7 +63,7 @@ pub(super) fn refused(text: &str) -> Reply {
     failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text))
 }
 
-/// Whether a media type names no version of FHIR but R4's (`fhirVersion`, R4 2.1.0.1).
+/// Whether a media type names no version of FHIR but R4's (`fhirVersion`).
 pub(super) fn our_version(media_type: &str) -> bool {
     let parameters = media_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let mut versions = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("fhirversion"));

@@ -1,5 +1,6 @@
 //! Reads a search: filters, includes, order, and what steers the reply (R4 3.1.1).
 
+use super::chain::{chain, has};
 use super::criterion::{Criterion, Surroundings, Target, TextMatch, Token};
 use super::span::{Prefix, Span, moment};
 use super::table::{COMPARTMENT, Kind, Parameter, belonging, parameter};
@@ -105,7 +106,7 @@ pub enum QueryError {
 /// `_total` says in the standard's words: it changes nothing of what is found.
 const FORM: &[&str] = &["_format", "_pretty", "_summary", "_elements", "_totalMethod"];
 
-type Result<T> = std::result::Result<T, QueryError>;
+pub(super) type Result<T> = std::result::Result<T, QueryError>;
 
 /// What is done with a parameter that says nothing, and with an order or an include that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +197,7 @@ fn shown(name: &str) -> String {
     name.chars().filter(char::is_ascii_graphic).take(60).collect()
 }
 
-fn bad(name: &str, why: impl Into<String>) -> QueryError {
+pub(super) fn bad(name: &str, why: impl Into<String>) -> QueryError {
     QueryError::Bad { name: shown(name), why: why.into() }
 }
 
@@ -351,7 +352,7 @@ fn criterion(
     })
 }
 
-fn allows(parameter: &Parameter, kind: TypeName) -> bool {
+pub(super) fn allows(parameter: &Parameter, kind: TypeName) -> bool {
     parameter.targets.is_empty() || parameter.targets.contains(&kind.as_str())
 }
 
@@ -361,61 +362,6 @@ fn updated(values: &[&str]) -> Result<Filter> {
         moment(&unescape(rest)).map(|span| (prefix, span)).ok_or_else(|| bad("_lastUpdated", form(Kind::Date)))
     };
     values.iter().map(one).collect::<Result<_>>().map(Filter::Updated)
-}
-
-/// `subject.name`, `subject:Patient.name`.
-fn chain(
-    kind: TypeName,
-    head: &str,
-    rest: &str,
-    value: &str,
-    around: &Surroundings<'_>,
-    depth: usize,
-) -> Result<Option<Filter>> {
-    let (plain, target) = head.split_once(':').map_or((head, None), |(n, t)| (n, Some(t)));
-    let Some(parameter) = parameter(kind, plain) else { return Ok(None) };
-    if parameter.kind != Kind::Reference {
-        return Err(bad(head, "only references can be followed"));
-    }
-    let types: Vec<TypeName> = match target {
-        Some(target) => {
-            let kind = TypeName::parse(target).filter(|k| allows(parameter, *k));
-            vec![kind.ok_or_else(|| bad(head, "the reference is never of that type"))?]
-        }
-        None if parameter.targets.is_empty() => {
-            return Err(bad(head, format!("may refer to anything: name the type, `{plain}:Patient.{rest}`")));
-        }
-        None => parameter.targets.iter().filter_map(|t| TypeName::parse(t)).collect(),
-    };
-    let mut targets = Vec::new();
-    for kind in types {
-        targets.extend(filter(kind, rest, value, around, depth + 1)?.map(|inner| (kind, inner)));
-    }
-    if targets.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Filter::Chain { parameter, targets }))
-}
-
-/// `Observation:patient:code` after `_has:`.
-fn has(
-    of: TypeName,
-    name: &str,
-    rest: &str,
-    value: &str,
-    around: &Surroundings<'_>,
-    depth: usize,
-) -> Result<Option<Filter>> {
-    let mut parts = rest.splitn(3, ':');
-    let (Some(kind), Some(reference), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(bad(name, "takes _has:Type:reference:parameter"));
-    };
-    let kind = TypeName::parse(kind).ok_or_else(|| bad(name, "names no resource type"))?;
-    let reference = parameter(kind, reference).filter(|p| p.kind == Kind::Reference && allows(p, of));
-    let reference = reference.ok_or_else(|| bad(name, format!("{kind} has no such reference to {of}")))?;
-    let inner = filter(kind, rest, value, around, depth + 1)?;
-    let inner = inner.ok_or_else(|| bad(name, format!("{kind} has no such parameter")))?;
-    Ok(Some(Filter::Has { kind, reference, inner: Box::new(inner) }))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Binary: content of any type, in as it is and out as it is (R4 2.35.5). What is stored is the FHIR resource.
+//! Binary: content of any type, in as it is and out as it is (R4 2.35). What is stored is the FHIR resource.
 
 use super::super::accept::{Wanted, refused};
 use super::super::reply::{Reply, body, failure, with_header};
@@ -12,7 +12,7 @@ use notary::canonical::Json;
 use warp::http::header::{self, HeaderName};
 use warp::http::{Method, StatusCode};
 
-/// What access to the content goes by (R4 2.35.5).
+/// What access to the content goes by (R4 2.35).
 const SECURITY_CONTEXT: HeaderName = HeaderName::from_static("x-security-context");
 
 pub(super) fn is_binary(kind: TypeName) -> bool {
@@ -59,7 +59,7 @@ fn resource(call: &Call<'_>, id: Option<&ResourceId>, media_type: &str) -> Json 
     Json::Object(members)
 }
 
-/// Whether the content itself is wanted: so it is unless FHIR is asked for by name (R4 2.35.5).
+/// Whether the content itself is wanted: so it is unless FHIR is asked for by name (R4 2.35).
 pub(super) fn content_wanted(request: &Request) -> Result<bool, Reply> {
     let wanted = Wanted::of(request);
     if wanted.names(&["json"]) {
