@@ -104,12 +104,11 @@ pub async fn read(
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
-    let (store, wanted) = (core.store.clone(), name.clone());
-    let stored = in_background(move || match version {
-        Some(version) => store.version(&wanted, version),
-        None => store.current(&wanted),
-    })
-    .await?;
+    // One row of an index on this machine: to hand that to another thread costs several times as much.
+    let stored = match version {
+        Some(version) => core.store.version(name, version)?,
+        None => core.store.current(name)?,
+    };
     match stored {
         Some(stored) => core.open(&stored).await.map(Some),
         None => Ok(None),

@@ -39,12 +39,9 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Done, IngestError> {
-        let (name, found) = match goal {
-            Goal::Nothing => return Ok(Done::Nothing),
-            Goal::Found(name) => (name, true),
-            Goal::Resource(name) => (name, false),
-        };
-        let newest = self.newest(&name).await?;
+        let (found, new) = (matches!(goal, Goal::Found(_)), matches!(goal, Goal::New(_)));
+        let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
+        let newest = if new { None } else { self.newest(&name).await? };
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
@@ -166,7 +163,9 @@ impl Group<'_> {
             })?;
             found.insert(reference, name.to_string());
         }
-        references::rewrite(&mut json, &mut |reference| Ok::<_, IngestError>(found.get(reference).cloned()))?;
+        if !found.is_empty() {
+            references::rewrite(&mut json, &mut |reference| Ok::<_, IngestError>(found.get(reference).cloned()))?;
+        }
         Ok(json)
     }
 

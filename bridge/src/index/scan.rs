@@ -7,7 +7,7 @@ use super::store::{Store, StoreError, Stored, stored_row};
 use super::tokens::Token;
 use crate::fhir::search::span::{Prefix, Span};
 use crate::ids::{ResourceId, TypeName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::ops::ControlFlow;
 
 /// Rows of one generation: their postings lie together, so that a commit touches few pages however large the index is.
@@ -51,6 +51,7 @@ impl Store {
     /// The first rows that fit, in order.
     pub fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<Stored>, StoreError> {
         self.with(|c| {
+            let c = &snapshot(c)?;
             let mut found = Vec::new();
             if limit > 0 {
                 walk(c, scan, &mut |row| {
@@ -65,6 +66,7 @@ impl Store {
     /// How many rows fit, counted up to a limit.
     pub fn count(&self, scan: &Scan, limit: usize) -> Result<usize, StoreError> {
         self.with(|c| {
+            let c = &snapshot(c)?;
             let mut count = 0;
             walk(c, scan, &mut |_| {
                 count += 1;
@@ -73,6 +75,11 @@ impl Store {
             Ok(count)
         })
     }
+}
+
+/// One transaction for the whole walk: SQLite takes and lets go of its lock once, and not for every row.
+fn snapshot(c: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(c.transaction_with_behavior(TransactionBehavior::Deferred)?)
 }
 
 type Visit<'v> = dyn FnMut(i64) -> ControlFlow<()> + 'v;
