@@ -1,13 +1,13 @@
 //! A message on its way through its maps: which segment stands where, which resources are at hand, and what each row of
 //! the message map does with them.
 
-use crate::condition::Condition;
+use crate::answers::Answers;
 use crate::engine::Context;
-use crate::look::{Answers, At, Look, Value};
+use crate::look::{At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
 use crate::path::SegmentName;
-use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target};
+use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target, When};
 use crate::r4::{Name, TypeNumber};
 use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             left_out: 0,
             runs: 0,
             fresh: 0,
-            answers: Answers::default(),
+            answers: Answers::of(&plan.tests),
             parts: Vec::with_capacity(64),
         }
     }
@@ -173,12 +173,13 @@ impl<'a> Run<'a> {
         if rules.is_empty() {
             self.note(place, Finding::NoMap, None);
         }
+        self.answers = Answers::of(&plan.tests);
         for rule in rules {
             let here = self.here(index);
             let look = Look { run: self, segment: index, here: None, value: None };
-            let holds = rule.when.as_ref().is_none_or(|when| when.holds(&look));
-            if rule.switched {
-                self.tell_switches(rule.when.as_ref(), place, rule.id);
+            let holds = rule.when.as_ref().is_none_or(|when| look.holds(when));
+            if let Some(when) = &rule.when {
+                self.tell_switches(when, place, rule.id);
             }
             if holds {
                 self.message_rule(rule, slot, &here);
@@ -344,16 +345,12 @@ impl<'a> Run<'a> {
     }
 
     /// Tells which switches decided a condition, each once a message.
-    pub fn tell_switches(&mut self, when: Option<&'a Condition>, place: Mark, rule: RuleId) {
-        let set = self.set;
-        let Self { notes, told, .. } = self;
-        if let Some(when) = when {
-            when.switches(&mut |name, _| {
-                if !told.contains(&name) {
-                    told.push(name);
-                    notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
-                }
-            });
+    pub fn tell_switches(&mut self, when: &'a When, place: Mark, rule: RuleId) {
+        for name in &when.switches {
+            if !self.told.contains(&name.as_str()) {
+                self.told.push(name);
+                self.note(place, Finding::Switch(name, self.set.switch(name)), Some(rule));
+            }
         }
     }
 
