@@ -285,7 +285,7 @@ async fn nothing_else_here(config: &Config, objects: &Objects) -> Result<(), Sta
     if std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
         return Err(lost(journal.display().to_string()));
     }
-    match objects.list("packs/").await?.first() {
+    match objects.list("packs/", "", 1).await?.first() {
         Some(_) => Err(lost(format!("the object store {}", objects.place()))),
         None => Ok(()),
     }
@@ -317,7 +317,7 @@ async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str
     let (key, wrapped) = keys.generate(&owner, &system_random)?;
     let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
     // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
-    objects.put(&format!("keys/system{name}"), object.into_bytes()).await?;
+    objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
     store.commit(&Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
     Ok(key)
 }

@@ -1,6 +1,6 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
-use crate::vault::objects::S3Settings;
+use crate::vault::objects::s3::S3Settings;
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use serde::Deserialize;
@@ -160,6 +160,9 @@ impl Config {
         if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
             return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
         }
+        if let Some(s3) = &config.s3 {
+            s3.check()?;
+        }
         if config.log.checkpoint_ms == 0 || config.log.anchor_ms == 0 {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
         }
@@ -225,6 +228,9 @@ mod tests {
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),
+            ("[s3]\nprefix = \"a\"", "s3.bucket"),
+            ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
+            ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

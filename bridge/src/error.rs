@@ -158,7 +158,13 @@ impl VaultError {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Object(ObjectError::Missing { .. })
+            Self::Object(
+                ObjectError::Missing { .. }
+                | ObjectError::Short { .. }
+                | ObjectError::Taken { .. }
+                | ObjectError::Refused { .. }
+                | ObjectError::Credentials,
+            )
             | Self::Pack { .. }
             | Self::Seal { .. }
             | Self::Tampered { .. } => Fault::Us,
@@ -176,7 +182,10 @@ impl VaultError {
     pub fn issue(&self) -> Issue {
         match self.fault() {
             Fault::RetryLater => Self::retry(),
-            _ => Issue::new("exception", "stored content is damaged or cannot be opened: the operator's log names it"),
+            _ => Issue::new(
+                "exception",
+                "stored content is damaged or cannot be reached or opened: the operator's log names it",
+            ),
         }
     }
 }
@@ -193,6 +202,8 @@ mod tests {
         let busy = VaultError::Object(ObjectError::S3 { name: "packs/x".into(), what: "503 SlowDown".into() });
         assert_eq!((busy.fault(), IngestError::Busy.fault()), (Fault::RetryLater, Fault::RetryLater));
         assert!(!busy.issue().text.contains("SlowDown"));
+        let refused = VaultError::Object(ObjectError::Refused { name: "packs/x".into(), what: "AccessDenied".into() });
+        assert_eq!(refused.fault(), Fault::Us);
         assert_eq!(IngestError::Invalid(vec![Issue::new("value", "x")]).fault(), Fault::Sender);
     }
 }
