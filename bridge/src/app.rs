@@ -118,7 +118,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let lock = lock(config)?;
     let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
     let objects = match &config.s3 {
-        Some(settings) => Objects::s3(settings)?,
+        Some(settings) => Objects::s3(settings, &data.join("cache"))?,
         None => Objects::directory(&data.join("objects"))?,
     };
     let fresh = store.is_empty()?;

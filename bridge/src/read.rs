@@ -8,6 +8,7 @@ use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
 use crate::index::store::{Store, StoreError, Stored};
 use crate::secret::Key;
+use crate::vault::objects::Part;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
@@ -92,11 +93,17 @@ pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<(Optio
 }
 
 async fn open_all(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    core.fetch_ahead(stored).await;
     let mut opened = Vec::with_capacity(stored.len());
     for one in stored {
         opened.push(core.open(one).await?);
     }
     Ok(opened)
+}
+
+fn part(stored: &Stored) -> Part {
+    let extent = stored.place.extent;
+    Part { name: stored.place.pack.clone(), offset: extent.offset, length: extent.length as usize }
 }
 
 /// Runs index work beside the network threads.
@@ -146,6 +153,11 @@ impl Core {
             Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
             _ => Err(at("its content does not open its log entry")),
         }
+    }
+
+    /// Fetches together what will be opened next.
+    pub(crate) async fn fetch_ahead(&self, rows: &[Stored]) {
+        self.objects.read_ahead(rows.iter().map(part).collect()).await;
     }
 
     /// Whether an opened resource is the one that a log entry commits to.

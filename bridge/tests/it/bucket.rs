@@ -117,7 +117,7 @@ impl Bucket {
             part_bytes: 5 << 20,
             ..Bounds::default()
         };
-        Objects::s3_with(settings, Credentials::new("key", "secret", None, None, "test"), short)
+        Objects::s3_with(settings, Credentials::new("key", "secret", None, None, "test"), short, None)
     }
 
     fn next(&self, request: &Request<Incoming>) -> Option<Spoil> {

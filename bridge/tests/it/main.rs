@@ -19,6 +19,7 @@ mod notary;
 mod objects;
 mod operations;
 mod search;
+mod stores;
 mod subscriptions;
 mod tidy;
 mod validate;

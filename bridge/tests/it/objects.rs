@@ -5,7 +5,8 @@ use super::commands::{MEDSEAL, Served};
 use super::world::{admission, msa};
 use aws_sdk_s3::config::Credentials;
 use bridge::vault::objects::s3::{Bounds, Checksum, S3Settings, Sse};
-use bridge::vault::objects::{ObjectError, Objects};
+use bridge::vault::objects::{ObjectError, Objects, Part};
+use bridge::vault::pack::Extent;
 use std::process::Command;
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ async fn the_directory_and_s3_keep_the_same_promises() {
         }
     }
     let wrong = Credentials::new("key", "wrong", None, None, "test");
-    let refused = Objects::s3_with(&bucket.settings(), wrong, Bounds::default()).read_all("packs/a").await.unwrap_err();
+    let refused =
+        Objects::s3_with(&bucket.settings(), wrong, Bounds::default(), None).read_all("packs/a").await.unwrap_err();
     assert!(matches!(refused, ObjectError::Refused { .. }), "{refused}");
     assert!(refused.to_string().contains("packs/a") && !refused.to_string().contains("wrong"), "{refused}");
 }
@@ -104,11 +106,14 @@ async fn large_objects_go_in_parts_and_come_back_whole() {
         Bounds { whole_bytes: 5 << 20, part_bytes: 5 << 20, attempt: Duration::from_secs(60), ..Bounds::default() };
     let bounds = Bounds { operation: Duration::from_secs(120), ..bounds };
     let credentials = Credentials::new("key", "secret", None, None, "test");
-    let objects = Objects::s3_with(&bucket.settings(), credentials, bounds);
+    let objects = Objects::s3_with(&bucket.settings(), credentials, bounds, None);
     let large = content((5 << 20) + 77);
     objects.put("packs/large", large.clone()).await.unwrap();
-    let parts: Vec<_> = bucket.seen().into_iter().filter(|s| s.uri.contains("partNumber")).collect();
-    assert!(parts.len() == 2 && parts.iter().all(|s| s.headers.contains_key("x-amz-checksum-crc32c")), "{parts:?}");
+    let seen = bucket.seen();
+    for part in ["partNumber=1&", "partNumber=2&"] {
+        let sent: Vec<_> = seen.iter().filter(|s| s.uri.contains(part)).collect();
+        assert!(!sent.is_empty() && sent.iter().all(|s| s.headers.contains_key("x-amz-checksum-crc32c")), "{part}");
+    }
     assert!(objects.read_all("packs/large").await.unwrap() == large);
     assert!(objects.read("packs/large", 5 << 20, 77).await.unwrap() == large[5 << 20..]);
 }
@@ -167,6 +172,35 @@ async fn what_a_server_may_do_is_ridden_out() {
 }
 
 #[tokio::test]
+async fn what_is_read_ahead_or_again_is_not_asked_for_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = Bucket::serve(directory.path()).await;
+    let objects = bucket.objects(&bucket.settings());
+    let pack = content(50_000);
+    objects.put("packs/a", pack.clone()).await.unwrap();
+    bucket.seen();
+    let part = |n: usize| Part { name: "packs/a".into(), offset: n as u64 * 1_000, length: 700 };
+    objects.read_ahead((0..40).rev().map(part).collect()).await;
+    assert_eq!(bucket.seen().len(), 1, "neighbours are one request");
+    for _ in 0..2 {
+        for n in 0..41 {
+            let at = n * 1_000;
+            assert!(objects.read("packs/a", at as u64, 700).await.unwrap() == pack[at..at + 700]);
+        }
+    }
+    assert_eq!(bucket.seen().len(), 1, "the one that was not read ahead, once");
+    let records = vec![Extent { offset: 15, length: 700 }, Extent { offset: 715, length: 9 }];
+    objects.put_pack("packs/b", pack.clone(), records).await.unwrap();
+    bucket.seen();
+    assert_eq!(objects.read("packs/b", 715, 9).await.unwrap(), pack[715..724]);
+    assert_eq!(bucket.seen().len(), 0, "what was just written is at hand");
+    bucket.spoil("GET", &[Spoil::Status(500); 8]);
+    objects.read_ahead(vec![part(42), part(43)]).await;
+    assert!(objects.read("packs/a", 42_000, 700).await.is_err(), "a failure ahead is told when it matters");
+    assert!(objects.read("packs/a", 42_000, 700).await.unwrap() == pack[42_000..42_700]);
+}
+
+#[tokio::test]
 async fn what_does_not_end_is_told_and_leaves_no_parts() {
     let directory = tempfile::tempdir().unwrap();
     let bucket = Bucket::serve(directory.path()).await;
@@ -204,9 +238,10 @@ async fn a_service_over_s3_stores_reads_and_restarts() {
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .arg("serve")
             .arg("--config")
-            .arg(&config);
-        let at = data.clone();
-        let served = tokio::task::spawn_blocking(move || Served::spawn(command, &at)).await.unwrap();
+            .arg(&config)
+            .arg("--data")
+            .arg(&data);
+        let served = tokio::task::spawn_blocking(move || Served::spawn(command)).await.unwrap();
         let mut connection = bridge::commands::send::Connection::open(&served.mllp).await.unwrap();
         let message = admission(&format!("C{round}"), "77", "Lovelace").replace('\n', "\r");
         assert_eq!(msa(&connection.exchange(message.as_bytes()).await.unwrap()).0, "AA");

@@ -1,9 +1,11 @@
 //! Where sealed objects lie: a directory, or an S3 bucket. Packs are never changed; their names are unique by
 //! construction. When `put` returns, the object is durable. A read gives exactly what was asked for, or an error.
 
+mod cache;
 mod directory;
 pub mod s3;
 
+use super::pack::Extent;
 use aws_sdk_s3::config::Credentials;
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,14 @@ pub struct Found {
     pub length: u64,
     /// Milliseconds since 1970, by the store's clock.
     pub changed: i64,
+}
+
+/// Part of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    pub offset: u64,
+    pub length: usize,
 }
 
 /// Why an object could not be read or written: which one, and what the store said.
@@ -52,14 +62,15 @@ impl Objects {
         Ok(Self::Directory(path.to_owned()))
     }
 
-    /// A store in a bucket, with the credentials of the environment.
-    pub fn s3(settings: &S3Settings) -> Result<Self, ObjectError> {
-        Ok(Self::s3_with(settings, s3::credentials().ok_or(ObjectError::Credentials)?, Bounds::default()))
+    /// A store in a bucket, with the credentials of the environment, and a folder to keep parts of packs in.
+    pub fn s3(settings: &S3Settings, cache: &Path) -> Result<Self, ObjectError> {
+        let credentials = s3::credentials().ok_or(ObjectError::Credentials)?;
+        Ok(Self::s3_with(settings, credentials, Bounds::default(), Some(cache)))
     }
 
     /// A store in a bucket with the given credentials and time-outs.
-    pub fn s3_with(settings: &S3Settings, credentials: Credentials, bounds: Bounds) -> Self {
-        Self::S3(Box::new(Bucket::new(settings, credentials, bounds)))
+    pub fn s3_with(settings: &S3Settings, credentials: Credentials, bounds: Bounds, cache: Option<&Path>) -> Self {
+        Self::S3(Box::new(Bucket::new(settings, credentials, bounds, cache)))
     }
 
     /// Where it is, for messages.
@@ -76,6 +87,14 @@ impl Objects {
             // That no second process makes the same name is the part of the data directory's lock.
             Self::Directory(_) => self.replace(name, bytes).await,
             Self::S3(bucket) => bucket.put(name, bytes.into()).await,
+        }
+    }
+
+    /// Writes a pack like any new object. Its records are kept near: what was just written is what the next message changes.
+    pub async fn put_pack(&self, name: &str, bytes: Vec<u8>, records: Vec<Extent>) -> Result<(), ObjectError> {
+        match self {
+            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::S3(bucket) => bucket.put_pack(name, bytes.into(), records).await,
         }
     }
 
@@ -96,6 +115,13 @@ impl Objects {
         match self {
             Self::Directory(root) => directory::read_file(root, name, offset, length),
             Self::S3(bucket) => bucket.read(name, offset, length).await,
+        }
+    }
+
+    /// Prepares for reads that come next. From a directory they are cheap as they are.
+    pub async fn read_ahead(&self, parts: Vec<Part>) {
+        if let Self::S3(bucket) = self {
+            bucket.read_ahead(parts).await;
         }
     }
 

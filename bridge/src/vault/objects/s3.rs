@@ -1,8 +1,10 @@
 //! Objects in an S3 bucket, by AWS's SDK. What servers do differently is not relied on: conditional writes are a second
 //! fence, checksums are configuration, and the length of what is read is checked here.
 
-use super::{Found, ObjectError};
+use super::cache::Cache;
+use super::{Found, ObjectError, Part};
 use crate::secret::{bytes as random_bytes, system_random};
+use crate::vault::pack::Extent;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -14,14 +16,25 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Object, ServerSideEncryption};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Parts that are under way at the same time.
 const PARTS_AT_ONCE: usize = 4;
 /// Names that S3 gives in one page of a listing.
 const PAGE_NAMES: usize = 1_000;
+/// Parts of a pack that are no further apart than this are read by one request: a request costs more than so many bytes.
+const GAP_BYTES: u64 = 64 << 10;
+/// The most that one such request reads, and how many of them are under way.
+const AHEAD_BYTES: u64 = 4 << 20;
+const AHEAD_AT_ONCE: usize = 8;
+/// Of the cache, where the configuration says nothing.
+const CACHE_MEMORY_MB: u32 = 64;
+const CACHE_DISK_MB: u32 = 1_024;
 
 /// A bucket and the client that reaches it.
 #[derive(Debug, Clone)]
@@ -30,6 +43,7 @@ pub struct Bucket {
     settings: S3Settings,
     prefix: String,
     bounds: Bounds,
+    cache: Arc<Cache>,
 }
 
 /// How to reach an S3 API. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
@@ -51,6 +65,9 @@ pub struct S3Settings {
     pub sse: Option<Sse>,
     /// The key for `aws:kms`; the bucket's own where absent.
     pub sse_kms_key: Option<String>,
+    /// Megabytes of sealed records that are kept in memory, and in the data directory.
+    pub cache_memory_mb: Option<u32>,
+    pub cache_disk_mb: Option<u32>,
 }
 
 /// What the SDK sends along so that the server can check what arrived.
@@ -192,10 +209,18 @@ fn client(settings: &S3Settings, credentials: Credentials, bounds: &Bounds) -> C
 }
 
 impl Bucket {
-    pub(super) fn new(settings: &S3Settings, credentials: Credentials, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        settings: &S3Settings,
+        credentials: Credentials,
+        bounds: Bounds,
+        cache_folder: Option<&Path>,
+    ) -> Self {
+        let megabytes = |mb: Option<u32>, otherwise: u32| u64::from(mb.unwrap_or(otherwise)) << 20;
+        let memory = megabytes(settings.cache_memory_mb, CACHE_MEMORY_MB);
+        let cache = Arc::new(Cache::new(memory, megabytes(settings.cache_disk_mb, CACHE_DISK_MB), cache_folder));
         let prefix = settings.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { client: client(settings, credentials, &bounds), settings: settings.clone(), prefix, bounds }
+        Self { client: client(settings, credentials, &bounds), settings: settings.clone(), prefix, bounds, cache }
     }
 
     pub(super) fn place(&self) -> String {
@@ -222,6 +247,17 @@ impl Bucket {
                 written => return Ok(written?),
             }
         }
+    }
+
+    pub(super) async fn put_pack(&self, name: &str, bytes: Bytes, records: Vec<Extent>) -> Result<(), ObjectError> {
+        self.put(name, bytes.clone()).await?;
+        for extent in records {
+            let from = extent.offset as usize;
+            if let Some(record) = bytes.get(from..from + extent.length as usize) {
+                self.cache.keep(name, extent.offset, &Bytes::copy_from_slice(record));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn replace(&self, name: &str, bytes: Bytes) -> Result<(), ObjectError> {
@@ -311,18 +347,47 @@ impl Bucket {
     }
 
     pub(super) async fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, ObjectError> {
-        match length {
-            0 => Ok(Vec::new()),
-            _ => self.get(name, Some((offset, length))).await,
+        if length == 0 {
+            return Ok(Vec::new());
         }
+        if let Some(bytes) = self.cache.get(name, offset, length) {
+            return Ok(bytes.into());
+        }
+        let bytes = self.get(name, Some((offset, length))).await?;
+        self.cache.keep(name, offset, &bytes);
+        Ok(bytes.into())
     }
 
     pub(super) async fn read_all(&self, name: &str) -> Result<Vec<u8>, ObjectError> {
-        self.get(name, None).await
+        Ok(self.get(name, None).await?.into())
+    }
+
+    /// Reads what will be asked for next into the cache, neighbours together. What fails here fails again, and is told, when
+    /// it is asked for.
+    pub(super) async fn read_ahead(&self, mut parts: Vec<Part>) {
+        parts.retain(|part| part.length > 0 && !self.cache.holds(&part.name, part.offset, part.length));
+        let mut spans = spans(parts);
+        // What lies alone is read when it is asked for.
+        spans.retain(|span| span.len() > 1);
+        for some in spans.chunks(AHEAD_AT_ONCE) {
+            let fetches: Vec<_> = some.iter().map(|span| self.fetch(span)).collect();
+            join_all(fetches).await;
+        }
+    }
+
+    async fn fetch(&self, span: &[Part]) {
+        let (Some(first), Some(last)) = (span.first(), span.last()) else { return };
+        let length = (last.offset - first.offset) as usize + last.length;
+        let Ok(bytes) = self.get(&first.name, Some((first.offset, length))).await else { return };
+        for part in span {
+            let from = (part.offset - first.offset) as usize;
+            // Copied: a slice of the whole would keep the whole in memory.
+            self.cache.keep(&part.name, part.offset, &Bytes::copy_from_slice(&bytes[from..from + part.length]));
+        }
     }
 
     /// The SDK tries again until an answer begins. An answer that breaks off is begun again here.
-    async fn get(&self, name: &str, part: Option<(u64, usize)>) -> Result<Vec<u8>, ObjectError> {
+    async fn get(&self, name: &str, part: Option<(u64, usize)>) -> Result<Bytes, ObjectError> {
         let mut attempt = 1;
         loop {
             let reply = self.ask(name, part).await?;
@@ -330,7 +395,7 @@ impl Bucket {
             let body = tokio::time::timeout(self.bounds.attempt, reply.body.collect()).await;
             let what = match body {
                 Ok(Ok(body)) => match body.into_bytes() {
-                    whole if expected.is_none_or(|length| length == whole.len() as u64) => return Ok(whole.to_vec()),
+                    whole if expected.is_none_or(|length| length == whole.len() as u64) => return Ok(whole),
                     _ => "an answer of the wrong length".to_owned(),
                 },
                 Ok(Err(error)) => told(&error),
@@ -381,6 +446,30 @@ impl Bucket {
             removed => removed.map(|_| ()),
         }
     }
+}
+
+/// Parts of one pack that lie near each other.
+fn spans(mut parts: Vec<Part>) -> Vec<Vec<Part>> {
+    parts.sort_unstable_by(|a, b| (&a.name, a.offset).cmp(&(&b.name, b.offset)));
+    parts.dedup();
+    let mut spans: Vec<Vec<Part>> = Vec::new();
+    for part in parts {
+        let near = |span: &Vec<Part>| match (span.first(), span.last()) {
+            (Some(first), Some(last)) => {
+                let end = last.offset + last.length as u64;
+                let new_end = part.offset + part.length as u64;
+                last.name == part.name
+                    && (end..=end + GAP_BYTES).contains(&part.offset)
+                    && new_end - first.offset <= AHEAD_BYTES
+            }
+            _ => false,
+        };
+        match spans.last_mut() {
+            Some(span) if near(span) => span.push(part),
+            _ => spans.push(vec![part]),
+        }
+    }
+    spans
 }
 
 /// How long the body must be. A server that sends part of a range because the object ends before it is no fault of the wire.
@@ -452,6 +541,20 @@ fn told(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbours_are_read_together() {
+        let part = |name: &str, offset, length| Part { name: name.into(), offset, length };
+        let far = 10 + GAP_BYTES;
+        let parts = vec![part("b", 0, 5), part("a", far + 6, 5), part("a", 10, 5), part("a", 0, 5), part("a", 10, 5)];
+        assert_eq!(
+            spans(parts),
+            [vec![part("a", 0, 5), part("a", 10, 5)], vec![part("a", far + 6, 5)], vec![part("b", 0, 5)]]
+        );
+        let large = AHEAD_BYTES as usize - 5;
+        assert_eq!(spans(vec![part("a", 0, large), part("a", large as u64, 5)]).len(), 1);
+        assert_eq!(spans(vec![part("a", 0, large), part("a", large as u64, 6)]).len(), 2, "one request has a bound");
+    }
 
     #[test]
     fn pauses_double_up_to_the_last_and_differ() {
