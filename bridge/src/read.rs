@@ -180,7 +180,7 @@ impl Core {
         let wrapped = in_background(move || store.key(&wanted)).await?;
         let wrapped =
             wrapped.ok_or_else(|| crate::vault::keys::KeyError::NoKey { owner: owner.as_str().to_owned() })?;
-        Ok(self.keys.unwrap(owner, &wrapped)?)
+        Ok(self.keys.unwrap(owner, &wrapped).await?)
     }
 }
 

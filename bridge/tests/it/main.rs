@@ -14,6 +14,7 @@ mod fhir;
 mod fuzz_seeds;
 mod hostile;
 mod interactions;
+mod kms;
 mod messages;
 mod notary;
 mod objects;
