@@ -12,7 +12,7 @@ use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
-use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
@@ -54,6 +54,9 @@ pub struct Core {
     pub notices: Notices,
 }
 
+/// The unit in which room for bodies is counted, in bytes.
+pub const BODY_UNIT: usize = 1 << 10;
+
 /// A running medseal.
 pub struct App {
     pub core: Arc<Core>,
@@ -65,8 +68,10 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
-    /// Places for request bodies in memory.
+    /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// When the service was started.
+    pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
 }
@@ -171,12 +176,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        started: core.clock.now(),
         core,
         config,
         token_key,
         profiles,
         committer: Mutex::new(Some(sender)),
-        bodies: Semaphore::new(MAX_BODIES),
+        bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         _lock: lock,
     });
     let others = vec![exporter, tokio::spawn(notify::run(app.clone())), tokio::spawn(roots::tidy(app.core.clone()))];

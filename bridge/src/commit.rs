@@ -20,6 +20,7 @@ use crate::vault::pack::{PackWriter, Record};
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is to be committed together: writes, and the message they came from.
@@ -168,6 +169,8 @@ struct Group<'c> {
     fresh: Seen,
     /// What the present transaction is about to do: its conditions are held against that, too.
     drafts: view::Drafts,
+    /// How many resources the conditions of the present transaction were held against.
+    looked_at: AtomicUsize,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
 }
@@ -221,6 +224,7 @@ impl<'c> Group<'c> {
             seen: Seen::default(),
             fresh: Seen::default(),
             drafts: view::Drafts::default(),
+            looked_at: AtomicUsize::new(0),
             now,
         }
     }
@@ -230,6 +234,7 @@ impl<'c> Group<'c> {
         let staged = self.stage(transaction).await;
         let fresh = std::mem::take(&mut self.fresh);
         self.drafts = view::Drafts::default();
+        *self.looked_at.get_mut() = 0;
         let (stage, done) = staged?;
         self.seen.add(fresh);
         Ok(self.keep(stage, done))

@@ -19,6 +19,8 @@ pub struct Config {
     pub mllp: SocketAddr,
     /// The address that clients see, where a proxy stands in front.
     pub base_url: Option<String>,
+    /// The origins whose pages may call from a browser, `https://app.example`; `*` is any. None unless named.
+    pub cors: Vec<String>,
     /// A directory of maps instead of those built in.
     pub maps: Option<PathBuf>,
     /// A directory of overlays: what senders need otherwise. SIGHUP reads it anew.
@@ -131,6 +133,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             mllp: SocketAddr::from(([127, 0, 0, 1], 2575)),
             base_url: None,
+            cors: Vec::new(),
             maps: None,
             overlays: None,
             feed: Feed::default(),
@@ -187,6 +190,9 @@ impl Config {
         if let Some(s3) = &config.s3 {
             s3.check()?;
         }
+        if let Some(wrong) = config.cors.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("cors: `{wrong}` is no origin; an example is `https://app.example`"));
+        }
         if config.log.checkpoint_ms == 0 || config.log.anchor_ms == 0 {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
         }
@@ -216,6 +222,14 @@ impl Config {
                 .ok_or_else(|| format!("feed.charset: `{name}` is not supported; an example is `8859/1`")),
         }
     }
+}
+
+/// An origin as browsers write it: scheme, host, and a port that is not the scheme's own; or `*`.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain =
+        |host: &str| host.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.:[]".contains(&c));
+    text == "*" || host.is_some_and(|host| !host.is_empty() && plain(host))
 }
 
 /// Line, what is wrong, and for an unknown key the nearest right one.
@@ -256,6 +270,8 @@ mod tests {
             ("[s3]\nprefix = \"a\"", "s3.bucket"),
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
             ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
+            ("cors = [\"https://app.example/\"]", "is no origin"),
+            ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

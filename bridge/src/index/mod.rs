@@ -8,5 +8,6 @@ pub mod log;
 pub mod notices;
 pub mod places;
 pub mod scan;
+pub mod standing;
 pub mod store;
 pub mod tokens;

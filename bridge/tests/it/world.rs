@@ -78,7 +78,8 @@ impl World {
 
     pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = format!("Bearer {}", self.token);
-        let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+        let json = "application/fhir+json";
+        let headers = [("authorization", token.as_str()), ("content-type", json), ("accept", json)];
         let reply = self.request(method, path, &headers, body.as_bytes()).await;
         let json = serde_json::from_slice(reply.body()).unwrap_or(Value::Null);
         (reply.status().as_u16(), json)

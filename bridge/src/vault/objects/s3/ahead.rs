@@ -9,6 +9,8 @@ const GAP_BYTES: u64 = 64 << 10;
 /// The most that one such request reads, and how many of them are under way.
 const AHEAD_BYTES: u64 = 4 << 20;
 const AHEAD_AT_ONCE: usize = 8;
+/// The most that is read ahead for one page: a page of scanned documents ends early, and what it does not show is not read.
+const AHEAD_IN_ALL: u64 = 16 << 20;
 
 impl Bucket {
     /// Reads what will be asked for next into the cache, neighbours together. What fails here fails again, and is told, when
@@ -18,6 +20,11 @@ impl Bucket {
         let mut spans = spans(parts);
         // What lies alone is read when it is asked for.
         spans.retain(|span| span.len() > 1);
+        let mut in_all = 0;
+        spans.retain(|span| {
+            in_all += extent(span).map_or(0, |(_, length)| length as u64);
+            in_all <= AHEAD_IN_ALL
+        });
         for some in spans.chunks(AHEAD_AT_ONCE) {
             let fetches: Vec<_> = some.iter().map(|span| self.fetch(span)).collect();
             join_all(fetches).await;
@@ -25,15 +32,20 @@ impl Bucket {
     }
 
     async fn fetch(&self, span: &[Part]) {
-        let (Some(first), Some(last)) = (span.first(), span.last()) else { return };
-        let length = (last.offset - first.offset) as usize + last.length;
-        let Ok(bytes) = self.get(&first.name, Some((first.offset, length))).await else { return };
+        let (Some(first), Some((offset, length))) = (span.first(), extent(span)) else { return };
+        let Ok(bytes) = self.get(&first.name, Some((offset, length))).await else { return };
         for part in span {
-            let from = (part.offset - first.offset) as usize;
+            let from = (part.offset - offset) as usize;
             // Copied: a slice of the whole would keep the whole in memory.
             self.cache.keep(&part.name, part.offset, &Bytes::copy_from_slice(&bytes[from..from + part.length]));
         }
     }
+}
+
+/// From the first part to the end of the last one.
+fn extent(span: &[Part]) -> Option<(u64, usize)> {
+    let (first, last) = (span.first()?, span.last()?);
+    Some((first.offset, (last.offset - first.offset) as usize + last.length))
 }
 
 /// Parts of one pack that lie near each other.
