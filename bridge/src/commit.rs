@@ -319,7 +319,8 @@ impl<'c> Group<'c> {
             self.core.objects.put(&name, key_object(&keys)).await?;
         }
         // A crash here leaves keys that nothing was sealed with.
-        self.core.objects.put(&self.pack_name, self.pack.finish()).await?;
+        let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
+        self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts).await?;
         // A crash here leaves a pack that nothing refers to; no sender was answered.
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);

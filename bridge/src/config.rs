@@ -1,6 +1,6 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
-use crate::vault::objects::S3Settings;
+use crate::vault::objects::s3::S3Settings;
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use serde::Deserialize;
@@ -30,7 +30,27 @@ pub struct Config {
     pub validation: Validation,
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
+    pub keys: Keys,
     pub outgoing: Outgoing,
+}
+
+/// Where the root key is: in the file `root.key`, unless a key service holds it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// A key of AWS KMS: its ARN, or `alias/...`. Credentials come from the environment.
+    pub kms: Option<String>,
+    /// Any server that speaks like AWS KMS; AWS itself where absent.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// How long an open key stays in memory: the longest that revoking the service's key may take to work.
+    pub cache_seconds: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { kms: None, endpoint: None, region: None, cache_seconds: 600 }
+    }
 }
 
 /// Where this server may send requests of its own to, such as notifications. Public addresses over https, unless this says more.
@@ -120,6 +140,7 @@ impl Default for Config {
             log: Log::default(),
             validation: Validation::default(),
             s3: None,
+            keys: Keys::default(),
             outgoing: Outgoing::default(),
         }
     }
@@ -162,6 +183,12 @@ impl Config {
         }
         if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
             return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
+        }
+        if !(1..=86_400).contains(&config.keys.cache_seconds) {
+            return Err("keys.cache_seconds: 1 to 86400".into());
+        }
+        if let Some(s3) = &config.s3 {
+            s3.check()?;
         }
         if let Some(wrong) = config.cors.iter().find(|origin| !is_origin(origin)) {
             return Err(format!("cors: `{wrong}` is no origin; an example is `https://app.example`"));
@@ -239,6 +266,10 @@ mod tests {
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),
+            ("[keys]\ncache_seconds = 0", "keys.cache_seconds"),
+            ("[s3]\nprefix = \"a\"", "s3.bucket"),
+            ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
+            ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
             ("cors = [\"https://app.example/\"]", "is no origin"),
             ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),

@@ -148,3 +148,7 @@ pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
 /// Tokens that are known to be good without checking their signature again.
 pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
+/// Root keys of a key service that are read at the start: a rotation a month for eighty years.
+pub const MAX_ROOTS: usize = 1_000;
+/// How long an open key may outlive its time in memory.
+pub const KEY_TIDY: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use crate::index::history::{Of, Page};
 use crate::index::store::{Store, StoreError, Stored};
 use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
+use crate::vault::objects::Part;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
@@ -143,6 +144,7 @@ pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<Versio
 
 /// The first ones, as many as make a page.
 async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    core.fetch_ahead(stored).await;
     let (mut opened, mut bytes) = (Vec::new(), 0);
     for one in stored {
         if bytes > MAX_PAGE_BYTES {
@@ -153,6 +155,11 @@ async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultE
         opened.push(next);
     }
     Ok(opened)
+}
+
+fn part(stored: &Stored) -> Part {
+    let extent = stored.place.extent;
+    Part { name: stored.place.pack.clone(), offset: extent.offset, length: extent.length as usize }
 }
 
 /// Runs index work beside the network threads.
@@ -205,6 +212,11 @@ impl Core {
         }
     }
 
+    /// Fetches together what will be opened next.
+    pub(crate) async fn fetch_ahead(&self, rows: &[Stored]) {
+        self.objects.read_ahead(rows.iter().map(part).collect()).await;
+    }
+
     /// Whether an opened resource is the one that a log entry commits to.
     pub(crate) fn matches_entry(&self, opened: &Opened, entry: &Entry) -> bool {
         let subject = Subject {
@@ -225,7 +237,7 @@ impl Core {
         let wrapped = in_background(move || store.key(&wanted)).await?;
         let wrapped =
             wrapped.ok_or_else(|| crate::vault::keys::KeyError::NoKey { owner: owner.as_str().to_owned() })?;
-        Ok(self.keys.unwrap(owner, &wrapped)?)
+        Ok(self.keys.unwrap(owner, &wrapped).await?)
     }
 }
 

@@ -283,6 +283,7 @@ impl Run<'_> {
     }
 
     async fn open(&self, _permit: &Permit, rows: &[Stored]) -> Result<Vec<Opened>> {
+        self.core.fetch_ahead(rows).await;
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
             let fetches: Vec<_> = some.iter().map(|row| self.core.open(row)).collect();

@@ -232,21 +232,21 @@ impl Group<'_> {
     }
 
     async fn sealed(&mut self, label: Label, plain: &[u8], entry: Option<Vec<u8>>) -> Result<Record, IngestError> {
-        let key = self.key(&label.owner)?;
+        let key = self.key(&label.owner).await?;
         let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
             VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
         })?;
         Ok(Record { sealed, time: self.now, entry })
     }
 
-    fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
+    async fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
         if let Some((key, _)) = self.fresh.keys.get(owner).or_else(|| self.seen.keys.get(owner)) {
             return Ok(key.clone());
         }
-        if let Some(key) = self.core.stored_key(owner)? {
+        if let Some(key) = self.core.stored_key(owner).await? {
             return Ok(key);
         }
-        let (key, wrapped) = self.core.keys.generate(owner, &system_random)?;
+        let (key, wrapped) = self.core.keys.newest().await?.generate(owner, &system_random)?;
         self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
         Ok(key)
     }

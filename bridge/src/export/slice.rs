@@ -299,6 +299,7 @@ impl<'c> Reader<'c> {
 }
 
 async fn open(core: &Core, rows: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    core.fetch_ahead(rows).await;
     let mut opened = Vec::with_capacity(rows.len());
     for some in rows.chunks(FETCHES) {
         opened.extend(try_join_all(some.iter().map(|row| core.open(row))).await?);

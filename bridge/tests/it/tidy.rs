@@ -35,6 +35,8 @@ const LAYERS: &[&[&str]] = &[
         "error",
         "config",
         "vault::keys",
+        "vault::roots",
+        "vault::kms",
         "vault::objects",
         "index",
         "outgoing",
