@@ -1,5 +1,6 @@
 //! Subscriptions, with a receiver that really listens: what arrives, in which order, after which failures, and what never does.
 
+use super::stores;
 use super::world::{World, config, mint};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -399,6 +400,9 @@ fn total(bundle: &Value) -> String {
 #[tokio::test]
 async fn a_damaged_record_stops_no_other_subscription() {
     let (world, receiver) = (world().await, Receiver::new().await);
+    if stores::s3(&world.directory.path().join("data")).is_some() {
+        return println!("skipped: what is damaged in the bucket is whole in the cache");
+    }
     put(&world, "Subscription/s", &plain(&receiver.url(), None).to_string()).await;
     let mut other = plain(&receiver.url(), Some("application/fhir+json"));
     other["id"] = json!("u");
@@ -423,6 +427,9 @@ async fn a_damaged_record_stops_no_other_subscription() {
 #[tokio::test]
 async fn a_damaged_event_is_left_out_in_the_end() {
     let (world, receiver) = (world().await, Receiver::new().await);
+    if stores::s3(&world.directory.path().join("data")).is_some() {
+        return println!("skipped: what is damaged in the bucket is whole in the cache");
+    }
     let topic = "urn:medseal:topic:observation";
     put(&world, "Subscription/t", &topical(&receiver.url(), topic, "full-resource").to_string()).await;
     state(&world, "t", "active").await;
