@@ -2,7 +2,7 @@
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
 use crate::look::{Look, Value};
-use crate::path::Source;
+use crate::path::{Place, Source};
 use crate::plan::{Identify, IdentityPart};
 use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
@@ -100,13 +100,19 @@ impl Texts<'_, '_> {
     }
 }
 
-/// A draft's identity while they are found: not looked at, being found, found.
-type Memo = Vec<Option<Option<Identity>>>;
+/// A draft's identity while they are found: not looked at, being found, found. Beside them the pairs of drafts of one
+/// type of which the first refers to the other.
+struct Memo {
+    found: Vec<Option<Option<Identity>>>,
+    pairs: Vec<(usize, usize)>,
+}
 
 impl<'a> Run<'a> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
-        let mut memo: Memo = vec![None; self.drafts.len()];
+        let is_pair = |(from, to): &&(usize, usize)| from < to && self.drafts[*from].kind == self.drafts[*to].kind;
+        let pairs = self.links.iter().filter(is_pair).copied().collect();
+        let mut memo = Memo { found: vec![None; self.drafts.len()], pairs };
         (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
         let mut seen: HashMap<String, usize, foldhash::fast::RandomState> = HashMap::default();
         let mut number = |identity: Identity| match identity {
@@ -119,15 +125,15 @@ impl<'a> Run<'a> {
             }
             other => other,
         };
-        memo.into_iter().map(|found| found.flatten().map(&mut number)).collect()
+        memo.found.into_iter().map(|found| found.flatten().map(&mut number)).collect()
     }
 
     fn find_identity(&self, draft: usize, memo: &mut Memo) {
-        if memo[draft].is_some() {
+        if memo.found[draft].is_some() {
             return;
         }
         // Two that name each other have no identity by each other.
-        memo[draft] = Some(None);
+        memo.found[draft] = Some(None);
         let Some(begun) = &self.drafts[draft].begun else { return };
         let plan = &self.set.maps[begun.map];
         begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, memo));
@@ -135,25 +141,31 @@ impl<'a> Run<'a> {
             Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
         let mut texts = Texts { look, known: Vec::with_capacity(8) };
         let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
-            Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
+            Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &memo.pairs),
             Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, memo),
         });
-        memo[draft] = Some(found);
+        memo.found[draft] = Some(found);
     }
 
-    fn by_identifier(&self, root: Id, prefer: &[String]) -> Option<Identity> {
+    fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(usize, usize)]) -> Option<Identity> {
         let known = &self.set.known;
-        let all = self.tree.find(root, known.identifier)?;
-        let has_value = |item: &Id| self.text(*item, known.value).is_some();
-        let items: Vec<Id> = match self.tree.shape(all) {
-            Shape::Array => self.tree.children(all).filter(has_value).collect(),
-            _ => vec![all],
-        };
+        let items = self.identifiers(draft);
         let code = |item: Id| self.type_code(item).unwrap_or("");
         // A social security number is no name for a record: 999-99-9999 is everybody.
         let names = |item: &Id| !matches!(code(*item), "SS" | "SB");
-        let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
-        let chosen = prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))?;
+        let choose = |items: &[Id]| {
+            let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
+            prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))
+        };
+        let first = choose(&items)?;
+        // A merge may list the prior number beside the one that stays: the record that stays is known by the other.
+        let others = pairs.iter().filter(|(from, _)| *from == draft).flat_map(|(_, to)| self.identifiers(*to));
+        let others: Vec<_> = others.map(|item| self.number(item)).collect();
+        let free = |item: &Id| !others.contains(&self.number(*item)) && self.field_of(*item) == self.field_of(first);
+        let chosen = match others.contains(&self.number(first)) {
+            true => choose(&items.iter().copied().filter(free).collect::<Vec<_>>()).unwrap_or(first),
+            false => first,
+        };
         let assigner = self.tree.find(chosen, known.assigner);
         let scope = match assigner.and_then(|a| self.text(a, known.display)) {
             None | Some("") => joined("sender", &self.sender()),
@@ -164,6 +176,30 @@ impl<'a> Run<'a> {
             value: self.text(chosen, known.value)?.to_owned(),
             scope,
         })
+    }
+
+    /// The identifiers of a draft that have a value.
+    fn identifiers(&self, draft: usize) -> Vec<Id> {
+        let known = &self.set.known;
+        let Some(all) = self.tree.find(self.drafts[draft].root, known.identifier) else { return Vec::new() };
+        let has_value = |item: &Id| self.text(*item, known.value).is_some();
+        match self.tree.shape(all) {
+            Shape::Array => self.tree.children(all).filter(has_value).collect(),
+            _ => vec![all],
+        }
+    }
+
+    /// What tells an identifier from others: system, assigner, value.
+    fn number(&self, item: Id) -> [Option<&str>; 3] {
+        let known = &self.set.known;
+        let assigner = self.tree.find(item, known.assigner).and_then(|a| self.text(a, known.display));
+        [self.text(item, known.system), assigner, self.text(item, known.value)]
+    }
+
+    /// The field that an identifier came from.
+    fn field_of(&self, item: Id) -> Option<u16> {
+        let value = self.tree.find(item, self.set.known.value)?;
+        Some(Place::of(self.message, self.tree.reason(value)?.source).field)
     }
 
     fn by_parts(
@@ -193,7 +229,7 @@ impl<'a> Run<'a> {
                 IdentityPart::Resource(kind) => {
                     let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
                     scratch.clear();
-                    memo[bound].as_ref()?.as_ref()?.write_key(&mut scratch);
+                    memo.found[bound].as_ref()?.as_ref()?.write_key(&mut scratch);
                     join_part(&mut key, &scratch);
                 }
             }
