@@ -1,5 +1,7 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
+mod roots;
+
 use crate::anchor::{self, LedgerState};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
@@ -10,12 +12,12 @@ use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
-use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
-use crate::vault::keys::{KeyError, KeyRing, root_key};
+use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{ObjectError, Objects};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
@@ -52,6 +54,9 @@ pub struct Core {
     pub notices: Notices,
 }
 
+/// The unit in which room for bodies is counted, in bytes.
+pub const BODY_UNIT: usize = 1 << 10;
+
 /// A running medseal.
 pub struct App {
     pub core: Arc<Core>,
@@ -63,8 +68,10 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
-    /// Places for request bodies in memory.
+    /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// When the service was started.
+    pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
 }
@@ -118,17 +125,16 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let lock = lock(config)?;
     let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
     let objects = match &config.s3 {
-        Some(settings) => Objects::s3(settings)?,
+        Some(settings) => Objects::s3(settings, &data.join("cache"))?,
         None => Objects::directory(&data.join("objects"))?,
     };
     let fresh = store.is_empty()?;
     if fresh {
         nothing_else_here(config, &objects).await?;
     }
-    let root = root_key(&data.join("root.key"), fresh, &system_random)?;
+    let keys = roots::open(config, &store, &objects, fresh).await?;
     store.keep_setting("custodian", &config.custodian)?;
     store.keep_setting("log.origin", &config.log.origin)?;
-    let keys = KeyRing::new(root);
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
@@ -170,15 +176,16 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        started: core.clock.now(),
         core,
         config,
         token_key,
         profiles,
         committer: Mutex::new(Some(sender)),
-        bodies: Semaphore::new(MAX_BODIES),
+        bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         _lock: lock,
     });
-    let others = vec![exporter, tokio::spawn(notify::run(app.clone()))];
+    let others = vec![exporter, tokio::spawn(notify::run(app.clone())), tokio::spawn(roots::tidy(app.core.clone()))];
     Ok((app, Workers { committer, anchor, others }))
 }
 
@@ -267,12 +274,12 @@ impl Core {
     }
 
     /// An owner's data key from the cache or the index.
-    pub fn stored_key(&self, owner: &Owner) -> Result<Option<Key>, VaultError> {
+    pub async fn stored_key(&self, owner: &Owner) -> Result<Option<Key>, VaultError> {
         if let Some(key) = self.keys.cached(owner) {
             return Ok(Some(key));
         }
         match self.store.key(owner)? {
-            Some(wrapped) => Ok(Some(self.keys.unwrap(owner, &wrapped)?)),
+            Some(wrapped) => Ok(Some(self.keys.unwrap(owner, &wrapped).await?)),
             None => Ok(None),
         }
     }
@@ -285,7 +292,7 @@ async fn nothing_else_here(config: &Config, objects: &Objects) -> Result<(), Sta
     if std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
         return Err(lost(journal.display().to_string()));
     }
-    match objects.list("packs/").await?.first() {
+    match objects.list("packs/", "", 1).await?.first() {
         Some(_) => Err(lost(format!("the object store {}", objects.place()))),
         None => Ok(()),
     }
@@ -312,12 +319,12 @@ pub fn private_directory(path: &Path) -> std::io::Result<()> {
 async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str) -> Result<Key, StartError> {
     let owner = Owner::from_stored(name);
     if let Some(wrapped) = store.key(&owner)? {
-        return Ok(keys.unwrap(&owner, &wrapped)?);
+        return Ok(keys.unwrap(&owner, &wrapped).await?);
     }
-    let (key, wrapped) = keys.generate(&owner, &system_random)?;
+    let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
     let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
     // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
-    objects.put(&format!("keys/system{name}"), object.into_bytes()).await?;
+    objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
     store.commit(&Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
     Ok(key)
 }

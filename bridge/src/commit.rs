@@ -20,6 +20,7 @@ use crate::vault::pack::{PackWriter, Record};
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is to be committed together: writes, and the message they came from.
@@ -168,6 +169,8 @@ struct Group<'c> {
     fresh: Seen,
     /// What the present transaction is about to do: its conditions are held against that, too.
     drafts: view::Drafts,
+    /// How many resources the conditions of the present transaction were held against.
+    looked_at: AtomicUsize,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
 }
@@ -221,6 +224,7 @@ impl<'c> Group<'c> {
             seen: Seen::default(),
             fresh: Seen::default(),
             drafts: view::Drafts::default(),
+            looked_at: AtomicUsize::new(0),
             now,
         }
     }
@@ -230,6 +234,7 @@ impl<'c> Group<'c> {
         let staged = self.stage(transaction).await;
         let fresh = std::mem::take(&mut self.fresh);
         self.drafts = view::Drafts::default();
+        *self.looked_at.get_mut() = 0;
         let (stage, done) = staged?;
         self.seen.add(fresh);
         Ok(self.keep(stage, done))
@@ -314,7 +319,8 @@ impl<'c> Group<'c> {
             self.core.objects.put(&name, key_object(&keys)).await?;
         }
         // A crash here leaves keys that nothing was sealed with.
-        self.core.objects.put(&self.pack_name, self.pack.finish()).await?;
+        let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
+        self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts).await?;
         // A crash here leaves a pack that nothing refers to; no sender was answered.
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);

@@ -94,16 +94,6 @@ impl Condition {
         }
     }
 
-    /// Whether it cannot hold for any repetition of a field: its first part is a test of the whole segment that fails.
-    pub fn is_ruled_out(&self, facts: &impl Facts) -> bool {
-        match self {
-            Self::Once(..) => !self.holds(facts),
-            Self::Not(inner) if matches!(**inner, Self::Once(..)) => !self.holds(facts),
-            Self::All(list) => list.first().is_some_and(|first| first.is_ruled_out(facts)),
-            _ => false,
-        }
-    }
-
     /// Has every path that it asks for marked as read.
     pub fn read(&self, facts: &impl Facts) {
         match self {

@@ -8,7 +8,6 @@ use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
 use crate::tree::{Id, Shape};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 /// How a resource is recognised in later messages.
@@ -79,7 +78,7 @@ fn join_part(all: &mut String, part: &str) {
         rest /= 10;
     }
     all.push('|');
-    all.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    all.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
     all.push(':');
     all.push_str(part);
 }
@@ -100,10 +99,14 @@ impl Texts<'_, '_> {
     }
 }
 
-/// A draft's identity while they are found: not looked at, being found, found. Beside them the pairs of drafts of one
-/// type of which the first refers to the other.
-struct Memo {
-    found: Vec<Option<Option<Identity>>>,
+/// The identities while they are found.
+struct Found {
+    /// A draft's identity: not looked at, being found, found.
+    memo: Vec<Option<Option<Identity>>>,
+    /// Keys grow here: a key is kept in no more than it needs.
+    key: String,
+    part: String,
+    /// The pairs of drafts of one type of which the first refers to the other.
     pairs: Vec<(usize, usize)>,
 }
 
@@ -112,39 +115,30 @@ impl<'a> Run<'a> {
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
         let is_pair = |(from, to): &&(usize, usize)| from < to && self.drafts[*from].kind == self.drafts[*to].kind;
         let pairs = self.links.iter().filter(is_pair).copied().collect();
-        let mut memo = Memo { found: vec![None; self.drafts.len()], pairs };
-        (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
-        let mut seen: HashMap<String, usize, foldhash::fast::RandomState> = HashMap::default();
-        let mut number = |identity: Identity| match identity {
-            // The ordinal stands last, or in the key of the resource that comes last.
-            // A NUL alone may be the sender's.
-            Identity::Derived(key) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => {
-                let count = seen.entry(key.clone()).or_default();
-                *count += 1;
-                Identity::Derived(key.replace(NTH, &count.to_string()))
-            }
-            other => other,
-        };
-        memo.found.into_iter().map(|found| found.flatten().map(&mut number)).collect()
+        let mut found = Found { memo: vec![None; self.drafts.len()], key: String::new(), part: String::new(), pairs };
+        (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut found));
+        let mut identities: Vec<Option<Identity>> = found.memo.into_iter().map(Option::flatten).collect();
+        number(&mut identities);
+        identities
     }
 
-    fn find_identity(&self, draft: usize, memo: &mut Memo) {
-        if memo.found[draft].is_some() {
+    fn find_identity(&self, draft: usize, found: &mut Found) {
+        if found.memo[draft].is_some() {
             return;
         }
         // Two that name each other have no identity by each other.
-        memo.found[draft] = Some(None);
+        found.memo[draft] = Some(None);
         let Some(begun) = &self.drafts[draft].begun else { return };
         let plan = &self.set.maps[begun.map];
-        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, memo));
+        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, found));
         let look =
             Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
         let mut texts = Texts { look, known: Vec::with_capacity(8) };
-        let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
-            Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &memo.pairs),
-            Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, memo),
+        let identity = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
+            Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &found.pairs),
+            Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, found),
         });
-        memo.found[draft] = Some(found);
+        found.memo[draft] = Some(identity);
     }
 
     fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(usize, usize)]) -> Option<Identity> {
@@ -208,33 +202,34 @@ impl<'a> Run<'a> {
         begun: &Begun<'a>,
         (alternative, parts): (usize, &[IdentityPart]),
         texts: &mut Texts<'_, 'a>,
-        memo: &Memo,
+        found: &mut Found,
     ) -> Option<Identity> {
         if parts.iter().any(|part| matches!(part, IdentityPart::Path(path) if texts.of(path).is_empty())) {
             return None;
         }
         let needs = &self.set.maps[begun.map].needs;
         let [application, facility] = self.sender();
-        let mut scratch = String::with_capacity(128);
-        let mut key = String::with_capacity(256);
+        let Found { memo, key, part: scratch, .. } = found;
+        key.clear();
+        scratch.clear();
         key.push_str(r4::model().at(self.drafts[draft].kind).name);
         key.push('|');
         key.push_str(ALTERNATIVES.get(alternative).copied().unwrap_or("+"));
         scratch.extend([application, "|", facility]);
-        join_part(&mut key, &scratch);
+        join_part(key, scratch);
         for part in parts {
             match part {
-                IdentityPart::Nth => join_part(&mut key, NTH),
-                IdentityPart::Path(path) => join_part(&mut key, texts.of(path)),
+                IdentityPart::Nth => join_part(key, NTH),
+                IdentityPart::Path(path) => join_part(key, texts.of(path)),
                 IdentityPart::Resource(kind) => {
                     let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
                     scratch.clear();
-                    memo.found[bound].as_ref()?.as_ref()?.write_key(&mut scratch);
-                    join_part(&mut key, &scratch);
+                    memo[bound].as_ref()?.as_ref()?.write_key(scratch);
+                    join_part(key, scratch);
                 }
             }
         }
-        Some(Identity::Derived(key))
+        Some(Identity::Derived(key.as_str().to_owned()))
     }
 
     /// MSH-3 and MSH-4.
@@ -251,6 +246,23 @@ impl<'a> Run<'a> {
         let kind = self.tree.find(identifier, known.kind)?;
         let codings = self.tree.find(kind, known.coding)?;
         self.tree.children(codings).find_map(|coding| self.text(coding, known.code))
+    }
+}
+
+/// Puts the ordinals into the keys that have one. It stands last, or in the key of the resource that comes last.
+fn number(identities: &mut [Option<Identity>]) {
+    let waiting = identities.iter_mut().filter_map(|identity| match identity {
+        // A NUL alone may be the sender's.
+        Some(Identity::Derived(key)) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => Some(key),
+        _ => None,
+    });
+    let mut waiting: Vec<&mut String> = waiting.collect();
+    // Equal ones stay in their order.
+    waiting.sort();
+    for same in waiting.chunk_by_mut(|one, other| one == other) {
+        for (nth, key) in (1_usize..).zip(same) {
+            **key = key.replace(NTH, &nth.to_string());
+        }
     }
 }
 

@@ -7,18 +7,19 @@ mod function;
 mod message;
 mod names;
 mod target;
+mod when;
 
-use crate::condition::Condition;
 use crate::convert::Primitive;
 use crate::path::{Label, SegmentName, Source};
 use crate::r4::{Name, Type, TypeNumber};
 use crate::structure::Structure;
-pub(crate) use compile::{MAX_TESTS, map, table};
+pub(crate) use compile::{map, table};
 pub(crate) use message::message;
 pub(crate) use names::{Names, Pool};
 use std::collections::HashMap;
 use std::ops::Range;
 pub(crate) use target::resolve;
+pub use when::{Bits, Question, Tests, When};
 
 /// A fault in the maps: which file or row, and what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -138,9 +139,7 @@ pub struct RuleId(pub u32);
 pub struct Rule {
     pub id: RuleId,
     pub source: Source,
-    pub when: Option<Condition>,
-    /// The condition asks for a switch.
-    pub switched: bool,
+    pub when: Option<When>,
     pub target: Target,
     pub action: Action,
     pub table: Option<usize>,
@@ -191,6 +190,8 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Neighbouring rules of one field, so that an empty field is passed over once.
     pub groups: Vec<(Group, Range<u32>)>,
+    /// What the conditions of a segment map ask once for a segment.
+    pub tests: Tests,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,
     /// Fields of which nothing is told where another field says the same.
@@ -225,8 +226,7 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct MessageRule {
     pub id: RuleId,
-    pub when: Option<Condition>,
-    pub switched: bool,
+    pub when: Option<When>,
     pub to: Slotted,
     /// The segment map; none only takes the resource up.
     pub with: Option<usize>,
@@ -242,6 +242,8 @@ pub struct MessagePlan {
     pub structure: Structure,
     /// The rules of each slot of the structure.
     pub rules: Vec<Vec<MessageRule>>,
+    /// What the conditions of the rules ask once for a segment.
+    pub tests: Tests,
     /// Resources that an `each` goes back to, and the group that its rule stands in.
     pub remembered: Vec<(TypeNumber, u16, usize)>,
 }

@@ -1,12 +1,12 @@
 //! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
 
-use crate::condition::Condition;
+use crate::answers::Answers;
 use crate::convert::{self, ConvertError, Primitive};
 use crate::look::{At, Level, Value};
 use crate::parse::split;
 use crate::path::SegmentName;
 use crate::path::Source;
-use crate::plan::{Action, Group, Hop, Piece, Plan, Rule, Table};
+use crate::plan::{Action, Group, Hop, Piece, Plan, Rule, Table, When};
 use crate::r4::{Name, TypeNumber};
 use crate::report::Finding;
 use crate::run::{Here, Run, Spot};
@@ -27,7 +27,7 @@ impl<'a> Run<'a> {
         let at = plan.source.and_then(|name| self.look(here).segment(name)).unwrap_or(here.segment);
         let here = &Here { segment: at, ..*here };
         let Some(own) = self.message.segment(at) else { return };
-        self.answers.forget();
+        let outer = std::mem::replace(&mut self.answers, Answers::of(&plan.tests));
         for (group, range) in &plan.groups {
             let field = match *group {
                 Group::Own(field) => own.field(field as usize),
@@ -46,6 +46,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.answers = outer;
     }
 
     /// Runs the rules of one field, each once for each valued repetition.
@@ -62,7 +63,7 @@ impl<'a> Run<'a> {
         self.parts.extend(repetitions.filter(|text| !at(text).is_blank()));
         for rule in rules {
             // A switch that decides is told of where there is a value.
-            let ruled_out = |when: &Condition| !rule.switched && when.is_ruled_out(&self.look(here));
+            let ruled_out = |when: &When| when.switches.is_empty() && self.look(here).is_ruled_out(when);
             if rule.when.as_ref().is_some_and(ruled_out) {
                 continue;
             }
@@ -87,15 +88,15 @@ impl<'a> Run<'a> {
             return;
         }
         if let Some(when) = &rule.when {
-            if rule.switched {
+            if !when.switches.is_empty() {
                 let place = look.place(value);
-                self.tell_switches(Some(when), place, rule.id);
+                self.tell_switches(when, place, rule.id);
             }
             let look = self.look(here);
-            if !when.holds(&look) {
+            if !look.holds(when) {
                 return;
             }
-            when.read(&look);
+            look.read_all(when);
         }
         if let Some(at) = value.filter(At::is_delete) {
             return self.delete(rule, spot, at, here);
@@ -284,20 +285,17 @@ impl<'a> Run<'a> {
         if target.draft != spot.draft && target.node == self.drafts[target.draft].root {
             self.begin(target.draft, map, inner);
         }
-        let is_segment_map = set.maps[map].of_segment;
-        if is_segment_map {
-            // Its conditions are numbered anew.
-            self.answers.forget();
-        }
-        for rule in &set.maps[map].rules {
+        let plan = &set.maps[map];
+        let outer = plan.of_segment.then(|| std::mem::replace(&mut self.answers, Answers::of(&plan.tests)));
+        for rule in &plan.rules {
             // Most components are empty: they are passed over at once.
             let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
             if !matches!(rule.source, Source::Part { component, .. } if component > 0 && empty(component)) {
                 self.rule(rule, target, inner);
             }
         }
-        if is_segment_map {
-            self.answers.forget();
+        if let Some(outer) = outer {
+            self.answers = outer;
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);

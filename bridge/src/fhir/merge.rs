@@ -2,6 +2,7 @@
 //! means "delete" (v2.8.2 chapter 2.5.3): a laboratory's short PID must not wipe an address out.
 
 use notary::canonical::Json;
+use std::collections::{HashMap, HashSet};
 
 /// Elements that gather instead of being replaced: another sender's identifier is still an identifier.
 const GATHERED: &[&str] = &["identifier", "link"];
@@ -130,17 +131,19 @@ fn other_choices(json: &Json, news: &Json, name: &str) -> Vec<String> {
 
 /// Old items stay unless a new one is of the same system and value, or is the same link.
 fn gather(old: &[Json], new: &[Json]) -> Vec<Json> {
-    let same = |a: &Json, b: &Json| {
-        let key = |j: &Json| {
-            let other = j.get("other").and_then(|o| o.text("reference"));
-            [j.text("system"), j.text("value"), other, j.text("type")].map(|t| t.map(str::to_owned))
-        };
-        key(a) == key(b)
-    };
+    let known: HashSet<_> = old.iter().map(gathered_by).collect();
+    let mut newest = HashMap::new();
+    new.iter().for_each(|item| _ = newest.entry(gathered_by(item)).or_insert(item));
     // In place: news that says nothing new must not even change the order.
-    let kept = old.iter().map(|item| new.iter().find(|n| same(item, n)).unwrap_or(item));
-    let added = new.iter().filter(|n| !old.iter().any(|item| same(item, n)));
+    let kept = old.iter().map(|item| newest.get(&gathered_by(item)).copied().unwrap_or(item));
+    let added = new.iter().filter(|item| !known.contains(&gathered_by(item)));
     kept.chain(added).cloned().collect()
+}
+
+/// What makes two items of a gathered element the same.
+fn gathered_by(item: &Json) -> [Option<&str>; 4] {
+    let other = item.get("other").and_then(|o| o.text("reference"));
+    [item.text("system"), item.text("value"), other, item.text("type")]
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub mod history;
 pub mod jobs;
 pub mod log;
 pub mod notices;
+pub mod places;
 pub mod scan;
+pub mod standing;
 pub mod store;
 pub mod tokens;

@@ -7,7 +7,7 @@ use super::store::{Store, StoreError, Stored, stored_row};
 use super::tokens::Token;
 use crate::fhir::search::span::{Prefix, Span};
 use crate::ids::{ResourceId, TypeName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::ops::ControlFlow;
 
 /// Rows of one generation: their postings lie together, so that a commit touches few pages however large the index is.
@@ -18,6 +18,8 @@ const STEP: usize = 512;
 const FEW: usize = 64;
 /// Clauses that find more than this are not told apart.
 const MANY: usize = 32_768;
+/// Rows that one walk looks at: some seconds of work, which nobody can call off.
+const MAX_LOOKED_AT: usize = 1_000_000;
 
 /// What is looked for: the versions that were current, of one type, when row `upto` was the newest.
 #[derive(Debug, Clone)]
@@ -49,6 +51,7 @@ impl Store {
     /// The first rows that fit, in order.
     pub fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<Stored>, StoreError> {
         self.with(|c| {
+            let c = &snapshot(c)?;
             let mut found = Vec::new();
             if limit > 0 {
                 walk(c, scan, &mut |row| {
@@ -63,6 +66,7 @@ impl Store {
     /// How many rows fit, counted up to a limit.
     pub fn count(&self, scan: &Scan, limit: usize) -> Result<usize, StoreError> {
         self.with(|c| {
+            let c = &snapshot(c)?;
             let mut count = 0;
             walk(c, scan, &mut |_| {
                 count += 1;
@@ -73,10 +77,20 @@ impl Store {
     }
 }
 
+/// One transaction for the whole walk: SQLite takes and lets go of its lock once, and not for every row.
+fn snapshot(c: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(c.transaction_with_behavior(TransactionBehavior::Deferred)?)
+}
+
 type Visit<'v> = dyn FnMut(i64) -> ControlFlow<()> + 'v;
 
 fn walk(c: &Connection, scan: &Scan, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    let mut looked_at = 0;
     let mut see = |row: i64| -> Result<ControlFlow<()>, StoreError> {
+        looked_at += 1;
+        if looked_at > MAX_LOOKED_AT {
+            return Err(StoreError::TooWide);
+        }
         if fits(c, scan, row)? { Ok(visit(row)) } else { Ok(ControlFlow::Continue(())) }
     };
     if let Some(ids) = &scan.ids {
@@ -103,12 +117,13 @@ fn each(rows: Vec<i64>, see: &mut See<'_>) -> Result<ControlFlow<()>, StoreError
 
 /// The version of each id that the snapshot shows.
 fn by_ids(c: &Connection, scan: &Scan, ids: &[ResourceId]) -> Result<Vec<i64>, StoreError> {
-    const SQL: &str = "SELECT max(row) FROM record WHERE type = ?1 AND id = ?2 AND row <= ?3";
+    // By version, of which there is an index: for max(row) SQLite walks over the rows of the type.
+    const SQL: &str = "SELECT row FROM record WHERE type = ?1 AND id = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1";
     let mut statement = c.prepare_cached(SQL)?;
     let mut rows = Vec::new();
     for id in ids {
-        let found = |r: &Row<'_>| r.get::<_, Option<i64>>(0);
-        rows.extend(statement.query_row(params![scan.kind.as_str(), id.as_str(), scan.upto], found)?);
+        let found = |r: &Row<'_>| r.get::<_, i64>(0);
+        rows.extend(statement.query_row(params![scan.kind.as_str(), id.as_str(), scan.upto], found).optional()?);
     }
     rows.sort_unstable();
     rows.dedup();

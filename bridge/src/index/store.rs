@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -30,6 +30,8 @@ pub enum StoreError {
     Schema { path: PathBuf, found: i64 },
     #[error("the index did not answer: {0}")]
     Query(#[from] rusqlite::Error),
+    #[error("the index would have to look at too many rows")]
+    TooWide,
     #[error("the index holds a row that makes no sense: {0}")]
     Nonsense(&'static str),
     #[error("{name} was `{stored}` when this data directory was made and must stay so: it stands in every commitment")]
@@ -141,7 +143,7 @@ impl Store {
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
         const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 AND current = 1";
+             WHERE type = ?1 AND id = ?2 ORDER BY version DESC LIMIT 1";
         self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
     }
 
@@ -285,8 +287,7 @@ fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreErr
     ])?;
     let row = c.last_insert_rowid();
     if record.version > Version(1) {
-        const SQL: &str =
-            "UPDATE record SET current = 0, until = ?4 WHERE type = ?1 AND id = ?2 AND current = 1 AND version < ?3";
+        const SQL: &str = "UPDATE record SET current = 0, until = ?4 WHERE type = ?1 AND id = ?2 AND version = ?3 - 1";
         c.prepare_cached(SQL)?.execute(params![kind, id, record.version.0, row])?;
     }
     if let Some(entry) = &record.entry {

@@ -1,5 +1,6 @@
 //! The program itself, as people start it.
 
+use super::stores;
 use super::world::{admission, msa};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -17,15 +18,14 @@ pub struct Served {
 impl Served {
     pub fn start(data: &Path) -> Self {
         let mut command = Command::new(MEDSEAL);
-        command.arg("serve");
-        Self::spawn(command, data)
+        command.arg("serve").args(stores::arguments(data));
+        Self::spawn(command)
     }
 
-    /// Starts a `medseal serve` that has some arguments already.
-    pub fn spawn(mut command: Command, data: &Path) -> Self {
+    /// Starts a `medseal serve` that has its other arguments already.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
-            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0", "--data"])
-            .arg(data)
+            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -77,16 +77,10 @@ fn serve_send_token_receipt_verify() {
     let name = format!("Patient/{}", found["entry"][0]["resource"]["id"].as_str().unwrap());
     assert_eq!(served.terminate(), 0, "SIGTERM drains and ends well");
     let (receipt, resource) = (directory.path().join("receipt.json"), directory.path().join("resource.json"));
-    let written = medseal(&[
-        "receipt",
-        &name,
-        "--data",
-        data.to_str().unwrap(),
-        "-o",
-        receipt.to_str().unwrap(),
-        "--resource",
-        resource.to_str().unwrap(),
-    ]);
+    let out = ["-o", receipt.to_str().unwrap(), "--resource", resource.to_str().unwrap()];
+    let place = stores::arguments(&data);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let written = medseal(&[&["receipt", name.as_str()], &place[..], &out].concat());
     assert!(written.status.success(), "{}", text(&written.stderr));
     let receipt = notary::receipt::Receipt::parse(&std::fs::read(receipt).unwrap()).unwrap();
     let verdict =

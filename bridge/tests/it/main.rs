@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bucket;
 mod bundles;
 mod commands;
 mod contract;
@@ -13,11 +14,13 @@ mod fhir;
 mod fuzz_seeds;
 mod hostile;
 mod interactions;
+mod kms;
 mod messages;
 mod notary;
 mod objects;
 mod operations;
 mod search;
+mod stores;
 mod subscriptions;
 mod tidy;
 mod validate;

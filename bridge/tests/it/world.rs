@@ -1,6 +1,6 @@
 //! A running medseal on a temporary data directory, and clients for it.
 
-use super::contract;
+use super::{contract, stores};
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
@@ -24,6 +24,7 @@ pub struct World {
 pub fn config(data: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config { data: data.to_owned(), http: any, mllp: any, ..Config::default() };
+    config.s3 = stores::s3(data);
     config.log.checkpoint_ms = 20;
     config.log.anchor_ms = 40;
     config.feed.zone = Some("Europe/Berlin".into());
@@ -77,7 +78,8 @@ impl World {
 
     pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = format!("Bearer {}", self.token);
-        let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+        let json = "application/fhir+json";
+        let headers = [("authorization", token.as_str()), ("content-type", json), ("accept", json)];
         let reply = self.request(method, path, &headers, body.as_bytes()).await;
         let json = serde_json::from_slice(reply.body()).unwrap_or(Value::Null);
         (reply.status().as_u16(), json)

@@ -2,8 +2,8 @@
 
 use super::function::{at_hand, function};
 use super::{
-    Action, CompiledRow, ConstantId, Group, Identify, IdentityPart, Names, Plan, PlanError, Rule, Table, Target, fault,
-    resolve,
+    Action, CompiledRow, ConstantId, Group, Identify, IdentityPart, Names, Plan, PlanError, Rule, Table, Target, Tests,
+    fault, resolve,
 };
 use crate::condition::Condition;
 use crate::convert::{self, Primitive};
@@ -32,9 +32,8 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     keep_clocks(&mut rules);
     let source = SegmentName::read(&file.source);
     let of_segment = is_of_segment(file);
-    if let Some(own) = source.filter(|_| of_segment) {
-        number_tests(&mut rules, own);
-    }
+    let own = source.filter(|_| of_segment);
+    let tests = own.map_or_else(Tests::default, |own| number_tests(&mut rules, own));
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
@@ -56,6 +55,7 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
         identity,
         groups: groups(&rules, &file.source),
         rules,
+        tests,
         known,
         same: file.same.iter().map(|(own, other)| same(own, other, &file.map)).collect::<Result<_, _>>()?,
     })
@@ -85,29 +85,20 @@ fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
     groups
 }
 
-/// The most tests of a map that are answered once for a segment; the longest has some ninety.
-pub(crate) const MAX_TESTS: usize = 128;
-
-/// Gives equal tests of a segment map's conditions one number, unless they mean the repetition that their rule is at.
-fn number_tests(rules: &mut [Rule], own: SegmentName) {
-    let mut known: Vec<Condition> = Vec::new();
+/// Numbers the tests of a segment map's conditions, unless they mean the repetition that their rule is at.
+fn number_tests(rules: &mut [Rule], own: SegmentName) -> Tests {
+    let mut tests = Tests::default();
     for rule in rules {
         let at = own_field(&rule.source, own);
-        let mut number = |test: &Condition| {
+        let is_once = |test: &Condition| {
             let of_repetition = test.path().is_some_and(|path| at.is_some() && own_field(path, own) == at);
-            if of_repetition && !matches!(test, Condition::Count(..)) {
-                return None;
-            }
-            let found = known.iter().position(|k| k == test).unwrap_or(known.len());
-            if found == known.len() && found < MAX_TESTS {
-                known.push(test.clone());
-            }
-            u8::try_from(found).ok().filter(|n| usize::from(*n) < MAX_TESTS)
+            !of_repetition || matches!(test, Condition::Count(..))
         };
         if let Some(when) = &mut rule.when {
-            when.number(&mut number);
+            when.number(&mut tests, is_once);
         }
     }
+    tests
 }
 
 /// The field that a path names, if it is one of that segment.
@@ -175,7 +166,6 @@ fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanEr
     check_fit(&action, &target, &id)?;
     Ok(Rule {
         source,
-        switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
         when: names.condition(&id, row.when.as_deref())?,
         target,
         action,

@@ -1,6 +1,7 @@
 //! What one object gives another of the same resource.
 
-use super::{Id, Node, Shape, Tree};
+use super::nodes::Node;
+use super::{Id, Shape, Tree};
 
 /// Items of a list are compared with this many of another: lists of results have no doubles to be found.
 const MAX_COMPARED: usize = 100;
