@@ -2,7 +2,7 @@
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
 use crate::look::{Look, Value};
-use crate::path::Source;
+use crate::path::{Place, Source};
 use crate::plan::{Identify, IdentityPart};
 use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
@@ -106,12 +106,16 @@ struct Found {
     /// Keys grow here: a key is kept in no more than it needs.
     key: String,
     part: String,
+    /// The pairs of drafts of one type of which the first refers to the other.
+    pairs: Vec<(usize, usize)>,
 }
 
 impl<'a> Run<'a> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
-        let mut found = Found { memo: vec![None; self.drafts.len()], key: String::new(), part: String::new() };
+        let is_pair = |(from, to): &&(usize, usize)| from < to && self.drafts[*from].kind == self.drafts[*to].kind;
+        let pairs = self.links.iter().filter(is_pair).copied().collect();
+        let mut found = Found { memo: vec![None; self.drafts.len()], key: String::new(), part: String::new(), pairs };
         (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut found));
         let mut identities: Vec<Option<Identity>> = found.memo.into_iter().map(Option::flatten).collect();
         number(&mut identities);
@@ -131,25 +135,31 @@ impl<'a> Run<'a> {
             Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
         let mut texts = Texts { look, known: Vec::with_capacity(8) };
         let identity = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
-            Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
+            Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &found.pairs),
             Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, found),
         });
         found.memo[draft] = Some(identity);
     }
 
-    fn by_identifier(&self, root: Id, prefer: &[String]) -> Option<Identity> {
+    fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(usize, usize)]) -> Option<Identity> {
         let known = &self.set.known;
-        let all = self.tree.find(root, known.identifier)?;
-        let has_value = |item: &Id| self.text(*item, known.value).is_some();
-        let items: Vec<Id> = match self.tree.shape(all) {
-            Shape::Array => self.tree.children(all).filter(has_value).collect(),
-            _ => vec![all],
-        };
+        let items = self.identifiers(draft);
         let code = |item: Id| self.type_code(item).unwrap_or("");
         // A social security number is no name for a record: 999-99-9999 is everybody.
         let names = |item: &Id| !matches!(code(*item), "SS" | "SB");
-        let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
-        let chosen = prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))?;
+        let choose = |items: &[Id]| {
+            let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
+            prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))
+        };
+        let first = choose(&items)?;
+        // A merge may list the prior number beside the one that stays: the record that stays is known by the other.
+        let others = pairs.iter().filter(|(from, _)| *from == draft).flat_map(|(_, to)| self.identifiers(*to));
+        let others: Vec<_> = others.map(|item| self.number(item)).collect();
+        let free = |item: &Id| !others.contains(&self.number(*item)) && self.field_of(*item) == self.field_of(first);
+        let chosen = match others.contains(&self.number(first)) {
+            true => choose(&items.iter().copied().filter(free).collect::<Vec<_>>()).unwrap_or(first),
+            false => first,
+        };
         let assigner = self.tree.find(chosen, known.assigner);
         let scope = match assigner.and_then(|a| self.text(a, known.display)) {
             None | Some("") => joined("sender", &self.sender()),
@@ -160,6 +170,30 @@ impl<'a> Run<'a> {
             value: self.text(chosen, known.value)?.to_owned(),
             scope,
         })
+    }
+
+    /// The identifiers of a draft that have a value.
+    fn identifiers(&self, draft: usize) -> Vec<Id> {
+        let known = &self.set.known;
+        let Some(all) = self.tree.find(self.drafts[draft].root, known.identifier) else { return Vec::new() };
+        let has_value = |item: &Id| self.text(*item, known.value).is_some();
+        match self.tree.shape(all) {
+            Shape::Array => self.tree.children(all).filter(has_value).collect(),
+            _ => vec![all],
+        }
+    }
+
+    /// What tells an identifier from others: system, assigner, value.
+    fn number(&self, item: Id) -> [Option<&str>; 3] {
+        let known = &self.set.known;
+        let assigner = self.tree.find(item, known.assigner).and_then(|a| self.text(a, known.display));
+        [self.text(item, known.system), assigner, self.text(item, known.value)]
+    }
+
+    /// The field that an identifier came from.
+    fn field_of(&self, item: Id) -> Option<u16> {
+        let value = self.tree.find(item, self.set.known.value)?;
+        Some(Place::of(self.message, self.tree.reason(value)?.source).field)
     }
 
     fn by_parts(
@@ -175,7 +209,7 @@ impl<'a> Run<'a> {
         }
         let needs = &self.set.maps[begun.map].needs;
         let [application, facility] = self.sender();
-        let Found { memo, key, part: scratch } = found;
+        let Found { memo, key, part: scratch, .. } = found;
         key.clear();
         scratch.clear();
         key.push_str(r4::model().at(self.drafts[draft].kind).name);

@@ -95,6 +95,8 @@ pub enum Action {
     Constant(ConstantId),
     Concat(Vec<Piece>),
     First(Vec<Piece>),
+    /// The first valued one of each repetition for which the rule holds: one text, each once.
+    Gather(Vec<Piece>),
     /// The valued ones, with a text between them.
     Join(String, Vec<Piece>),
     Base64(Piece),
@@ -144,6 +146,8 @@ pub struct Rule {
     pub because: Option<String>,
     /// It fills a gap of the stored resource and changes nothing.
     pub gap: bool,
+    /// Another rule of the map keeps the time of day that this one's date has no place for.
+    pub clock_kept: bool,
 }
 
 /// How a resource is recognised.
@@ -190,6 +194,8 @@ pub struct Plan {
     pub tests: Tests,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,
+    /// Fields of which nothing is told where another field says the same.
+    pub same: Vec<(u16, SegmentName, u16)>,
 }
 
 /// `Patient[1]`, and perhaps an element inside it.

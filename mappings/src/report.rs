@@ -2,6 +2,7 @@
 //! decided. It names places and rules, never values, so that it may be shown beside a log.
 
 use crate::convert::ConvertError;
+use crate::look::Look;
 use crate::maps::MapSet;
 use crate::parse::{Message, Segment, Separators};
 use crate::path::Place;
@@ -19,6 +20,8 @@ pub enum Finding<'a> {
     LeftAlone,
     #[error("the message structure has no place for this segment")]
     NoPlace,
+    #[error("the message structure has this segment once: the first was used")]
+    Twice,
     #[error("no map for this segment here")]
     NoMap,
     #[error("the segment's name is not a segment name")]
@@ -44,9 +47,18 @@ pub enum Finding<'a> {
 }
 
 impl Finding<'_> {
+    /// Whether a whole segment is in no resource.
+    pub(crate) fn is_of_segment(&self) -> bool {
+        matches!(self, Self::NoPlace | Self::NoMap | Self::OddName | Self::Twice)
+    }
+
     /// Whether something that the sender sent is not in the result.
     pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Switch(..) | Self::Filled(_) | Self::AsSent(_))
+        match self {
+            Self::Switch(..) | Self::Filled(_) | Self::AsSent(_) => false,
+            Self::Value(ConvertError::Time(told)) => told.is_loss(),
+            _ => true,
+        }
     }
 }
 
@@ -157,14 +169,40 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], sorts: &[So
         let mut maps = rules.iter().filter_map(|rule| rule.with);
         maps.any(|map| run.set.maps[map].known.contains(&field))
     };
+    let said_elsewhere = |field: u16| {
+        let maps = rules.iter().filter_map(|rule| rule.with);
+        let mut pairs = maps.flat_map(|map| &run.set.maps[map].same).filter(|(own, ..)| *own == field);
+        pairs.any(|(_, name, other)| {
+            let look = Look { run, segment: index, here: None, value: None };
+            let found = look.segment(*name).and_then(|at| run.message.segment(at));
+            found.is_some_and(|found| found.field(usize::from(*other)) == segment.field(usize::from(field)))
+        })
+    };
     let is_header = segment.name() == "MSH";
     unused_leaves(run, segment, sorts, |mark, field| {
         if field == 0 || is_header && HEADER_USED.contains(&field) {
             return;
         }
+        if said_elsewhere(field) {
+            return;
+        }
         let finding = if left_alone(field) { Finding::LeftAlone } else { Finding::Unused };
         notes.push(Note { place: mark, finding, rule: None });
     });
+}
+
+/// Every valued leaf of a segment that has no place or no map; of a line that is no segment its first part too.
+pub(crate) fn leaves_of(run: &Run<'_>, index: usize) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let named = run.names[index].is_some();
+    if let Some(segment) = run.message.segment(index) {
+        unused_leaves(run, segment, &sorts(run.separators), |mark, field| {
+            if field > 0 || !named {
+                marks.push(mark);
+            }
+        });
+    }
+    marks
 }
 
 /// What a byte is to the walk over the leaves.

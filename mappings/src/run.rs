@@ -168,7 +168,11 @@ impl<'a> Run<'a> {
     pub fn segment(&mut self, index: usize) {
         let place = self.segment_mark(index);
         let Some(Placed { slot, began, .. }) = self.placed[index].clone() else {
-            let finding = if self.names[index].is_some() { Finding::NoPlace } else { Finding::OddName };
+            let finding = match self.names[index] {
+                None => Finding::OddName,
+                Some(name) if self.plan.structure.knows(name) => Finding::Twice,
+                Some(_) => Finding::NoPlace,
+            };
             return self.note(place, finding, None);
         };
         if let Some(group) = began {

@@ -23,6 +23,18 @@ use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Refuses a patient who is linked to himself: a merge of two numbers that turn out to be one record's would replace the
+/// record by itself, and nobody could reach it any more.
+fn not_its_own(json: &Json, name: &Name) -> Result<(), IngestError> {
+    let own = name.to_string();
+    let is_own = |link: &Json| link.get("other").and_then(|other| other.text("reference")) == Some(own.as_str());
+    if name.kind.as_str() != "Patient" || !json.get("link").map_or(&[][..], Json::items).iter().any(is_own) {
+        return Ok(());
+    }
+    let text = "a patient cannot be linked to the very same record: both numbers of the merge name one patient";
+    Err(IngestError::Invalid(vec![Issue::at("invariant", "Patient.link", text)]))
+}
+
 /// What a version holds.
 enum Content {
     Resource(Json, Made),
@@ -62,6 +74,7 @@ impl Group<'_> {
                 }
             }
         };
+        not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
         let made = Made { by: verb, created };

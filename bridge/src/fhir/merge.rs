@@ -12,7 +12,7 @@ const GATHERED: &[&str] = &["identifier", "link"];
 pub fn fill(existing: &Json, news: &Json) -> Json {
     let mut filled = existing.clone();
     for (name, value) in news.members() {
-        if filled.get(name).is_none() && !has_other_choice(existing, news, name) {
+        if !has(existing, name.trim_start_matches('_')) && !has_other_choice(existing, news, name) {
             filled.set(name, value.clone());
         }
     }
@@ -22,8 +22,37 @@ pub fn fill(existing: &Json, news: &Json) -> Json {
 /// What a message makes of the existing resource: its own words changed, `gaps` only filled, all only filled where it speaks
 /// of the resource second-hand (`weak`).
 pub fn news(existing: &Json, mut news: Json, deleted: &[&str], weak: bool, gaps: &[&str]) -> Json {
-    gaps.iter().filter(|name| has(existing, name)).for_each(|name| _ = news.remove(name));
-    if weak { fill(existing, &news) } else { merge(existing, &news, deleted) }
+    if has_ended(existing) && gaps.contains(&"status") && !tells_end(&news) {
+        // An update of a visit that is over: where the patient is now is not told by it.
+        news.remove("location");
+    }
+    for name in gaps.iter().filter(|name| has(existing, name)) {
+        news.remove(name);
+        news.remove(&format!("_{name}"));
+    }
+    if weak {
+        return fill(existing, &news);
+    }
+    let mut merged = merge(existing, &news, deleted);
+    if has_ended(existing) && news.text("status").is_some_and(|status| OPEN.contains(&status)) && !tells_end(&news) {
+        // Opened again, as by A13: it has no end any more.
+        let mut period = merged.get("period").cloned().unwrap_or(Json::Null);
+        period.remove("end");
+        merged.set("period", period);
+    }
+    merged
+}
+
+/// The statuses of a visit that goes on or is still to come.
+const OPEN: &[&str] = &["planned", "arrived", "triaged", "in-progress", "onleave"];
+
+/// Whether a resource is a visit that is over, with its end.
+fn has_ended(visit: &Json) -> bool {
+    visit.text("resourceType") == Some("Encounter") && visit.text("status") == Some("finished") && tells_end(visit)
+}
+
+fn tells_end(visit: &Json) -> bool {
+    visit.get("period").is_some_and(|period| has(period, "end"))
 }
 
 /// Whether a resource has an element, or says why it is absent.
@@ -43,6 +72,10 @@ pub fn merge(existing: &Json, news: &Json, deleted: &[&str]) -> Json {
             continue;
         }
         remove_other_choice(&mut merged, news, name);
+        if let Some(plain) = name.strip_prefix('_').filter(|plain| news.get(plain).is_none()) {
+            // What is said to be unknown now is not what was known before.
+            merged.remove(plain);
+        }
         match (GATHERED.contains(&name.as_str()), merged.get(name)) {
             (true, Some(Json::Array(old))) => {
                 let gathered = gather(old, value.items());
@@ -119,6 +152,30 @@ mod tests {
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_to_be_unknown_replaces_what_was_known_unless_it_only_fills_a_gap() {
+        let old = json(r#"{"resourceType":"Appointment","start":"2026-01-01T10:00:00Z","end":"2026-01-01T11:00:00Z"}"#);
+        let unknown = r#""_end":{"extension":[{"url":"http://x","valueCode":"unknown"}]}"#;
+        let moved = json(&format!(r#"{{"resourceType":"Appointment","start":"2026-02-01T10:00:00Z",{unknown}}}"#));
+        assert_eq!(news(&old, moved, &[], false, &[]).get("end"), None, "the old end is not that of the new start");
+        let silent = || json(&format!(r#"{{"resourceType":"Appointment",{unknown}}}"#));
+        assert_eq!(news(&old, silent(), &[], false, &["end"]), old);
+        assert_eq!(news(&old, silent(), &[], true, &[]), old);
+    }
+
+    #[test]
+    fn a_visit_that_is_over_is_opened_wholly_or_not_at_all() {
+        let old = json(
+            r#"{"resourceType":"Encounter","status":"finished","period":{"start":"2026-01-01","end":"2026-01-02"},
+            "location":[{"status":"completed"}]}"#,
+        );
+        let open = || json(r#"{"resourceType":"Encounter","status":"in-progress","location":[{"status":"active"}]}"#);
+        assert_eq!(news(&old, open(), &[], false, &["status"]), old, "an update tells no event");
+        let opened = news(&old, open(), &[], false, &[]);
+        assert_eq!(opened.text("status"), Some("in-progress"));
+        assert_eq!(opened.get("period").map(|p| (p.text("start"), p.text("end"))), Some((Some("2026-01-01"), None)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     fault, resolve,
 };
 use crate::condition::Condition;
-use crate::convert;
+use crate::convert::{self, Primitive};
 use crate::map_file::{By, MapFile, RuleRow, TableFile, TableRow};
 use crate::path::{self, SegmentName, Source};
 use crate::r4::{self, Kind, Name, TypeNumber};
@@ -29,6 +29,7 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     let target = r4::model().get(&file.target).ok_or_else(|| fault(&file.map, "unknown target type"))?;
     let on = file.rules.iter().filter(|row| !row.off);
     let mut rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
+    keep_clocks(&mut rules);
     let source = SegmentName::read(&file.source);
     let of_segment = is_of_segment(file);
     let own = source.filter(|_| of_segment);
@@ -56,7 +57,15 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
         rules,
         tests,
         known,
+        same: file.same.iter().map(|(own, other)| same(own, other, &file.map)).collect::<Result<_, _>>()?,
     })
+}
+
+/// A birth date has its time of day in an extension: what one rule cannot keep, another does.
+fn keep_clocks(rules: &mut [Rule]) {
+    let has_clock = |rule: &&Rule| matches!(rule.target.primitive, Some(Primitive::DateTime | Primitive::Instant));
+    let kept: Vec<Source> = rules.iter().filter(has_clock).map(|rule| rule.source).collect();
+    rules.iter_mut().for_each(|rule| rule.clock_kept = kept.contains(&rule.source));
 }
 
 fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
@@ -125,6 +134,13 @@ fn field_number(row: &str) -> Option<u16> {
     }
 }
 
+fn same(own: &str, other: &str, place: &str) -> Result<(u16, SegmentName, u16), PlanError> {
+    match (field_number(own), Source::parse(other)) {
+        (Some(own), Ok(Source::Field { segment, field, .. })) => Ok((own, segment, field)),
+        _ => Err(fault(place, format!("same: {own}: {other} are no two fields"))),
+    }
+}
+
 fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
     if text == "nth" {
         return Ok(IdentityPart::Nth);
@@ -156,6 +172,7 @@ fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanEr
         table: row.table.as_deref().map(|t| names.table(&id, t)).transpose()?,
         because: row.because.clone(),
         gap: row.gap,
+        clock_kept: false,
         id: names.rule(&id),
     })
 }
@@ -175,7 +192,7 @@ pub(super) fn constant(text: &str, target: &Target, id: &str, names: &Names<'_>)
     let kind =
         target.primitive.ok_or_else(|| fault(id, format!("{} is a structure: no constant", target.type_name)))?;
     let scalar = convert::primitive(Cow::Borrowed(text), kind, target.codes, None);
-    scalar.map(|s| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
+    scalar.map(|(s, _)| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
 }
 
 /// A primitive needs text and a structure needs a map.

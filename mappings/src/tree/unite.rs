@@ -41,7 +41,7 @@ impl Tree<'_> {
     }
 
     /// Whether two nodes say the same.
-    fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
+    pub fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
         let kind = |id: Id| match self.shape(id) {
             Shape::Object | Shape::Array | Shape::Link | Shape::True | Shape::False | Shape::Empty => {
                 Some(self.shape(id))
