@@ -183,6 +183,7 @@ pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Recei
             raw: opened.raw.map(|d| d.to_string()),
         }),
         anchor: anchored.and_then(|size| state.ledger.bundle(size)),
+        erasure: None,
     }))
 }
 

@@ -42,6 +42,7 @@ fn anchored() -> Receipt {
         log_key: signer.key().to_string(),
         opening: Some(Opening { salt: hex::encode(salt.0), canonical: canonical.to_string(), raw: None }),
         anchor: ledger.bundle(10_000),
+        erasure: None,
     }
 }
 

@@ -101,20 +101,14 @@ impl fmt::Debug for Salt {
 impl Commitment {
     /// Commits to a subject under a salt.
     pub fn new(salt: &Salt, subject: &Subject<'_>) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &salt.0);
-        let mut context = hmac::Context::with_key(&key);
-        context.update(DOMAIN);
+        let mut message = DOMAIN.to_vec();
         for part in [subject.custodian, subject.reference, subject.version] {
-            context.update(&length(part));
-            context.update(part.as_bytes());
+            message.extend(length(part));
+            message.extend(part.as_bytes());
         }
-        context.update(&subject.canonical.0);
-        if let Some(raw) = subject.raw {
-            context.update(&raw.0);
-        }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.sign().as_ref());
-        Self(out)
+        message.extend(subject.canonical.0);
+        message.extend(subject.raw.iter().flat_map(|raw| raw.0));
+        keyed(salt, &message)
     }
 
     /// Whether the salt and subject open this commitment; in constant time.
@@ -123,8 +117,16 @@ impl Commitment {
     }
 }
 
+/// HMAC-SHA256 under the salt.
+pub(crate) fn keyed(salt: &Salt, message: &[u8]) -> Commitment {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &salt.0);
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&key, message).as_ref());
+    Commitment(out)
+}
+
 /// `lp`: the length in bytes as four bytes, most significant first.
-fn length(part: &str) -> [u8; 4] {
+pub(crate) fn length(part: &str) -> [u8; 4] {
     // Parts are names and ids, bounded far below 4 GiB where they are made.
     (part.len() as u32).to_be_bytes()
 }

@@ -2,6 +2,7 @@ pub mod anchor;
 pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
+pub mod erasure;
 pub mod receipt;
 pub mod tree;
 pub mod verify;

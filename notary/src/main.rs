@@ -88,6 +88,7 @@ fn print_verdict(verdict: &Verdict, as_json: bool) {
             json!({
                 "verdict": verdict.grade.to_string(),
                 "deletion": verdict.deletion,
+                "erased": verdict.erased,
                 "checked": checked,
                 "log": {"origin": verdict.checkpoint.origin, "size": verdict.checkpoint.size, "index": verdict.index},
                 "restsOn": verdict.rests_on,
@@ -95,12 +96,15 @@ fn print_verdict(verdict: &Verdict, as_json: bool) {
         );
         return;
     }
-    println!("{}", verdict.grade);
+    match &verdict.erased {
+        Some(time) => println!("{} ERASED on {time}", verdict.grade),
+        None => println!("{}", verdict.grade),
+    }
     println!("  checked:  {}", checked.join(", "));
     for line in &verdict.rests_on {
         println!("  rests on: {line}");
     }
-    if !verdict.resource_checked && !verdict.deletion {
+    if !verdict.resource_checked && !verdict.deletion && verdict.erased.is_none() {
         println!("  note:     no resource was given, so only the receipt itself was checked");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::anchor::AnchorBundle;
 use crate::commitment::{Digest, Entry, Kind, Salt};
+use crate::erasure::ErasureProof;
 use crate::tree::{MAX_PROOF, Proof};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// The format's name and version.
 pub const FORMAT: &str = "medseal-receipt/1";
+/// The same with the member `erasure`, for versions whose content was erased.
+pub const FORMAT_ERASED: &str = "medseal-receipt/2";
 /// The longest receipt that is read, in bytes; real ones have some 10 kB.
 pub const MAX_RECEIPT_BYTES: usize = 1 << 20;
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
@@ -36,6 +39,9 @@ pub struct Receipt {
     /// Absent until the checkpoint is anchored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<AnchorBundle>,
+    /// That the content was erased; then there is no opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<ErasureProof>,
 }
 
 /// What opens the commitment.
@@ -79,7 +85,8 @@ impl Receipt {
         }
         let receipt: Self = serde_json::from_slice(bytes).map_err(|e| ReceiptError::Malformed(e.to_string()))?;
         receipt.in_its_only_form(bytes)?;
-        if receipt.format != FORMAT {
+        let format = if receipt.erasure.is_some() { FORMAT_ERASED } else { FORMAT };
+        if receipt.format != format {
             return Err(ReceiptError::OtherFormat(receipt.format.chars().take(40).collect()));
         }
         Ok(receipt)
@@ -91,7 +98,11 @@ impl Receipt {
         let hex = |text: &str| !text.bytes().any(|b| b.is_ascii_uppercase());
         let opening = self.opening.as_ref();
         let lower = hex(&self.entry)
-            && opening.is_none_or(|o| hex(&o.salt) && hex(&o.canonical) && o.raw.as_deref().is_none_or(hex));
+            && opening.is_none_or(|o| hex(&o.salt) && hex(&o.canonical) && o.raw.as_deref().is_none_or(hex))
+            && self
+                .erasure
+                .as_ref()
+                .is_none_or(|e| [&e.reason, &e.salt, &e.root, &e.entry].into_iter().chain(&e.hashes).all(|h| hex(h)));
         if lower && read == serde_json::to_value(self).ok() { Ok(()) } else { Err(bad("spelling")) }
     }
 
@@ -128,7 +139,7 @@ impl Opening {
 }
 
 impl TlogProof {
-    fn parse(text: &str) -> Result<Self, ReceiptError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ReceiptError> {
         let (head, checkpoint) = text.split_once("\n\n").ok_or_else(|| bad("proof"))?;
         let mut lines = head.lines();
         if lines.next() != Some(PROOF_HEADER) {

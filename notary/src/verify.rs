@@ -4,7 +4,8 @@
 use crate::anchor::{AnchorError, Anchored, ChainKind};
 use crate::canonical::{CanonError, Json};
 use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};
-use crate::commitment::{Digest, Kind, Subject};
+use crate::commitment::{Digest, Entry, Kind, Subject};
+use crate::erasure::ErasureFault;
 use crate::receipt::{Opening, Receipt, ReceiptError};
 use crate::tree::{LeafHash, check_inclusion};
 use alloy_primitives::{Address, B256};
@@ -58,6 +59,8 @@ pub struct Verdict {
     pub anchored: Option<Anchored>,
     /// The version is a deletion: from it on the custodian says that the resource is no more.
     pub deletion: bool,
+    /// The content was erased, and the log says so: when.
+    pub erased: Option<String>,
     /// The resource was given and is the one that was sealed.
     pub resource_checked: bool,
     /// The raw message was given and is the one that was received.
@@ -103,6 +106,12 @@ pub enum Refusal {
     LogRewritten,
     #[error("ANCHOR-FORGED: {0}")]
     Anchor(AnchorError),
+    #[error(
+        "ERASED: the receipt is of a version whose content was erased, so it cannot speak for a resource or message"
+    )]
+    Erased,
+    #[error("ERASURE-FORGED: {0}")]
+    Erasure(#[from] ErasureFault),
 }
 
 impl fmt::Display for Grade {
@@ -134,6 +143,9 @@ pub fn verify(
         check_tombstone(receipt, resource)?;
         rests_on.push("a deletion: from this version on the custodian says that the resource is no more".into());
     }
+    if receipt.erasure.is_some() && (receipt.opening.is_some() || resource.is_some() || raw.is_some()) {
+        return Err(Refusal::Erased);
+    }
     if receipt.opening.is_none() {
         rests_on.push("no opening: custodian, resource name and version are the receipt's own words, unproved".into());
     }
@@ -145,6 +157,7 @@ pub fn verify(
     check_inclusion(&proof.hashes, checkpoint.size, checkpoint.root, proof.index, leaf)
         .map_err(|_| Refusal::NotIncluded)?;
     rests_on.push(format!("entry {} of {} in the log {}", proof.index, checkpoint.size, checkpoint.origin));
+    let erased = erased(receipt, &entry, &key, &mut rests_on)?;
     let (grade, anchored) = anchored(receipt, &checkpoint, policy, &mut rests_on)?;
     Ok(Verdict {
         grade,
@@ -152,10 +165,27 @@ pub fn verify(
         index: proof.index,
         anchored,
         deletion,
+        erased,
         resource_checked: resource.is_some(),
         raw_checked: raw.is_some(),
         rests_on,
     })
+}
+
+/// When the content was erased, if the receipt says so and the log's tombstone bears it out.
+fn erased(
+    receipt: &Receipt,
+    entry: &Entry,
+    key: &LogKey,
+    rests_on: &mut Vec<String>,
+) -> Result<Option<String>, Refusal> {
+    let Some(erasure) = &receipt.erasure else { return Ok(None) };
+    let tombstone = erasure.check(&receipt.custodian, entry, key)?;
+    rests_on.push(format!(
+        "erased on {}: a tombstone in the log, under {} of {} entries, names this entry among {} of {} whose key was destroyed",
+        erasure.time, tombstone.origin, tombstone.size, erasure.size, erasure.owner
+    ));
+    Ok(Some(erasure.time.clone()))
 }
 
 fn open_commitment(receipt: &Receipt, resource: Option<&[u8]>, raw: Option<&[u8]>) -> Result<(), Refusal> {
@@ -281,8 +311,9 @@ fn anchored(
 mod tests {
     use super::*;
     use crate::checkpoint::LogSigner;
-    use crate::commitment::{Commitment, Entry, Salt};
-    use crate::receipt::{FORMAT, TlogProof};
+    use crate::commitment::{Commitment, Salt};
+    use crate::erasure::{Erased, ErasedEntries, ErasureProof};
+    use crate::receipt::{FORMAT, FORMAT_ERASED, TlogProof};
     use crate::tree::{MemoryTree, prove_inclusion, root};
 
     const RESOURCE: &[u8] = br#"{"id":"a","meta":{"versionId":"1"},"resourceType":"Patient"}"#;
@@ -310,7 +341,65 @@ mod tests {
             log_key: signer.key().to_string(),
             opening: Some(Opening { salt: hex::encode(salt.0), canonical: canonical.to_string(), raw: None }),
             anchor: None,
+            erasure: None,
         }
+    }
+
+    /// The receipt of an erased version, without its opening, in a log that has the tombstone behind it.
+    fn erased_receipt() -> Receipt {
+        let whole = receipt(Kind::Resource);
+        let entry = whole.log_entry().unwrap().to_bytes();
+        let others = (0..3).map(|n| Entry { kind: Kind::Resource, commitment: Commitment([n; 32]) }.to_bytes());
+        let closed = ErasedEntries::new(others.chain([entry]).map(|e| e.to_vec()).collect()).unwrap();
+        let (salt, reason, root_of) = (Salt([5; 32]), Digest([6; 32]), closed.root().unwrap());
+        let (owner, time) = ("Patient/a", "2026-03-02T08:15:00.000Z");
+        let said = Erased { custodian: "c", owner, time, reason, size: closed.size(), root: root_of };
+        let mut log = MemoryTree::default();
+        log.push(LeafHash::of(&entry)).unwrap();
+        log.push(LeafHash::of(&said.entry(&salt).to_bytes())).unwrap();
+        let signer = LogSigner::from_seed("test/log", &[7; 32]).unwrap();
+        let checkpoint = signer.sign(2, root(2, &log).unwrap()).unwrap();
+        let proof = TlogProof { index: 1, hashes: prove_inclusion(2, 1, &log).unwrap(), checkpoint }.to_text();
+        let (index, hashes) = closed.prove(&entry).unwrap().unwrap();
+        let erasure = ErasureProof {
+            owner: owner.into(),
+            time: time.into(),
+            reason: reason.to_string(),
+            salt: hex::encode(salt.0),
+            size: closed.size(),
+            root: hex::encode(root_of.0),
+            index,
+            hashes: hashes.iter().map(hex::encode).collect(),
+            entry: hex::encode(said.entry(&salt).to_bytes()),
+            proof,
+        };
+        Receipt { format: FORMAT_ERASED.into(), opening: None, erasure: Some(erasure), ..whole }
+    }
+
+    #[test]
+    fn an_erased_version_verifies_as_erased_and_for_no_other_entry() {
+        let good = erased_receipt();
+        assert_eq!(Receipt::parse(good.to_json().as_bytes()).unwrap(), good);
+        let of = |receipt: &Receipt, resource| verify(receipt, resource, None, &Policy::default());
+        let verdict = of(&good, None).unwrap();
+        assert_eq!(verdict.erased.as_deref(), Some("2026-03-02T08:15:00.000Z"));
+        assert!(verdict.rests_on.iter().any(|line| line.starts_with("erased on 2026-03-02")), "{:?}", verdict.rests_on);
+        assert_eq!(of(&good, Some(RESOURCE)), Err(Refusal::Erased));
+        let changed = |change: &dyn Fn(&mut ErasureProof)| {
+            let mut receipt = good.clone();
+            change(receipt.erasure.as_mut().unwrap());
+            of(&receipt, None)
+        };
+        assert_eq!(changed(&|e| e.time = "2025-03-02T08:15:00.000Z".into()), Err(ErasureFault::Opening.into()));
+        assert_eq!(changed(&|e| e.owner = "Patient/b".into()), Err(ErasureFault::Opening.into()));
+        assert_eq!(changed(&|e| e.index ^= 1), Err(ErasureFault::OtherEntry.into()));
+        assert_eq!(changed(&|e| e.proof = e.proof.replace("index 1", "index 0")), Err(ErasureFault::NotLogged.into()));
+        assert_eq!(changed(&|e| e.salt = "zz".into()), Err(ErasureFault::Malformed.into()));
+        let other = receipt_over(Kind::Resource, b"other");
+        let moved = Receipt { opening: None, erasure: good.erasure.clone(), ..other };
+        assert_eq!(of(&moved, None), Err(ErasureFault::OtherEntry.into()), "another entry's erasure is not its own");
+        let opened = Receipt { opening: receipt(Kind::Resource).opening, ..good };
+        assert_eq!(of(&opened, None), Err(Refusal::Erased));
     }
 
     #[test]
