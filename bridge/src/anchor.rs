@@ -1,12 +1,16 @@
 //! The anchor's worker: `outbox -> log -> checkpoint -> chain`. Ingest never waits for it. Each step is safe to repeat:
 //! start-up runs the same code as every round.
 
+mod erased;
+
 use crate::app::{Core, StartError};
 use crate::config::Log;
 use crate::error::VaultError;
+use crate::ids::{Name, Version};
 use crate::index::log::LogReader;
 use crate::index::store::StoreError;
 use crate::limits::MAX_LEAVES;
+use notary::anchor::AnchorBundle;
 use notary::chain::{ChainError, Head, Ledger};
 use notary::checkpoint::CheckpointError;
 use notary::commitment::Entry;
@@ -15,11 +19,15 @@ use notary::tree::{self, LeafHash, TreeError};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use erased::erased_receipt;
+
 /// Why the log or the chain did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AnchorError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error(transparent)]
     Tree(#[from] TreeError),
     #[error(transparent)]
@@ -158,9 +166,16 @@ pub fn check(core: &Core) -> Result<(), StartError> {
     }
 }
 
-/// Builds the receipt of one version, or says that its entry is not in a signed checkpoint yet.
-pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Receipt>, AnchorError> {
-    let Some((position, entry)) = core.store.position(opened.stored.row)? else { return Ok(None) };
+/// An entry that stands in the log, as its receipts prove it.
+pub(crate) struct Logged {
+    entry: Vec<u8>,
+    proof: TlogProof,
+    anchor: Option<AnchorBundle>,
+}
+
+/// The entry of a row, or nothing while it is not in a signed checkpoint.
+pub(crate) fn logged(core: &Core, row: i64) -> Result<Option<Logged>, AnchorError> {
+    let Some((position, entry)) = core.store.position(row)? else { return Ok(None) };
     let mut state = lock(core);
     let head = state.ledger.head()?;
     // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
@@ -169,22 +184,36 @@ pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Recei
     let Some((size, note)) = core.store.checkpoint(covering)? else { return Ok(None) };
     let hashes = core.store.read_log(|reader| tree::prove_inclusion(size, position, reader))??;
     let proof = TlogProof { index: position, hashes, checkpoint: note };
-    Ok(Some(Receipt {
-        format: FORMAT.to_owned(),
-        custodian: core.custodian.clone(),
-        reference: opened.stored.name.to_string(),
-        version_id: opened.stored.version.to_string(),
-        entry: hex::encode(entry),
-        proof: proof.to_text(),
-        log_key: core.signer.key().to_string(),
-        opening: Some(Opening {
-            salt: hex::encode(opened.salt.0),
-            canonical: notary::commitment::Digest::of(&opened.resource).to_string(),
-            raw: opened.raw.map(|d| d.to_string()),
-        }),
-        anchor: anchored.and_then(|size| state.ledger.bundle(size)),
-        erasure: None,
-    }))
+    Ok(Some(Logged { entry, proof, anchor: anchored.and_then(|size| state.ledger.bundle(size)) }))
+}
+
+impl Logged {
+    fn receipt(&self, core: &Core, name: &Name, version: Version) -> Receipt {
+        Receipt {
+            format: FORMAT.to_owned(),
+            custodian: core.custodian.clone(),
+            reference: name.to_string(),
+            version_id: version.to_string(),
+            entry: hex::encode(&self.entry),
+            proof: self.proof.to_text(),
+            log_key: core.signer.key().to_string(),
+            opening: None,
+            anchor: self.anchor.clone(),
+            erasure: None,
+        }
+    }
+}
+
+/// Builds the receipt of one version, or says that its entry is not in a signed checkpoint yet.
+pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Receipt>, AnchorError> {
+    let Some(logged) = logged(core, opened.stored.row)? else { return Ok(None) };
+    let opening = Opening {
+        salt: hex::encode(opened.salt.0),
+        canonical: notary::commitment::Digest::of(&opened.resource).to_string(),
+        raw: opened.raw.map(|d| d.to_string()),
+    };
+    let bare = logged.receipt(core, &opened.stored.name, opened.stored.version);
+    Ok(Some(Receipt { opening: Some(opening), ..bare }))
 }
 
 /// The sizes of log and chain, for the readiness page.

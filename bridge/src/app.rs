@@ -1,5 +1,6 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
+pub mod keep;
 mod roots;
 
 use crate::anchor::{self, LedgerState};
@@ -17,6 +18,7 @@ use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
+use crate::upkeep;
 use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{ObjectError, Objects};
 use jiff::tz::TimeZone;
@@ -38,8 +40,9 @@ pub struct Core {
     pub base: String,
     pub store: Arc<Store>,
     pub objects: Objects,
-    pub keys: KeyRing,
-    pub tokens: Tokenizer,
+    pub keys: Arc<KeyRing>,
+    pub tokens: Arc<Tokenizer>,
+    pub(crate) erasures: Key,
     /// Seals the cursors of pages.
     pub cursor_key: Key,
     identities: Tokenizer,
@@ -105,6 +108,8 @@ pub enum StartError {
     IndexLost { data: PathBuf, what: String },
     #[error("the index and the ledger contradict each other: {0}")]
     Contradiction(String),
+    #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
+    Nothing { path: PathBuf },
     #[error("pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}")]
     Pack { name: String, place: String },
 }
@@ -124,27 +129,26 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     private_directory(data).map_err(directory)?;
     let lock = lock(config)?;
     let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
-    let objects = match &config.s3 {
-        Some(settings) => Objects::s3(settings, &data.join("cache"))?,
-        None => Objects::directory(&data.join("objects"))?,
-    };
+    let objects = Objects::open(config, Some(&data.join("cache")))?;
     let fresh = store.is_empty()?;
     if fresh {
         nothing_else_here(config, &objects).await?;
     }
-    let keys = roots::open(config, &store, &objects, fresh).await?;
+    let keys = Arc::new(roots::open(config, &store, &objects, fresh).await?);
     store.keep_setting("custodian", &config.custodian)?;
     store.keep_setting("log.origin", &config.log.origin)?;
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
     let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
+    let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
     let ledger = Ledger::open(&data.join("ledger.journal"), now)?;
     let core = Core {
         custodian: config.custodian.clone(),
         base: config.base(),
-        tokens: Tokenizer::new(&index_key),
+        tokens: Arc::new(Tokenizer::new(&index_key)),
+        erasures,
         cursor_key,
         identities: Tokenizer::new(&identity_key),
         maps: RwLock::new(Arc::new(library(config)?)),
@@ -160,6 +164,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         objects,
         keys,
     };
+    core.keep().notice_erasures()?;
     check_packs(&core).await?;
     anchor::check(&core)?;
     let token_key = TokenKey::open(&data.join("token.key"))?;
@@ -185,7 +190,12 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         _lock: lock,
     });
-    let others = vec![exporter, tokio::spawn(notify::run(app.clone())), tokio::spawn(roots::tidy(app.core.clone()))];
+    let others = vec![
+        exporter,
+        tokio::spawn(notify::run(app.clone())),
+        tokio::spawn(roots::tidy(app.core.clone())),
+        tokio::spawn(upkeep::run(app.core.clone())),
+    ];
     Ok((app, Workers { committer, anchor, others }))
 }
 

@@ -11,12 +11,14 @@ use crate::fhir::bundle::at_entry;
 use crate::fhir::write::Write;
 use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
 use crate::index::blind::{Blinded, Mark};
-use crate::index::store::{Batch, NewRecord, Place};
+use crate::index::store::{Batch, NewRecord, Place, StoreError};
 use crate::index::tokens::Token;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES};
 use crate::secret::{Key, bytes, system_random};
+use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
 use crate::vault::pack::{PackWriter, Record};
+use crate::vault::seal::{Label, RecordKind};
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -280,8 +282,13 @@ impl<'c> Group<'c> {
     }
 
     fn keep(&mut self, stage: Stage, done: Option<Vec<Done>>) -> Committed {
-        for (record, deleted, blinded) in stage.records {
+        for (mut record, deleted, mut blinded) in stage.records {
             let label = record.sealed.label.clone();
+            record.claims = claims(&stage.identities, &stage.message, &label);
+            if label.owner.is_patient() {
+                blinded.lookups.push(self.core.tokens.owner(&label.owner));
+                self.batch.owners.push(label.owner);
+            }
             let extent = self.pack.add(&record);
             self.batch.records.push(NewRecord {
                 type_name: label.type_name,
@@ -300,6 +307,8 @@ impl<'c> Group<'c> {
         }
         self.batch.stale.extend(stage.stale);
         self.batch.identities.extend(stage.identities);
+        self.batch.owners.sort_unstable();
+        self.batch.owners.dedup();
         let duplicate = done.is_none();
         if let (Some((token, id)), false) = (&stage.message, duplicate) {
             self.seen.messages.insert(*token, id.clone());
@@ -316,7 +325,7 @@ impl<'c> Group<'c> {
         let keys: Vec<_> = self.seen.keys.iter().map(|(o, (_, w))| (o.clone(), w.clone())).collect();
         if !keys.is_empty() {
             let name = self.pack_name.replace("packs/", "keys/");
-            self.core.objects.put(&name, key_object(&keys)).await?;
+            self.core.objects.put(&name, key_objects::to_bytes(&keys)).await?;
         }
         // A crash here leaves keys that nothing was sealed with.
         let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
@@ -325,12 +334,17 @@ impl<'c> Group<'c> {
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);
         let committed = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
-        committed.map_err(|e| {
+        let committed = committed.map_err(|e| {
             VaultError::Object(crate::vault::objects::ObjectError::Io {
                 name: "index".into(),
                 source: std::io::Error::other(e),
             })
-        })??;
+        })?;
+        if let Err(StoreError::Erased { owner }) = &committed {
+            // Erased a moment ago, elsewhere: who tries again is told.
+            self.core.keys.destroy(owner);
+        }
+        committed?;
         // A crash here leaves everything stored and some senders unanswered: they send again, and the messages are
         // recognised.
         for (owner, (key, _)) in self.seen.keys {
@@ -359,9 +373,13 @@ fn located(error: IngestError, entry: Option<usize>) -> IngestError {
     }
 }
 
-/// The wrapped keys of a group, beside its pack: recovery needs nothing but both and the root key.
-fn key_object(keys: &[(Owner, Wrapped)]) -> Vec<u8> {
-    let map: serde_json::Map<String, serde_json::Value> =
-        keys.iter().map(|(owner, wrapped)| (owner.as_str().to_owned(), hex::encode(&wrapped.0).into())).collect();
-    serde_json::Value::Object(map).to_string().into_bytes()
+/// What a record is recognised by: the identities that its resource claims, or the token of the message.
+fn claims(identities: &[(Token, Name)], message: &Option<(Token, ResourceId)>, label: &Label) -> Vec<Token> {
+    match message {
+        Some((token, id)) if label.kind == RecordKind::Message && *id == label.id => vec![*token],
+        _ => {
+            let own = |name: &Name| name.kind.as_str() == label.type_name && name.id == label.id;
+            identities.iter().filter(|(_, name)| own(name)).map(|(token, _)| *token).collect()
+        }
+    }
 }

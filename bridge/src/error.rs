@@ -90,6 +90,9 @@ pub enum VaultError {
     Pack { pack: String, offset: u64, source: PackError },
     #[error("pack {pack}, record at byte {offset}: {source}")]
     Seal { pack: String, offset: u64, source: SealError },
+    /// Its key was destroyed.
+    #[error("what was asked for was erased")]
+    Erased,
     #[error("pack {pack}, record at byte {offset}: {what}")]
     Tampered { pack: String, offset: u64, what: &'static str },
     #[error(transparent)]
@@ -168,6 +171,7 @@ impl VaultError {
             | Self::Pack { .. }
             | Self::Seal { .. }
             | Self::Tampered { .. } => Fault::Us,
+            Self::Erased => Fault::Sender,
             Self::Key(KeyError::Away { .. } | KeyError::Randomness(_)) => Fault::RetryLater,
             Self::Key(_) => Fault::Us,
             Self::Index(_) | Self::Object(_) | Self::Randomness(_) => Fault::RetryLater,
@@ -182,6 +186,7 @@ impl VaultError {
     /// What the caller is told: that it failed and whether to retry. The cause is for the log.
     pub fn issue(&self) -> Issue {
         match self.fault() {
+            Fault::Sender => Issue::new("deleted", "this was erased: its patient's key was destroyed"),
             Fault::RetryLater if matches!(self, Self::Key(_)) => {
                 Issue::new("transient", "the key service does not answer: nothing was stored, try again")
             }
@@ -197,6 +202,13 @@ impl VaultError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_erased_is_told_as_gone() {
+        let error = VaultError::Erased;
+        assert_eq!((error.fault(), error.issue().code), (Fault::Sender, "deleted"));
+        assert!(!IngestError::Vault(error).is_news());
+    }
 
     #[test]
     fn each_failure_has_one_fault_and_says_nothing_of_its_inside() {

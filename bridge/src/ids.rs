@@ -90,6 +90,16 @@ impl Owner {
         Self(format!("Patient/{}", id.0))
     }
 
+    /// The patient whose key it is.
+    pub fn of_patient(name: &Name) -> Option<Self> {
+        (name.kind.as_str() == "Patient").then(|| Self::patient(&name.id))
+    }
+
+    /// Whether it is a patient's: keys of the server begin with a dot.
+    pub fn is_patient(&self) -> bool {
+        self.0.starts_with("Patient/")
+    }
+
     /// As the pack and the index name it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -52,6 +52,20 @@ enum Command {
         #[arg(long, default_value = "8h")]
         ttl: String,
     },
+    /// Destroy a patient's key, so that nobody can read anything of this patient again. It cannot be undone.
+    Erase {
+        #[command(flatten)]
+        place: Place,
+        /// Patient/id.
+        #[arg(required_unless_present = "list")]
+        what: Option<String>,
+        /// Why; kept sealed.
+        #[arg(long, required_unless_present = "list")]
+        reason: Option<String>,
+        /// List who was erased, when and why.
+        #[arg(long, conflicts_with_all = ["what", "reason"])]
+        list: bool,
+    },
     /// Write the receipt of Type/id or Type/id/version, with the service stopped.
     Receipt {
         #[command(flatten)]
@@ -121,6 +135,11 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
         Command::Token { place, scope, subject, ttl } => commands::token::run(&place.config()?, &subject, &scope, &ttl),
+        Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,
+        Command::Erase { place, what, reason, .. } => {
+            let (what, reason) = (what.unwrap_or_default(), reason.unwrap_or_default());
+            commands::erase::run(&place.config()?, &what, &reason).await
+        }
         Command::Receipt { place, what, output, resource } => {
             commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
         }

@@ -150,7 +150,7 @@ async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultE
         if bytes > MAX_PAGE_BYTES {
             break;
         }
-        let next = core.open(one).await?;
+        let Some(next) = core.open_unless_erased(one).await? else { continue };
         bytes += next.resource.len();
         opened.push(next);
     }
@@ -177,6 +177,9 @@ pub(crate) async fn in_background<T: Send + 'static>(
 impl Core {
     /// Fetches a version, opens it, and checks it against its log entry.
     pub(crate) async fn open(&self, stored: &Stored) -> Result<Opened, VaultError> {
+        if stored.erased {
+            return Err(VaultError::Erased);
+        }
         let place = &stored.place;
         let at = |what| VaultError::Tampered { pack: place.pack.clone(), offset: place.extent.offset, what };
         let bytes = self.objects.read(&place.pack, place.extent.offset, place.extent.length as usize).await?;
@@ -212,6 +215,14 @@ impl Core {
         }
     }
 
+    /// The same; nothing for what was erased since it was found.
+    pub(crate) async fn open_unless_erased(&self, stored: &Stored) -> Result<Option<Opened>, VaultError> {
+        match self.open(stored).await {
+            Err(VaultError::Erased) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     /// Fetches together what will be opened next.
     pub(crate) async fn fetch_ahead(&self, rows: &[Stored]) {
         self.objects.read_ahead(rows.iter().map(part).collect()).await;
@@ -230,6 +241,9 @@ impl Core {
     }
 
     pub(crate) async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {
+        if self.keys.is_destroyed(owner) {
+            return Err(VaultError::Erased);
+        }
         if let Some(key) = self.keys.cached(owner) {
             return Ok(key);
         }

@@ -286,8 +286,8 @@ impl Run<'_> {
         self.core.fetch_ahead(rows).await;
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
-            let fetches: Vec<_> = some.iter().map(|row| self.core.open(row)).collect();
-            opened.extend(try_join_all(fetches).await?);
+            let fetches: Vec<_> = some.iter().map(|row| self.core.open_unless_erased(row)).collect();
+            opened.extend(try_join_all(fetches).await?.into_iter().flatten());
         }
         Ok(opened)
     }

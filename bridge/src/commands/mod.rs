@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod demo;
+pub mod erase;
 pub mod receipt;
 pub mod send;
 pub mod serve;

@@ -7,6 +7,7 @@ use crate::app;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::consent::decide::decide;
+use crate::error::VaultError;
 use crate::ids::{Name, Version};
 use crate::smart::scopes::{self, Interaction};
 use crate::smart::token::Caller;
@@ -23,13 +24,17 @@ pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Opti
     let permit = decide(&caller, Interaction::Read, Some(name.kind)).map_err(Failed::from_error)?;
     let core = opened.core;
     anchor::step(&core, true).await.map_err(Failed::from_error)?;
-    let read = crate::read::read(&core, &permit, &name, version).await.map_err(Failed::from_error)?;
-    let read = read.ok_or_else(|| Failed(format!("{what} is not stored here")))?;
-    let receipt = anchor::receipt(&core, &read).map_err(Failed::from_error)?;
+    let receipt = match crate::read::read(&core, &permit, &name, version).await {
+        Err(VaultError::Erased) => anchor::erased_receipt(&core, &name, version).await,
+        Err(error) => return Err(Failed::from_error(error)),
+        Ok(None) => return Err(Failed(format!("{what} is not stored here"))),
+        Ok(Some(read)) => {
+            resource.map_or(Ok(()), |path| write(path, &read.resource))?;
+            anchor::receipt(&core, &read)
+        }
+    };
+    let receipt = receipt.map_err(Failed::from_error)?;
     let receipt = receipt.ok_or_else(|| Failed(format!("{what} is not in a signed checkpoint yet")))?;
-    if let Some(path) = resource {
-        write(path, &read.resource)?;
-    }
     match out {
         Some(path) => write(path, receipt.to_json().as_bytes()),
         None => {

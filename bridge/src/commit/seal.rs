@@ -249,10 +249,13 @@ impl Group<'_> {
         let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
             VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
         })?;
-        Ok(Record { sealed, time: self.now, entry })
+        Ok(Record { sealed, time: self.now, entry, claims: Vec::new() })
     }
 
     async fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
+        if self.core.keys.is_destroyed(owner) {
+            return Err(VaultError::Erased);
+        }
         if let Some((key, _)) = self.fresh.keys.get(owner).or_else(|| self.seen.keys.get(owner)) {
             return Ok(key.clone());
         }

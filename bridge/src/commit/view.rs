@@ -51,8 +51,9 @@ impl Group<'_> {
             return Ok(Some(Newest { version: *version, updated: *updated, resource }));
         }
         let Some(stored) = self.core.store.current(name).map_err(VaultError::from)? else { return Ok(None) };
-        let opened = self.core.open(&stored).await?;
-        let resource = (!stored.deleted).then(|| parse(&opened.resource));
+        // What was erased cannot be opened; like what was deleted it is not there.
+        let opened = if stored.erased { None } else { self.core.open_unless_erased(&stored).await? };
+        let resource = opened.filter(|_| !stored.deleted).map(|opened| parse(&opened.resource));
         Ok(Some(Newest { version: stored.version, updated: stored.updated, resource }))
     }
 

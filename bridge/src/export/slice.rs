@@ -287,7 +287,10 @@ impl<'c> Reader<'c> {
     async fn was_taken(&self, row: &Stored) -> Result<bool, VaultError> {
         let (store, name, version) = (self.core.store.clone(), row.name.clone(), Version(row.version.0 - 1));
         match in_background(move || store.version(&name, version)).await? {
-            Some(before) => Ok(self.slice.took(&self.core.open(&before).await?.json(), &self.core.base)),
+            Some(before) => {
+                let opened = self.core.open_unless_erased(&before).await?;
+                Ok(opened.is_some_and(|opened| self.slice.took(&opened.json(), &self.core.base)))
+            }
             None => Ok(false),
         }
     }
@@ -302,7 +305,8 @@ async fn open(core: &Core, rows: &[Stored]) -> Result<Vec<Opened>, VaultError> {
     core.fetch_ahead(rows).await;
     let mut opened = Vec::with_capacity(rows.len());
     for some in rows.chunks(FETCHES) {
-        opened.extend(try_join_all(some.iter().map(|row| core.open(row))).await?);
+        let found = try_join_all(some.iter().map(|row| core.open_unless_erased(row))).await?;
+        opened.extend(found.into_iter().flatten());
     }
     Ok(opened)
 }

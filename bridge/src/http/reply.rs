@@ -94,7 +94,7 @@ pub fn status(error: &IngestError) -> StatusCode {
     match error {
         IngestError::Unparsable(_) | IngestError::Contradiction(_) => StatusCode::BAD_REQUEST,
         IngestError::NotFound(_) => StatusCode::NOT_FOUND,
-        IngestError::Gone(_) => StatusCode::GONE,
+        IngestError::Gone(_) | IngestError::Vault(VaultError::Erased) => StatusCode::GONE,
         IngestError::Unsupported(_) | IngestError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         IngestError::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         IngestError::Conflict(_) => StatusCode::CONFLICT,
@@ -121,6 +121,9 @@ pub fn refused(error: &IngestError) -> Reply {
 
 /// A failed read.
 pub fn unreadable(error: &VaultError) -> Reply {
+    if let VaultError::Erased = error {
+        return failure(StatusCode::GONE, error.issue());
+    }
     tracing::error!(%error, "a read failed");
     failure(fault_status(error.fault()), error.issue())
 }

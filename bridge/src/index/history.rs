@@ -68,12 +68,13 @@ fn order(of: &Of) -> &'static str {
 
 fn condition(c: &Connection, page: &Page) -> Result<(String, Vec<Value>), StoreError> {
     let text = |text: &str| Value::Text(text.to_owned());
+    // What was erased is in no history.
     let (mut sql, values) = match &page.of {
         Of::Resource(name) => {
-            ("type = ? AND id = ?".to_owned(), vec![text(name.kind.as_str()), text(name.id.as_str())])
+            ("deleted <> 2 AND type = ? AND id = ?".to_owned(), vec![text(name.kind.as_str()), text(name.id.as_str())])
         }
-        Of::Type(kind) => ("type = ?".to_owned(), vec![text(kind.as_str())]),
-        Of::Everything => ("type <> 'Message'".to_owned(), Vec::new()),
+        Of::Type(kind) => ("deleted <> 2 AND type = ?".to_owned(), vec![text(kind.as_str())]),
+        Of::Everything => ("deleted <> 2 AND type NOT IN ('Message', 'Erasure')".to_owned(), Vec::new()),
     };
     if let Some(since) = page.since {
         sql.push_str(&format!(" AND row > {}", last_before(c, since)?));

@@ -2,12 +2,14 @@
 
 pub mod blind;
 pub mod cells;
+pub mod erasures;
 pub mod history;
 pub mod jobs;
 pub mod log;
 pub mod notices;
 pub mod places;
 pub mod scan;
+mod sql;
 pub mod standing;
 pub mod store;
 pub mod tokens;

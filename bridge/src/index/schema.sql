@@ -18,7 +18,7 @@ CREATE TABLE record (
     offset   INTEGER NOT NULL,
     length   INTEGER NOT NULL,
     updated  INTEGER NOT NULL,            -- milliseconds since 1970, set by this server; grows with the row
-    deleted  INTEGER NOT NULL,            -- 1 for a version that is a deletion
+    deleted  INTEGER NOT NULL,            -- 1 for a version that is a deletion, 2 for one whose content was erased
     until    INTEGER,                     -- the row of the next version; searches over pages look back by it
     marks    BLOB    NOT NULL,            -- the first 8 bytes of each of its tokens, sorted
     UNIQUE (type, id, version)
@@ -51,6 +51,14 @@ CREATE TABLE message (
 CREATE TABLE data_key (
     owner   TEXT NOT NULL PRIMARY KEY,
     wrapped BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- Patients whose key was destroyed. Nothing is committed under such a key again.
+CREATE TABLE erasure (
+    owner  TEXT    NOT NULL PRIMARY KEY,
+    erased INTEGER NOT NULL,              -- milliseconds since 1970
+    sealed TEXT    NOT NULL,              -- what was said of it, sealed, hexadecimal
+    done   INTEGER NOT NULL               -- 0: something of it is still to be done
 ) WITHOUT ROWID;
 
 -- Log entries that wait for the sequencer, in the order of commit.

@@ -2,6 +2,7 @@
 //! One writer at a time, many readers, write-ahead log, every commit synced.
 
 use super::blind::Blinded;
+use super::erasures::{ERASED, refuse_erased};
 use super::scan::generation;
 use super::tokens::Token;
 use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
@@ -13,7 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -34,8 +35,18 @@ pub enum StoreError {
     TooWide,
     #[error("the index holds a row that makes no sense: {0}")]
     Nonsense(&'static str),
+    #[error("the key of {} was destroyed", owner.as_str())]
+    Erased { owner: Owner },
     #[error("{name} was `{stored}` when this data directory was made and must stay so: it stands in every commitment")]
     Changed { name: &'static str, stored: String },
+}
+
+impl StoreError {
+    /// Somebody else wrote first: what is done anew may succeed.
+    pub fn is_race(&self) -> bool {
+        let Self::Query(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        error.code == rusqlite::ErrorCode::ConstraintViolation
+    }
 }
 
 /// A version of a resource, and where it lies.
@@ -47,8 +58,10 @@ pub struct Stored {
     pub place: Place,
     /// Milliseconds since 1970.
     pub updated: i64,
-    /// The resource was deleted: this version has no content.
+    /// The resource was deleted: this version has no content. Or it was erased.
     pub deleted: bool,
+    /// The key of its content was destroyed.
+    pub erased: bool,
     /// Its entry in the log, once the sequencer took it.
     pub entry: Option<Vec<u8>>,
 }
@@ -69,6 +82,8 @@ pub struct Batch {
     pub stale: Vec<Token>,
     pub messages: Vec<(Token, ResourceId)>,
     pub keys: Vec<(Owner, Wrapped)>,
+    /// Whose keys seal the records, the custodian's own apart.
+    pub owners: Vec<Owner>,
 }
 
 /// A record to index.
@@ -189,6 +204,7 @@ impl Store {
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.with(|c| {
             let transaction = c.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            refuse_erased(&transaction, &batch.owners)?;
             write_batch(&transaction, batch)?;
             Ok(transaction.commit()?)
         })
@@ -314,7 +330,7 @@ pub(super) fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> 
     rows.into_iter().map(stored).collect()
 }
 
-type Raw = (i64, String, String, u32, Place, i64, bool, Option<Vec<u8>>);
+type Raw = (i64, String, String, u32, Place, i64, i64, Option<Vec<u8>>);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
     Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?, r.get(9)?))
@@ -326,7 +342,8 @@ fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
 }
 
 fn stored((row, kind, id, version, place, updated, deleted, entry): Raw) -> Result<Stored, StoreError> {
-    Ok(Stored { row, name: name(&kind, &id)?, version: Version(version), place, updated, deleted, entry })
+    let (name, version, erased) = (name(&kind, &id)?, Version(version), deleted == ERASED);
+    Ok(Stored { row, name, version, place, updated, deleted: deleted != 0, erased, entry })
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {

@@ -1,6 +1,7 @@
 //! Blind search tokens: 16 bytes of HMAC-SHA256 under the index key, so that the database finds equal values
 //! without knowing any. Pure.
 
+use crate::ids::Owner;
 use crate::secret::Key;
 use aws_lc_rs::hmac;
 
@@ -35,6 +36,11 @@ impl Tokenizer {
         let mut out = [0; 16];
         out.copy_from_slice(&context.sign().as_ref()[..16]);
         Token(out)
+    }
+
+    /// What finds everything that is sealed under an owner's key.
+    pub fn owner(&self, owner: &Owner) -> Token {
+        self.token(&["owner", owner.as_str()])
     }
 }
 

@@ -96,6 +96,10 @@ pub async fn events(
 async fn event(core: &Core, notice: &Notice, content: Content, damaged: Damaged) -> Result<Option<Event>, VaultError> {
     let (store, row) = (core.store.clone(), notice.row);
     let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
+    // Its number is missing: there is nothing to be told any more.
+    if stored.erased {
+        return Ok(None);
+    }
     let opened = match (content, damaged) {
         (Content::Empty | Content::Ids, _) => None,
         (Content::Resources, Damaged::Refused) => Some(core.open(&stored).await?),

@@ -102,6 +102,7 @@ fn surroundings(core: &Core) -> Surroundings<'_> {
 async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, VaultError> {
     match core.open(stored).await {
         Ok(opened) => Ok(Some(opened)),
+        Err(VaultError::Erased) => Ok(None),
         Err(error) if error.fault() == Fault::Us => {
             tracing::error!(%error, row = stored.row, "a damaged record is left out of the subscriptions");
             Ok(None)
@@ -119,7 +120,7 @@ fn wanted(core: &Core, resource: &Json) -> Result<Wanted, Issue> {
 pub async fn live(core: &Core, kept: Subscribed) -> Result<Option<Live>, VaultError> {
     let (store, row) = (core.store.clone(), kept.row);
     let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
-    let opened = core.open(&stored).await?;
+    let Some(opened) = core.open_unless_erased(&stored).await? else { return Ok(None) };
     let wanted = wanted(core, &opened.json()).ok();
     let with_maker = wanted.and_then(|wanted| maker(core, &wanted).map(|maker| (wanted, maker)));
     Ok(with_maker.map(|(wanted, maker)| Live { wanted, maker, opened, kept }))

@@ -11,11 +11,11 @@ use super::seal::{SealError, open_bytes, seal_bytes};
 use crate::ids::Owner;
 use crate::limits::MAX_CACHED_KEYS;
 use crate::secret::{Key, NoRandomness, Random};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,6 +54,8 @@ pub enum KeyError {
     WrappedRoot { name: String },
     #[error("there is no data key of {owner}")]
     NoKey { owner: String },
+    #[error("the data key of {owner} was destroyed")]
+    Destroyed { owner: String },
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
@@ -64,6 +66,8 @@ pub struct KeyRing {
     /// What is new is wrapped under the first one.
     roots: RwLock<Vec<Arc<Root>>>,
     open: Mutex<HashMap<Owner, (Key, Instant)>>,
+    /// Whose keys were destroyed: none of these is held or made again.
+    destroyed: RwLock<HashSet<Owner>>,
     life: Duration,
 }
 
@@ -151,7 +155,7 @@ impl KeyRing {
     /// A ring with nothing opened yet: what is new is wrapped under the first root, and a data key is held open for so long.
     pub fn new(roots: Vec<Root>, life: Duration) -> Self {
         let roots = RwLock::new(roots.into_iter().map(Arc::new).collect());
-        Self { roots, open: Mutex::new(HashMap::new()), life }
+        Self { roots, open: Mutex::default(), destroyed: RwLock::default(), life }
     }
 
     /// The root that wraps what is new.
@@ -166,8 +170,23 @@ impl KeyRing {
         open.get(owner).filter(|(_, until)| *until > Instant::now()).map(|(key, _)| key.clone())
     }
 
+    /// The key of an owner was destroyed: it is wiped here too, and never opened again.
+    pub fn destroy(&self, owner: &Owner) {
+        self.destroyed.write().unwrap_or_else(PoisonError::into_inner).insert(owner.clone());
+        // After it is marked: who keeps the key meanwhile sees the mark, or comes before this.
+        self.lock().remove(owner);
+    }
+
+    /// Whether an owner's key was destroyed.
+    pub fn is_destroyed(&self, owner: &Owner) -> bool {
+        self.destroyed.read().unwrap_or_else(PoisonError::into_inner).contains(owner)
+    }
+
     /// Opens a wrapped key and keeps it.
     pub async fn unwrap(&self, owner: &Owner, wrapped: &Wrapped) -> Result<Key, KeyError> {
+        if self.is_destroyed(owner) {
+            return Err(KeyError::Destroyed { owner: owner.as_str().to_owned() });
+        }
         let root = self.root_of(owner, wrapped)?;
         let sealed = wrapped.root().map_or(wrapped.0.as_slice(), |_| &wrapped.0[9..]);
         let plain = open_bytes(&root.key().await?, &binding(owner, wrapped.root()), sealed).ok();
@@ -191,6 +210,9 @@ impl KeyRing {
     /// Keeps an open key.
     pub fn keep(&self, owner: Owner, key: Key) {
         let mut open = self.lock();
+        if self.is_destroyed(&owner) {
+            return;
+        }
         if open.len() >= MAX_CACHED_KEYS {
             // Keys are cheap to open again: no order of age is worth its bookkeeping.
             open.clear();
@@ -208,11 +230,11 @@ impl KeyRing {
     }
 
     fn roots(&self) -> Vec<Arc<Root>> {
-        self.roots.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Owner, (Key, Instant)>> {
-        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -277,6 +299,17 @@ mod tests {
                 "wiped, not only unused"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_destroyed_key_is_neither_held_nor_opened() {
+        let (ring, owner) = (ring(&[1]), Owner::from_stored("Patient/p"));
+        let (key, wrapped) = ring.newest().await.unwrap().generate(&owner, &system_random).unwrap();
+        ring.keep(owner.clone(), key.clone());
+        ring.destroy(&owner);
+        ring.keep(owner.clone(), key);
+        assert!(ring.cached(&owner).is_none() && ring.is_destroyed(&owner));
+        assert!(matches!(ring.unwrap(&owner, &wrapped).await, Err(KeyError::Destroyed { .. })));
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! ```text
 //! pack    = "medseal-pack/1\n" record* end
 //! record  = 'R' length:u32 header-length:u16 header body       length counts what follows it
-//! header  = JSON {kind, type, id, version, owner, time, entry}
+//! header  = JSON {kind, type, id, version, owner, time, entry, claims}
 //! end     = 'E' count:u32 sha256(all bytes before the sum)
 //! ```
 
 use super::seal::{Label, RecordKind, Sealed};
 use crate::ids::{Owner, ResourceId, Version};
+use crate::index::tokens::Token;
 use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct Record {
     pub time: i64,
     /// The log entry, for what goes into the log.
     pub entry: Option<Vec<u8>>,
+    /// Keyed hashes of what it is recognised by.
+    pub claims: Vec<Token>,
 }
 
 /// Where a record lies in its pack.
@@ -54,6 +57,8 @@ struct Header {
     time: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entry: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<String>,
 }
 
 /// A pack being filled.
@@ -115,6 +120,7 @@ fn header(record: &Record) -> Vec<u8> {
         owner: label.owner.as_str().to_owned(),
         time: record.time,
         entry: record.entry.as_ref().map(hex::encode),
+        claims: record.claims.iter().map(|token| hex::encode(token.0)).collect(),
     };
     // Strings and numbers only: serialisation cannot fail.
     serde_json::to_vec(&header).unwrap_or_default()
@@ -134,6 +140,7 @@ pub fn read_record(bytes: &[u8]) -> Result<Record, PackError> {
     }
     let header: Header = serde_json::from_slice(take(7, 7 + header_length)?).map_err(|_| bad(7))?;
     let entry = header.entry.map(hex::decode).transpose().map_err(|_| bad(7))?;
+    let claims = header.claims.iter().map(|claim| claim_of(claim).ok_or(bad(7))).collect::<Result<_, _>>()?;
     let label = Label {
         kind: RecordKind::from_byte(header.kind).ok_or(bad(7))?,
         type_name: header.type_name,
@@ -142,7 +149,12 @@ pub fn read_record(bytes: &[u8]) -> Result<Record, PackError> {
         owner: Owner::from_stored(&header.owner),
     };
     let body = bytes.get(7 + header_length..).ok_or(bad(7))?.to_vec();
-    Ok(Record { sealed: Sealed { label, body }, time: header.time, entry })
+    Ok(Record { sealed: Sealed { label, body }, time: header.time, entry, claims })
+}
+
+fn claim_of(text: &str) -> Option<Token> {
+    let mut token = [0; 16];
+    hex::decode_to_slice(text, &mut token).ok().map(|()| Token(token))
 }
 
 /// Reads a whole pack and checks its sum.
@@ -178,7 +190,8 @@ mod tests {
             version: Version(u32::from(n) + 1),
             owner: Owner::custodian(),
         };
-        Record { sealed: Sealed { label, body }, time: 5, entry: n.is_multiple_of(2).then(|| vec![n; 35]) }
+        let claims = vec![Token([n; 16]); usize::from(n % 3)];
+        Record { sealed: Sealed { label, body }, time: 5, entry: n.is_multiple_of(2).then(|| vec![n; 35]), claims }
     }
 
     proptest! {

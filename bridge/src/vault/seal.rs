@@ -21,6 +21,8 @@ pub struct Label {
 pub enum RecordKind {
     Resource,
     Message,
+    /// That a patient was erased.
+    Erasure,
 }
 
 /// A sealed record: the only form in which content leaves this module for a store.
@@ -46,12 +48,13 @@ impl RecordKind {
         match self {
             Self::Resource => 1,
             Self::Message => 2,
+            Self::Erasure => 3,
         }
     }
 
     /// The kind of a byte.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Resource, Self::Message].into_iter().find(|kind| kind.byte() == byte)
+        [Self::Resource, Self::Message, Self::Erasure].into_iter().find(|kind| kind.byte() == byte)
     }
 }
 

@@ -234,7 +234,11 @@ async fn nothing_that_was_stored_is_in_the_clear_on_disk() {
     }
     assert!(files.len() > 5);
     for file in files {
-        let bytes = std::fs::read(&file).unwrap();
+        let bytes = match std::fs::read(&file) {
+            // Who closes the index last takes its write-ahead log away.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            read => read.unwrap(),
+        };
         for mark in ["MARK7", "1943-02-17", "19430217", "555-0177"] {
             let found = bytes.windows(mark.len()).any(|w| w == mark.as_bytes());
             assert!(!found, "{mark} in {}", file.display());

@@ -8,6 +8,7 @@ mod commands;
 mod contract;
 mod corpora;
 mod crash;
+mod erasure;
 mod export;
 mod faults;
 mod fhir;

@@ -36,6 +36,10 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
     let page = read::history(&call.app.core, &permit, asked.page.clone()).await.map_err(|error| unreadable(&error))?;
     let read::Versions { total, versions, more } = page;
+    if let (Some(0), Of::Resource(name)) = (total, &asked.page.of) {
+        // What was erased has no history, and is not unknown: a read tells.
+        read::read(&call.app.core, &permit, name, None).await.map_err(|error| unreadable(&error))?;
+    }
     if total == Some(0) && asked.page.since.is_none() && asked.page.at.is_none() {
         return Err(not_found());
     }

@@ -1,0 +1,111 @@
+//! The wrapped keys beside the packs, `keys/...`: objects of JSON, `{owner: wrapped in hexadecimal}`. They are what recovery
+//! has; unlike packs they change, when a key is destroyed or wrapped anew.
+
+use crate::error::VaultError;
+use crate::ids::Owner;
+use crate::vault::keys::{KeyError, Wrapped};
+use crate::vault::objects::{Found, Objects};
+
+/// Where they lie.
+pub const FOLDER: &str = "keys/";
+/// Names that are listed at a time.
+const PAGE: usize = 1_000;
+
+/// The keys of an object, in its order.
+pub type Keys = Vec<(Owner, Wrapped)>;
+
+/// A walk over all objects of a folder.
+pub struct Walk<'o> {
+    objects: &'o Objects,
+    folder: &'static str,
+    after: String,
+    page: std::vec::IntoIter<Found>,
+    ended: bool,
+}
+
+impl<'o> Walk<'o> {
+    /// A walk from the beginning.
+    pub fn new(objects: &'o Objects, folder: &'static str) -> Self {
+        Self { objects, folder, after: String::new(), page: Vec::new().into_iter(), ended: false }
+    }
+
+    /// The next object, in the order of the names.
+    pub async fn next(&mut self) -> Result<Option<Found>, VaultError> {
+        if self.page.len() == 0 && !self.ended {
+            let page = self.objects.list(self.folder, &self.after, PAGE).await?;
+            self.ended = page.len() < PAGE;
+            self.page = page.into_iter();
+        }
+        let found = self.page.next();
+        self.after = found.as_ref().map_or_else(String::new, |found| found.name.clone());
+        Ok(found)
+    }
+}
+
+/// Reads an object of keys.
+pub async fn read(objects: &Objects, name: &str) -> Result<Keys, VaultError> {
+    let bytes = objects.read_all(name).await?;
+    Ok(parse(&bytes).ok_or_else(|| KeyError::WrappedRoot { name: name.to_owned() })?)
+}
+
+/// Writes keys in the place of those that an object had; an object without keys goes.
+pub async fn write(objects: &Objects, name: &str, keys: &Keys) -> Result<(), VaultError> {
+    if keys.is_empty() {
+        return Ok(objects.remove(name).await?);
+    }
+    Ok(objects.replace(name, to_bytes(keys)).await?)
+}
+
+/// Destroys an owner's key in every object. Tells in how many it was.
+pub async fn destroy(objects: &Objects, owner: &Owner, mut seen: impl FnMut()) -> Result<usize, VaultError> {
+    let (mut walk, mut count) = (Walk::new(objects, FOLDER), 0);
+    while let Some(found) = walk.next().await? {
+        let mut keys = read(objects, &found.name).await?;
+        let before = keys.len();
+        keys.retain(|(of, _)| of != owner);
+        if keys.len() < before {
+            write(objects, &found.name, &keys).await?;
+            count += 1;
+        }
+        seen();
+    }
+    Ok(count)
+}
+
+/// The wrapped keys of a group, beside its pack: recovery needs nothing but both and the root key.
+pub fn to_bytes(keys: &[(Owner, Wrapped)]) -> Vec<u8> {
+    let map: serde_json::Map<String, serde_json::Value> =
+        keys.iter().map(|(owner, wrapped)| (owner.as_str().to_owned(), hex::encode(&wrapped.0).into())).collect();
+    serde_json::Value::Object(map).to_string().into_bytes()
+}
+
+fn parse(bytes: &[u8]) -> Option<Keys> {
+    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).ok()?;
+    let key = |(owner, wrapped): (String, serde_json::Value)| {
+        Some((Owner::from_stored(&owner), Wrapped(hex::decode(wrapped.as_str()?).ok()?)))
+    };
+    map.into_iter().map(key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_destroyed_wherever_it_lies_and_the_others_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let objects = Objects::directory(directory.path()).unwrap();
+        let (a, b) = (Owner::from_stored("Patient/a"), Owner::from_stored("Patient/b"));
+        let both = vec![(a.clone(), Wrapped(vec![1])), (b.clone(), Wrapped(vec![2]))];
+        write(&objects, "keys/1", &both).await.unwrap();
+        write(&objects, "keys/2", &vec![(a.clone(), Wrapped(vec![3]))]).await.unwrap();
+        assert_eq!(read(&objects, "keys/1").await.unwrap(), both);
+        let mut seen = 0;
+        assert_eq!(destroy(&objects, &a, || seen += 1).await.unwrap(), 2);
+        assert_eq!(read(&objects, "keys/1").await.unwrap(), [(b, Wrapped(vec![2]))]);
+        assert_eq!((seen, objects.list(FOLDER, "", 9).await.unwrap().len()), (2, 1), "an object without keys goes");
+        assert_eq!(destroy(&objects, &a, || ()).await.unwrap(), 0);
+        objects.replace("keys/1", b"{\"x\":1}".to_vec()).await.unwrap();
+        assert!(read(&objects, "keys/1").await.is_err());
+    }
+}
