@@ -2,6 +2,7 @@
 //! start-up runs the same code as every round.
 
 mod erased;
+pub mod publish;
 
 use crate::app::{Core, StartError};
 use crate::config::Log;
@@ -10,6 +11,7 @@ use crate::ids::{Name, Version};
 use crate::index::log::LogReader;
 use crate::index::store::StoreError;
 use crate::limits::MAX_LEAVES;
+use crate::vault::objects::ObjectError;
 use notary::anchor::AnchorBundle;
 use notary::chain::{ChainError, Head, Ledger};
 use notary::checkpoint::CheckpointError;
@@ -34,10 +36,18 @@ pub enum AnchorError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error("the log cannot be published: {0}")]
+    Publish(ObjectError),
     #[error("the outbox holds something that is no log entry")]
     Entry,
     #[error("the worker was cut short")]
     CutShort,
+}
+
+impl AnchorError {
+    pub(crate) fn publish(error: ObjectError) -> Self {
+        Self::Publish(error)
+    }
 }
 
 /// The embedded ledger and what was last seen on it.
@@ -93,11 +103,20 @@ pub async fn run(core: Arc<Core>, settings: Log) {
 /// One round: every waiting entry into the log, one checkpoint a portion, and an anchor if it is due. Tells whether one
 /// was made.
 pub async fn step(core: &Arc<Core>, anchor_due: bool) -> Result<bool, AnchorError> {
+    let sequencing = core.clone();
+    blocking(move || {
+        while sequence(&sequencing)? {}
+        Ok(())
+    })
+    .await?;
+    publish::publish(core).await?;
     let core = core.clone();
-    let work = move || {
-        while sequence(&core)? {}
-        if anchor_due { anchor(&core) } else { Ok(false) }
-    };
+    if anchor_due { blocking(move || anchor(&core)).await } else { Ok(false) }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AnchorError> + Send + 'static,
+) -> Result<T, AnchorError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(AnchorError::CutShort))
 }
 

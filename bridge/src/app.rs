@@ -103,11 +103,19 @@ pub enum StartError {
     #[error("configuration: {0}")]
     Config(String),
     #[error(
-        "the index in {data} is new, but {what} is not: put index.sqlite back from your backup; nothing was changed"
+        "the index in {data} is new, but {what} is not: put index.sqlite back from your backup, or build it anew with `medseal recover`; nothing was changed"
     )]
     IndexLost { data: PathBuf, what: String },
+    #[error("a recovery of this index was begun and is not finished: run `medseal recover` again")]
+    Recovering,
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error("the index and the ledger contradict each other: {0}")]
     Contradiction(String),
+    #[error(
+        "{place} holds no wrapped keys (keys/...): without them nothing can be recovered; put them back from a backup"
+    )]
+    Keyless { place: String },
     #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
     Nothing { path: PathBuf },
     #[error("pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}")]
@@ -131,6 +139,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
     let objects = Objects::open(config, Some(&data.join("cache")))?;
     let fresh = store.is_empty()?;
+    keep::not_recovering(&store)?;
     if fresh {
         nothing_else_here(config, &objects).await?;
     }
@@ -167,6 +176,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     core.keep().notice_erasures()?;
     check_packs(&core).await?;
     anchor::check(&core)?;
+    anchor::publish::check(&core).await?;
     let token_key = TokenKey::open(&data.join("token.key"))?;
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }

@@ -52,6 +52,18 @@ enum Command {
         #[arg(long, default_value = "8h")]
         ttl: String,
     },
+    /// Copy the index into a file while the service goes on (SQLite; of PostgreSQL take pg_dump).
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// A file that is not there yet.
+        to: PathBuf,
+    },
+    /// Build the index anew, or bring an older one up to date, from packs, wrapped keys and the root key. Stop the service first.
+    Recover {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Destroy a patient's key, so that nobody can read anything of this patient again. It cannot be undone.
     Erase {
         #[command(flatten)]
@@ -135,6 +147,8 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
         Command::Token { place, scope, subject, ttl } => commands::token::run(&place.config()?, &subject, &scope, &ttl),
+        Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
+        Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,
         Command::Erase { place, what, reason, .. } => {
             let (what, reason) = (what.unwrap_or_default(), reason.unwrap_or_default());

@@ -173,6 +173,19 @@ pub(crate) async fn in_background<T: Send + 'static>(
     }
 }
 
+/// Whether a log entry commits to a version and its content.
+fn commits(custodian: &str, of: (&Name, Version), content: (&Salt, Option<Digest>, &[u8]), entry: &Entry) -> bool {
+    let (salt, raw, resource) = content;
+    let (reference, version, canonical) = (of.0.to_string(), of.1.to_string(), Digest::of(resource));
+    let subject = Subject { custodian, reference: &reference, version: &version, canonical, raw };
+    entry.commitment.opens(salt, &subject)
+}
+
+/// Whether what was sealed opens a log entry.
+pub(crate) fn opens(custodian: &str, name: &Name, version: Version, plain: &Plain, entry: &Entry) -> bool {
+    commits(custodian, (name, version), (&plain.salt, plain.raw, &plain.resource), entry)
+}
+
 /// Fetching and opening; also the write path's way to see what it changes.
 impl Core {
     /// Fetches a version, opens it, and checks it against its log entry.
@@ -230,14 +243,8 @@ impl Core {
 
     /// Whether an opened resource is the one that a log entry commits to.
     pub(crate) fn matches_entry(&self, opened: &Opened, entry: &Entry) -> bool {
-        let subject = Subject {
-            custodian: &self.custodian,
-            reference: &opened.stored.name.to_string(),
-            version: &opened.stored.version.to_string(),
-            canonical: Digest::of(&opened.resource),
-            raw: opened.raw,
-        };
-        entry.commitment.opens(&opened.salt, &subject)
+        let Opened { stored, salt, raw, resource, .. } = opened;
+        commits(&self.custodian, (&stored.name, stored.version), (salt, *raw, resource), entry)
     }
 
     pub(crate) async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {

@@ -1,13 +1,19 @@
 //! What upkeep works with: all that is kept, and no service. A command may open it beside a running service.
 
-use super::{Core, StartError, roots, system_key};
+use super::{Core, StartError, lock, private_directory, roots, system_key};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::ids::Owner;
 use crate::index::store::Store;
 use crate::index::tokens::Tokenizer;
 use crate::secret::Key;
-use crate::vault::keys::KeyRing;
+use crate::upkeep::key_objects;
+use crate::upkeep::recover::{self, Tell};
+use crate::vault::keys::{KeyRing, Wrapped};
 use crate::vault::objects::Objects;
+use notary::checkpoint::LogSigner;
+use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 
 /// The key of the server's own that seals what is said of erasures.
@@ -33,6 +39,7 @@ impl Keep {
             return Err(StartError::Nothing { path: config.data.clone() });
         }
         let store = Arc::new(Store::open(&path)?);
+        not_recovering(&store)?;
         // The cache on disk is the service's: whoever opens it empties it.
         let objects = Objects::open(config, None)?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
@@ -44,10 +51,51 @@ impl Keep {
         Ok(keep)
     }
 
+    /// Opens what recovery needs, the index perhaps new, and puts the wrapped keys into it. Nobody else may be at work.
+    pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Locked, StartError> {
+        private_directory(&config.data)
+            .map_err(|source| StartError::Directory { path: config.data.clone(), source })?;
+        let lock = lock(config)?;
+        let objects = Objects::open(config, None)?;
+        if objects.list(key_objects::FOLDER, "", 1).await?.is_empty() {
+            return Err(StartError::Keyless { place: objects.place() });
+        }
+        let store = Arc::new(Store::open(&config.data.join("index.sqlite"))?);
+        store.set_setting(recover::SETTING, "yes")?;
+        store.keep_setting("custodian", &config.custodian)?;
+        store.keep_setting("log.origin", &config.log.origin)?;
+        let displaced = recover::keys(&objects, &store, tell).await?;
+        let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
+        let index_key = system_key(&keys, &store, &objects, ".index").await?;
+        let log_key = system_key(&keys, &store, &objects, ".log").await?;
+        let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
+        let signer = LogSigner::from_seed(&config.log.origin, log_key.expose())?;
+        let tokens = Arc::new(Tokenizer::new(&index_key));
+        let keep = Self { clock, custodian: config.custodian.clone(), store, objects, keys, tokens, erasures };
+        Ok(Locked { keep, signer, displaced, _lock: lock })
+    }
+
     /// Wipes the keys that were destroyed, here or elsewhere.
     pub fn notice_erasures(&self) -> Result<(), StartError> {
         self.store.erasures()?.iter().for_each(|erasure| self.keys.destroy(&erasure.owner));
         Ok(())
+    }
+}
+
+/// What recovery works with, while nobody else does.
+pub struct Locked {
+    pub keep: Keep,
+    pub signer: LogSigner,
+    /// Keys that others took the place of.
+    pub displaced: HashMap<Owner, Vec<Wrapped>>,
+    pub _lock: File,
+}
+
+/// Refuses an index that recovery has not finished.
+pub(super) fn not_recovering(store: &Store) -> Result<(), StartError> {
+    match store.setting(recover::SETTING)?.as_deref() {
+        Some("yes") => Err(StartError::Recovering),
+        _ => Ok(()),
     }
 }
 

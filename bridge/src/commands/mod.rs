@@ -1,9 +1,11 @@
 //! The commands of the program `medseal`.
 
+pub mod backup;
 pub mod client;
 pub mod demo;
 pub mod erase;
 pub mod receipt;
+pub mod recover;
 pub mod send;
 pub mod serve;
 pub mod token;

@@ -3,10 +3,10 @@
 use super::reply::{Reply, body, failure, unreadable};
 use super::routes::not_found;
 use crate::anchor::progress;
+use crate::anchor::publish::bundle;
 use crate::app::App;
 use crate::error::Issue;
 use crate::read::in_background;
-use notary::commitment::ENTRY_BYTES;
 use notary::tree::{TILE_HEIGHT, Tile};
 use serde_json::json;
 use std::sync::Arc;
@@ -54,12 +54,6 @@ pub async fn tile(app: &Arc<App>, rest: &[&str]) -> Reply {
         Ok(None) => not_found(),
         Err(error) => unreadable(&error),
     }
-}
-
-/// Entries with their lengths as two bytes each, as C2SP's entry bundles have them.
-fn bundle(entries: &[Vec<u8>]) -> Vec<u8> {
-    let length = (ENTRY_BYTES as u16).to_be_bytes();
-    entries.iter().flat_map(|entry| length.iter().chain(entry).copied().collect::<Vec<u8>>()).collect()
 }
 
 /// Tiles never change and hold no patient data: anyone may cache them.

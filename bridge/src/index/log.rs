@@ -51,15 +51,19 @@ impl Store {
         result
     }
 
-    /// The newest checkpoint, or the first one that covers a position: (size, note).
+    /// The newest published checkpoint, or the first one that covers a position: (size, note).
     pub fn checkpoint(&self, covering: Option<u64>) -> Result<Option<(u64, String)>, StoreError> {
-        let (sql, at) = match covering {
-            None => ("SELECT size, note FROM checkpoint WHERE size > ?1 ORDER BY size DESC LIMIT 1", -1),
-            Some(at) => ("SELECT size, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1", at as i64),
+        let (order, at) = match covering {
+            None => ("DESC", -1),
+            Some(at) => ("ASC", at as i64),
         };
+        let sql = format!(
+            "SELECT size, note FROM checkpoint WHERE size > ?1 AND size <= \
+             (SELECT CAST(value AS BIGINT) FROM setting WHERE name = 'published') ORDER BY size {order} LIMIT 1"
+        );
         self.with(|c| {
             let row = |r: &Row<'_>| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?));
-            Ok(c.prepare_cached(sql)?.query_row([at], row).optional()?)
+            Ok(c.prepare_cached(&sql)?.query_row([at], row).optional()?)
         })
     }
 
@@ -125,7 +129,13 @@ fn waiting_entries(c: &Connection, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn append_entry(c: &Connection, position: u64, row: i64, entry: &[u8], hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+pub(super) fn append_entry(
+    c: &Connection,
+    position: u64,
+    row: i64,
+    entry: &[u8],
+    hashes: &[[u8; 32]],
+) -> Result<(), StoreError> {
     c.prepare_cached("INSERT INTO log (position, entry, row) VALUES (?1, ?2, ?3)")?.execute(params![
         position as i64,
         entry,

@@ -1,5 +1,6 @@
 //! The index finds without knowing: it holds blind tokens, places in packs, log entries, and no patient data.
 
+pub mod backup;
 pub mod blind;
 pub mod cells;
 pub mod erasures;
@@ -8,6 +9,7 @@ pub mod jobs;
 pub mod log;
 pub mod notices;
 pub mod places;
+pub mod restore;
 pub mod scan;
 mod sql;
 pub mod standing;

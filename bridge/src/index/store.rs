@@ -433,6 +433,8 @@ mod tests {
         };
         assert_eq!((round(), round(), round()), (Some(1), Some(2), None));
         assert_eq!(store.entries(0, 10).unwrap(), [vec![1; 35], vec![2; 35]]);
+        assert_eq!(store.checkpoint(None).unwrap(), None, "what is not published is not shown");
+        store.set_setting("published", "2").unwrap();
         assert_eq!(store.checkpoint(None).unwrap(), Some((2, "note 2".into())));
         assert_eq!(store.checkpoint(Some(0)).unwrap(), Some((1, "note 1".into())), "the first that covers position 0");
         assert_eq!(store.waiting().unwrap(), 0);

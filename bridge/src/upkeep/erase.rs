@@ -84,9 +84,7 @@ async fn begin(keep: &Keep, owner: &Owner, reason: &str) -> Result<Erasure, Vaul
     let salt = || bytes::<32>(&system_random).map(hex::encode);
     let said = Said { time: instant(now), reason: reason.to_owned(), salt: salt()?, reason_salt: salt()? };
     // Strings alone: serialisation cannot fail.
-    let plain = serde_json::to_vec(&said).unwrap_or_default();
-    let sealed = seal_bytes(&keep.erasures, &binding(owner), &plain, &system_random);
-    let sealed = sealed.map_err(|_| StoreError::Nonsense("an erasure that cannot be sealed"))?;
+    let sealed = seal_said(keep, owner, &serde_json::to_vec(&said).unwrap_or_default())?;
     let erasure = Erasure { owner: owner.clone(), time: now.as_millisecond(), sealed, done: false };
     let store = keep.store.clone();
     in_background(move || store.begin_erasure(&erasure)).await
@@ -127,6 +125,12 @@ async fn empty(keep: &Keep, owner: &Owner, rows: &[i64]) -> Result<(), VaultErro
 async fn rows(keep: &Keep, owner: &Owner) -> Result<Vec<i64>, VaultError> {
     let (store, token) = (keep.store.clone(), keep.tokens.owner(owner));
     in_background(move || store.owned(&token, 0, usize::MAX >> 1)).await
+}
+
+/// Seals what is said of an erasure for the index.
+pub(super) fn seal_said(keep: &Keep, owner: &Owner, said: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let sealed = seal_bytes(&keep.erasures, &binding(owner), said, &system_random);
+    Ok(sealed.map_err(|_| StoreError::Nonsense("an erasure that cannot be sealed"))?)
 }
 
 /// Opens what was said of an erasure.

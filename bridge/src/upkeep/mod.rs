@@ -3,6 +3,7 @@
 
 pub mod erase;
 pub mod key_objects;
+pub mod recover;
 
 use crate::app::Core;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ async fn synthea_bundles_load_and_read_back_digit_for_digit() {
     assert!(loaded > 100, "{loaded}");
 }
 
-fn walk(folder: &Path) -> Vec<PathBuf> {
+pub fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries: Vec<_> =
         std::fs::read_dir(folder).map(|e| e.flatten().map(|e| e.path()).collect()).unwrap_or_default();
     entries.into_iter().flat_map(|p| if p.is_dir() { walk(&p) } else { vec![p] }).collect()

@@ -20,6 +20,7 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+mod recovery;
 mod search;
 mod stores;
 mod subscriptions;

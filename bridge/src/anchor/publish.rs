@@ -1,0 +1,107 @@
+//! The log beside the packs: what recovery has when the index is lost. Entries lie in `log/`, 256 an object as C2SP's entry
+//! bundles have them, the newest checkpoint in `log/checkpoint`. A checkpoint is shown to nobody before it lies there.
+
+use super::AnchorError;
+use crate::app::{Core, StartError};
+use crate::vault::objects::{ObjectError, Objects};
+use notary::checkpoint::{Checkpoint, LogKey};
+use notary::commitment::ENTRY_BYTES;
+
+/// Entries of a whole object.
+const WIDTH: u64 = 256;
+const CHECKPOINT: &str = "log/checkpoint";
+
+/// The log as it was published.
+pub struct Published {
+    pub note: String,
+    pub checkpoint: Checkpoint,
+    pub entries: Vec<Vec<u8>>,
+}
+
+fn name(index: u64, width: u64) -> String {
+    if width == WIDTH { format!("log/{index:010}") } else { format!("log/{index:010}.p{width}") }
+}
+
+/// Publishes what was signed since the last time. Each step may be done again: an object of a name has one content.
+pub async fn publish(core: &Core) -> Result<(), AnchorError> {
+    let before = core.store.published()?;
+    let Some((size, note)) = core.store.newest_checkpoint()?.filter(|(size, _)| *size > before) else { return Ok(()) };
+    for index in before / WIDTH..size.div_ceil(WIDTH) {
+        let width = WIDTH.min(size - index * WIDTH);
+        let entries = core.store.entries(index * WIDTH, width)?;
+        core.objects.replace(&name(index, width), bundle(&entries)).await.map_err(AnchorError::publish)?;
+    }
+    // A crash here leaves entries that no checkpoint speaks of.
+    core.objects.replace(CHECKPOINT, note.into_bytes()).await.map_err(AnchorError::publish)?;
+    // A crash here leaves a published checkpoint that is shown after the next start.
+    core.store.set_setting("published", &size.to_string())?;
+    if !before.is_multiple_of(WIDTH) {
+        let old = name(before / WIDTH, before % WIDTH);
+        core.objects.remove(&old).await.map_err(AnchorError::publish)?;
+    }
+    Ok(())
+}
+
+/// At the start: the index must not be behind what was published.
+pub async fn check(core: &Core) -> Result<(), StartError> {
+    let size = core.store.log_size()?;
+    match checkpoint(&core.objects, core.signer.key()).await? {
+        Some((_, checkpoint)) if checkpoint.size > size => Err(StartError::Contradiction(format!(
+            "{} log entries were published and the index holds {size}: the index was restored from an older backup; \
+             `medseal recover` brings it up to date",
+            checkpoint.size
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn checkpoint(objects: &Objects, key: &LogKey) -> Result<Option<(String, Checkpoint)>, StartError> {
+    let bytes = match objects.read_all(CHECKPOINT).await {
+        Err(ObjectError::Missing { .. }) => return Ok(None),
+        bytes => bytes?,
+    };
+    let note = String::from_utf8(bytes).unwrap_or_default();
+    let checkpoint = key.open(&note).map_err(|error| damaged(CHECKPOINT, &error))?;
+    Ok(Some((note, checkpoint)))
+}
+
+/// Reads the whole published log; nothing where none was.
+pub async fn read(objects: &Objects, key: &LogKey) -> Result<Option<Published>, StartError> {
+    let Some((note, checkpoint)) = checkpoint(objects, key).await? else { return Ok(None) };
+    let mut entries = Vec::with_capacity(checkpoint.size as usize);
+    for index in 0..checkpoint.size.div_ceil(WIDTH) {
+        let name = name(index, WIDTH.min(checkpoint.size - index * WIDTH));
+        let bytes = objects.read_all(&name).await?;
+        entries.extend(unbundle(&bytes).ok_or_else(|| damaged(&name, &"it holds no log entries"))?);
+    }
+    Ok(Some(Published { note, checkpoint, entries }))
+}
+
+fn damaged(name: &str, what: &dyn std::fmt::Display) -> StartError {
+    StartError::Contradiction(format!("{name} is damaged ({what}): put it back from a backup"))
+}
+
+/// Entries with their lengths as two bytes each, as C2SP's entry bundles have them.
+pub fn bundle(entries: &[Vec<u8>]) -> Vec<u8> {
+    let length = (ENTRY_BYTES as u16).to_be_bytes();
+    entries.iter().flat_map(|entry| length.iter().chain(entry).copied().collect::<Vec<u8>>()).collect()
+}
+
+fn unbundle(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let length = (ENTRY_BYTES as u16).to_be_bytes();
+    let parts = bytes.chunks(2 + ENTRY_BYTES);
+    parts.map(|part| part.strip_prefix(&length).filter(|e| e.len() == ENTRY_BYTES).map(<[u8]>::to_vec)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_read_as_they_were_written() {
+        let entries = vec![vec![7; ENTRY_BYTES], vec![8; ENTRY_BYTES]];
+        assert_eq!(unbundle(&bundle(&entries)), Some(entries.clone()));
+        assert_eq!(unbundle(&bundle(&entries)[..60]), None);
+        assert_eq!((name(3, 256), name(3, 17)), ("log/0000000003".into(), "log/0000000003.p17".into()));
+    }
+}

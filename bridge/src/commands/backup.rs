@@ -1,0 +1,23 @@
+//! `medseal backup`: a whole copy of the index while the service goes on.
+
+use super::Failed;
+use crate::config::Config;
+use crate::index::backup::backup;
+use std::path::Path;
+
+/// Copies the index into a file that is not there yet.
+pub fn run(config: &Config, to: &Path) -> Result<(), Failed> {
+    let from = config.data.join("index.sqlite");
+    if !from.exists() {
+        return Err(Failed(format!("{} is not there: name the data directory with --data", from.display())));
+    }
+    if to.exists() {
+        return Err(Failed(format!("{} is there already: name another file", to.display())));
+    }
+    backup(&from, to).map_err(|error| Failed(format!("{}: {error}", to.display())))?;
+    println!(
+        "{} is the index as it was when the copy began; packs, wrapped keys and root.key are not in it",
+        to.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Recovery: the index is built anew, or brought up to date, from packs, wrapped keys, the published log and the root key. It may
+//! be cut short anywhere and asked for again: packs that the index has are not read a second time.
+
+mod log;
+pub mod packs;
+mod record;
+
+use super::erase;
+use super::key_objects::{self, Walk};
+use crate::anchor::publish::{self, Published};
+use crate::app::StartError;
+use crate::app::keep::{Keep, Locked};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::VaultError;
+use crate::ids::{Owner, ResourceId};
+use crate::vault::keys::Wrapped;
+use notary::chain::Ledger;
+use notary::checkpoint::LogSigner;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Set while a recovery is not finished: no service starts on such an index.
+pub const SETTING: &str = "recovering";
+/// Faults that are told one by one.
+const MAX_FAULTS: usize = 1_000;
+
+/// How far it is: of what, how many, of how many.
+pub type Tell<'t> = &'t (dyn Fn(&str, u64, u64) + Sync);
+
+/// What recovery works with.
+pub(crate) struct Recovery {
+    keep: Keep,
+    base: String,
+    signer: LogSigner,
+    erased: HashSet<Owner>,
+    published: Option<Published>,
+    /// Where each published entry stands.
+    positions: HashMap<Vec<u8>, u64>,
+    /// Further keys of an owner: what a crash left, or an older wrapping.
+    displaced: HashMap<Owner, Vec<Wrapped>>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Records that were put into the index, and how many of them are messages.
+    pub records: u64,
+    pub messages: u64,
+    /// Packs that a crash left and nobody was answered for.
+    pub never_committed: u64,
+    /// Patients who were erased and stay so.
+    pub erased: usize,
+    /// The size of the published log that the result agrees with; nothing was published where there is none.
+    pub proved: Option<u64>,
+    /// The size that the ledger has anchored, where it is there.
+    pub anchored: Option<u64>,
+    pub faults: Vec<String>,
+}
+
+impl Report {
+    fn fault(&mut self, fault: String) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    fn missing<'n>(&mut self, packs: impl Iterator<Item = &'n String>) {
+        packs.for_each(|name| self.fault(format!("{name} is missing, and the index refers to it")));
+    }
+}
+
+/// Recovers what a configuration names.
+pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Report, StartError> {
+    let Locked { keep, signer, displaced, _lock } = Keep::recover(config, clock.clone(), tell).await?;
+    let published = publish::read(&keep.objects, signer.key()).await?;
+    let entries = published.iter().flat_map(|published| &published.entries);
+    let positions = entries.cloned().zip(0..).collect();
+    let erased = erased(&keep).await?;
+    let base = config.base();
+    let recovery = Recovery { keep, base, signer, erased, published, positions, displaced };
+    let mut report = Report { erased: recovery.erased.len(), ..Report::default() };
+    recovery.packs(&mut report, tell).await?;
+    let mut ledger = recovery.ledger(config)?;
+    recovery.log(&mut report, ledger.as_mut())?;
+    tell("erasures", 0, 0);
+    erase::finish_all(&recovery.keep).await?;
+    recovery.followed()?;
+    recovery.keep.store.set_setting(SETTING, "no")?;
+    Ok(report)
+}
+
+/// Who was erased, as it is written beside the packs.
+async fn erased(keep: &Keep) -> Result<HashSet<Owner>, VaultError> {
+    let (mut walk, mut erased) = (Walk::new(&keep.objects, erase::FOLDER), HashSet::new());
+    while let Some(found) = walk.next().await? {
+        let id = found.name.strip_prefix(erase::FOLDER).and_then(ResourceId::parse);
+        erased.extend(id.map(|id| Owner::patient(&id)));
+    }
+    Ok(erased)
+}
+
+/// Puts all wrapped keys into the index; those of who was erased are destroyed once more. Tells what they took the place of.
+pub(crate) async fn keys(
+    keep_objects: &crate::vault::objects::Objects,
+    store: &crate::index::store::Store,
+    tell: Tell<'_>,
+) -> Result<HashMap<Owner, Vec<Wrapped>>, VaultError> {
+    let (mut walk, mut displaced, mut done) =
+        (Walk::new(keep_objects, key_objects::FOLDER), HashMap::<Owner, Vec<Wrapped>>::new(), 0);
+    while let Some(found) = walk.next().await? {
+        let keys = key_objects::read(keep_objects, &found.name).await?;
+        for (owner, wrapped) in store.restore_keys(&keys)? {
+            displaced.entry(owner).or_default().push(wrapped);
+        }
+        done += 1;
+        tell("keys", done, 0);
+    }
+    Ok(displaced)
+}
+
+impl Recovery {
+    /// The ledger, if its journal is here; a lost one is begun anew by the service.
+    fn ledger(&self, config: &Config) -> Result<Option<Ledger>, StartError> {
+        let path = config.data.join("ledger.journal");
+        let now = self.keep.clock.now().as_second().max(0) as u64;
+        Ok(if path.exists() { Some(Ledger::open(&path, now)?) } else { None })
+    }
+
+    /// Subscriptions begin anew from here: what was an event before was told, or is not known to have been.
+    fn followed(&self) -> Result<(), StartError> {
+        use crate::index::notices::{Change, Followed, Waiting};
+        let now = self.keep.clock.now().as_millisecond();
+        let begun =
+            |(row, name): (i64, crate::ids::Name)| Change::Begun { id: name.id, row, waiting: Waiting::Dropped };
+        if self.keep.store.setting("followed")?.is_some() {
+            return Ok(());
+        }
+        let changes = self.keep.store.current_of("Subscription")?.into_iter().map(begun).collect();
+        let upto = self.keep.store.newest()?;
+        Ok(self.keep.store.follow(&Followed { upto, changes, events: Vec::new() }, now)?)
+    }
+}

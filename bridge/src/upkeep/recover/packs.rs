@@ -1,0 +1,154 @@
+//! The packs, in the order in which they were committed: what they hold goes into the index, a pack a transaction.
+
+use super::record::Found;
+use super::{Recovery, Report};
+use crate::error::VaultError;
+use crate::index::restore::Move;
+use crate::index::store::Batch;
+use crate::read::in_background;
+use crate::upkeep::key_objects::Walk;
+use crate::vault::pack::{Extent, Record, read_pack};
+use std::collections::HashSet;
+
+/// Where they lie.
+pub const FOLDER: &str = "packs/";
+/// A pack that is not in the log, and older by so much than one that is, was never committed: nobody was answered for it.
+const NEVER: i64 = 60_000;
+
+/// A pack as it was read.
+struct Pack {
+    name: String,
+    records: Vec<(Extent, Record)>,
+}
+
+impl Recovery {
+    /// Puts all packs into the index that it does not have.
+    pub(super) async fn packs(&self, report: &mut Report, tell: super::Tell<'_>) -> Result<(), VaultError> {
+        let names = self.names().await?;
+        let present: HashSet<String> = names.iter().cloned().collect();
+        let known: HashSet<String> = self.keep.store.packs()?.into_iter().map(|(name, _)| name).collect();
+        report.missing(known.difference(&present));
+        let newest = self.newest_logged(&names).await?;
+        let (total, mut done) = (names.len() as u64, 0);
+        // Packs of the same millisecond are put in the order of the log.
+        for some in names.chunk_by(|a, b| time_of(a) == time_of(b)) {
+            let mut packs = Vec::new();
+            for name in some.iter().filter(|name| !known.contains(*name)) {
+                packs.extend(self.read(name, report).await?);
+            }
+            packs.sort_by_key(|pack| self.first_position(pack));
+            for pack in packs {
+                if self.was_committed(&pack, newest) {
+                    self.put(pack, &present, report).await?;
+                } else {
+                    report.never_committed += 1;
+                }
+            }
+            done += some.len() as u64;
+            tell("packs", done, total);
+        }
+        Ok(())
+    }
+
+    async fn names(&self) -> Result<Vec<String>, VaultError> {
+        let (mut walk, mut names) = (Walk::new(&self.keep.objects, FOLDER), Vec::new());
+        while let Some(found) = walk.next().await? {
+            names.push(found.name);
+        }
+        Ok(names)
+    }
+
+    async fn read(&self, name: &str, report: &mut Report) -> Result<Option<Pack>, VaultError> {
+        let bytes = self.keep.objects.read_all(name).await?;
+        match read_pack(&bytes) {
+            Ok(records) => Ok(Some(Pack { name: name.to_owned(), records })),
+            Err(error) => {
+                report.fault(format!("{name}: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// When the newest pack was made that the log has.
+    async fn newest_logged(&self, names: &[String]) -> Result<i64, VaultError> {
+        for name in names.iter().rev() {
+            let pack = self.read(name, &mut Report::default()).await?;
+            if let Some(pack) = pack.filter(|pack| self.first_position(pack) < u64::MAX) {
+                return Ok(pack.records.iter().map(|(_, record)| record.time).max().unwrap_or(0));
+            }
+        }
+        Ok(0)
+    }
+
+    fn first_position(&self, pack: &Pack) -> u64 {
+        let entries = pack.records.iter().filter_map(|(_, record)| record.entry.as_ref());
+        entries.filter_map(|entry| self.positions.get(entry)).min().copied().unwrap_or(u64::MAX)
+    }
+
+    /// The log takes entries in the order of the commits: what it passed over was not committed.
+    fn was_committed(&self, pack: &Pack, newest: i64) -> bool {
+        let has_entries = pack.records.iter().any(|(_, record)| record.entry.is_some());
+        let time = pack.records.iter().map(|(_, record)| record.time).max().unwrap_or(0);
+        !has_entries || self.first_position(pack) < u64::MAX || time + NEVER >= newest
+    }
+
+    async fn put(&self, pack: Pack, present: &HashSet<String>, report: &mut Report) -> Result<(), VaultError> {
+        let (mut batch, mut erasures, mut moves) = (Batch::default(), Vec::new(), Vec::new());
+        for (extent, record) in &pack.records {
+            let found = self.found(&pack.name, *extent, record).await;
+            let (kind, id) = (found.record.type_name.as_str(), found.record.id.as_str());
+            match self.keep.store.place_of(kind, id, found.record.version)? {
+                // Compaction left it in two packs.
+                Some(place) if present.contains(&place.pack) => {}
+                Some(place) => moves.push(Move {
+                    kind: kind.to_owned(),
+                    id: id.to_owned(),
+                    version: found.record.version,
+                    from: place.pack,
+                    to: found.record.place,
+                }),
+                None => self.add(found, &mut batch, &mut erasures, report)?,
+            }
+        }
+        let store = self.keep.store.clone();
+        in_background(move || {
+            store.move_records(&moves)?;
+            store.commit(&batch)?;
+            erasures.iter().try_for_each(|erasure| store.begin_erasure(erasure).map(|_| ()))
+        })
+        .await
+    }
+
+    fn add(
+        &self,
+        found: Found,
+        batch: &mut Batch,
+        erasures: &mut Vec<crate::index::erasures::Erasure>,
+        report: &mut Report,
+    ) -> Result<(), VaultError> {
+        let is_message = found.record.type_name == "Message";
+        report.records += 1;
+        report.messages += u64::from(is_message);
+        found.fault.into_iter().for_each(|fault| report.fault(fault));
+        for (token, name) in found.identities {
+            // Who claimed last has it.
+            batch.identities.retain(|(of, _)| *of != token);
+            batch.stale.push(token);
+            batch.identities.push((token, name));
+        }
+        if let Some((token, id)) = found.message
+            && self.keep.store.taken(&token)?.is_none()
+            && !batch.messages.iter().any(|(of, _)| *of == token)
+        {
+            batch.messages.push((token, id));
+        }
+        erasures.extend(found.erasure);
+        batch.records.push(found.record);
+        Ok(())
+    }
+}
+
+/// The milliseconds in a pack's name.
+fn time_of(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
+}

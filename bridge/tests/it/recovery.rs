@@ -1,0 +1,232 @@
+//! The index is lost, or an old one: from packs, wrapped keys, the published log and the root key everything comes back.
+
+use super::erasure::{medseal, out};
+use super::stores;
+use super::world::{World, admission, config, corpora, msa};
+use bridge::commands::serve;
+use bridge::ids::Name;
+use bridge::upkeep::erase;
+use notary::receipt::Receipt;
+use notary::verify::{Grade, Policy, verify};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Every version: its bytes, the entry and place that its receipt proves.
+type Everything = BTreeMap<String, (Vec<u8>, String, u64)>;
+
+async fn everything(world: &World) -> Everything {
+    anchored(world).await;
+    let index = rusqlite::Connection::open(world.directory.path().join("data/index.sqlite")).unwrap();
+    let sql = "SELECT type, id, version, deleted FROM record WHERE type NOT IN ('Message', 'Erasure')";
+    let mut all = index.prepare(sql).unwrap();
+    let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?));
+    let all: Vec<(String, String, u32, i64)> = all.query_map([], row).unwrap().map(Result::unwrap).collect();
+    let mut found = Everything::new();
+    for (kind, id, version, deleted) in all {
+        let path = format!("/fhir/{kind}/{id}/_history/{version}");
+        let bytes = if deleted == 0 { world.bytes(&path).await.to_vec() } else { Vec::new() };
+        let receipt = Receipt::parse(&world.bytes(&format!("{path}/$receipt")).await).unwrap();
+        let verdict = verify(&receipt, (deleted == 0).then_some(&bytes), None, &Policy::default()).unwrap();
+        assert_eq!((verdict.grade, verdict.erased.is_some()), (Grade::AnchoredLocal, deleted == 2), "{path}");
+        found.insert(path, (bytes, receipt.entry, verdict.index));
+    }
+    found
+}
+
+/// Waits until everything is signed and anchored.
+async fn anchored(world: &World) {
+    for _ in 0..500 {
+        let ready = world.get("/readyz").await.1;
+        if ready["log"]["size"] == ready["log"]["anchored"] && world.running.app.core.store.waiting().unwrap() == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it is not anchored");
+}
+
+/// Messages, versions, a conditional create, a deletion, an erasure.
+async fn filled() -> (World, String) {
+    let world = World::new().await;
+    for (control, number) in [("C1", "77"), ("C2", "78"), ("C3", "79")] {
+        assert_eq!(msa(&world.send(&admission(control, number, "Lovelace")).await).0, "AA");
+    }
+    let gone = world.only("/fhir/Patient?identifier=79").await["id"].as_str().unwrap().to_owned();
+    for value in [1, 2, 3] {
+        let text = format!(r#"{{"resourceType":"Basic","id":"b","code":{{"text":"x{value}"}}}}"#);
+        assert!(world.call("PUT", "/fhir/Basic/b", &text).await.0 < 300);
+    }
+    assert_eq!(conditional(&world).await, 201);
+    assert_eq!(world.call("DELETE", "/fhir/Basic/b", "").await.0, 204);
+    let name = Name::parse(&format!("Patient/{gone}")).unwrap();
+    erase::erase(&world.running.app.core.keep(), &name, "by letter", &|_| ()).await.unwrap().unwrap();
+    (world, gone)
+}
+
+async fn conditional(world: &World) -> u16 {
+    let token = format!("Bearer {}", world.token);
+    let headers = [
+        ("authorization", token.as_str()),
+        ("content-type", "application/fhir+json"),
+        ("if-none-exist", "name=Recoverham"),
+    ];
+    let body = br#"{"resourceType":"Organization","name":"Recoverham Infirmary"}"#;
+    world.request("POST", "/fhir/Organization", &headers, body).await.status().as_u16()
+}
+
+async fn stopped(world: World) -> (tempfile::TempDir, PathBuf) {
+    let World { running, directory, .. } = world;
+    running.stop().await;
+    let data = directory.path().join("data");
+    (directory, data)
+}
+
+fn lose_index(data: &Path) {
+    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(file));
+    }
+}
+
+/// What was there is there, and what was recognised still is.
+async fn is_whole(world: &World, before: &Everything, gone: &str) {
+    assert_eq!(&everything(world).await, before);
+    assert_eq!(world.get(&format!("/fhir/Patient/{gone}")).await.0, 410);
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 2);
+    assert_eq!(world.get("/fhir/Patient?identifier=78&family=lovel").await.1["total"], 1);
+    assert_eq!(conditional(world).await, 200, "its condition is still claimed");
+    let size = world.running.app.core.store.log_size().unwrap();
+    assert_eq!(msa(&world.send(&admission("C2", "78", "Lovelace")).await).0, "AA");
+    anchored(world).await;
+    assert_eq!(world.running.app.core.store.log_size().unwrap(), size, "a message sent again is recognised");
+}
+
+#[tokio::test]
+async fn everything_comes_back_without_the_database() {
+    let (world, gone) = filled().await;
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    lose_index(&data);
+    let refused = serve::start(config(&data)).await.err().unwrap().to_string();
+    assert!(refused.contains("medseal recover"), "{refused}");
+    lose_index(&data);
+    let recovered = medseal(&data, &["recover"]).await;
+    let told = out(&recovered);
+    assert!(recovered.status.success() && told.contains("proved: the") && told.contains("the ledger holds"), "{told}");
+    assert!(told.contains("0 entries were committed after"), "{told}");
+    let world = World::with(directory, config(&data)).await;
+    is_whole(&world, &before, &gone).await;
+}
+
+#[tokio::test]
+async fn a_recovery_that_is_killed_goes_on_where_it_was() {
+    let (world, gone) = filled().await;
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    lose_index(&data);
+    let mut kills = 0;
+    // Later each time: it comes a little further, and in the end through.
+    for wait in std::iter::successors(Some(20), |wait| Some(wait * 3 / 2)) {
+        let mut command = Command::new(super::commands::MEDSEAL);
+        command.arg("recover").args(stores::arguments(&data)).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills > 0);
+    let world = World::with(directory, config(&data)).await;
+    is_whole(&world, &before, &gone).await;
+}
+
+#[tokio::test]
+async fn an_older_backup_is_brought_up_to_date_and_does_not_bring_the_erased_back() {
+    let world = World::new().await;
+    assert_eq!(msa(&world.send(&admission("C1", "77", "Lovelace")).await).0, "AA");
+    assert_eq!(msa(&world.send(&admission("C2", "78", "Hopper")).await).0, "AA");
+    anchored(&world).await;
+    let gone = world.only("/fhir/Patient?identifier=77").await["id"].as_str().unwrap().to_owned();
+    let data = world.directory.path().join("data");
+    let copy = world.directory.path().join("copy.sqlite");
+    let made = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
+    assert!(made.status.success(), "{}", out(&made));
+    let again = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
+    assert!(!again.status.success() && out(&again).contains("there already"), "{}", out(&again));
+    assert_eq!(msa(&world.send(&admission("C3", "79", "Noether")).await).0, "AA");
+    let erased = medseal(&data, &["erase", &format!("Patient/{gone}"), "--reason", "by letter"]).await;
+    assert!(erased.status.success(), "{}", out(&erased));
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    lose_index(&data);
+    std::fs::copy(&copy, data.join("index.sqlite")).unwrap();
+    let refused = serve::start(config(&data)).await.err().unwrap().to_string();
+    assert!(refused.contains("older backup"), "{refused}");
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", out(&recovered));
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(world.get(&format!("/fhir/Patient/{gone}")).await.0, 410, "it stays erased");
+    assert_eq!(everything(&world).await, before);
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 2);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_the_rest_comes_back() {
+    let (world, _) = filled().await;
+    anchored(&world).await;
+    let (directory, data) = stopped(world).await;
+    let Some(objects) = stores::folder(&data) else { return };
+    lose_index(&data);
+    std::fs::remove_file(data.join("ledger.journal")).unwrap();
+    let mut packs: Vec<_> = std::fs::read_dir(objects.join("packs")).unwrap().flatten().map(|e| e.path()).collect();
+    packs.sort();
+    std::fs::rename(&packs[0], directory.path().join("aside")).unwrap();
+    let mut bytes = std::fs::read(&packs[1]).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&packs[1], bytes).unwrap();
+    let recovered = medseal(&data, &["recover"]).await;
+    let told = out(&recovered);
+    assert!(!recovered.status.success(), "{told}");
+    let name = format!("packs/{}", packs[1].file_name().unwrap().to_str().unwrap());
+    assert!(told.contains("log entry 0 has no record") && told.contains(&name), "{told}");
+    assert!(told.contains("no ledger is here"), "{told}");
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(world.get("/fhir/Basic/b").await.0, 410, "what is there is read");
+    let (_keep, data) = stopped(world).await;
+    std::fs::remove_dir_all(objects.join("keys")).unwrap();
+    lose_index(&data);
+    let keyless = medseal(&data, &["recover"]).await;
+    assert!(!keyless.status.success() && out(&keyless).contains("wrapped keys"), "{}", out(&keyless));
+}
+
+/// Bundles of Synthea, where they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_synthea_corpus_comes_back() {
+    let Some(corpora) = corpora() else { return };
+    let mut paths = super::corpora::walk(&corpora.join("fhir/synthea-r4"));
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    paths.sort_by_key(|path| std::fs::metadata(path).map_or(0, |m| m.len()));
+    let most = std::env::var("MEDSEAL_RECOVER_BUNDLES").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let world = World::new().await;
+    let mut posted = 0;
+    for path in paths.iter().take(most) {
+        let text = std::fs::read_to_string(path).unwrap();
+        posted += usize::from(world.call("POST", "/fhir", &text).await.0 == 200);
+    }
+    if posted == 0 {
+        println!("skipped: no Synthea bundle is here that is taken by itself");
+        return;
+    }
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    lose_index(&data);
+    let begun = std::time::Instant::now();
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", out(&recovered));
+    println!("{} versions of {posted} bundles recovered in {:?}", before.len(), begun.elapsed());
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(everything(&world).await, before);
+}
