@@ -1,6 +1,6 @@
 //! The program itself, as people start it.
 
-use super::world::{admission, msa};
+use super::world::{admission, database, msa, on_postgres};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -23,6 +23,9 @@ impl Served {
 
     /// Starts a `medseal serve` that has some arguments already.
     pub fn spawn(mut command: Command, data: &Path) -> Self {
+        if on_postgres() {
+            command.env("MEDSEAL_POSTGRES", database(data));
+        }
         let mut child = command
             .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0", "--data"])
             .arg(data)
@@ -48,7 +51,12 @@ impl Served {
 }
 
 fn medseal(arguments: &[&str]) -> Output {
-    Command::new(MEDSEAL).args(arguments).output().unwrap()
+    let mut command = Command::new(MEDSEAL);
+    let data = arguments.iter().skip_while(|word| **word != "--data").nth(1);
+    if let (true, Some(data)) = (on_postgres(), data) {
+        command.env("MEDSEAL_POSTGRES", database(Path::new(data)));
+    }
+    command.args(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

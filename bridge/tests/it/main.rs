@@ -17,6 +17,9 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+mod replicas;
 mod search;
 mod subscriptions;
 mod tidy;

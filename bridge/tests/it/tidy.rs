@@ -39,7 +39,7 @@ const LAYERS: &[&[&str]] = &[
         "index",
         "outgoing",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "anchor", "intake::ack"],
+    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "lease", "anchor", "intake::ack"],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

@@ -4,7 +4,7 @@ use super::contract;
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
-use bridge::config::Config;
+use bridge::config::{Config, Hidden};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::Value;
@@ -27,7 +27,44 @@ pub fn config(data: &Path) -> Config {
     config.log.checkpoint_ms = 20;
     config.log.anchor_ms = 40;
     config.feed.zone = Some("Europe/Berlin".into());
+    if on_postgres() {
+        config.index.postgres = Some(Hidden(database(data)));
+    }
     config
+}
+
+/// Whether the services of the tests have their index in PostgreSQL: MEDSEAL_TEST_INDEX=postgres.
+pub fn on_postgres() -> bool {
+    std::env::var("MEDSEAL_TEST_INDEX").is_ok_and(|index| index == "postgres")
+}
+
+/// For a test that looks into SQLite's file, or the ledger's journal beside it.
+pub fn needs_sqlite() -> bool {
+    if on_postgres() {
+        println!("skipped: it is about SQLite's file");
+    }
+    on_postgres()
+}
+
+/// A data directory's own database, so that a service that starts again finds what it had.
+pub fn database(data: &Path) -> String {
+    server().database(&database_name(data))
+}
+
+/// What a thief of a data directory's database has.
+pub fn dumped(data: &Path) -> Vec<u8> {
+    let dump = server().program("pg_dump").arg(database_name(data)).output().unwrap();
+    assert!(dump.status.success());
+    dump.stdout
+}
+
+fn server() -> &'static super::postgres::Server {
+    super::postgres::shared().expect("PostgreSQL is installed where a test asks for it")
+}
+
+fn database_name(data: &Path) -> String {
+    let digest = notary::commitment::Digest::of(data.as_os_str().as_encoded_bytes());
+    format!("w{}", &digest.to_string()[..24])
 }
 
 /// What the corpora are called where they are present; tests that need them say that they skip.
