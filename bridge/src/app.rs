@@ -1,5 +1,7 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
+mod roots;
+
 use crate::anchor::{self, LedgerState};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
@@ -11,12 +13,12 @@ use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
-use crate::limits::{MAX_BODIES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
-use crate::vault::keys::{KeyError, KeyRing, root_key};
+use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{ObjectError, Objects};
 use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
@@ -60,6 +62,9 @@ pub struct Core {
     pub notices: Notices,
 }
 
+/// The unit in which room for bodies is counted, in bytes.
+pub const BODY_UNIT: usize = 1 << 10;
+
 /// A running medseal.
 pub struct App {
     pub core: Arc<Core>,
@@ -71,8 +76,10 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
-    /// Places for request bodies in memory.
+    /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// When the service was started.
+    pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
 }
@@ -125,18 +132,14 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     private_directory(data).map_err(directory)?;
     let lock = lock(config)?;
     let store = Arc::new(index(config)?);
-    let objects = match &config.s3 {
-        Some(settings) => Objects::s3(settings)?,
-        None => Objects::directory(&data.join("objects"))?,
-    };
+    let objects = objects(config, Some(&data.join("cache")))?;
     let fresh = store.is_empty()?;
     if fresh {
-        nothing_else_here(config, &objects).await?;
+        nothing_else_here(config, &store, &objects).await?;
     }
-    let root = root_key(&data.join("root.key"), fresh, &system_random)?;
+    let keys = roots::open(config, &store, &objects, fresh).await?;
     store.keep_setting("custodian", &config.custodian)?;
     store.keep_setting("log.origin", &config.log.origin)?;
-    let keys = KeyRing::new(root);
     let index_key = system_key(&keys, &store, &objects, ".index").await?;
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
@@ -181,15 +184,21 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        started: core.clock.now(),
         core,
         config,
         token_key,
         profiles,
         committer: Mutex::new(Some(sender)),
-        bodies: Semaphore::new(MAX_BODIES),
+        bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         _lock: lock,
     });
-    let others = vec![exporter, tokio::spawn(notify::run(app.clone())), tokio::spawn(lease::run(app.core.clone()))];
+    let others = vec![
+        exporter,
+        tokio::spawn(notify::run(app.clone())),
+        tokio::spawn(lease::run(app.core.clone())),
+        tokio::spawn(roots::tidy(app.core.clone())),
+    ];
     Ok((app, Workers { committer, anchor, others }))
 }
 
@@ -282,28 +291,29 @@ impl Core {
     }
 
     /// An owner's data key from the cache or the index.
-    pub fn stored_key(&self, owner: &Owner) -> Result<Option<Key>, VaultError> {
+    pub async fn stored_key(&self, owner: &Owner) -> Result<Option<Key>, VaultError> {
         if let Some(key) = self.keys.cached(owner) {
             return Ok(Some(key));
         }
         match self.store.key(owner)? {
-            Some(wrapped) => Ok(Some(self.keys.unwrap(owner, &wrapped)?)),
+            Some(wrapped) => Ok(Some(self.keys.unwrap(owner, &wrapped).await?)),
             None => Ok(None),
         }
     }
 }
 
 /// A new index over old data would give the server new keys and bury the old ones: refused before anything is written.
-async fn nothing_else_here(config: &Config, objects: &Objects) -> Result<(), StartError> {
+async fn nothing_else_here(config: &Config, store: &Store, objects: &Objects) -> Result<(), StartError> {
     let lost = |what: String| StartError::IndexLost { data: config.data.clone(), what };
     let journal = config.data.join("ledger.journal");
     // With PostgreSQL the journal lies in the index.
     if config.index.postgres.is_none() && std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
         return Err(lost(journal.display().to_string()));
     }
-    match objects.list("packs/").await?.first() {
-        Some(_) => Err(lost(format!("the object store {}", objects.place()))),
-        None => Ok(()),
+    match objects.list("packs/", "", 1).await?.first() {
+        // Unless another replica has begun meanwhile.
+        Some(_) if store.is_empty()? => Err(lost(format!("the object store {}", objects.place()))),
+        _ => Ok(()),
     }
 }
 
@@ -332,21 +342,29 @@ fn index(config: &Config) -> Result<Store, StartError> {
     }
 }
 
+/// Opens the objects where the configuration has them, and a folder to keep parts of them in.
+fn objects(config: &Config, cache: Option<&Path>) -> Result<Objects, StartError> {
+    match &config.s3 {
+        Some(settings) => Ok(Objects::s3(settings, cache)?),
+        None => Ok(Objects::directory(&config.data.join("objects"))?),
+    }
+}
+
 /// A key of the server's own, made at the first start, by whichever replica comes first.
 async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str) -> Result<Key, StartError> {
     let owner = Owner::from_stored(name);
     if let Some(wrapped) = store.key(&owner)? {
-        return Ok(keys.unwrap(&owner, &wrapped)?);
+        return Ok(keys.unwrap(&owner, &wrapped).await?);
     }
     // Nobody else makes one meanwhile, and writes over the object.
     let turn = store.turn()?;
     if let Some(wrapped) = store.key(&owner)? {
-        return Ok(keys.unwrap(&owner, &wrapped)?);
+        return Ok(keys.unwrap(&owner, &wrapped).await?);
     }
-    let (key, wrapped) = keys.generate(&owner, &system_random)?;
+    let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
     let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
     // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
-    objects.put(&format!("keys/system{name}"), object.into_bytes()).await?;
+    objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
     store.commit_in(turn, &Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
     Ok(key)
 }
@@ -374,7 +392,7 @@ fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
 }
 
 /// The key that signs tokens, for a command beside a running service.
-pub fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
+pub async fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
     let data = &config.data;
     if config.index.postgres.is_none() {
         let directory = |source| StartError::Directory { path: data.clone(), source };
@@ -382,9 +400,10 @@ pub fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
         return Ok(TokenKey::open(&data.join("token.key"))?);
     }
     let (store, owner) = (index(config)?, Owner::from_stored(".token"));
-    let keys = KeyRing::new(root_key(&data.join("root.key"), false, &system_random)?);
     let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: ".token".into() })?;
-    sealed_token_key(&keys.unwrap(&owner, &wrapped)?, &store)
+    // Not in the service's own folder, which is emptied by whoever opens it.
+    let keys = roots::open(config, &store, &objects(config, None)?, false).await?;
+    sealed_token_key(&keys.unwrap(&owner, &wrapped).await?, &store)
 }
 
 /// Each pack that the index refers to is there and long enough. Content is checked when it is read.

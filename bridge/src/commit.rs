@@ -21,6 +21,7 @@ use crate::vault::pack::{PackWriter, Record};
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is to be committed together: writes, and the message they came from.
@@ -131,7 +132,7 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut newest: i64) -
         newest = group.now;
         let outcome = group.write(turn.take()).await;
         waiting = match outcome {
-            Err(error) if races < MAX_RACES && lost_race(&error) => {
+            Err(error) if races < MAX_RACES && lost_race(core, &error) => {
                 races += 1;
                 tracing::debug!(%error, races, "a group is gathered anew");
                 turn = core.store.turn().ok();
@@ -148,8 +149,8 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut newest: i64) -
 }
 
 /// Another replica wrote first.
-fn lost_race(error: &VaultError) -> bool {
-    matches!(error, VaultError::Index(StoreError::Conflict | StoreError::Stale))
+fn lost_race(core: &Core, error: &VaultError) -> bool {
+    core.store.is_shared() && matches!(error, VaultError::Index(StoreError::Conflict | StoreError::Stale))
 }
 
 /// A group with those who wait for it, and those for whom it had no room.
@@ -159,10 +160,10 @@ struct Gathered<'c> {
     rest: Vec<Waiting>,
 }
 
-/// One whose transaction is in a group.
+/// One whose transaction is in a group, or was refused beside it.
 struct Waited {
     reply: oneshot::Sender<Result<Committed, IngestError>>,
-    committed: Committed,
+    outcome: Result<Committed, IngestError>,
     /// To do it again, where other replicas may come before.
     transaction: Option<Transaction>,
 }
@@ -181,9 +182,12 @@ async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, newest: i64) -> Gathe
     for Waiting { transaction, reply } in queue.by_ref() {
         let again = core.store.is_shared().then(|| transaction.clone());
         match group.add(transaction).await {
-            Ok(committed) => done.push(Waited { reply, committed, transaction: again }),
-            // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
-            Err(error) => _ = reply.send(Err(error)),
+            // What others of the group did may be why it was refused, and if the group is lost they did not do it.
+            Err(error) if again.is_none() || group.pack.is_empty() => {
+                // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
+                _ = reply.send(Err(error));
+            }
+            outcome => done.push(Waited { reply, outcome, transaction: again }),
         }
         if group.pack.len() >= MAX_GROUP_BYTES {
             break;
@@ -203,10 +207,10 @@ fn answer(core: &Core, done: Vec<Waited>, outcome: Result<(), VaultError>) {
             tracing::error!(%error, transactions = done.len(), "a group was not stored: its senders may try again")
         }
     }
-    for Waited { reply, committed, .. } in done {
-        _ = reply.send(match &outcome {
-            Ok(()) => Ok(committed),
-            Err(error) => Err(IngestError::NotStored(error.clone())),
+    for Waited { reply, outcome: own, .. } in done {
+        _ = reply.send(match (own, &outcome) {
+            (Ok(_), Err(error)) => Err(IngestError::NotStored(error.clone())),
+            (own, _) => own,
         });
     }
 }
@@ -222,6 +226,8 @@ struct Group<'c> {
     fresh: Seen,
     /// What the present transaction is about to do: its conditions are held against that, too.
     drafts: view::Drafts,
+    /// How many resources the conditions of the present transaction were held against.
+    looked_at: AtomicUsize,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
 }
@@ -276,6 +282,7 @@ impl<'c> Group<'c> {
             seen: Seen::default(),
             fresh: Seen::default(),
             drafts: view::Drafts::default(),
+            looked_at: AtomicUsize::new(0),
             now,
         }
     }
@@ -285,6 +292,7 @@ impl<'c> Group<'c> {
         let staged = self.stage(transaction).await;
         let fresh = std::mem::take(&mut self.fresh);
         self.drafts = view::Drafts::default();
+        *self.looked_at.get_mut() = 0;
         let (stage, done) = staged?;
         self.seen.add(fresh);
         Ok(self.keep(stage, done))
@@ -369,7 +377,8 @@ impl<'c> Group<'c> {
             self.core.objects.put(&name, key_object(&keys)).await?;
         }
         // A crash here leaves keys that nothing was sealed with.
-        self.core.objects.put(&self.pack_name, self.pack.finish()).await?;
+        let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
+        self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts).await?;
         // A crash here leaves a pack that nothing refers to; no sender was answered.
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);

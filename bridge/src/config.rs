@@ -1,7 +1,7 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
 use crate::index::postgres::Settings;
-use crate::vault::objects::S3Settings;
+use crate::vault::objects::s3::S3Settings;
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use serde::Deserialize;
@@ -20,6 +20,8 @@ pub struct Config {
     pub mllp: SocketAddr,
     /// The address that clients see, where a proxy stands in front.
     pub base_url: Option<String>,
+    /// The origins whose pages may call from a browser, `https://app.example`; `*` is any. None unless named.
+    pub cors: Vec<String>,
     /// A directory of maps instead of those built in.
     pub maps: Option<PathBuf>,
     /// A directory of overlays: what senders need otherwise. SIGHUP reads it anew.
@@ -30,7 +32,27 @@ pub struct Config {
     pub index: Index,
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
+    pub keys: Keys,
     pub outgoing: Outgoing,
+}
+
+/// Where the root key is: in the file `root.key`, unless a key service holds it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// A key of AWS KMS: its ARN, or `alias/...`. Credentials come from the environment.
+    pub kms: Option<String>,
+    /// Any server that speaks like AWS KMS; AWS itself where absent.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// How long an open key stays in memory: the longest that revoking the service's key may take to work.
+    pub cache_seconds: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { kms: None, endpoint: None, region: None, cache_seconds: 600 }
+    }
 }
 
 /// Where this server may send requests of its own to, such as notifications. Public addresses over https, unless this says more.
@@ -150,6 +172,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             mllp: SocketAddr::from(([127, 0, 0, 1], 2575)),
             base_url: None,
+            cors: Vec::new(),
             maps: None,
             overlays: None,
             feed: Feed::default(),
@@ -157,6 +180,7 @@ impl Default for Config {
             validation: Validation::default(),
             index: Index::default(),
             s3: None,
+            keys: Keys::default(),
             outgoing: Outgoing::default(),
         }
     }
@@ -204,6 +228,15 @@ impl Config {
         if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
             return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
         }
+        if !(1..=86_400).contains(&config.keys.cache_seconds) {
+            return Err("keys.cache_seconds: 1 to 86400".into());
+        }
+        if let Some(s3) = &config.s3 {
+            s3.check()?;
+        }
+        if let Some(wrong) = config.cors.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("cors: `{wrong}` is no origin; an example is `https://app.example`"));
+        }
         config.index.settings()?;
         if config.index.connections < 2 {
             return Err("index.connections: at least 2".into());
@@ -237,6 +270,14 @@ impl Config {
                 .ok_or_else(|| format!("feed.charset: `{name}` is not supported; an example is `8859/1`")),
         }
     }
+}
+
+/// An origin as browsers write it: scheme, host, and a port that is not the scheme's own; or `*`.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain =
+        |host: &str| host.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.:[]".contains(&c));
+    text == "*" || host.is_some_and(|host| !host.is_empty() && plain(host))
 }
 
 /// Line, what is wrong, and for an unknown key the nearest right one.
@@ -276,6 +317,12 @@ mod tests {
             ("[index]\npostgres = \"postgres://u:secret@h:port/d\"", "index.postgres is no connection text"),
             ("[index]\npostgres = \"postgres://u:secret@h\"", "names no database"),
             ("[index]\nconnections = 1", "at least 2"),
+            ("[keys]\ncache_seconds = 0", "keys.cache_seconds"),
+            ("[s3]\nprefix = \"a\"", "s3.bucket"),
+            ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
+            ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
+            ("cors = [\"https://app.example/\"]", "is no origin"),
+            ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

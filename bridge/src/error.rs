@@ -158,10 +158,17 @@ impl VaultError {
     /// Who must act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Object(ObjectError::Missing { .. })
+            Self::Object(
+                ObjectError::Missing { .. }
+                | ObjectError::Short { .. }
+                | ObjectError::Taken { .. }
+                | ObjectError::Refused { .. }
+                | ObjectError::Credentials,
+            )
             | Self::Pack { .. }
             | Self::Seal { .. }
             | Self::Tampered { .. } => Fault::Us,
+            Self::Key(KeyError::Away { .. } | KeyError::Randomness(_)) => Fault::RetryLater,
             Self::Key(_) => Fault::Us,
             Self::Index(_) | Self::Object(_) | Self::Randomness(_) => Fault::RetryLater,
         }
@@ -175,8 +182,14 @@ impl VaultError {
     /// What the caller is told: that it failed and whether to retry. The cause is for the log.
     pub fn issue(&self) -> Issue {
         match self.fault() {
+            Fault::RetryLater if matches!(self, Self::Key(_)) => {
+                Issue::new("transient", "the key service does not answer: nothing was stored, try again")
+            }
             Fault::RetryLater => Self::retry(),
-            _ => Issue::new("exception", "stored content is damaged or cannot be opened: the operator's log names it"),
+            _ => Issue::new(
+                "exception",
+                "stored content is damaged or cannot be reached or opened: the operator's log names it",
+            ),
         }
     }
 }
@@ -193,6 +206,11 @@ mod tests {
         let busy = VaultError::Object(ObjectError::S3 { name: "packs/x".into(), what: "503 SlowDown".into() });
         assert_eq!((busy.fault(), IngestError::Busy.fault()), (Fault::RetryLater, Fault::RetryLater));
         assert!(!busy.issue().text.contains("SlowDown"));
+        let away = VaultError::Key(KeyError::Away { key: "alias/x".into(), what: "time-out".into() });
+        assert_eq!(away.fault(), Fault::RetryLater);
+        assert!(away.issue().text.contains("key service") && !away.issue().text.contains("alias/x"));
+        let refused = VaultError::Object(ObjectError::Refused { name: "packs/x".into(), what: "AccessDenied".into() });
+        assert_eq!(refused.fault(), Fault::Us);
         assert_eq!(IngestError::Invalid(vec![Issue::new("value", "x")]).fault(), Fault::Sender);
     }
 }

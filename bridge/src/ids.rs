@@ -39,9 +39,10 @@ impl TypeName {
 }
 
 impl ResourceId {
-    /// Reads an id.
+    /// Reads an id. `.` and `..` are steps of an address: clients and proxies would fold them away (RFC 3986 section 5.2.4).
     pub fn parse(text: &str) -> Option<Self> {
-        r4::is_valid_text("id", text).then(|| Self(text.to_owned()))
+        let fits = r4::is_valid_text("id", text) && !matches!(text, "." | "..");
+        fits.then(|| Self(text.to_owned()))
     }
 
     /// An id from 16 bytes, random or keyed: a UUID in form.
@@ -148,7 +149,16 @@ mod tests {
     #[test]
     fn names_are_checked() {
         assert_eq!(Name::parse("Patient/a-1").map(|n| n.to_string()).as_deref(), Some("Patient/a-1"));
-        for bad in ["Patient", "Patientt/1", "Patient/", "Patient/a_b", "HumanName/1", "Patient/1/2"] {
+        for bad in [
+            "Patient",
+            "Patientt/1",
+            "Patient/",
+            "Patient/a_b",
+            "HumanName/1",
+            "Patient/1/2",
+            "Patient/.",
+            "Patient/..",
+        ] {
             assert!(Name::parse(bad).is_none(), "{bad}");
         }
         assert_eq!(Version::parse("7"), Some(Version(7)));

@@ -48,7 +48,8 @@ pub struct Taken {
 
 /// Takes in a message, or each message of a batch.
 pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
-    let decoded = match charset::decode(&received.bytes, app.core.charset) {
+    let default = app.core.maps().charset(&received.bytes).unwrap_or(app.core.charset);
+    let decoded = match charset::decode(&received.bytes, default) {
         Ok(decoded) => decoded,
         Err(error) => return vec![undecodable(&received.bytes, &error)],
     };
@@ -154,7 +155,7 @@ fn unmappable(error: MapError) -> IngestError {
     match error {
         MapError::NoType => IngestError::Unsupported(header_issue("required", 9, text)),
         MapError::NoMap(_) => IngestError::Unsupported(header_issue("not-supported", 9, text)),
-        MapError::Missing(segment) => {
+        MapError::Missing(segment) | MapError::Itself(segment) => {
             let place = mappings::path::Place::default();
             IngestError::Invalid(vec![Issue { source: Some((segment, 1, place)), ..Issue::new("structure", text) }])
         }

@@ -4,14 +4,21 @@ use std::time::Duration;
 
 /// The longest HTTP body: a transaction Bundle with some scanned documents.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
-/// Bodies read at the same time: bounds their memory to 2 GiB.
-pub const MAX_BODIES: usize = 64;
+/// Bytes of bodies in memory at the same time, from their first byte to their answer; what is read out of them takes several
+/// times as much.
+pub const MAX_BODIES_BYTES: usize = 256 << 20;
+/// Longer bodies are read and checked beside the network threads, which others wait for.
+pub const LARGE_BODY_BYTES: usize = 64 << 10;
 /// The longest MLLP frame: an ORU with an embedded PDF stays well below.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
 /// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.
 pub const MAX_BATCH_AT_ONCE: usize = 64;
+/// Reading entries of a batch that are answered at once: each may be a whole page.
+pub const MAX_READS_AT_ONCE: usize = 8;
+/// How heavy the answers to a Bundle's reading entries may become together; the entries after that are refused.
+pub const MAX_ANSWERS_BYTES: usize = 64 << 20;
 /// The most operations of one patch: it is applied while others wait.
 pub const MAX_PATCH_OPERATIONS: usize = 1_000;
 /// The most bytes that one patch copies inside a resource: a value that is copied into itself doubles each time.
@@ -35,7 +42,7 @@ pub const MAX_QUERY_VALUES: usize = 100;
 /// Entries of a page unless `_count` asks otherwise, and the most that it may ask for.
 pub const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: usize = 1_000;
-/// How heavy a page of `$everything` may become, scanned documents and all, before it ends early.
+/// How heavy a page may become, scanned documents and all, before it ends early.
 pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
@@ -75,12 +82,21 @@ pub const MAX_CHAINED: usize = 10_000;
 pub const MAX_INCLUDED: usize = 1_000;
 /// The most resources that a search sorts: their keys are read from the opened resources.
 pub const MAX_SORTED: usize = 20_000;
+/// The most resources that one request opens to find those that fit: some seconds of work. Then a page ends early, and what
+/// needs all of them is refused.
+pub const MAX_OPENED: usize = 50_000;
+/// How long a search may take: an attentive client has given up by then.
+pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How far matches are counted that the index tells exactly, and how many are opened for a total that it does not, unless
 /// `_total=accurate` asks for more.
 pub const MAX_CHEAP_TOTAL: usize = 100_000;
 pub const MAX_OPENED_FOR_TOTAL: usize = 1_000;
 /// How many rows the index may propose for a condition: it is to name one resource, and the exact test opens each.
 pub const MAX_CONDITION_MATCHES: usize = 1_000;
+/// The same for all conditions of one transaction together: the other senders wait for it.
+pub const MAX_CONDITIONS_MATCHES: usize = 50_000;
+/// Bytes that the operations of one patch walk over, each the whole resource: others wait while it is applied.
+pub const MAX_PATCH_WORK: usize = 256 << 20;
 /// How many patients one of `$match`'s blocks may bring to the comparison: a block that finds more tells too little.
 pub const MAX_BLOCK: usize = 500;
 /// Answers of `$match` unless `count` asks otherwise.
@@ -103,6 +119,8 @@ pub const MAX_EXPORTS: usize = 32;
 pub const EXPORT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Subscriptions that are on: each is held against what is committed.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// Subscriptions of one transaction: the names of their endpoints are resolved together, before anything is committed.
+pub const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 50;
 /// Headers that a Subscription may set.
 pub const MAX_SUBSCRIPTION_HEADERS: usize = 20;
 /// Seconds between heartbeats: sooner is noise, later is no sign of life.
@@ -132,3 +150,7 @@ pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
 /// Tokens that are known to be good without checking their signature again.
 pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
+/// Root keys of a key service that are read at the start: a rotation a month for eighty years.
+pub const MAX_ROOTS: usize = 1_000;
+/// How long an open key may outlive its time in memory.
+pub const KEY_TIDY: Duration = Duration::from_secs(30);

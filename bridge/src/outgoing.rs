@@ -19,7 +19,9 @@ use warp::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 /// Why nothing is sent to an address. Names no address: who asks must not learn what resolves where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("must be an absolute URL, http or https, without user information and without a fragment")]
+    #[error(
+        "must be an absolute URL, http or https, with a port up to 65535 if any, without user information and without a fragment"
+    )]
     Url,
     #[error("must be https: this server's configuration does not allow http (outgoing.allow_http)")]
     Http,
@@ -146,6 +148,10 @@ fn parse(url: &str) -> Result<(Uri, bool), Refusal> {
         Some("http") => false,
         _ => return Err(Refusal::Url),
     };
+    // A port that is none would be left out in silence, and the request would go to another one.
+    if uri.authority().is_some_and(|a| a.as_str() != a.host() && a.port_u16().is_none_or(|port| port == 0)) {
+        return Err(Refusal::Url);
+    }
     let authority = uri.authority().map_or("", |a| a.as_str());
     if authority.is_empty() || authority.contains('@') || uri.host().is_none_or(str::is_empty) {
         return Err(Refusal::Url);

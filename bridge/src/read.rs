@@ -7,18 +7,38 @@ use crate::error::VaultError;
 use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
 use crate::index::store::{Store, StoreError, Stored};
+use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
+use crate::vault::objects::Part;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
 use std::sync::Arc;
 
-/// What is sealed in a record: the opening of its commitment, and the resource.
+/// What is sealed in a record: the opening of its commitment, how it came to be, and the resource.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plain {
     pub salt: Salt,
     pub raw: Option<Digest>,
+    /// None for a deletion, and in records from before it was kept.
+    pub made: Option<Made>,
     pub resource: Vec<u8>,
+}
+
+/// How a version came to be (R4 3.1.0.14 wants a history to tell it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    pub by: Verb,
+    /// The resource was not there before.
+    pub created: bool,
+}
+
+/// The interaction that makes a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Post = 1,
+    Put = 2,
+    Patch = 3,
 }
 
 /// A resource that was fetched, opened and checked.
@@ -27,18 +47,37 @@ pub struct Opened {
     pub stored: Stored,
     pub salt: Salt,
     pub raw: Option<Digest>,
+    pub made: Option<Made>,
     /// The canonical resource; nothing for a deletion.
     pub resource: Vec<u8>,
 }
 
 crate::redacted_debug!(Plain, Opened);
 
+impl Made {
+    fn to_bits(self) -> u8 {
+        self.by as u8 | u8::from(self.created) << 2
+    }
+
+    /// None where nothing is said; an error where it is nonsense.
+    fn from_bits(bits: u8) -> Option<Option<Self>> {
+        let by = match bits & 3 {
+            1 => Verb::Post,
+            2 => Verb::Put,
+            3 => Verb::Patch,
+            _ => return (bits == 0).then_some(None),
+        };
+        (bits < 8).then_some(Some(Self { by, created: bits & 4 != 0 }))
+    }
+}
+
 impl Plain {
-    /// salt, 0 or 1 and the raw digest, the resource.
+    /// salt; a byte whose lowest bit says whether the raw digest follows, and whose next three how it came to be; the digest;
+    /// the resource.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(65 + self.resource.len());
         out.extend(self.salt.0);
-        out.push(u8::from(self.raw.is_some()));
+        out.push(u8::from(self.raw.is_some()) | self.made.map_or(0, Made::to_bits) << 1);
         out.extend(self.raw.iter().flat_map(|d| d.0));
         out.extend(&self.resource);
         out
@@ -47,15 +86,15 @@ impl Plain {
     /// Reads what `to_bytes` made.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (salt, rest) = bytes.split_first_chunk::<32>()?;
-        let (raw, resource) = match rest.split_first()? {
-            (0, rest) => (None, rest),
-            (1, rest) => {
-                let (digest, rest) = rest.split_first_chunk::<32>()?;
-                (Some(Digest(*digest)), rest)
-            }
-            _ => return None,
+        let (flags, rest) = rest.split_first()?;
+        let made = Made::from_bits(flags >> 1)?;
+        let (raw, resource) = if flags & 1 == 0 {
+            (None, rest)
+        } else {
+            let (digest, rest) = rest.split_first_chunk::<32>()?;
+            (Some(Digest(*digest)), rest)
         };
-        Some(Self { salt: Salt(*salt), raw, resource: resource.to_vec() })
+        Some(Self { salt: Salt(*salt), raw, made, resource: resource.to_vec() })
     }
 }
 
@@ -66,37 +105,70 @@ pub async fn read(
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
-    let (store, wanted) = (core.store.clone(), name.clone());
-    let stored = in_background(move || match version {
-        Some(version) => store.version(&wanted, version),
-        None => store.current(&wanted),
-    })
-    .await?;
+    let stored = if core.store.is_shared() {
+        let (store, name) = (core.store.clone(), name.clone());
+        in_background(move || row(&store, &name, version)).await?
+    } else {
+        // One row of an index on this machine: to hand that to another thread costs several times as much.
+        row(&core.store, name, version)?
+    };
     match stored {
         Some(stored) => core.open(&stored).await.map(Some),
         None => Ok(None),
     }
 }
 
-/// A page of a history, newest first, and for one resource how many versions there are on all pages: of all others nobody
-/// counts them.
-pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<(Option<u64>, Vec<Opened>), VaultError> {
+fn row(store: &Store, name: &Name, version: Option<Version>) -> Result<Option<Stored>, StoreError> {
+    match version {
+        Some(version) => store.version(name, version),
+        None => store.current(name),
+    }
+}
+
+/// The versions of a history's page, newest first.
+#[derive(Debug)]
+pub struct Versions {
+    /// For one resource, how many there are on all pages: of all others nobody counts them.
+    pub total: Option<u64>,
+    pub versions: Vec<Opened>,
+    /// There are older ones.
+    pub more: bool,
+}
+
+/// A page of a history. It may be shorter than asked: scanned documents end it early.
+pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
+    let limit = page.limit;
     let (total, stored) = in_background(move || {
         let counted = matches!(page.of, Of::Resource(_));
         let total = if counted { Some(store.versions(&page)?) } else { None };
-        Ok((total, store.history(&page)?))
+        // One more than is shown tells whether there is another page.
+        Ok((total, store.history(&Page { limit: limit + 1, ..page })?))
     })
     .await?;
-    Ok((total, open_all(core, &stored).await?))
+    let versions = open_page(core, &stored[..stored.len().min(limit)]).await?;
+    let more = versions.len() < stored.len();
+    Ok(Versions { total, versions, more })
 }
 
-async fn open_all(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
-    let mut opened = Vec::with_capacity(stored.len());
+/// The first ones, as many as make a page.
+async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    core.fetch_ahead(stored).await;
+    let (mut opened, mut bytes) = (Vec::new(), 0);
     for one in stored {
-        opened.push(core.open(one).await?);
+        if bytes > MAX_PAGE_BYTES {
+            break;
+        }
+        let next = core.open(one).await?;
+        bytes += next.resource.len();
+        opened.push(next);
     }
     Ok(opened)
+}
+
+fn part(stored: &Stored) -> Part {
+    let extent = stored.place.extent;
+    Part { name: stored.place.pack.clone(), offset: extent.offset, length: extent.length as usize }
 }
 
 /// Runs index work beside the network threads.
@@ -134,7 +206,8 @@ impl Core {
             source,
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
-        let opened = Opened { stored: stored.clone(), salt: plain.salt, raw: plain.raw, resource: plain.resource };
+        let Plain { salt, raw, made, resource } = plain;
+        let opened = Opened { stored: stored.clone(), salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }
@@ -146,6 +219,11 @@ impl Core {
             Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
             _ => Err(at("its content does not open its log entry")),
         }
+    }
+
+    /// Fetches together what will be opened next.
+    pub(crate) async fn fetch_ahead(&self, rows: &[Stored]) {
+        self.objects.read_ahead(rows.iter().map(part).collect()).await;
     }
 
     /// Whether an opened resource is the one that a log entry commits to.
@@ -168,7 +246,7 @@ impl Core {
         let wrapped = in_background(move || store.key(&wanted)).await?;
         let wrapped =
             wrapped.ok_or_else(|| crate::vault::keys::KeyError::NoKey { owner: owner.as_str().to_owned() })?;
-        Ok(self.keys.unwrap(owner, &wrapped)?)
+        Ok(self.keys.unwrap(owner, &wrapped).await?)
     }
 }
 
@@ -178,12 +256,19 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_read_back_and_odd_bytes_are_refused() {
-        for raw in [None, Some(Digest([9; 32]))] {
-            let plain = Plain { salt: Salt([3; 32]), raw, resource: b"{}".to_vec() };
-            assert_eq!(Plain::from_bytes(&plain.to_bytes()), Some(plain));
+        let verbs = [Verb::Post, Verb::Put, Verb::Patch];
+        let mades = verbs.into_iter().flat_map(|by| [true, false].map(|created| Some(Made { by, created })));
+        for made in mades.chain([None]) {
+            for raw in [None, Some(Digest([9; 32]))] {
+                let plain = Plain { salt: Salt([3; 32]), raw, made, resource: b"{}".to_vec() };
+                assert_eq!(Plain::from_bytes(&plain.to_bytes()), Some(plain));
+            }
         }
+        let old = [[3; 32].as_slice(), &[0], b"{}"].concat();
+        assert_eq!(Plain::from_bytes(&old).map(|plain| plain.made), Some(None), "from before it was kept");
         assert_eq!(Plain::from_bytes(&[0; 32]), None);
-        assert_eq!(Plain::from_bytes(&[2; 40]), None, "an unknown flag");
+        assert_eq!(Plain::from_bytes(&[8; 40]), None, "created, and by nothing");
+        assert_eq!(Plain::from_bytes(&[16; 40]), None, "an unknown flag");
         assert_eq!(Plain::from_bytes(&[1; 40]), None, "half a digest");
     }
 }

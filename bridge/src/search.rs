@@ -15,18 +15,25 @@ use crate::fhir::search::query::{Filter, Search, Total};
 use crate::fhir::search::value::Value;
 use crate::ids::{Name, TypeName};
 use crate::index::scan::Scan;
-use crate::index::store::Stored;
-use crate::limits::{DEFAULT_PAGE, MAX_CHAINED, MAX_CHEAP_TOTAL, MAX_OPENED_FOR_TOTAL};
+use crate::index::store::{Store, StoreError, Stored};
+use crate::limits::{
+    DEFAULT_PAGE, MAX_CHAINED, MAX_CHEAP_TOTAL, MAX_OPENED, MAX_OPENED_FOR_TOTAL, MAX_PAGE_BYTES, SEARCH_TIMEOUT,
+};
 use crate::read::{Opened, in_background};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use futures_util::future::try_join_all;
+use include::Included;
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// Records that are fetched at the same time: an S3 server answers them together.
 const FETCHES: usize = 16;
+/// Rows that the index proposes at a time.
+const AT_ONCE: usize = 256;
+const TOO_LONG: SearchError = SearchError::TooCostly("the search takes too long: narrow it");
+const TOO_WIDE: SearchError = SearchError::TooCostly("the search looks through too many resources: narrow it");
 
 /// Where a page begins. Goes into the sealed cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +49,7 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Page {
     pub matches: Vec<Opened>,
-    pub included: Vec<Opened>,
+    pub included: Included,
     pub total: Option<u64>,
     pub next: Option<Position>,
 }
@@ -84,45 +91,61 @@ pub async fn search(
     from: Option<Position>,
 ) -> Result<Page> {
     let run = Run { core, caller, around };
-    let permit = decide(caller, Interaction::Search, Some(search.kind))?;
-    let upto = match from {
-        Some(position) => position.upto,
-        None => run.store(|store| store.newest()).await?,
-    };
-    let plan = run.plan(search.kind, &search.filters, upto).await?;
-    let count = search.count.unwrap_or(DEFAULT_PAGE);
-    let mut page = if search.sort.is_empty() {
-        run.page_by_row(&permit, plan, count, search.total, from).await?
-    } else {
-        order::page(&run, &permit, plan, &search.sort, count, from).await?
-    };
-    page.included = include::of(&run, &search.includes, &page.matches, upto).await?;
-    Ok(page)
+    // What is not answered by then is dropped: a search that nobody waits for any more must not go on.
+    tokio::time::timeout(SEARCH_TIMEOUT, run.search(search, from)).await.unwrap_or(Err(TOO_LONG))
 }
 
-/// Every resource that fits, up to a limit; more are an error.
+/// Shows every resource that fits, up to a limit; more are an error. What is kept of them is the visitor's affair: ten
+/// thousand names are little, ten thousand resources are not.
 pub(crate) async fn all(
     run: &Run<'_>,
     kind: TypeName,
     filters: &[Filter],
     upto: i64,
     limit: usize,
-) -> Result<Vec<Opened>> {
+    mut visit: impl FnMut(Opened),
+) -> Result<()> {
     let permit = decide(run.caller, Interaction::Search, Some(kind))?;
     let plan = run.plan(kind, filters, upto).await?;
-    let (found, more) = run.take(&permit, &plan, 0, limit).await?;
-    if more { Err(SearchError::TooCostly("the search looks through too many resources: narrow it")) } else { Ok(found) }
+    let mut room = limit;
+    let rest = run.walk(&permit, &plan, 0, AT_ONCE, |opened| {
+        if room == 0 {
+            return false;
+        }
+        room -= 1;
+        visit(opened);
+        true
+    });
+    if rest.await?.is_some() { Err(TOO_WIDE) } else { Ok(()) }
 }
 
 impl Run<'_> {
+    async fn search(&self, search: &Search, from: Option<Position>) -> Result<Page> {
+        let permit = decide(self.caller, Interaction::Search, Some(search.kind))?;
+        let upto = match from {
+            Some(position) => position.upto,
+            None => self.store(|store| store.newest()).await?,
+        };
+        let plan = self.plan(search.kind, &search.filters, upto).await?;
+        let count = search.count.unwrap_or(DEFAULT_PAGE);
+        let mut page = if search.sort.is_empty() {
+            self.page_by_row(&permit, plan, count, search.total, from).await?
+        } else {
+            order::page(self, &permit, plan, &search.sort, count, from).await?
+        };
+        page.included = include::of(self, &search.includes, &page.matches, upto).await?;
+        Ok(page)
+    }
+
     async fn store<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&crate::index::store::Store) -> std::result::Result<T, crate::index::store::StoreError>
-        + Send
-        + 'static,
+        work: impl FnOnce(&Store) -> std::result::Result<T, StoreError> + Send + 'static,
     ) -> Result<T> {
         let store = self.core.store.clone();
-        Ok(in_background(move || work(&store)).await?)
+        in_background(move || work(&store)).await.map_err(|error| match error {
+            VaultError::Index(StoreError::TooWide) => TOO_WIDE,
+            other => other.into(),
+        })
     }
 
     async fn plan(&self, kind: TypeName, filters: &[Filter], upto: i64) -> Result<Plan> {
@@ -155,19 +178,19 @@ impl Run<'_> {
             Filter::Chain { parameter, targets } => {
                 let mut names: Vec<Name> = Vec::new();
                 for (kind, inner) in targets {
-                    let found = all(self, *kind, std::slice::from_ref(inner), upto, MAX_CHAINED).await?;
-                    names.extend(found.into_iter().map(|o| o.stored.name));
+                    let keep = |opened: Opened| names.push(opened.stored.name);
+                    all(self, *kind, std::slice::from_ref(inner), upto, MAX_CHAINED, keep).await?;
                 }
                 let alternatives = vec![Criterion::Reference(Target::Local(names))];
                 Ok(Filter::Values { parameter, negated: false, alternatives })
             }
             Filter::Has { kind: from, reference, inner } => {
-                let found_there = all(self, *from, std::slice::from_ref(&**inner), upto, MAX_CHAINED).await?;
                 let mut ids = HashSet::new();
-                for opened in found_there {
+                let keep = |opened: Opened| {
                     let json = opened.json();
                     ids.extend(found(reference, &json).iter().filter_map(|v| self.local(v, kind)).map(|n| n.id));
-                }
+                };
+                all(self, *from, std::slice::from_ref(&**inner), upto, MAX_CHAINED, keep).await?;
                 Ok(Filter::Ids(ids.into_iter().collect()))
             }
             other => Ok(other.clone()),
@@ -188,34 +211,64 @@ impl Run<'_> {
         from: Option<Position>,
     ) -> Result<Page> {
         let after = from.map_or(0, |p| p.after);
-        let (matches, more) = self.take(permit, &plan, after, count).await?;
+        let (matches, rest) = self.take(permit, &plan, after, count).await?;
         let total = match (from, wanted) {
             (Some(position), _) => position.total,
             (None, Total::None) => None,
-            (None, _) if !more => Some(matches.len() as u64),
+            (None, _) if rest.is_none() => Some(matches.len() as u64),
             (None, wanted) => self.total(permit, &plan, wanted).await?,
         };
-        let last = matches.last().map_or(after, |o| o.stored.row);
-        let next = (more && count > 0).then_some(Position { upto: plan.scan.upto, after: last, total });
-        Ok(Page { matches, included: Vec::new(), total, next })
+        let next = rest.filter(|_| count > 0).map(|after| Position { upto: plan.scan.upto, after, total });
+        Ok(Page { matches, included: Included::default(), total, next })
     }
 
-    /// The first resources after a row that fit, and whether there are more.
-    async fn take(&self, permit: &Permit, plan: &Plan, after: i64, count: usize) -> Result<(Vec<Opened>, bool)> {
-        let (mut taken, mut after) = (Vec::new(), after);
-        while taken.len() <= count {
-            let wanted = count + 1 - taken.len();
-            let rows = self.rows(plan, after, wanted).await?;
-            let ended = rows.len() < wanted;
-            after = rows.last().map_or(after, |s| s.row);
-            taken.extend(self.fitting(permit, plan, &rows).await?);
-            if ended {
-                break;
+    /// A page of what fits after a row, and after which row the next page goes on; nothing: there is none. Scanned documents
+    /// or a long way without matches end a page early.
+    async fn take(&self, permit: &Permit, plan: &Plan, after: i64, count: usize) -> Result<(Vec<Opened>, Option<i64>)> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let step = (count + 1).min(AT_ONCE);
+        let rest = self.walk(permit, plan, after, step, |opened| {
+            bytes += opened.resource.len();
+            let room = taken.len() < count && (taken.is_empty() || bytes <= MAX_PAGE_BYTES);
+            if room {
+                taken.push(opened);
+            }
+            room
+        });
+        let rest = rest.await?;
+        Ok((taken, rest))
+    }
+
+    /// Opens what the index proposes after a row, in its order, and shows what fits until the visitor takes no more or
+    /// enough was opened for one request. Tells after which row to go on; nothing: that was all.
+    async fn walk(
+        &self,
+        permit: &Permit,
+        plan: &Plan,
+        mut after: i64,
+        step: usize,
+        mut visit: impl FnMut(Opened) -> bool,
+    ) -> Result<Option<i64>> {
+        let mut opened = 0;
+        loop {
+            let rows = self.rows(plan, after, step).await?;
+            for some in rows.chunks(FETCHES) {
+                for one in self.open(permit, some).await? {
+                    let row = one.stored.row;
+                    if self.fits(plan, &one) && !visit(one) {
+                        return Ok(Some(after));
+                    }
+                    after = row;
+                }
+            }
+            opened += rows.len();
+            if rows.len() < step {
+                return Ok(None);
+            }
+            if opened >= MAX_OPENED {
+                return Ok(Some(after));
             }
         }
-        let more = taken.len() > count;
-        taken.truncate(count);
-        Ok((taken, more))
     }
 
     async fn rows(&self, plan: &Plan, after: i64, limit: usize) -> Result<Vec<Stored>> {
@@ -223,17 +276,14 @@ impl Run<'_> {
         self.store(move |store| store.scan(&scan, limit)).await
     }
 
-    /// Fetches, opens, tests.
-    async fn fitting(&self, permit: &Permit, plan: &Plan, rows: &[Stored]) -> Result<Vec<Opened>> {
-        let mut opened = self.open(permit, rows).await?;
-        opened.retain(|opened| {
-            let json = opened.json();
-            plan.filters.iter().all(|filter| holds(filter, &json, &self.around))
-        });
-        Ok(opened)
+    /// The exact test.
+    fn fits(&self, plan: &Plan, opened: &Opened) -> bool {
+        let json = opened.json();
+        plan.filters.iter().all(|filter| holds(filter, &json, &self.around))
     }
 
     async fn open(&self, _permit: &Permit, rows: &[Stored]) -> Result<Vec<Opened>> {
+        self.core.fetch_ahead(rows).await;
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
             let fetches: Vec<_> = some.iter().map(|row| self.core.open(row)).collect();
@@ -250,18 +300,15 @@ impl Run<'_> {
             let count = self.store(move |store| store.count(&scan, cap)).await?;
             return Ok((count < cap).then_some(count as u64));
         }
-        let (mut count, mut seen, mut after) = (0, 0, 0);
-        loop {
-            let rows = self.rows(plan, after, DEFAULT_PAGE).await?;
-            count += self.fitting(permit, plan, &rows).await?.len() as u64;
-            seen += rows.len();
-            match rows.last() {
-                Some(last) if rows.len() == DEFAULT_PAGE => after = last.row,
-                _ => return Ok(Some(count)),
-            }
-            if !accurate && seen >= MAX_OPENED_FOR_TOTAL {
-                return Ok(None);
-            }
+        let (mut count, most) = (0, if accurate { usize::MAX } else { MAX_OPENED_FOR_TOTAL });
+        let rest = self.walk(permit, plan, 0, AT_ONCE, |_| {
+            count += 1;
+            count < most
+        });
+        match rest.await? {
+            None => Ok(Some(count as u64)),
+            Some(_) if accurate => Err(TOO_WIDE),
+            Some(_) => Ok(None),
         }
     }
 }

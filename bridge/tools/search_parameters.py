@@ -46,6 +46,8 @@ US_CORE = [
     ("Patient", "gender-identity", "token", "extension[url=http://hl7.org/fhir/us/core/StructureDefinition/us-core-genderIdentity].valueCodeableConcept:CodeableConcept"),
     ("Patient", "race", "token", "extension[url=http://hl7.org/fhir/us/core/StructureDefinition/us-core-race].extension.valueCoding:Coding"),
 ]
+# What is not held: names that sound alike would need marks of their own in the blind index, and a plain prefix is no sound.
+UNHELD = {"phonetic"}
 # The types that a choice may have for a kind of parameter.
 CHOICES = {
     "token": ["CodeableConcept", "Coding", "Identifier", "ContactPoint", "code", "boolean", "string", "uri", "id"],
@@ -157,8 +159,6 @@ class Paths:
             return [(f"{path}.{part}", "string") for part in PARTS[type_name]]
         if kind == "string" and type_name == "CodeableConcept":
             return [(f"{path}.text", "string")]
-        if type_name == "ContactPoint":
-            return [(f"{path}.value", "string")]
         return [(path, type_name)]
 
 
@@ -169,7 +169,7 @@ def alternatives(expression):
 def rows(elements, paths, parameters):
     for p in parameters:
         code, kind, expression = p["code"], p["type"], p.get("expression")
-        if not expression or kind == "special":
+        if not expression or kind == "special" or code in UNHELD:
             print(f"left out: {p['base']} {code} ({kind})", file=sys.stderr)
             continue
         for base in p["base"]:

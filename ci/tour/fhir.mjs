@@ -57,6 +57,14 @@ assert.equal(pages, 3)
 await assert.rejects(medplum.search('Patient', { favourite: 'blue' }), (e) => /favourite/.test(JSON.stringify(e.outcome)))
 await assert.rejects(medplum.createResource({ resourceType: 'Patient', nme: 1 }), (e) => e.outcome.issue[0].expression[0] === 'Patient.nme')
 
+// binary content: up with a name, down as it was
+const bytes = new Uint8Array([0, 1, 2, 253, 254, 255])
+const binary = await medplum.createBinary({ data: bytes, filename: 'scan.bin', contentType: 'application/octet-stream',
+  securityContext: { reference: `Patient/${ada.id}` } })
+assert.deepEqual([binary.contentType, binary.securityContext?.reference], ['application/octet-stream', `Patient/${ada.id}`])
+assert.equal((await medplum.readResource('Binary', binary.id)).resourceType, 'Binary')
+assert.deepEqual(new Uint8Array(await (await medplum.download(medplum.fhirUrl('Binary', binary.id))).arrayBuffer()), bytes)
+
 // operations
 const everything = await medplum.readPatientEverything(ada.id)
 assert.ok(everything.entry.some((e) => e.resource.resourceType === 'Practitioner') && everything.entry.length >= 5)
@@ -73,7 +81,7 @@ assert.ok(exported.output.some((o) => o.type === 'Patient'))
 // delete
 await medplum.deleteResource('Patient', ada.id)
 await assert.rejects(medplum.readResource('Patient', ada.id), (e) => e.outcome.issue[0].code === 'deleted')
-console.log('@medplum/core: create, read, update, patch, versions, upsert, transaction, batch, search, pages, operations, export, delete')
+console.log('@medplum/core: create, read, update, patch, versions, upsert, transaction, batch, search, pages, binaries, operations, export, delete')
 
 const Client = FhirKit.default ?? FhirKit
 const kit = new Client({ baseUrl: `${base}/fhir`, bearerToken: process.env.MEDSEAL_TOKEN })

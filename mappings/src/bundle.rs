@@ -37,7 +37,8 @@ fn write_header(mapped: &Mapped<'_>, out: &mut Vec<u8>) {
         write_text(control_id.trim(), out);
         out.extend_from_slice(b"},");
     }
-    if let Ok(time) = time::instant(part(message.header(7), Some(message.separators().component), 1), mapped.zone) {
+    if let Ok((time, _)) = time::instant(part(message.header(7), Some(message.separators().component), 1), mapped.zone)
+    {
         out.extend_from_slice(b"\"timestamp\":");
         write_text(&time, out);
         out.push(b',');

@@ -130,16 +130,26 @@ fn declared(bytes: &[u8], default: Charset) -> Result<Charset, CharsetError> {
     }
 }
 
+/// The first message's header, as far as a sender is known by it before his character set is: names are mostly ASCII.
+pub fn header(bytes: &[u8]) -> Option<String> {
+    header_line(bytes).map(|line| line.iter().map(|&b| char::from(b)).collect())
+}
+
 /// MSH-18 is read from the bytes: separators and header fields up to it are ASCII in every set left.
 fn msh18(bytes: &[u8]) -> Option<&[u8]> {
+    let line = header_line(bytes)?;
+    let separator = *line.get(3)?;
+    line.split(|&b| b == separator).nth(17)
+}
+
+fn header_line(bytes: &[u8]) -> Option<&[u8]> {
     // Behind a batch's own header it is the first message's that speaks for all.
     const FAR: usize = 4_096;
     let begins = |at: usize| at == 0 || matches!(bytes[at - 1], b'\r' | b'\n' | b' ' | b'\t' | 0xbf);
     let start = bytes.windows(3).take(FAR).enumerate().find(|(at, w)| *w == b"MSH" && begins(*at))?.0;
     let line = &bytes[start..];
     let end = line.iter().position(|&b| b == b'\r' || b == b'\n').unwrap_or(line.len());
-    let separator = *line.get(3)?;
-    line[..end].split(|&b| b == separator).nth(17)
+    Some(&line[..end])
 }
 
 #[cfg(test)]

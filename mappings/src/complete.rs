@@ -1,8 +1,9 @@
 //! Resources come out whole: where a message does not say what FHIR requires, the resource says so itself, by the code
 //! `unknown` or the standard's data-absent-reason. What cannot be said to be absent is left out as a whole, and told.
 
+use crate::convert::ConvertError;
 use crate::path::Label;
-use crate::plan::ConstantId;
+use crate::plan::{ConstantId, RuleId};
 use crate::r4::{self, Element, Kind, Name, Required, Type, TypeNumber};
 use crate::report::Finding;
 use crate::run::Run;
@@ -10,6 +11,10 @@ use crate::tree::{Id, Key, Reason, Shape};
 
 /// How deep the elements of a resource nest in the maps; the deepest of R4 stay below ten.
 const MAX_DEPTH: usize = 32;
+/// So many extensions of one element are compared with each other.
+const MAX_EXTENSIONS: usize = 100;
+/// With these an appointment may have no time (app-3).
+const TIMELESS: [&str; 3] = ["proposed", "cancelled", "waitlist"];
 
 impl Run<'_> {
     /// Completes a draft; false where it must go.
@@ -18,8 +23,56 @@ impl Run<'_> {
         let kept = self.complete_object(root, draft, 0) || self.is_left_out(draft);
         if !kept {
             self.tree.kill(root);
+            return false;
         }
-        kept
+        match r4::model().at(self.drafts[draft].kind).name {
+            "Appointment" => self.complete_times(draft),
+            "Organization" => self.drop_homes(draft),
+            _ => {}
+        }
+        true
+    }
+
+    /// An organization has no home (org-2, org-3): the address or number stays, without that use.
+    fn drop_homes(&mut self, draft: usize) {
+        let [address, telecom, usage] = ["address", "telecom", "use"].map(Name::of);
+        let lists = [address, telecom].into_iter().flatten();
+        let lists = lists.filter_map(|name| self.tree.find(self.drafts[draft].root, name));
+        let items = lists.flat_map(|list| self.tree.children(list).collect::<Vec<_>>());
+        let uses = items.filter_map(|item| self.tree.find(item, usage?));
+        let homes: Vec<Id> = uses.filter(|usage| self.tree.text(*usage) == Some("home")).collect();
+        for home in homes {
+            if let Some(reason) = self.tree.reason(home) {
+                self.note(reason.source, Finding::Value(ConvertError::Code), Some(RuleId(reason.rule)));
+            }
+            self.tree.kill(home);
+        }
+    }
+
+    /// An appointment has start and end or neither (app-2), and both unless it is only proposed, waiting or cancelled
+    /// (app-3): what nothing tells is said to be unknown, which is truer than another status.
+    fn complete_times(&mut self, draft: usize) {
+        let root = self.drafts[draft].root;
+        let status = Name::of("status").and_then(|name| self.tree.find(root, name)).and_then(|s| self.tree.text(s));
+        let may_lack = status.is_some_and(|status| TIMELESS.contains(&status));
+        let times: Vec<(Name, bool)> = ["start", "end"]
+            .into_iter()
+            .filter_map(Name::of)
+            .map(|name| (name, self.tree.find(root, name).is_some()))
+            .collect();
+        let told = times.iter().any(|(_, told)| *told);
+        if may_lack && !told {
+            return;
+        }
+        let reason = Reason { rule: self.set.known.absent.0, source: self.segment_mark(self.drafts[draft].segment) };
+        for (name, _) in times.into_iter().filter(|(_, told)| !told) {
+            let at = self.tree.field(root, name);
+            self.fill_extension(at, None, reason);
+            self.note(reason.source, Finding::Filled(name.text()), None);
+            if !told {
+                self.drafts[draft].gaps.push(name.text());
+            }
+        }
     }
 
     /// Completes what is inside first: an item that has to go may leave a gap.
@@ -47,6 +100,15 @@ impl Run<'_> {
         }
     }
 
+    /// Two fields may say the same: an extension stands once.
+    fn drop_doubles(&mut self, list: Id) {
+        let items: Vec<Id> = self.tree.children(list).take(MAX_EXTENSIONS).collect();
+        let doubles =
+            items.iter().enumerate().filter(|(n, item)| items[..*n].iter().any(|i| self.tree.is_same(*i, **item, 0)));
+        let doubles: Vec<Id> = doubles.map(|(_, item)| *item).collect();
+        doubles.into_iter().for_each(|item| self.tree.kill(item));
+    }
+
     fn is_left_out(&mut self, draft: usize) -> bool {
         self.left_out += 1;
         self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
@@ -54,6 +116,9 @@ impl Run<'_> {
     }
 
     fn complete_items(&mut self, list: Id, draft: usize, depth: usize) -> bool {
+        if self.tree.name(list) == self.set.known.extension {
+            self.drop_doubles(list);
+        }
         let mut at = self.tree.first(list);
         while let Some(item) = at {
             at = self.tree.next(item);

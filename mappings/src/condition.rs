@@ -16,6 +16,8 @@ pub enum Condition {
     Switch(String, Vec<String>),
     /// The value is an NM: a decimal number.
     Numeric(Source),
+    /// The value is an OID as FHIR writes it.
+    Oid(Source),
     In(Source, Vec<String>),
     /// Like one of these patterns: `#` stands for digits, `*` for anything.
     Like(Source, Vec<String>),
@@ -77,6 +79,7 @@ impl Condition {
             Self::Present(segment) => facts.present(*segment),
             Self::Switch(name, list) => among(list, facts.switch(name)),
             Self::Numeric(path) => crate::convert::is_decimal(&facts.text(path)),
+            Self::Oid(path) => crate::r4::is_oid(&facts.text(path)),
             Self::In(path, list) => among(list, &facts.text(path)),
             Self::Like(path, list) => {
                 let text = facts.text(path);
@@ -88,16 +91,6 @@ impl Condition {
             Self::Not(inner) => !inner.holds(facts),
             Self::All(list) => list.iter().all(|c| c.holds(facts)),
             Self::Any(list) => list.iter().any(|c| c.holds(facts)),
-        }
-    }
-
-    /// Whether it cannot hold for any repetition of a field: its first part is a test of the whole segment that fails.
-    pub fn is_ruled_out(&self, facts: &impl Facts) -> bool {
-        match self {
-            Self::Once(..) => !self.holds(facts),
-            Self::Not(inner) if matches!(**inner, Self::Once(..)) => !self.holds(facts),
-            Self::All(list) => list.first().is_some_and(|first| first.is_ruled_out(facts)),
-            _ => false,
         }
     }
 
@@ -116,6 +109,7 @@ impl Condition {
         match self {
             Self::Valued(p)
             | Self::Numeric(p)
+            | Self::Oid(p)
             | Self::In(p, _)
             | Self::Like(p, _)
             | Self::Length(p, ..)
@@ -228,6 +222,7 @@ mod tests {
             ("PV1-2 IN (\"E\", \"I\")", true),
             ("PV1-2 NOT IN (\"E\")", true),
             ("PID-7 NUMERIC", true),
+            ("PID-7 NOT OID", true),
             ("PV1-2 NOT NUMERIC", true),
             ("PID-7 LENGTH GREATER THAN 8", true),
             ("PID-7 LENGTH LESS THAN OR EQUALS 12", true),

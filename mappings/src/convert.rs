@@ -63,32 +63,37 @@ impl Primitive {
     }
 }
 
-/// Converts decoded text to a primitive; `codes` is the element's required code list.
+/// Converts decoded text to a primitive; `codes` is the element's required code list. Beside a time stands what of it
+/// FHIR has no form for.
 pub fn primitive<'a>(
     text: Cow<'a, str>,
     kind: Primitive,
     codes: Option<&[&str]>,
     zone: Option<&TimeZone>,
-) -> Result<Scalar<'a>, ConvertError> {
+) -> Result<(Scalar<'a>, Option<time::TimeError>), ConvertError> {
     let plain = is_plain(&text);
     let text = if plain { text } else { trimmed(text) };
-    let owned = |text: String| Scalar::Text(Cow::Owned(text));
-    match kind {
+    let timed = |(text, told)| (Scalar::Text(Cow::Owned(text)), told);
+    let scalar = match kind {
+        Primitive::Date => return Ok(timed(time::date(&text)?)),
+        Primitive::DateTime => return Ok(timed(time::date_time(&text, zone)?)),
+        Primitive::Instant => return Ok(timed(time::instant(&text, zone)?)),
+        Primitive::Time => return Ok(timed(time::time(&text)?)),
         Primitive::Decimal => decimal(text).map(Scalar::Number).ok_or(ConvertError::Number),
         Primitive::Integer(name, least) => integer(text, name, least),
         Primitive::Boolean => boolean(&text).map(Scalar::Bool).ok_or(ConvertError::Boolean),
-        Primitive::Date => Ok(owned(time::date(&text)?)),
-        Primitive::DateTime => Ok(owned(time::date_time(&text, zone)?)),
-        Primitive::Instant => Ok(owned(time::instant(&text, zone)?)),
-        Primitive::Time => Ok(owned(time::time(&text)?)),
         _ if codes.is_some_and(|codes| !codes.contains(&text.as_ref())) => Err(ConvertError::Code),
         // A space is written `%20` in a URI; dropping the whole name for it would lose the sender.
         Primitive::Uri(name) if text.contains(' ') => valid(Cow::Owned(text.replace(' ', "%20")), name),
+        Primitive::Uri(_) if text.strip_prefix("urn:oid:").is_some_and(|oid| !r4::is_oid(oid)) => {
+            Err(ConvertError::Invalid("OID"))
+        }
         Primitive::Uri(name) => valid(text, name),
         Primitive::Text if plain => Ok(Scalar::Text(text)),
         Primitive::Text => valid(without_controls(text), "string"),
         Primitive::Other(name) => valid(without_controls(text), name),
-    }
+    }?;
+    Ok((scalar, None))
 }
 
 fn valid<'a>(text: Cow<'a, str>, name: &'static str) -> Result<Scalar<'a>, ConvertError> {
@@ -192,13 +197,16 @@ mod tests {
 
     #[test]
     fn each_type_refuses_what_it_is_not() {
-        let to = |text: &'static str, kind| primitive(text.into(), Primitive::of(kind).unwrap(), None, None);
+        let to = |text: &'static str, kind| {
+            primitive(text.into(), Primitive::of(kind).unwrap(), None, None).map(|(scalar, _)| scalar)
+        };
         assert_eq!(to("Y", "boolean"), Ok(Scalar::Bool(true)));
         assert_eq!(to("maybe", "boolean"), Err(ConvertError::Boolean));
         assert_eq!(to("0", "positiveInt"), Err(ConvertError::Integer("positiveInt")));
         assert_eq!(to("99999999999", "integer"), Err(ConvertError::Integer("integer")));
         assert_eq!(to("a  b", "code"), Err(ConvertError::Invalid("code")));
         assert_eq!(primitive("F".into(), Primitive::Other("code"), Some(&["female"]), None), Err(ConvertError::Code));
+        assert_eq!(to("urn:oid:1.2.3.x", "uri"), Err(ConvertError::Invalid("OID")));
         assert_eq!(to("EMR SYSTEM", "url"), Ok(Scalar::Text("EMR%20SYSTEM".into())));
         assert_eq!(to("a\rb\u{1}", "string"), Ok(Scalar::Text("a\nb".into())));
     }

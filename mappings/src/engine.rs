@@ -34,8 +34,10 @@ pub enum MapError {
     Missing(String),
     #[error("the message yields no resource")]
     Nothing,
-    #[error("no rule takes {0}, and this feed refuses such messages")]
+    #[error("{0}; this feed refuses messages of which something is lost")]
     Unused(String),
+    #[error("PID and {0} name the same patient: a record cannot replace itself, or be linked with itself")]
+    Itself(String),
     #[error("the message yields more than {MAX_DRAFTS} resources")]
     TooMany,
 }

@@ -5,10 +5,11 @@ use crate::convert::without_controls;
 use crate::engine::{Draft, MapError, Mapped};
 use crate::escape;
 use crate::identity::Identity;
+use crate::maps::CODING_SYSTEMS;
 use crate::overlay::Policy;
 use crate::path::{Label, Place};
 use crate::r4;
-use crate::report::{self, Finding, Report};
+use crate::report::{self, Finding, Note, Report};
 use crate::run::Run;
 use crate::tree::{Id, Key, Mark, Reason, Scalar};
 use std::borrow::Cow;
@@ -17,10 +18,17 @@ use std::collections::HashMap;
 impl<'a> Run<'a> {
     pub fn finish(mut self) -> Result<Mapped<'a>, MapError> {
         report::unused(&mut self);
-        keep_unused(&mut self)?;
+        if self.set.policy == Policy::Extension {
+            keep_unused(&mut self);
+        }
         let identities = self.identities();
-        let alias = self.unite(&identities);
+        let alias = self.aliases(&identities);
+        self.check_links(&alias)?;
+        self.unite(&alias);
         let kept = self.kept(&alias);
+        if self.set.policy == Policy::Refuse {
+            refuse_losses(&self)?;
+        }
         let mut next = 0;
         let mut number = |kept: &bool| {
             next += u32::from(*kept);
@@ -45,17 +53,24 @@ impl<'a> Run<'a> {
     }
 
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
-    fn unite(&mut self, identities: &[Option<Identity>]) -> Vec<usize> {
-        let alias = self.aliases(identities);
+    fn unite(&mut self, alias: &[usize]) {
         let doubles: Vec<usize> = (0..alias.len()).filter(|draft| alias[*draft] != *draft).collect();
         if !doubles.is_empty() {
             // Before they are compared: references to one resource are the same reference.
-            self.tree.relink(&alias);
+            self.tree.relink(alias);
         }
         for later in doubles {
             self.tree.adopt(self.drafts[alias[later]].root, self.drafts[later].root);
         }
-        alias
+    }
+
+    /// A patient who is linked to himself would be replaced by himself: the two numbers of a merge name one record.
+    fn check_links(&self, alias: &[usize]) -> Result<(), MapError> {
+        let is_patient = |draft: usize| r4::model().at(self.drafts[draft].kind).name == "Patient";
+        let itself = |(from, to): &&(usize, usize)| from != to && alias[*from] == alias[*to] && is_patient(*to);
+        let Some((from, to)) = self.links.iter().find(itself) else { return Ok(()) };
+        let segment = self.message.segment(self.drafts[*from.max(to)].segment);
+        Err(MapError::Itself(segment.map_or("", |s| s.name()).to_owned()))
     }
 
     /// For each draft the first one of its type and identity.
@@ -77,7 +92,8 @@ impl<'a> Run<'a> {
         let mut round: Vec<usize> = (0..kept.len()).filter(|d| kept[*d]).collect();
         while !round.is_empty() {
             let before = kept.clone();
-            round.iter().for_each(|d| kept[*d] = self.is_kept(*d, &|to: usize| before[alias[to]]));
+            // What refers to itself, as two drafts of one resource may, says nothing.
+            round.iter().for_each(|d| kept[*d] = self.is_kept(*d, &|to: usize| before[alias[to]] && alias[to] != *d));
             let went = |draft: usize| before[draft] && !kept[draft];
             let links = self.links.iter().map(|(from, to)| (alias[*from], alias[*to]));
             round = links.filter(|(from, to)| kept[*from] && went(*to)).map(|(from, _)| from).collect();
@@ -97,20 +113,34 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the site's policy wants done with values that no rule took.
-fn keep_unused(run: &mut Run<'_>) -> Result<(), MapError> {
-    if run.set.policy == Policy::Note {
-        return Ok(());
-    }
-    let unused: Vec<Mark> = run.notes.iter().filter(|n| n.finding == Finding::Unused).map(|n| n.place).collect();
-    let path = |mark: &Mark| report::path(run.message, Place::of(run.message, *mark));
-    match (run.set.policy, unused.first()) {
-        (Policy::Refuse, Some(first)) => Err(MapError::Unused(path(first))),
-        _ => {
-            unused.into_iter().take(MAX_EXTENSIONS).for_each(|mark| run.keep_in_extension(mark));
-            Ok(())
+/// Keeps what is in no resource: values that no rule took or could use, and all of a segment without a place or a map.
+fn keep_unused(run: &mut Run<'_>) {
+    let lost = |note: &Note<'_>| match note.finding {
+        finding if finding.is_of_segment() => {
+            report::leaves_of(run, Place::of(run.message, note.place).segment as usize)
         }
-    }
+        Finding::NoRow(_) if is_local(run, note) => Vec::new(),
+        Finding::Unused | Finding::NoRow(_) => vec![note.place],
+        Finding::Value(_) if note.finding.is_loss() => vec![note.place],
+        _ => Vec::new(),
+    };
+    let mut marks: Vec<Mark> = run.notes.iter().flat_map(lost).take(MAX_EXTENSIONS).collect();
+    marks.dedup();
+    marks.into_iter().for_each(|mark| run.keep_in_extension(mark));
+}
+
+/// Refuses a message of which something is in no resource, but for what the maps leave alone on purpose and for `L`,
+/// which says that a code has no coding system.
+fn refuse_losses(run: &Run<'_>) -> Result<(), MapError> {
+    let is_lost =
+        |note: &&Note<'_>| note.finding.is_loss() && note.finding != Finding::LeftAlone && !is_local(run, note);
+    let Some(note) = run.notes.iter().find(is_lost) else { return Ok(()) };
+    let path = report::path(run.message, Place::of(run.message, note.place));
+    Err(MapError::Unused(format!("{path}: {}", note.finding)))
+}
+
+fn is_local(run: &Run<'_>, note: &Note<'_>) -> bool {
+    note.finding == Finding::NoRow(CODING_SYSTEMS) && run.look_at(note.place) == "L"
 }
 
 /// The most values of a message that are kept in extensions: more is a message without a map.

@@ -2,13 +2,12 @@
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
 use crate::look::{Look, Value};
-use crate::path::Source;
+use crate::path::{Place, Source};
 use crate::plan::{Identify, IdentityPart};
 use crate::r4::{self, Name};
 use crate::run::{Begun, Run};
 use crate::tree::{Id, Shape};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 /// How a resource is recognised in later messages.
@@ -79,7 +78,7 @@ fn join_part(all: &mut String, part: &str) {
         rest /= 10;
     }
     all.push('|');
-    all.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    all.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
     all.push(':');
     all.push_str(part);
 }
@@ -100,60 +99,67 @@ impl Texts<'_, '_> {
     }
 }
 
-/// A draft's identity while they are found: not looked at, being found, found.
-type Memo = Vec<Option<Option<Identity>>>;
+/// The identities while they are found.
+struct Found {
+    /// A draft's identity: not looked at, being found, found.
+    memo: Vec<Option<Option<Identity>>>,
+    /// Keys grow here: a key is kept in no more than it needs.
+    key: String,
+    part: String,
+    /// The pairs of drafts of one type of which the first refers to the other.
+    pairs: Vec<(usize, usize)>,
+}
 
 impl<'a> Run<'a> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
-        let mut memo: Memo = vec![None; self.drafts.len()];
-        (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut memo));
-        let mut seen: HashMap<String, usize, foldhash::fast::RandomState> = HashMap::default();
-        let mut number = |identity: Identity| match identity {
-            // The ordinal stands last, or in the key of the resource that comes last.
-            // A NUL alone may be the sender's.
-            Identity::Derived(key) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => {
-                let count = seen.entry(key.clone()).or_default();
-                *count += 1;
-                Identity::Derived(key.replace(NTH, &count.to_string()))
-            }
-            other => other,
-        };
-        memo.into_iter().map(|found| found.flatten().map(&mut number)).collect()
+        let is_pair = |(from, to): &&(usize, usize)| from < to && self.drafts[*from].kind == self.drafts[*to].kind;
+        let pairs = self.links.iter().filter(is_pair).copied().collect();
+        let mut found = Found { memo: vec![None; self.drafts.len()], key: String::new(), part: String::new(), pairs };
+        (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut found));
+        let mut identities: Vec<Option<Identity>> = found.memo.into_iter().map(Option::flatten).collect();
+        number(&mut identities);
+        identities
     }
 
-    fn find_identity(&self, draft: usize, memo: &mut Memo) {
-        if memo[draft].is_some() {
+    fn find_identity(&self, draft: usize, found: &mut Found) {
+        if found.memo[draft].is_some() {
             return;
         }
         // Two that name each other have no identity by each other.
-        memo[draft] = Some(None);
+        found.memo[draft] = Some(None);
         let Some(begun) = &self.drafts[draft].begun else { return };
         let plan = &self.set.maps[begun.map];
-        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, memo));
+        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, found));
         let look =
             Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
         let mut texts = Texts { look, known: Vec::with_capacity(8) };
-        let found = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
-            Identify::Identifier { prefer } => self.by_identifier(self.drafts[draft].root, prefer),
-            Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, memo),
+        let identity = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
+            Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &found.pairs),
+            Identify::Parts(parts) => self.by_parts(draft, begun, (n, parts), &mut texts, found),
         });
-        memo[draft] = Some(found);
+        found.memo[draft] = Some(identity);
     }
 
-    fn by_identifier(&self, root: Id, prefer: &[String]) -> Option<Identity> {
+    fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(usize, usize)]) -> Option<Identity> {
         let known = &self.set.known;
-        let all = self.tree.find(root, known.identifier)?;
-        let has_value = |item: &Id| self.text(*item, known.value).is_some();
-        let items: Vec<Id> = match self.tree.shape(all) {
-            Shape::Array => self.tree.children(all).filter(has_value).collect(),
-            _ => vec![all],
-        };
+        let items = self.identifiers(draft);
         let code = |item: Id| self.type_code(item).unwrap_or("");
         // A social security number is no name for a record: 999-99-9999 is everybody.
         let names = |item: &Id| !matches!(code(*item), "SS" | "SB");
-        let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
-        let chosen = prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))?;
+        let choose = |items: &[Id]| {
+            let of_type = |wanted: &String| items.iter().copied().find(|item| code(*item) == wanted);
+            prefer.iter().find_map(of_type).or_else(|| items.iter().copied().find(names))
+        };
+        let first = choose(&items)?;
+        // A merge may list the prior number beside the one that stays: the record that stays is known by the other.
+        let others = pairs.iter().filter(|(from, _)| *from == draft).flat_map(|(_, to)| self.identifiers(*to));
+        let others: Vec<_> = others.map(|item| self.number(item)).collect();
+        let free = |item: &Id| !others.contains(&self.number(*item)) && self.field_of(*item) == self.field_of(first);
+        let chosen = match others.contains(&self.number(first)) {
+            true => choose(&items.iter().copied().filter(free).collect::<Vec<_>>()).unwrap_or(first),
+            false => first,
+        };
         let assigner = self.tree.find(chosen, known.assigner);
         let scope = match assigner.and_then(|a| self.text(a, known.display)) {
             None | Some("") => joined("sender", &self.sender()),
@@ -166,39 +172,64 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The identifiers of a draft that have a value.
+    fn identifiers(&self, draft: usize) -> Vec<Id> {
+        let known = &self.set.known;
+        let Some(all) = self.tree.find(self.drafts[draft].root, known.identifier) else { return Vec::new() };
+        let has_value = |item: &Id| self.text(*item, known.value).is_some();
+        match self.tree.shape(all) {
+            Shape::Array => self.tree.children(all).filter(has_value).collect(),
+            _ => vec![all],
+        }
+    }
+
+    /// What tells an identifier from others: system, assigner, value.
+    fn number(&self, item: Id) -> [Option<&str>; 3] {
+        let known = &self.set.known;
+        let assigner = self.tree.find(item, known.assigner).and_then(|a| self.text(a, known.display));
+        [self.text(item, known.system), assigner, self.text(item, known.value)]
+    }
+
+    /// The field that an identifier came from.
+    fn field_of(&self, item: Id) -> Option<u16> {
+        let value = self.tree.find(item, self.set.known.value)?;
+        Some(Place::of(self.message, self.tree.reason(value)?.source).field)
+    }
+
     fn by_parts(
         &self,
         draft: usize,
         begun: &Begun<'a>,
         (alternative, parts): (usize, &[IdentityPart]),
         texts: &mut Texts<'_, 'a>,
-        memo: &Memo,
+        found: &mut Found,
     ) -> Option<Identity> {
         if parts.iter().any(|part| matches!(part, IdentityPart::Path(path) if texts.of(path).is_empty())) {
             return None;
         }
         let needs = &self.set.maps[begun.map].needs;
         let [application, facility] = self.sender();
-        let mut scratch = String::with_capacity(128);
-        let mut key = String::with_capacity(256);
+        let Found { memo, key, part: scratch, .. } = found;
+        key.clear();
+        scratch.clear();
         key.push_str(r4::model().at(self.drafts[draft].kind).name);
         key.push('|');
         key.push_str(ALTERNATIVES.get(alternative).copied().unwrap_or("+"));
         scratch.extend([application, "|", facility]);
-        join_part(&mut key, &scratch);
+        join_part(key, scratch);
         for part in parts {
             match part {
-                IdentityPart::Nth => join_part(&mut key, NTH),
-                IdentityPart::Path(path) => join_part(&mut key, texts.of(path)),
+                IdentityPart::Nth => join_part(key, NTH),
+                IdentityPart::Path(path) => join_part(key, texts.of(path)),
                 IdentityPart::Resource(kind) => {
                     let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
                     scratch.clear();
-                    memo[bound].as_ref()?.as_ref()?.write_key(&mut scratch);
-                    join_part(&mut key, &scratch);
+                    memo[bound].as_ref()?.as_ref()?.write_key(scratch);
+                    join_part(key, scratch);
                 }
             }
         }
-        Some(Identity::Derived(key))
+        Some(Identity::Derived(key.as_str().to_owned()))
     }
 
     /// MSH-3 and MSH-4.
@@ -215,6 +246,23 @@ impl<'a> Run<'a> {
         let kind = self.tree.find(identifier, known.kind)?;
         let codings = self.tree.find(kind, known.coding)?;
         self.tree.children(codings).find_map(|coding| self.text(coding, known.code))
+    }
+}
+
+/// Puts the ordinals into the keys that have one. It stands last, or in the key of the resource that comes last.
+fn number(identities: &mut [Option<Identity>]) {
+    let waiting = identities.iter_mut().filter_map(|identity| match identity {
+        // A NUL alone may be the sender's.
+        Some(Identity::Derived(key)) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => Some(key),
+        _ => None,
+    });
+    let mut waiting: Vec<&mut String> = waiting.collect();
+    // Equal ones stay in their order.
+    waiting.sort();
+    for same in waiting.chunk_by_mut(|one, other| one == other) {
+        for (nth, key) in (1_usize..).zip(same) {
+            **key = key.replace(NTH, &nth.to_string());
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! compiled maps (`map_file` -> `plan`), and `engine` runs a message through them: [`engine::map`].
 //! `r4` is the table of FHIR R4's elements. What gives a draft its id and version is the bridge.
 
+mod answers;
 pub mod batch;
 pub mod bundle;
 pub mod charset;

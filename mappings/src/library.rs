@@ -1,6 +1,6 @@
 //! All the maps of a service: the base set, and one for each overlay. A message's sender, type and version choose.
 
-use crate::charset::Charset;
+use crate::charset::{self, Charset};
 use crate::engine::{Context, map};
 use crate::maps::MapSet;
 use crate::overlay::{Applies, Case, OverlayFile};
@@ -66,6 +66,12 @@ impl Library {
         fitting.map_or(&self.base, |overlay| &overlay.set)
     }
 
+    /// The character set that the sender's overlay names for messages with an empty MSH-18.
+    pub fn charset(&self, bytes: &[u8]) -> Option<Charset> {
+        let header = charset::header(bytes)?;
+        Message::parse(&header).ok().and_then(|message| self.choose(&message).charset)
+    }
+
     /// The maps without an overlay.
     pub fn base(&self) -> &MapSet {
         &self.base
@@ -93,16 +99,22 @@ pub(crate) fn overlaid(file: &Written, all: &[Written], base: &Sources) -> Resul
     let mut sources = base.clone();
     let mut zone = None;
     let mut policy = None;
+    let mut charset = None;
     for layer in layers(&overlay.overlay, all, 0)? {
         layer.overlay.over(&mut sources)?;
         sources.hashed(&layer.text);
         zone = layer.overlay.zone.as_ref().or(zone);
         policy = layer.overlay.policy.or(policy);
+        charset = layer.overlay.charset.as_ref().or(charset);
     }
     let place = || format!("overlay {}", overlay.overlay);
     let zone = zone.map(|name| TimeZone::get(name).map_err(|_| fault(place(), format!("there is no zone {name}"))));
     let mut set = MapSet::compile(&sources)?;
     set.zone = zone.transpose()?;
+    let named = |name: &String| {
+        Charset::named(name).ok_or_else(|| fault(place(), format!("the character set {name} is not supported")))
+    };
+    set.charset = charset.map(named).transpose()?;
     set.policy = policy.unwrap_or_default();
     for case in &overlay.cases {
         check(&set, case).map_err(|problem| fault(format!("{}, case {}", place(), case.name), problem))?;
@@ -245,6 +257,7 @@ cases:
         for (text, part) in [
             ("overlay: x\nswitches: {nothing: here}", "there is no switch nothing"),
             ("overlay: x\nzone: Mars/Olympus", "there is no zone"),
+            ("overlay: x\ncharset: klingon", "the character set klingon is not supported"),
             ("overlay: x\nextends: [x]", "builds on itself"),
             (
                 "overlay: x\nrules: [{map: \"PID[Patient]\", row: PID-99, off: true}]",
@@ -267,13 +280,56 @@ cases:
     }
 
     #[test]
+    fn a_sender_without_a_character_set_has_that_of_his_overlay() {
+        let site = "overlay: north\napplies: {sender: [\"LAB|NORTH\"]}\ncharset: 8859/1";
+        let library = library(&[("north.yaml", site)]).unwrap();
+        let name = |head: &str| {
+            let bytes = [head.as_bytes(), b"\rPID|1||1^^^HOSP||M\xfcller^Ada\r"].concat();
+            let set = library.charset(&bytes).unwrap_or(Charset::Utf8);
+            charset::decode(&bytes, set).map(|decoded| found(&mapped(&library, &decoded.text), "Patient.name.family"))
+        };
+        assert_eq!(name(HEAD).unwrap(), ["M\u{fc}ller"]);
+        assert!(name(&HEAD.replace("NORTH", "SOUTH")).is_err(), "another sender's is the feed's");
+        assert!(name(&format!("{HEAD}||||||UNICODE UTF-8")).is_err(), "MSH-18 goes first");
+    }
+
+    #[test]
+    fn a_feed_may_refuse_what_is_lost_or_keep_it() {
+        let lost = [
+            ("a segment without a place", "PID|1||1^^^HOSP||A^B\rZZZ|1^2", "ZZZ: "),
+            ("a second patient", "PID|1||1^^^HOSP||A^B\rPID|2||2^^^HOSP||C^D", "PID(2): "),
+            ("a code without a row", "PID|1||1^^^HOSP||A^B|||f", "PID-8: "),
+            ("a time without a zone", "PID|1||1^^^HOSP||A^B||||||||||||||||||||||||202601010830", "PID-29: "),
+            ("a value without a rule", "PID|1||1^^^HOSP||A^B||||||||||||||||||||||||||||||||||||||||||x", "PID-47"),
+        ];
+        let strict = library(&[("x.yaml", "overlay: x\npolicy: refuse")]).unwrap();
+        let keeping = library(&[("x.yaml", "overlay: x\npolicy: extension")]).unwrap();
+        let local = format!("{HEAD}\rPID|1||1^^^HOSP||A^B|||||||||||||||||||||Elbe^Elbisch^L");
+        let message = Message::parse(&local).unwrap();
+        let context = Context { charset: Charset::Utf8, zone: None, now: CASE_TIME };
+        assert!(
+            map(strict.choose(&message), &message, &context).is_ok(),
+            "a local code has no system that could be lost"
+        );
+        for (what, body, place) in lost {
+            let text = format!("{HEAD}\r{body}\r");
+            let message = Message::parse(&text).unwrap();
+            let context = Context { charset: Charset::Utf8, zone: None, now: CASE_TIME };
+            let error = map(strict.choose(&message), &message, &context).map(|_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(place), "{what}: {error}");
+            let text = serde_json::to_string(&mapped(&keeping, &text)).unwrap();
+            assert!(text.contains(&format!("\"valueString\":\"{}", place.trim_end_matches(": "))), "{what}");
+        }
+    }
+
+    #[test]
     fn overlays_build_on_each_other() {
-        let below = "overlay: below\napplies: {sender: [nobody]}\nauthorities: [{name: HOSP, system: \"urn:oid:9.9\"}]";
+        let below = "overlay: below\napplies: {sender: [nobody]}\nauthorities: [{name: HOSP, system: \"urn:oid:2.9\"}]";
         let above = "overlay: above\nextends: [below]\npolicy: extension";
         let library = library(&[("1.yaml", below), ("2.yaml", above)]).unwrap();
         let resources =
             mapped(&library, &format!("{HEAD}\rPID|1||1^^^HOSP||A^B||||||||||||||||||||||||||||||||||||||||||x"));
-        assert_eq!(found(&resources, "Patient.identifier.system"), ["urn:oid:9.9"]);
+        assert_eq!(found(&resources, "Patient.identifier.system"), ["urn:oid:2.9"]);
         assert_eq!(found(&resources, "Patient.extension.extension.valueString"), ["PID-47.1", "x"]);
     }
 }

@@ -3,14 +3,13 @@
 
 use crate::condition::{Condition, Facts};
 use crate::escape;
-use crate::parse::part;
+use crate::parse::{Separators, part, position, position_of_either};
 use crate::path::{SegmentName, Source};
-use crate::plan::{MAX_TESTS, Piece};
+use crate::plan::Piece;
 use crate::run::Run;
 use crate::structure::sees;
 use crate::tree::Mark;
 use std::borrow::Cow;
-use std::cell::Cell;
 
 /// A value at hand: its raw text, and how finely it was split already.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +33,10 @@ const MAX_DELETE: usize = 10;
 impl At<'_> {
     /// The sender says that there is nothing any more: `""`.
     pub fn is_delete(&self) -> bool {
-        self.text.len() < MAX_DELETE && self.text.trim_ascii() == "\"\""
+        let may_be = |first: &u8| *first == b'"' || first.is_ascii_whitespace();
+        self.text.len() < MAX_DELETE
+            && self.text.as_bytes().first().is_some_and(may_be)
+            && self.text.trim_ascii() == "\"\""
     }
 
     pub fn is_blank(&self) -> bool {
@@ -77,6 +79,9 @@ impl<'a> Look<'_, 'a> {
             return Some(self.segment);
         }
         let named = self.run.named(name);
+        if named.is_empty() {
+            return None;
+        }
         let (before, after) = named.split_at(named.partition_point(|(_, at)| *at as usize <= self.segment));
         let here = self.run.chain(self.segment);
         let visible = |at: &usize| sees(here, self.run.chain(*at));
@@ -136,11 +141,15 @@ impl<'a> Look<'_, 'a> {
     }
 
     fn first_leaf(&self, at: At<'a>) -> At<'a> {
-        let mut leaf = at;
-        while leaf.level != Level::Subcomponent {
-            leaf = self.part(leaf, 1);
-        }
-        leaf
+        let Separators { component, subcomponent, .. } = self.run.separators;
+        let subcomponent = subcomponent.unwrap_or(component);
+        let end = match at.level {
+            Level::Repetition => position_of_either(at.text.as_bytes(), component, subcomponent),
+            Level::Component => position(at.text.as_bytes(), subcomponent),
+            Level::Subcomponent => None,
+        };
+        let text = end.and_then(|end| at.text.get(..end)).unwrap_or(at.text);
+        At { text, level: Level::Subcomponent }
     }
 
     /// Marks the first leaf of a value as used.
@@ -164,7 +173,7 @@ impl<'a> Look<'_, 'a> {
 
     /// The text of a path without marking it; a whole field or component gives its raw text.
     pub fn raw_text(&self, path: &Source) -> Cow<'a, str> {
-        let text = self.answer(path).map_or(Cow::Borrowed(""), |answer| self.decoded(answer.at));
+        let text = self.narrow(path).map_or(Cow::Borrowed(""), |at| self.decoded(at));
         match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
             Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
@@ -208,109 +217,29 @@ impl<'a> Look<'_, 'a> {
     }
 
     /// Whether some part of a value says something.
-    fn says(&self, at: At<'a>) -> bool {
+    pub fn says(&self, at: At<'a>) -> bool {
         let separators = self.run.separators;
         let is_sign =
             |b: u8| b == separators.component || Some(b) == separators.subcomponent || b.is_ascii_whitespace();
-        !at.is_delete() && at.text.bytes().any(|b| !is_sign(b))
+        at.text.bytes().any(|b| !is_sign(b)) && !at.is_delete()
     }
 
-    /// What a path means; that of a field is remembered, unless it is the repetition at hand.
-    fn answer(&self, path: &Source) -> Option<Answer<'a>> {
-        let fresh = || {
-            let at = self.narrow(path)?;
-            Some(Answer { at, leaf: self.first_leaf(at), valued: self.says(at) })
-        };
-        match *path {
-            Source::Field { segment, field, .. } if self.here != Some(field) => {
-                let index = self.segment(segment)?;
-                let slot = self.run.answers.slot(index, path);
-                match slot.get() {
-                    Some((known, asked, answer)) if known == index && asked == *path => Some(answer),
-                    _ => fresh().inspect(|answer| slot.set(Some((index, *path, *answer)))),
-                }
-            }
-            _ => fresh(),
-        }
-    }
-
-    fn compared(&self, leaf: At<'a>) -> Cow<'a, str> {
-        match self.decoded(leaf) {
+    /// The text that conditions compare: of the first leaf, without blanks around it.
+    pub fn compared(&self, at: Option<At<'a>>) -> Cow<'a, str> {
+        match at.map_or(Cow::Borrowed(""), |at| self.decoded(self.first_leaf(at))) {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
             Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
         }
     }
 }
 
-/// What the conditions of one segment map have asked already: a bit for each numbered test.
-#[derive(Debug)]
-pub(crate) struct Answers<'a> {
-    known: Cell<u128>,
-    holds: Cell<u128>,
-    read: Cell<u128>,
-    /// What paths of segments mean, at the place that [`Answers::slot`] gives: the segment's number, the path, the answer.
-    slots: [Cell<Option<(usize, Source, Answer<'a>)>>; SLOTS],
-}
-
-/// A message asks for some hundred paths; those that share a place are looked up again.
-const SLOTS: usize = 64;
-
-/// What a path means.
-#[derive(Debug, Clone, Copy)]
-struct Answer<'a> {
-    at: At<'a>,
-    leaf: At<'a>,
-    /// Some part of it says something.
-    valued: bool,
-}
-
-impl Default for Answers<'_> {
-    fn default() -> Self {
-        let slots = [const { Cell::new(None) }; SLOTS];
-        Self { known: Cell::default(), holds: Cell::default(), read: Cell::default(), slots }
-    }
-}
-
-const _: () = assert!(MAX_TESTS <= u128::BITS as usize);
-
-impl<'a> Answers<'a> {
-    /// Another segment asks anew.
-    pub fn forget(&self) {
-        self.known.set(0);
-        self.read.set(0);
-    }
-
-    fn slot(&self, segment: usize, path: &Source) -> &Cell<Option<(usize, Source, Answer<'a>)>> {
-        let number = match *path {
-            Source::Field { field, component, subcomponent, .. } => [field, component, subcomponent].map(usize::from),
-            _ => [0; 3],
-        };
-        &self.slots[(37 * segment + 5 * number[0] + number[1] + 11 * number[2]) % SLOTS]
-    }
-
-    fn once(&self, number: u8, test: impl FnOnce() -> bool) -> bool {
-        let bit = 1 << number;
-        if self.known.get() & bit == 0 {
-            let holds = if test() { bit } else { 0 };
-            self.holds.set(self.holds.get() & !bit | holds);
-            self.known.set(self.known.get() | bit);
-        }
-        self.holds.get() & bit != 0
-    }
-
-    fn reads_first(&self, number: u8) -> bool {
-        let bit = 1 << number;
-        self.read.replace(self.read.get() | bit) & bit == 0
-    }
-}
-
 impl Facts for Look<'_, '_> {
     fn valued(&self, path: &Source) -> bool {
-        self.answer(path).is_some_and(|answer| answer.valued)
+        self.narrow(path).is_some_and(|at| self.says(at))
     }
 
     fn text(&self, path: &Source) -> Cow<'_, str> {
-        self.answer(path).map_or(Cow::Borrowed(""), |answer| self.compared(answer.leaf))
+        self.compared(self.narrow(path))
     }
 
     fn count(&self, path: &Source) -> usize {
@@ -327,15 +256,15 @@ impl Facts for Look<'_, '_> {
         self.run.set.switch(name)
     }
 
-    fn once(&self, number: u8, test: &Condition) -> bool {
-        self.run.answers.once(number, || test.holds(self))
+    fn once(&self, number: u8, _: &Condition) -> bool {
+        self.holds_once(number)
     }
 
     fn reads_first(&self, number: u8) -> bool {
-        self.run.answers.reads_first(number)
+        self.reads_first_of(number)
     }
 
     fn read(&self, path: &Source) {
-        self.answer(path).into_iter().for_each(|answer| self.run.mark(answer.leaf.text));
+        self.narrow(path).into_iter().for_each(|at| self.mark_first(at));
     }
 }

@@ -20,6 +20,9 @@ pub struct MapFile {
     /// Fields that have no rule, and why.
     #[serde(default)]
     pub unmapped: BTreeMap<String, String>,
+    /// Fields that are left alone where another field says the same.
+    #[serde(default)]
+    pub same: BTreeMap<String, String>,
     /// Where the rows came from.
     #[serde(default)]
     pub guide: Option<String>,

@@ -1,5 +1,6 @@
 //! A set of maps, compiled and linked.
 
+use crate::charset::Charset;
 use crate::engine::MapError;
 use crate::map_file::{MessageFile, SwitchRow};
 use crate::overlay::Policy;
@@ -18,7 +19,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The table that makes a URI of a coding system's name (table 0396).
-const CODING_SYSTEMS: &str = "CodingSystem";
+pub(crate) const CODING_SYSTEMS: &str = "CodingSystem";
 
 /// Compiled maps, ready to run.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct MapSet {
     hash: String,
     /// The zone of an overlay.
     pub(crate) zone: Option<TimeZone>,
+    /// The character set of an overlay.
+    pub(crate) charset: Option<Charset>,
     pub(crate) policy: Policy,
 }
 
@@ -98,6 +101,7 @@ impl MapSet {
             switches: sources.switches.clone(),
             known,
             zone: None,
+            charset: None,
             policy: Policy::default(),
         })
     }

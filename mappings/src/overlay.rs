@@ -25,6 +25,9 @@ pub struct OverlayFile {
     /// The zone of times sent without one, such as `Europe/Berlin`.
     #[serde(default)]
     pub zone: Option<String>,
+    /// The character set of messages with an empty MSH-18, such as `8859/1`.
+    #[serde(default)]
+    pub charset: Option<String>,
     /// Where switches stand.
     #[serde(default)]
     pub switches: BTreeMap<String, String>,

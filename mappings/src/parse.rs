@@ -10,8 +10,8 @@ mod parts;
 mod separators;
 
 use lines::{LineEnds, is_segment_name, skip_line_end};
-pub(crate) use parts::position;
 pub use parts::{part, split};
+pub(crate) use parts::{position, position_of_either};
 pub use separators::Separators;
 use separators::read_separators;
 use std::fmt;

@@ -7,18 +7,19 @@ mod function;
 mod message;
 mod names;
 mod target;
+mod when;
 
-use crate::condition::Condition;
 use crate::convert::Primitive;
 use crate::path::{Label, SegmentName, Source};
 use crate::r4::{Name, Type, TypeNumber};
 use crate::structure::Structure;
-pub(crate) use compile::{MAX_TESTS, map, table};
+pub(crate) use compile::{map, table};
 pub(crate) use message::message;
 pub(crate) use names::{Names, Pool};
 use std::collections::HashMap;
 use std::ops::Range;
 pub(crate) use target::resolve;
+pub use when::{Bits, Question, Tests, When};
 
 /// A fault in the maps: which file or row, and what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,8 @@ pub enum Action {
     Constant(ConstantId),
     Concat(Vec<Piece>),
     First(Vec<Piece>),
+    /// The first valued one of each repetition for which the rule holds: one text, each once.
+    Gather(Vec<Piece>),
     /// The valued ones, with a text between them.
     Join(String, Vec<Piece>),
     Base64(Piece),
@@ -136,15 +139,15 @@ pub struct RuleId(pub u32);
 pub struct Rule {
     pub id: RuleId,
     pub source: Source,
-    pub when: Option<Condition>,
-    /// The condition asks for a switch.
-    pub switched: bool,
+    pub when: Option<When>,
     pub target: Target,
     pub action: Action,
     pub table: Option<usize>,
     pub because: Option<String>,
     /// It fills a gap of the stored resource and changes nothing.
     pub gap: bool,
+    /// Another rule of the map keeps the time of day that this one's date has no place for.
+    pub clock_kept: bool,
 }
 
 /// How a resource is recognised.
@@ -187,8 +190,12 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Neighbouring rules of one field, so that an empty field is passed over once.
     pub groups: Vec<(Group, Range<u32>)>,
+    /// What the conditions of a segment map ask once for a segment.
+    pub tests: Tests,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,
+    /// Fields of which nothing is told where another field says the same.
+    pub same: Vec<(u16, SegmentName, u16)>,
 }
 
 /// `Patient[1]`, and perhaps an element inside it.
@@ -219,8 +226,7 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct MessageRule {
     pub id: RuleId,
-    pub when: Option<Condition>,
-    pub switched: bool,
+    pub when: Option<When>,
     pub to: Slotted,
     /// The segment map; none only takes the resource up.
     pub with: Option<usize>,
@@ -236,6 +242,8 @@ pub struct MessagePlan {
     pub structure: Structure,
     /// The rules of each slot of the structure.
     pub rules: Vec<Vec<MessageRule>>,
+    /// What the conditions of the rules ask once for a segment.
+    pub tests: Tests,
     /// Resources that an `each` goes back to, and the group that its rule stands in.
     pub remembered: Vec<(TypeNumber, u16, usize)>,
 }

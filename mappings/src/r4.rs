@@ -317,7 +317,8 @@ fn is_code(text: &str) -> bool {
 
 /// Without white space and control characters, and not empty.
 fn is_word(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    let is_plain = text.bytes().all(|b| b.is_ascii_graphic());
+    !text.is_empty() && (is_plain || !text.contains(|c: char| c.is_whitespace() || c.is_control()))
 }
 
 /// A dotted object identifier.

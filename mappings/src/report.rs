@@ -2,8 +2,9 @@
 //! decided. It names places and rules, never values, so that it may be shown beside a log.
 
 use crate::convert::ConvertError;
+use crate::look::Look;
 use crate::maps::MapSet;
-use crate::parse::{Message, Segment};
+use crate::parse::{Message, Segment, Separators};
 use crate::path::Place;
 use crate::plan::{MessageRule, RuleId};
 use crate::run::Run;
@@ -19,6 +20,8 @@ pub enum Finding<'a> {
     LeftAlone,
     #[error("the message structure has no place for this segment")]
     NoPlace,
+    #[error("the message structure has this segment once: the first was used")]
+    Twice,
     #[error("no map for this segment here")]
     NoMap,
     #[error("the segment's name is not a segment name")]
@@ -44,9 +47,18 @@ pub enum Finding<'a> {
 }
 
 impl Finding<'_> {
+    /// Whether a whole segment is in no resource.
+    pub(crate) fn is_of_segment(&self) -> bool {
+        matches!(self, Self::NoPlace | Self::NoMap | Self::OddName | Self::Twice)
+    }
+
     /// Whether something that the sender sent is not in the result.
     pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Switch(..) | Self::Filled(_) | Self::AsSent(_))
+        match self {
+            Self::Switch(..) | Self::Filled(_) | Self::AsSent(_) => false,
+            Self::Value(ConvertError::Time(told)) => told.is_loss(),
+            _ => true,
+        }
     }
 }
 
@@ -140,25 +152,38 @@ const HEADER_USED: &[u16] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 
 /// Notes every valued subcomponent that no rule read, in segments that have a map.
 pub(crate) fn unused(run: &mut Run<'_>) {
+    let sorts = sorts(run.separators);
     let mut notes = std::mem::take(&mut run.notes);
     for index in 0..run.message.len() {
         let rules = run.placed[index].as_ref().map_or(&[][..], |placed| &run.plan.rules[placed.slot]);
         if !rules.is_empty() {
-            unused_in(run, index, rules, &mut notes);
+            unused_in(run, index, rules, &sorts, &mut notes);
         }
     }
     run.notes = notes;
 }
 
-fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], notes: &mut Vec<Note<'a>>) {
+fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], sorts: &[Sort; 256], notes: &mut Vec<Note<'a>>) {
     let Some(segment) = run.message.segment(index) else { return };
     let left_alone = |field: u16| {
         let mut maps = rules.iter().filter_map(|rule| rule.with);
         maps.any(|map| run.set.maps[map].known.contains(&field))
     };
+    let said_elsewhere = |field: u16| {
+        let maps = rules.iter().filter_map(|rule| rule.with);
+        let mut pairs = maps.flat_map(|map| &run.set.maps[map].same).filter(|(own, ..)| *own == field);
+        pairs.any(|(_, name, other)| {
+            let look = Look { run, segment: index, here: None, value: None };
+            let found = look.segment(*name).and_then(|at| run.message.segment(at));
+            found.is_some_and(|found| found.field(usize::from(*other)) == segment.field(usize::from(field)))
+        })
+    };
     let is_header = segment.name() == "MSH";
-    unused_leaves(run, segment, |mark, field| {
+    unused_leaves(run, segment, sorts, |mark, field| {
         if field == 0 || is_header && HEADER_USED.contains(&field) {
+            return;
+        }
+        if said_elsewhere(field) {
             return;
         }
         let finding = if left_alone(field) { Finding::LeftAlone } else { Finding::Unused };
@@ -166,20 +191,51 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], notes: &mut
     });
 }
 
+/// Every valued leaf of a segment that has no place or no map; of a line that is no segment its first part too.
+pub(crate) fn leaves_of(run: &Run<'_>, index: usize) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let named = run.names[index].is_some();
+    if let Some(segment) = run.message.segment(index) {
+        unused_leaves(run, segment, &sorts(run.separators), |mark, field| {
+            if field > 0 || !named {
+                marks.push(mark);
+            }
+        });
+    }
+    marks
+}
+
+/// What a byte is to the walk over the leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Text,
+    Blank,
+    Sign,
+}
+
+fn sorts(signs: Separators) -> [Sort; 256] {
+    let mut sorts = [Sort::Text; 256];
+    [b' ', b'\t', b'\n', b'\r', 0x0c].iter().for_each(|blank| sorts[usize::from(*blank)] = Sort::Blank);
+    let signs = [Some(signs.field), Some(signs.component), Some(signs.repetition), signs.subcomponent];
+    signs.into_iter().flatten().for_each(|sign| sorts[usize::from(sign)] = Sort::Sign);
+    sorts
+}
+
 /// Shows the unread leaves of a segment with the number of their field, 0 being its name. One pass over its bytes: most
 /// of them are read ones.
-fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, mut see: impl FnMut(Mark, u16)) {
+fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, sorts: &[Sort; 256], mut see: impl FnMut(Mark, u16)) {
     let signs = run.separators;
     let (start, end) = segment.span();
     let bytes = run.message.text().as_bytes();
     let (mut leaf, mut blank, mut level, mut field) = (start, true, 2, 0);
     let ended = bytes[start..end].iter().copied().chain(std::iter::once(signs.field));
     for (at, byte) in (start..).zip(ended) {
-        let inner = Some(byte) == signs.subcomponent;
-        if !(byte == signs.field || byte == signs.component || byte == signs.repetition || inner) {
-            blank &= byte.is_ascii_whitespace();
+        let sort = sorts[usize::from(byte)];
+        if sort != Sort::Sign {
+            blank &= sort == Sort::Blank;
             continue;
         }
+        let inner = Some(byte) == signs.subcomponent;
         level = if inner { 3 } else { level };
         if !blank && !run.is_used(leaf) {
             see(Mark::new(leaf as u32, level), field);

@@ -1,12 +1,12 @@
 //! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
 
-use crate::condition::Condition;
-use crate::convert::{self, ConvertError};
+use crate::answers::Answers;
+use crate::convert::{self, ConvertError, Primitive};
 use crate::look::{At, Level, Value};
 use crate::parse::split;
 use crate::path::SegmentName;
 use crate::path::Source;
-use crate::plan::{Action, Group, Hop, Plan, Rule, Table};
+use crate::plan::{Action, Group, Hop, Piece, Plan, Rule, Table, When};
 use crate::r4::{Name, TypeNumber};
 use crate::report::Finding;
 use crate::run::{Here, Run, Spot};
@@ -27,7 +27,7 @@ impl<'a> Run<'a> {
         let at = plan.source.and_then(|name| self.look(here).segment(name)).unwrap_or(here.segment);
         let here = &Here { segment: at, ..*here };
         let Some(own) = self.message.segment(at) else { return };
-        self.answers.forget();
+        let outer = std::mem::replace(&mut self.answers, Answers::of(&plan.tests));
         for (group, range) in &plan.groups {
             let field = match *group {
                 Group::Own(field) => own.field(field as usize),
@@ -46,6 +46,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.answers = outer;
     }
 
     /// Runs the rules of one field, each once for each valued repetition.
@@ -62,7 +63,7 @@ impl<'a> Run<'a> {
         self.parts.extend(repetitions.filter(|text| !at(text).is_blank()));
         for rule in rules {
             // A switch that decides is told of where there is a value.
-            let ruled_out = |when: &Condition| !rule.switched && when.is_ruled_out(&self.look(here));
+            let ruled_out = |when: &When| when.switches.is_empty() && self.look(here).is_ruled_out(when);
             if rule.when.as_ref().is_some_and(ruled_out) {
                 continue;
             }
@@ -87,15 +88,15 @@ impl<'a> Run<'a> {
             return;
         }
         if let Some(when) = &rule.when {
-            if rule.switched {
+            if !when.switches.is_empty() {
                 let place = look.place(value);
-                self.tell_switches(Some(when), place, rule.id);
+                self.tell_switches(when, place, rule.id);
             }
             let look = self.look(here);
-            if !when.holds(&look) {
+            if !look.holds(when) {
                 return;
             }
-            when.read(&look);
+            look.read_all(when);
         }
         if let Some(at) = value.filter(At::is_delete) {
             return self.delete(rule, spot, at, here);
@@ -166,7 +167,7 @@ impl<'a> Run<'a> {
             Action::Join(between, pieces) => {
                 joined(between, pieces.iter().map(|p| look.piece(p)).filter(|t| !t.is_empty()).collect())
             }
-            Action::First(pieces) => {
+            Action::First(pieces) | Action::Gather(pieces) => {
                 pieces.iter().map(|p| look.piece(p)).find(|t| !t.is_empty()).unwrap_or(Cow::Borrowed(""))
             }
             Action::Base64(piece) => {
@@ -174,10 +175,7 @@ impl<'a> Run<'a> {
             }
             Action::Whole(piece) => look.whole(piece),
             Action::Lines(field) => Cow::Owned(look.lines(field)),
-            Action::Add([from, number, unit]) => {
-                let [from, number, unit] = [from, number, unit].map(|p| look.piece(p));
-                Cow::Owned(time::plus(&from, &number, &unit, self.zone).unwrap_or_default())
-            }
+            Action::Add([from, ..]) => look.piece(from),
             Action::Minutes([number, unit]) => {
                 Cow::Owned(time::minutes(&look.piece(number), &look.piece(unit)).unwrap_or_default())
             }
@@ -201,25 +199,52 @@ impl<'a> Run<'a> {
         let Some(text) = self.translate(text, rule.table.or(here.table.filter(|_| inherited)), rule, place) else {
             return;
         };
-        let sent = matches!(rule.action, Action::Convert | Action::First(_));
-        let lost = sent && self.zone.is_none() && rule.target.type_name == "dateTime" && time::lost_clock(&text);
         let codes = rule.target.codes.or(here.codes.filter(|_| inherited));
         let converted = match (&rule.action, rule.target.primitive) {
             // Already FHIR, unlike what a sender writes.
-            (Action::Now | Action::Add(_), _) => Ok(Scalar::Text(text)),
+            (Action::Now, _) => Ok((Scalar::Text(text), None)),
+            (Action::Add([_, number, unit]), Some(kind)) => self.later(&text, [number, unit], kind, here),
             (_, Some(kind)) => convert::primitive(text, kind, codes, self.zone),
             (_, None) => return,
         };
-        match converted {
-            Ok(scalar) => {
-                let at = self.go(spot, &rule.target, here.nth, here);
+        let told = match converted {
+            Ok((scalar, told)) => {
+                let gathers = matches!(rule.action, Action::Gather(_));
+                let at = self.go(spot, &rule.target, if gathers { 0 } else { here.nth }, here);
+                let scalar = if gathers { self.gathered(at.node, scalar) } else { scalar };
                 self.tree.set(at.node, &scalar, Reason { rule: rule.id.0, source: place });
+                told.filter(|told| *told != TimeError::Clock || !rule.clock_kept).map(ConvertError::Time)
             }
-            Err(error) => self.note(place, Finding::Value(error), Some(rule.id)),
+            Err(error) => Some(error),
+        };
+        if let Some(told) = told {
+            self.note(place, Finding::Value(told), Some(rule.id));
         }
-        if lost {
-            self.note(place, Finding::Value(ConvertError::Time(TimeError::NoZone)), Some(rule.id));
+    }
+
+    /// What a text becomes with another one behind it, unless it has that already.
+    fn gathered(&self, node: Id, scalar: Scalar<'a>) -> Scalar<'a> {
+        match (self.tree.text(node), &scalar) {
+            (Some(old), Scalar::Text(new)) if old.split(", ").any(|part| part == new) => {
+                Scalar::Text(Cow::Owned(old.to_owned()))
+            }
+            (Some(old), Scalar::Text(new)) => Scalar::Text(Cow::Owned(format!("{old}, {new}"))),
+            _ => scalar,
         }
+    }
+
+    /// A time that lies a duration after another.
+    fn later(
+        &self,
+        from: &str,
+        duration: [&'a Piece; 2],
+        kind: Primitive,
+        here: &Here<'a>,
+    ) -> Result<(Scalar<'a>, Option<TimeError>), ConvertError> {
+        let look = self.look(here);
+        let [number, unit] = duration.map(|piece| look.piece(piece));
+        let later = time::plus(from, &number, &unit)?;
+        convert::primitive(Cow::Owned(later), kind, None, self.zone)
     }
 
     /// Looks a code up. Without a row a uri keeps nothing and a code keeps itself where it may.
@@ -260,20 +285,17 @@ impl<'a> Run<'a> {
         if target.draft != spot.draft && target.node == self.drafts[target.draft].root {
             self.begin(target.draft, map, inner);
         }
-        let is_segment_map = set.maps[map].of_segment;
-        if is_segment_map {
-            // Its conditions are numbered anew.
-            self.answers.forget();
-        }
-        for rule in &set.maps[map].rules {
+        let plan = &set.maps[map];
+        let outer = plan.of_segment.then(|| std::mem::replace(&mut self.answers, Answers::of(&plan.tests)));
+        for rule in &plan.rules {
             // Most components are empty: they are passed over at once.
             let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
             if !matches!(rule.source, Source::Part { component, .. } if component > 0 && empty(component)) {
                 self.rule(rule, target, inner);
             }
         }
-        if is_segment_map {
-            self.answers.forget();
+        if let Some(outer) = outer {
+            self.answers = outer;
         }
         if let Some(table) = rule.table {
             self.recode(table, rule, target, at, inner);

@@ -1,13 +1,13 @@
 //! A message on its way through its maps: which segment stands where, which resources are at hand, and what each row of
 //! the message map does with them.
 
-use crate::condition::Condition;
+use crate::answers::Answers;
 use crate::engine::Context;
-use crate::look::{Answers, At, Look, Value};
+use crate::look::{At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
 use crate::path::SegmentName;
-use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target};
+use crate::plan::{Assignment, Given, Hop, MessagePlan, MessageRule, RuleId, Slotted, Target, When};
 use crate::r4::{Name, TypeNumber};
 use crate::report::{Finding, Note};
 use crate::structure::{Chain, Placed, Placer};
@@ -56,6 +56,8 @@ struct Binding {
     draft: usize,
     slot: usize,
     segment: usize,
+    /// An `each` goes back to it.
+    remembered: bool,
 }
 
 /// Where a rule stands while it runs.
@@ -77,6 +79,7 @@ pub(crate) struct Run<'a> {
     pub plan: &'a MessagePlan,
     pub message: &'a Message<'a>,
     pub context: &'a Context<'a>,
+    /// Those of the message; without the escape character where nothing is escaped, as in most messages.
     pub separators: Separators,
     /// The overlay's zone, or the feed's.
     pub zone: Option<&'a TimeZone>,
@@ -95,6 +98,8 @@ pub(crate) struct Run<'a> {
     bound: Vec<Binding>,
     /// Earlier resources of the labels that an `each` speaks of.
     past: Vec<Binding>,
+    /// The group that began last, and how many of `past` were looked at then.
+    past_of: (usize, usize),
     /// One bit for each byte of the message: a value that was read begins there.
     used: Vec<Cell<u64>>,
     /// The references from draft to draft.
@@ -122,7 +127,7 @@ impl<'a> Run<'a> {
             plan,
             message,
             context,
-            separators: message.separators(),
+            separators: without_idle_escape(message),
             zone: set.zone.as_ref().or(context.zone),
             drafts: Vec::with_capacity(message.len()),
             tree: Tree::new(message.text(), set.constants()),
@@ -135,12 +140,13 @@ impl<'a> Run<'a> {
             linked: HashSet::default(),
             bound: Vec::new(),
             past: Vec::new(),
+            past_of: (0, 0),
             used: vec![Cell::new(0); message.text().len() / 64 + 1],
             links: Vec::new(),
             left_out: 0,
             runs: 0,
             fresh: 0,
-            answers: Answers::default(),
+            answers: Answers::of(&plan.tests),
             parts: Vec::with_capacity(64),
         }
     }
@@ -162,7 +168,11 @@ impl<'a> Run<'a> {
     pub fn segment(&mut self, index: usize) {
         let place = self.segment_mark(index);
         let Some(Placed { slot, began, .. }) = self.placed[index].clone() else {
-            let finding = if self.names[index].is_some() { Finding::NoPlace } else { Finding::OddName };
+            let finding = match self.names[index] {
+                None => Finding::OddName,
+                Some(name) if self.plan.structure.knows(name) => Finding::Twice,
+                Some(_) => Finding::NoPlace,
+            };
             return self.note(place, finding, None);
         };
         if let Some(group) = began {
@@ -173,12 +183,13 @@ impl<'a> Run<'a> {
         if rules.is_empty() {
             self.note(place, Finding::NoMap, None);
         }
+        self.answers = Answers::of(&plan.tests);
         for rule in rules {
             let here = self.here(index);
             let look = Look { run: self, segment: index, here: None, value: None };
-            let holds = rule.when.as_ref().is_none_or(|when| when.holds(&look));
-            if rule.switched {
-                self.tell_switches(rule.when.as_ref(), place, rule.id);
+            let holds = rule.when.as_ref().is_none_or(|when| look.holds(when));
+            if let Some(when) = &rule.when {
+                self.tell_switches(when, place, rule.id);
             }
             if holds {
                 self.message_rule(rule, slot, &here);
@@ -194,11 +205,14 @@ impl<'a> Run<'a> {
         let remembered = &self.plan.remembered;
         let reached = |b: &Binding| {
             let mut rules = remembered.iter().filter(|(kind, label, _)| (*kind, *label) == (b.kind, b.label));
-            rules.any(|(_, _, rule)| !(inside(b.slot) && structure.is_within(*rule, group)))
+            b.remembered && rules.any(|(_, _, rule)| !(inside(b.slot) && structure.is_within(*rule, group)))
         };
-        self.past.retain(reached);
+        // What was looked at when the same group began before stays.
+        let looked_at = if self.past_of.0 == group { self.past_of.1 } else { 0 };
+        self.past.extract_if(looked_at.., |b| !reached(b)).for_each(drop);
         let ended = self.bound.extract_if(.., |b| inside(b.slot));
         self.past.extend(ended.filter(reached));
+        self.past_of = (group, self.past.len());
     }
 
     fn here(&mut self, segment: usize) -> Here<'a> {
@@ -239,13 +253,14 @@ impl<'a> Run<'a> {
         }
         if let Some(at) = at {
             let old = self.bound.remove(at);
-            if self.plan.remembered.iter().any(|(kind, label, _)| (*kind, *label) == (to.kind, to.label)) {
+            if old.remembered {
                 self.past.push(old);
             }
         }
         let draft = self.new_draft(to.kind, segment);
         self.drafts[draft].weak = weak;
-        self.bound.push(Binding { kind: to.kind, label: to.label, draft, slot, segment });
+        let remembered = self.plan.remembered.iter().any(|(kind, label, _)| (*kind, *label) == (to.kind, to.label));
+        self.bound.push(Binding { kind: to.kind, label: to.label, draft, slot, segment, remembered });
         Some(draft)
     }
 
@@ -272,7 +287,8 @@ impl<'a> Run<'a> {
     /// Carries out one `set` of a message rule, if both sides are there.
     fn assign(&mut self, assignment: &'a Assignment, rule: RuleId, here: &Here<'a>) {
         let Assignment { each, left, given } = assignment;
-        let earlier = self.past.iter().filter(|b| *each && b.kind == left.kind && b.label == left.label);
+        let past = if *each { &self.past[..] } else { &[] };
+        let earlier = past.iter().filter(|b| b.kind == left.kind && b.label == left.label);
         let mut drafts: Vec<usize> = earlier.map(|b| b.draft).collect();
         drafts.extend(self.bound_draft(left.kind, left.label));
         for draft in drafts {
@@ -344,16 +360,12 @@ impl<'a> Run<'a> {
     }
 
     /// Tells which switches decided a condition, each once a message.
-    pub fn tell_switches(&mut self, when: Option<&'a Condition>, place: Mark, rule: RuleId) {
-        let set = self.set;
-        let Self { notes, told, .. } = self;
-        if let Some(when) = when {
-            when.switches(&mut |name, _| {
-                if !told.contains(&name) {
-                    told.push(name);
-                    notes.push(Note { place, finding: Finding::Switch(name, set.switch(name)), rule: Some(rule) });
-                }
-            });
+    pub fn tell_switches(&mut self, when: &'a When, place: Mark, rule: RuleId) {
+        for name in &when.switches {
+            if !self.told.contains(&name.as_str()) {
+                self.told.push(name);
+                self.note(place, Finding::Switch(name, self.set.switch(name)), Some(rule));
+            }
         }
     }
 
@@ -361,4 +373,11 @@ impl<'a> Run<'a> {
     pub fn look(&self, here: &Here<'a>) -> Look<'_, 'a> {
         Look { run: self, segment: here.segment, here: here.field, value: here.value }
     }
+}
+
+fn without_idle_escape(message: &Message<'_>) -> Separators {
+    let separators = message.separators();
+    // Once it stands in MSH-2, and an escape has it at both ends.
+    let is_idle = |sign: &u8| memchr::memchr_iter(*sign, message.text().as_bytes()).nth(1).is_none();
+    Separators { escape: separators.escape.filter(|sign| !is_idle(sign)), ..separators }
 }

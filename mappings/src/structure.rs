@@ -109,6 +109,11 @@ impl Structure {
         !before.iter().any(|earlier| earlier.must && self.is_within(self.slots[slot].group, earlier.group))
     }
 
+    /// Whether there is a place for segments of that name.
+    pub fn knows(&self, name: SegmentName) -> bool {
+        self.slots_in(0, name).next().is_some()
+    }
+
     /// The slots whose segment is `name`, inside `group`.
     fn slots_in(&self, group: usize, name: SegmentName) -> impl Iterator<Item = usize> + '_ {
         self.groups[group].slots.clone().filter(move |&s| self.slots[s].segment == name)
@@ -143,7 +148,7 @@ impl<'s> Placer<'s> {
         Self { structure, cursor: 0, started: false, instances, seen, chains: Vec::with_capacity(64), last: 0..0 }
     }
 
-    /// Places the next segment, or tells that the structure has no place for it.
+    /// Places the next segment, or tells that the structure has no place for it, or none any more.
     pub fn place(&mut self, name: SegmentName) -> Option<Placed> {
         let mut group = Some(self.structure.slots.get(self.cursor)?.group);
         let mut late = None;
@@ -161,16 +166,21 @@ impl<'s> Placer<'s> {
             }
             group = self.structure.groups[number].parent;
         }
-        // Out of order, and beginning no group: it stands where the standard has it.
-        let slot = late.or_else(|| self.structure.slots_in(0, name).next())?;
+        // Out of order, and beginning no group: it stands where the standard has it, unless it stood there before.
+        let slot = late.or_else(|| self.structure.slots_in(0, name).find(|slot| self.is_free(*slot)))?;
         Some(self.settle_late(slot))
+    }
+
+    /// Whether the present instance of its group has room for that slot's segment.
+    fn is_free(&self, slot: usize) -> bool {
+        let Slot { group, repeats, .. } = self.structure.slots[slot];
+        repeats || self.seen[slot] != self.instances[group]
     }
 
     /// Whether a group begins anew with that slot. A segment that comes late, such as NK1 behind PV1, still belongs to
     /// the instance that waits for it; one that comes again where it may stand once begins the next.
     fn begins(&self, group: usize, slot: usize) -> bool {
-        let Slot { group: own, repeats, .. } = self.structure.slots[slot];
-        self.structure.heads(group, slot) || (!repeats && self.seen[slot] == self.instances[own])
+        self.structure.heads(group, slot) || !self.is_free(slot)
     }
 
     /// The next slot of that name after the cursor, or the cursor's own if its segment repeats there.
@@ -215,6 +225,7 @@ impl<'s> Placer<'s> {
             }
             at = self.structure.groups[group].parent;
         }
+        self.seen[slot] = self.instances[self.structure.slots[slot].group];
         Placed { slot, began, chain: self.chain(slot) }
     }
 
@@ -332,6 +343,16 @@ mod tests {
     fn a_segment_that_comes_again_begins_the_next_order_without_its_head() {
         let walked = walk("MSH PID ORC OBR OBX OBR OBX");
         assert_eq!(walked[5], "PATIENT_RESULT.ORDER_OBSERVATION.OBR#2");
+    }
+
+    #[test]
+    fn what_may_stand_once_has_no_second_place() {
+        let parts: Vec<Part> = serde_saphyr::from_str("[MSH, PID, 'NK1*', 'PV1?', 'PV2?']").unwrap();
+        let structure = Structure::new(&parts).unwrap();
+        let mut placer = Placer::new(&structure);
+        let mut walk = |name| placer.place(SegmentName::read(name).unwrap()).map(|placed| placed.slot);
+        let placed = ["MSH", "PV1", "PID", "PID", "NK1", "NK1", "PV1", "PV2"].map(&mut walk);
+        assert_eq!(placed, [Some(0), Some(3), Some(1), None, Some(2), Some(2), None, Some(4)]);
     }
 
     #[test]

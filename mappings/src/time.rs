@@ -3,7 +3,7 @@
 
 use jiff::Span;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 /// The parts of a v2 timestamp `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]` (v2.8.2 chapter 2.A.22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ struct Stamp<'a> {
     zone: Option<&'a str>,
 }
 
-/// Why a v2 timestamp has no FHIR form.
+/// Why a v2 timestamp has no FHIR form, or what of it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     #[error("not a date or time")]
@@ -27,31 +27,59 @@ pub enum TimeError {
     NoZone,
     #[error("not precise enough")]
     Imprecise,
+    #[error("not a duration")]
+    Duration,
+    #[error("an hour without minutes has no FHIR form: the day was kept")]
+    Hour,
+    #[error("a time of day has no place in a FHIR date: the day was kept")]
+    Clock,
+    #[error("a zone has no place here: it was left out")]
+    Zone,
+    #[error("the clocks of the zone skip this time: it was read as if they had not been put forward")]
+    Skipped,
+    #[error("the clocks of the zone show this time twice: the first was taken")]
+    Twice,
 }
 
-/// A FHIR date: the day, month or year that was sent.
-pub fn date(v2: &str) -> Result<String, TimeError> {
-    Stamp::read(v2).map(|stamp| stamp.date())
+impl TimeError {
+    /// Whether something that was sent is gone; else it was read in one of two ways.
+    pub fn is_loss(self) -> bool {
+        !matches!(self, Self::Skipped | Self::Twice)
+    }
+}
+
+/// A FHIR value, and what of the v2 value is not in it.
+pub type Told = (String, Option<TimeError>);
+
+/// A FHIR date: the day, month or year that was sent. Senders fill a date up with zeros, which is no time of day.
+pub fn date(v2: &str) -> Result<Told, TimeError> {
+    let stamp = Stamp::read(v2)?;
+    let midnight = [stamp.hour, stamp.minute, stamp.second].iter().flatten().all(|part| *part == "00");
+    let told = match (stamp.hour, stamp.minute) {
+        (Some(_), None) if !midnight => Some(TimeError::Hour),
+        (Some(_), Some(_)) if !midnight => Some(TimeError::Clock),
+        _ => None,
+    };
+    Ok((stamp.date(), told))
 }
 
 /// A FHIR dateTime with the precision that was sent. FHIR's time of day always carries a zone: sent without one, and
-/// without a zone for the feed, the day is kept and the caller tells of the rest ([`lost_clock`]). FHIR has no hour
-/// or minute precision either: an hour alone falls back to the day, a missing second is written `:00`.
-pub fn date_time(v2: &str, zone: Option<&TimeZone>) -> Result<String, TimeError> {
+/// without a zone for the feed, the day is kept and the rest is told. FHIR has no hour or minute precision either: an
+/// hour alone falls back to the day, a missing second is written `:00`.
+pub fn date_time(v2: &str, zone: Option<&TimeZone>) -> Result<Told, TimeError> {
     let stamp = Stamp::read(v2)?;
-    if stamp.minute.is_none() || (stamp.zone.is_none() && zone.is_none()) {
-        return Ok(stamp.date());
-    }
-    stamp.instant(zone)
-}
-
-/// Whether a value has a time of day that cannot be kept without a zone: [`date_time`] gives its day only.
-pub fn lost_clock(v2: &str) -> bool {
-    Stamp::read(v2).is_ok_and(|stamp| stamp.minute.is_some() && stamp.zone.is_none())
+    let lost = match (stamp.hour, stamp.minute, stamp.zone) {
+        (None, _, None) => None,
+        (None, _, Some(_)) => Some(TimeError::Zone),
+        (Some(_), None, _) => Some(TimeError::Hour),
+        (_, _, None) if zone.is_none() => Some(TimeError::NoZone),
+        _ => return stamp.instant(zone),
+    };
+    Ok((stamp.date(), lost))
 }
 
 /// A FHIR instant: at least seconds, and a zone.
-pub fn instant(v2: &str, zone: Option<&TimeZone>) -> Result<String, TimeError> {
+pub fn instant(v2: &str, zone: Option<&TimeZone>) -> Result<Told, TimeError> {
     let stamp = Stamp::read(v2)?;
     if stamp.minute.is_none() {
         return Err(TimeError::Imprecise);
@@ -60,26 +88,25 @@ pub fn instant(v2: &str, zone: Option<&TimeZone>) -> Result<String, TimeError> {
 }
 
 /// A FHIR time from TM `HH[MM[SS[.SSSS]]]`. The zone has no place in FHIR's time.
-pub fn time(v2: &str) -> Result<String, TimeError> {
+pub fn time(v2: &str) -> Result<Told, TimeError> {
     let clock = v2.split(['+', '-']).next().unwrap_or("");
+    let told = (clock.len() < v2.len()).then_some(TimeError::Zone);
     let stamp = Stamp::read_clock("2000", Some("01"), Some("01"), clock, None)?;
     let (Some(hour), Some(minute)) = (stamp.hour, stamp.minute) else {
         return Err(TimeError::Imprecise);
     };
-    Ok(format!("{hour}:{minute}:{}{}", stamp.second.unwrap_or("00"), stamp.decimals()))
+    Ok((format!("{hour}:{minute}:{}{}", stamp.second.unwrap_or("00"), stamp.decimals()), told))
 }
 
-/// A dateTime that lies a duration after a v2 timestamp; the unit is a code of UCUM or ISO 1000, or a v2 word for it.
-pub fn plus(v2: &str, number: &str, unit: &str, zone: Option<&TimeZone>) -> Option<String> {
-    let stamp = Stamp::read(v2).ok()?;
-    let number = number.trim().parse::<i64>().ok().filter(|n| n.unsigned_abs() < 1_000_000)?;
-    let span = span(number, unit.trim())?;
-    let later = stamp.civil()?.checked_add(span).ok()?;
-    if stamp.minute.is_none() {
-        return Some(later.strftime("%Y-%m-%d").to_string());
-    }
-    let zone_text = stamp.zone.unwrap_or("");
-    date_time(&format!("{}{zone_text}", later.strftime("%Y%m%d%H%M%S")), zone).ok()
+/// The v2 timestamp that lies a duration after another; the unit is a code of UCUM or ISO 1000, or a v2 word for it.
+pub fn plus(v2: &str, number: &str, unit: &str) -> Result<String, TimeError> {
+    let stamp = Stamp::read(v2)?;
+    let number = number.trim().parse::<i64>().ok().filter(|n| n.unsigned_abs() < 1_000_000);
+    let span = number.and_then(|number| span(number, unit.trim())).ok_or(TimeError::Duration)?;
+    let civil = stamp.civil().ok_or(TimeError::Malformed)?;
+    let later = civil.checked_add(span).map_err(|_| TimeError::Duration)?;
+    let form = if stamp.minute.is_none() { "%Y%m%d" } else { "%Y%m%d%H%M%S" };
+    Ok(format!("{}{}", later.strftime(form), stamp.zone.unwrap_or("")))
 }
 
 /// A duration in whole minutes.
@@ -193,9 +220,9 @@ impl<'a> Stamp<'a> {
         self.fraction.map_or(String::new(), |f| format!(".{f}"))
     }
 
-    fn instant(&self, zone: Option<&TimeZone>) -> Result<String, TimeError> {
-        let offset = match self.zone {
-            Some(zone) => sent_offset(zone)?,
+    fn instant(&self, zone: Option<&TimeZone>) -> Result<Told, TimeError> {
+        let (offset, told) = match self.zone {
+            Some(zone) => (sent_offset(zone)?, None),
             None => self.configured_offset(zone.ok_or(TimeError::NoZone)?)?,
         };
         let mut out = self.date();
@@ -205,18 +232,24 @@ impl<'a> Stamp<'a> {
         }
         out.push_str(&self.decimals());
         out.push_str(&offset);
-        Ok(out)
+        Ok((out, told))
     }
 
-    fn configured_offset(&self, zone: &TimeZone) -> Result<String, TimeError> {
+    /// A clock that is put forward skips an hour, one that is put back shows it twice: both are read by the offset that
+    /// holds before, and told.
+    fn configured_offset(&self, zone: &TimeZone) -> Result<Told, TimeError> {
         let civil = self.civil().ok_or(TimeError::Malformed)?;
-        let zoned = civil.to_zoned(zone.clone()).map_err(|_| TimeError::Malformed)?;
-        let minutes = zoned.offset().seconds() / 60;
+        let (offset, told) = match zone.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Unambiguous { offset } => (offset, None),
+            AmbiguousOffset::Gap { before, .. } => (before, Some(TimeError::Skipped)),
+            AmbiguousOffset::Fold { before, .. } => (before, Some(TimeError::Twice)),
+        };
+        let minutes = offset.seconds() / 60;
         if minutes == 0 {
-            return Ok("Z".to_owned());
+            return Ok(("Z".to_owned(), told));
         }
         let sign = if minutes < 0 { '-' } else { '+' };
-        Ok(format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60))
+        Ok((format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60), told))
     }
 }
 
@@ -307,19 +340,55 @@ mod tests {
             ("20240229+0100", "2024-02-29"),
             ("20240229130507Z", "2024-02-29T13:05:07+00:00"),
         ] {
-            assert_eq!(date_time(v2, Some(&utc)).unwrap(), expected);
+            assert_eq!(date_time(v2, Some(&utc)).unwrap().0, expected);
             assert!(is_date_time(expected));
         }
     }
 
     #[test]
     fn the_zone_is_sent_or_configured_never_invented() {
-        assert_eq!(date_time("202607011200", None).unwrap(), "2026-07-01");
-        assert!(lost_clock("202607011200") && !lost_clock("202607011200+0100") && !lost_clock("20260701"));
         assert_eq!(instant("202607011200", None), Err(TimeError::NoZone));
-        assert_eq!(date_time("202607011200", Some(&berlin())).unwrap(), "2026-07-01T12:00:00+02:00");
-        assert_eq!(date_time("202601011200", Some(&berlin())).unwrap(), "2026-01-01T12:00:00+01:00");
+        assert_eq!(date_time("202607011200", Some(&berlin())).unwrap().0, "2026-07-01T12:00:00+02:00");
+        assert_eq!(date_time("202601011200", Some(&berlin())).unwrap().0, "2026-01-01T12:00:00+01:00");
         assert_eq!(instant("20260101", Some(&berlin())), Err(TimeError::Imprecise));
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_time_is_told() {
+        let told = |(text, told): Told| (text, told);
+        for (v2, expected, lost) in [
+            ("202607011200", "2026-07-01", Some(TimeError::NoZone)),
+            ("202607011200+0100", "2026-07-01T12:00:00+01:00", None),
+            ("2026070112", "2026-07-01", Some(TimeError::Hour)),
+            ("2026030110-0500", "2026-03-01", Some(TimeError::Hour)),
+            ("20260701+0100", "2026-07-01", Some(TimeError::Zone)),
+            ("20260701", "2026-07-01", None),
+        ] {
+            assert_eq!(date_time(v2, None).map(told), Ok((expected.to_owned(), lost)), "{v2}");
+        }
+        for (v2, lost) in [
+            ("19800229", None),
+            ("19800229000000", None),
+            ("198002291305", Some(TimeError::Clock)),
+            ("1980022913", Some(TimeError::Hour)),
+        ] {
+            assert_eq!(date(v2), Ok(("1980-02-29".to_owned(), lost)), "{v2}");
+        }
+        assert_eq!(time("0830+0100"), Ok(("08:30:00".to_owned(), Some(TimeError::Zone))));
+    }
+
+    #[test]
+    fn an_hour_that_a_zone_skips_or_has_twice_is_told() {
+        for (v2, expected, told) in [
+            ("20260329023000", "2026-03-29T02:30:00+01:00", Some(TimeError::Skipped)),
+            ("20261025023000", "2026-10-25T02:30:00+02:00", Some(TimeError::Twice)),
+            ("20261025033000", "2026-10-25T03:30:00+01:00", None),
+            ("20261025023000+0100", "2026-10-25T02:30:00+01:00", None),
+        ] {
+            let expected = Ok((expected.to_owned(), told));
+            assert_eq!(date_time(v2, Some(&berlin())), expected, "{v2}");
+            assert_eq!(instant(v2, Some(&berlin())), expected, "{v2}");
+        }
     }
 
     #[test]
@@ -341,8 +410,8 @@ mod tests {
         ] {
             assert_eq!(date_time(bad, Some(&TimeZone::UTC)), Err(TimeError::Malformed), "{bad}");
         }
-        assert_eq!(time("1305").unwrap(), "13:05:00");
-        assert_eq!(time("130507.25+0100").unwrap(), "13:05:07.25");
+        assert_eq!(time("1305"), Ok(("13:05:00".to_owned(), None)));
+        assert_eq!(time("130507.25+0100").unwrap().0, "13:05:07.25");
         assert_eq!(time("13"), Err(TimeError::Imprecise));
         for bad in ["2023-02-29", "2024-1-01", "2024-01-01T10:00Z", "2024-01-01T24:00:00Z", "2024-01-01T10:00:00"] {
             assert!(!is_date_time(bad), "{bad}");
@@ -351,21 +420,23 @@ mod tests {
 
     #[test]
     fn durations_are_added_in_the_clock_of_the_zone() {
-        let zone = berlin();
-        let end = |v2, n, unit| plus(v2, n, unit, Some(&zone));
-        assert_eq!(end("202603011200", "30", "min").as_deref(), Some("2026-03-01T12:30:00+01:00"));
-        assert_eq!(end("20260301120000-0500", "2", "H").as_deref(), Some("2026-03-01T14:00:00-05:00"));
+        assert_eq!(plus("202603011200", "30", "min").as_deref(), Ok("20260301123000"));
+        assert_eq!(plus("20260301120000-0500", "2", "H").as_deref(), Ok("20260301140000-0500"));
         assert_eq!((minutes("2", "h").as_deref(), minutes("90", "s")), (Some("120"), None));
-        assert_eq!(end("20260131", "1", "mo").as_deref(), Some("2026-02-28"));
-        for (v2, n, unit) in [("202603011200", "x", "min"), ("202603011200", "1", "fortnight"), ("", "1", "min")] {
-            assert_eq!(end(v2, n, unit), None);
+        assert_eq!(plus("20260131", "1", "mo").as_deref(), Ok("20260228"));
+        for (v2, n, unit, error) in [
+            ("202603011200", "x", "min", TimeError::Duration),
+            ("202603011200", "1", "fortnight", TimeError::Duration),
+            ("", "1", "min", TimeError::Malformed),
+        ] {
+            assert_eq!(plus(v2, n, unit), Err(error));
         }
     }
 
     proptest! {
         #[test]
         fn whatever_converts_is_valid_fhir(v2 in "[0-9]{4,14}(\\.[0-9]{1,4})?([+-][0-9]{4})?") {
-            if let Ok(text) = date_time(&v2, Some(&berlin())) {
+            if let Ok((text, _)) = date_time(&v2, Some(&berlin())) {
                 prop_assert!(is_date_time(&text), "{} -> {}", v2, text);
             }
         }

@@ -4,6 +4,7 @@
 //! nothing that it need not change. `json.rs` writes the arena out; no text is ever pasted together.
 
 mod mark;
+mod nodes;
 mod prune;
 mod unite;
 
@@ -11,6 +12,7 @@ use crate::path::Label;
 use crate::plan::{Constant, ConstantId};
 use crate::r4::{Name, TypeNumber};
 pub(crate) use mark::{Mark, Reason, offset_in};
+use nodes::{NO_REASON, Node, Nodes};
 use std::borrow::Cow;
 
 /// Which item of an array.
@@ -75,45 +77,18 @@ pub(crate) enum Shape {
     Link,
 }
 
-/// Most of what a message takes of memory: 32 bytes for every two or three of its own.
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    /// An array's item has a [`Key`], in three parts; any other node a name, in the key's `repetition`.
-    run: u32,
-    repetition: u16,
-    label: u8,
-    shape: Shape,
-    next: u32,
-    first: u32,
-    /// A leaf: see [`Shape`]. An object or array: its last child.
-    a: u32,
-    /// A leaf: see [`Shape`]. An object: the number of its type.
-    b: u32,
-    reason: Reason,
-}
-
-impl Node {
-    fn key(&self) -> Key {
-        Key { label: self.label, repetition: self.repetition, run: self.run }
-    }
-}
-
-const NO_REASON: Reason = Reason { rule: NONE, source: Mark::NOWHERE };
-
 /// The arena. It does not print: it holds patient data.
 pub(crate) struct Tree<'a> {
     text: &'a str,
     constants: &'a [Constant],
-    nodes: Vec<Node>,
+    nodes: Nodes,
     own: String,
 }
 
 impl<'a> Tree<'a> {
     /// An arena for the resources of one message.
     pub fn new(text: &'a str, constants: &'a [Constant]) -> Self {
-        // Three bytes of a message make about one node, and what every message has makes some more.
-        let nodes = Vec::with_capacity(text.len() / 3 + 192);
-        Self { text, constants, nodes, own: String::with_capacity(text.len() / 4) }
+        Self { text, constants, nodes: Nodes::default(), own: String::with_capacity(text.len() / 4) }
     }
 
     /// About the length of all resources as JSON.
@@ -130,22 +105,15 @@ impl<'a> Tree<'a> {
     }
 
     fn add(&mut self, key: Key) -> Id {
-        if self.nodes.len() == self.nodes.capacity() {
-            // Not twice as many: they are most of what a message takes of memory.
-            self.nodes.reserve_exact(self.nodes.len() / 4);
-        }
-        let (Key { label, repetition, run }, shape) = (key, Shape::Empty);
-        let (next, first, a, b, reason) = (NONE, NONE, NONE, 0, NO_REASON);
-        self.nodes.push(Node { run, repetition, label, shape, next, first, a, b, reason });
-        Id((self.nodes.len() - 1) as u32)
+        Id(self.nodes.push(Node::of(key)))
     }
 
     fn node(&self, id: Id) -> &Node {
-        &self.nodes[id.0 as usize]
+        &self.nodes[id.0]
     }
 
     fn node_mut(&mut self, id: Id) -> &mut Node {
-        &mut self.nodes[id.0 as usize]
+        &mut self.nodes[id.0]
     }
 
     pub fn shape(&self, id: Id) -> Shape {

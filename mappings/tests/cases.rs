@@ -114,3 +114,69 @@ fn every_corpus_message_maps_or_is_refused_and_none_panics() {
     println!("{mapped} mapped, {refused} refused");
     assert!(mapped > 300, "{mapped}");
 }
+
+/// What comes of a message whose feed has no zone: the resources of one type, and the report.
+fn zoneless(text: &str, kind: &str) -> (Vec<serde_json::Value>, String) {
+    let set = MapSet::embedded().unwrap();
+    let context = Context { charset: Charset::Utf8, zone: None, now: "2026-03-01T12:00:00.000Z" };
+    let message = Message::parse(text).unwrap();
+    let mapped = map(&set, &message, &context).unwrap();
+    let of_kind = mapped.drafts.iter().filter(|draft| draft.type_name == kind);
+    let resources = of_kind.map(|draft| serde_json::from_str(&mapped.json(draft)).unwrap()).collect();
+    let report = mapped.report.lines(usize::MAX).into_iter().map(|line| format!("{}: {}\n", line.path, line.finding));
+    (resources, report.collect())
+}
+
+#[test]
+fn an_appointment_without_a_zone_has_no_times_and_says_so() {
+    const LOST: &str = "a time of day without a zone";
+    for (schedule, service, place) in [
+        ("SCH|10^A|20^B|||||||30|min|^^^202603051400", "AIP|1||7^Arzt", "SCH-11.4"),
+        ("SCH|10^A|20^B|||||||||^^30^202603051400^202603051430", "AIP|1||7^Arzt", "SCH-11.5"),
+        ("SCH|10^A|20^B", "AIS|1||X^Y^L|202603051400|||30|min", "AIS-4"),
+        ("SCH|10^A|20^B", "AIS|1||X^Y^L|202603051400", "AIS-4"),
+    ] {
+        let head = "MSH|^~\\&|SCH|NQ|||20260301||SIU^S12^SIU_S12|1|P|2.5.1";
+        let (found, report) = zoneless(&format!("{head}\r{schedule}\rPID|1||4711\rRGS|1\r{service}\r"), "Appointment");
+        let appointment = &found[0];
+        assert_eq!(appointment["status"], "booked", "{schedule}");
+        for time in ["start", "end"] {
+            assert_eq!(appointment.get(time), None, "{schedule}");
+            assert_eq!(appointment[format!("_{time}")]["extension"][0]["valueCode"], "unknown", "{schedule} {time}");
+        }
+        assert!(report.contains(&format!("{place}: {LOST}")), "{schedule}: {report}");
+    }
+}
+
+#[test]
+fn a_second_patient_where_there_is_one_takes_nothing() {
+    let head = "MSH|^~\\&|ADM|NQ|||20260301||ADT^A01^ADT_A01|1|P|2.5.1\rEVN|A01|20260301";
+    let text =
+        format!("{head}\rPID|1||4711||Muster^Ida\rPID|2||4712||Anders^Udo\rPV1|1|I\rDG1|1||I10^Hypertension^I10\r");
+    let (patients, report) = zoneless(&text, "Patient");
+    assert_eq!((patients.len(), &patients[0]["name"][0]["family"]), (1, &"Muster".into()));
+    assert!(report.contains("PID(2): the message structure has this segment once: the first was used"), "{report}");
+}
+
+#[test]
+fn an_appointment_that_is_only_asked_for_needs_no_times() {
+    let text = "MSH|^~\\&|SCH|NQ|||20260301||SIU^S15^SIU_S12|1|P|2.5.1\rSCH|10^A|20^B\rPID|1||4711\rRGS|1\r";
+    let (found, report) = zoneless(text, "Appointment");
+    assert_eq!((&found[0]["status"], found[0].get("_start")), (&"cancelled".into(), None));
+    assert!(!report.contains("is required"), "{report}");
+}
+
+#[test]
+fn a_merge_of_one_number_into_itself_is_refused() {
+    let set = MapSet::embedded().unwrap();
+    let context = Context { charset: Charset::Utf8, zone: None, now: "2026-03-01T12:00:00.000Z" };
+    for (kind, number, prior) in
+        [("A40", "4^^^H^MR", "4^^^H^MR"), ("A34", "5", "5"), ("A40", "4^^^H^MR", "4^^^H^MR~9^^^H^MR")]
+    {
+        let head = format!("MSH|^~\\&|ADT|H|||20260303||ADT^{kind}|C3|P|2.5.1\rEVN|{kind}|20260303\r");
+        let text = format!("{head}PID|1||{number}||A^B\rMRG|{prior}\r");
+        let message = Message::parse(&text).unwrap();
+        let error = map(&set, &message, &context).map(|_| ()).unwrap_err();
+        assert_eq!(error, mappings::engine::MapError::Itself("MRG".into()));
+    }
+}

@@ -19,8 +19,9 @@ DIR has corpora and an index.jsonl that names for each message `repo`, `file`, `
   that repeats the code, and what IGNORED lists.
 
 A line of --explained is tab-separated: repository (or *, or `repository TYPE` for messages of one type), resource type (or
-`Type:label`, both globs; the label is what a reference to it shows), path glob, value regex (or *), verdict (guide, theirs, extension, todo), reason; the first that
-fits is taken. `todo` explains nothing, it only stands in the list of misses. The two percentages are found / all and
+`Type:label`, both globs; the label is what a reference to it shows), path glob, value regex (or *), verdict, reason; the first that
+fits is taken. With * for path and value it speaks of a whole resource, and only where ours has none to pair with it. The verdicts: guide,
+HL7's guide says otherwise; own, the guide has no map of that message and ours follows the rows of a like one; theirs; extension; todo. `todo` explains nothing, it only stands in the list of misses. The two percentages are found / all and
 found / (all - explained). Messages that are not converted count as missing.
 """
 import argparse
@@ -340,6 +341,9 @@ def convert(r, options):
     return None, (done.stderr.strip().split(": ", 1)[-1].splitlines() or ["no output"])[0]
 
 
+VERDICTS = ("guide", "own", "theirs", "extension", "todo")
+
+
 def read_explained(path):
     rows = []
     with open(path, encoding="utf-8") as f:
@@ -347,14 +351,16 @@ def read_explained(path):
             if line.startswith("#") or not line.strip():
                 continue
             cells = line.rstrip("\n").split("\t")
-            if len(cells) != 6 or cells[4] not in ("guide", "theirs", "extension", "todo"):
-                sys.exit(f"{path}:{number}: six cells are wanted, the fifth guide, theirs, extension or todo")
+            if len(cells) != 6 or cells[4] not in VERDICTS:
+                sys.exit(f"{path}:{number}: six cells are wanted, the fifth one of {', '.join(VERDICTS)}")
             rows.append((number, *cells))
     return rows
 
 
-def explain(rows, repo, message, kind, label, path, v):
+def explain(rows, repo, message, kind, label, path, v, alone):
     def fits(where, whose, glob, rule):
+        if (glob, rule) == ("*", "*") and not alone:
+            return False
         name = f"{kind}:{label}" if ":" in whose else kind
         return where in ("*", repo, f"{repo} {message}") and fnmatch.fnmatchcase(name, whose) and fnmatch.fnmatchcase(path, glob) \
             and (rule == "*" or re.fullmatch(rule, v, re.S))
@@ -400,7 +406,7 @@ def main():
             continue
         where = os.path.basename(r["file"]) + (f"#{r['idx']}" if r["idx"] else "")
         for kind, label, path, v, verdict, have in Comparison(read_bundle(expected), ours or Bundle({})).results():
-            row = explain(rows, r["repo"], r["type"], kind, label, path, v) if verdict != "found" else None
+            row = explain(rows, r["repo"], r["type"], kind, label, path, v, have.startswith("no such resource")) if verdict != "found" else None
             if row:
                 used.add(row[0])
                 verdicts[row[5]] += 1

@@ -12,6 +12,10 @@ pub const MAX_DEPTH: usize = 100;
 /// The longest document, in bytes: a Bundle with scanned documents fits.
 pub const MAX_BYTES: usize = 64 << 20;
 
+/// The most values in one document: each takes some dozen bytes of memory, however short it stands in the text. The largest
+/// patients of Synthea have about 400,000.
+pub const MAX_VALUES: usize = 2_000_000;
+
 /// A JSON value that keeps the digits of its numbers and the order of its keys.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Json {
@@ -43,6 +47,8 @@ pub enum Fault {
     TooDeep,
     #[error("longer than {MAX_BYTES} bytes")]
     TooLong,
+    #[error("more than {MAX_VALUES} values")]
+    TooMany,
     #[error("not UTF-8")]
     Encoding,
     #[error("half a surrogate pair")]
@@ -239,6 +245,13 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_values_in_few_bytes_are_refused() {
+        let list = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+        assert!(Json::parse(list(MAX_VALUES - 1).as_bytes()).is_ok());
+        assert_eq!(Json::parse(list(MAX_VALUES).as_bytes()).unwrap_err().kind, Fault::TooMany);
+    }
     use proptest::prelude::*;
 
     fn canon(text: &str) -> String {

@@ -7,8 +7,11 @@ use crate::limits::MAX_TOKEN_LIFE;
 use std::time::Duration;
 
 /// Prints a token.
-pub fn run(config: &Config, scope: &str, life: &str) -> Result<(), Failed> {
+pub async fn run(config: &Config, subject: &str, scope: &str, life: &str) -> Result<(), Failed> {
     let life = duration(life)?;
+    if !is_name(subject) {
+        return Err(Failed(format!("--subject: 1 to {MAX_SUBJECT} letters, digits, `-`, `.`, `_`, `:` or `@`")));
+    }
     crate::smart::scopes::parse(scope).map_err(Failed)?;
     if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
         let place = config.data.display();
@@ -16,10 +19,18 @@ pub fn run(config: &Config, scope: &str, life: &str) -> Result<(), Failed> {
             "{place} is no data directory of a medseal: name it with --data, or start `medseal serve` first"
         )));
     }
-    let key = crate::app::existing_token_key(config).map_err(Failed::from_error)?;
+    let key = crate::app::existing_token_key(config).await.map_err(Failed::from_error)?;
     let now = SystemClock.now().as_second().max(0) as u64;
-    println!("{}", key.mint("administrator", scope, now, life).map_err(Failed::from_error)?);
+    println!("{}", key.mint(subject, scope, now, life).map_err(Failed::from_error)?);
     Ok(())
+}
+
+/// The longest name of a client.
+const MAX_SUBJECT: usize = 64;
+
+fn is_name(text: &str) -> bool {
+    let harmless = |c: u8| c.is_ascii_alphanumeric() || b"-._:@".contains(&c);
+    !text.is_empty() && text.len() <= MAX_SUBJECT && text.bytes().all(harmless)
 }
 
 /// `90s`, `15m`, `8h`, `7d`.
@@ -43,6 +54,14 @@ pub fn duration(text: &str) -> Result<Duration, Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_harmless() {
+        assert!(is_name("lab:app-1@north") && is_name(&"x".repeat(MAX_SUBJECT)));
+        for bad in ["", "a b", "é", "a\n", &"x".repeat(MAX_SUBJECT + 1)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn lives_are_bounded() {

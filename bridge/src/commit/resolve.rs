@@ -22,6 +22,8 @@ pub(super) struct Goals {
 #[derive(Clone)]
 pub(super) enum Goal {
     Resource(Name),
+    /// A resource whose id was made for it: there is nothing to look for.
+    New(Name),
     /// A conditional create that found its resource: nothing is written.
     Found(Name),
     /// A conditional deletion that found nothing.
@@ -29,9 +31,16 @@ pub(super) enum Goal {
 }
 
 impl Goal {
+    pub(super) fn into_name(self) -> Option<Name> {
+        match self {
+            Self::Resource(name) | Self::New(name) | Self::Found(name) => Some(name),
+            Self::Nothing => None,
+        }
+    }
+
     fn name(&self) -> Option<&Name> {
         match self {
-            Self::Resource(name) | Self::Found(name) => Some(name),
+            Self::Resource(name) | Self::New(name) | Self::Found(name) => Some(name),
             Self::Nothing => None,
         }
     }
@@ -50,7 +59,7 @@ impl Group<'_> {
             let write = &writes[n];
             let goal = self.resolve(&write.act, stage).await.map_err(|error| located(error, write.entry))?;
             taken.add(write, &goal).map_err(|error| located(error, write.entry))?;
-            if let (true, Goal::Resource(name)) = (conditions, &goal) {
+            if let (true, Goal::Resource(name) | Goal::New(name)) = (conditions, &goal) {
                 self.draft(write, name);
             }
             goals[n] = goal;
@@ -62,9 +71,10 @@ impl Group<'_> {
     async fn resolve(&mut self, act: &Act, stage: &mut Stage) -> Result<Goal, IngestError> {
         let kind = act.kind();
         Ok(match act {
-            Act::Create { if_none_exist: None, .. } => Goal::Resource(Name { kind, id: self.new_id()? }),
+            Act::Create { if_none_exist: None, .. } => Goal::New(Name { kind, id: self.new_id()? }),
             Act::Create { if_none_exist: Some(criteria), .. } => match self.one_match(kind, criteria).await? {
                 Some(name) => Goal::Found(name),
+                // The server gives the id, also where the condition names one (R4 3.1.0.8).
                 None => Goal::Resource(self.claim(kind, criteria, None, stage)?),
             },
             Act::Update { target, resource } => {
@@ -81,7 +91,7 @@ impl Group<'_> {
                 By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
                 By::Search(criteria) => self.one_match(kind, criteria).await?.map_or(Goal::Nothing, Goal::Resource),
             },
-            Act::Recognise { identity: None, .. } => Goal::Resource(Name { kind, id: self.new_id()? }),
+            Act::Recognise { identity: None, .. } => Goal::New(Name { kind, id: self.new_id()? }),
             Act::Recognise { identity: Some(identity), .. } => {
                 Goal::Resource(self.recognise(kind, identity, stage).await?)
             }
@@ -103,7 +113,8 @@ impl Group<'_> {
             }
             Some(name) => Ok(name),
             None => {
-                let name = self.claim(kind, criteria, own, stage)?;
+                let id = criteria.id().or_else(|| own.and_then(ResourceId::parse));
+                let name = self.claim(kind, criteria, id, stage)?;
                 if self.current(&name).await?.is_some() {
                     let text = "the condition matches nothing, and the resource's own id is taken by another resource";
                     return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
@@ -118,10 +129,10 @@ impl Group<'_> {
         &mut self,
         kind: TypeName,
         criteria: &Criteria,
-        id: Option<&str>,
+        id: Option<ResourceId>,
         stage: &mut Stage,
     ) -> Result<Name, IngestError> {
-        let id = match criteria.id().or_else(|| id.and_then(ResourceId::parse)) {
+        let id = match id {
             Some(id) => id,
             None => self.new_id()?,
         };

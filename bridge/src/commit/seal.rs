@@ -6,14 +6,15 @@ use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
+use crate::fhir::search::criterion::normal;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
-use crate::fhir::{merge, references};
-use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::fhir::{membership, merge, references};
+use crate::ids::{Name, Owner, Version};
 use crate::index::blind::Blinded;
 use crate::index::store::StoreError;
-use crate::index::tokens::patient_ids;
 use crate::message::{Head, Kept};
+use crate::read::{Made, Verb};
 use crate::secret::{Key, bytes, system_random};
 use crate::vault::pack::Record;
 use crate::vault::seal::{Label, RecordKind, seal};
@@ -22,9 +23,21 @@ use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Refuses a patient who is linked to himself: a merge of two numbers that turn out to be one record's would replace the
+/// record by itself, and nobody could reach it any more.
+fn not_its_own(json: &Json, name: &Name) -> Result<(), IngestError> {
+    let own = name.to_string();
+    let is_own = |link: &Json| link.get("other").and_then(|other| other.text("reference")) == Some(own.as_str());
+    if name.kind.as_str() != "Patient" || !json.get("link").map_or(&[][..], Json::items).iter().any(is_own) {
+        return Ok(());
+    }
+    let text = "a patient cannot be linked to the very same record: both numbers of the merge name one patient";
+    Err(IngestError::Invalid(vec![Issue::at("invariant", "Patient.link", text)]))
+}
+
 /// What a version holds.
 enum Content {
-    Resource(Json),
+    Resource(Json, Made),
     /// A deletion, sealed like what it deletes.
     Nothing(Owner),
 }
@@ -38,17 +51,15 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Done, IngestError> {
-        let (name, found) = match goal {
-            Goal::Nothing => return Ok(Done::Nothing),
-            Goal::Found(name) => (name, true),
-            Goal::Resource(name) => (name, false),
-        };
-        let newest = self.newest(&name).await?;
+        let (found, new) = (matches!(goal, Goal::Found(_)), matches!(goal, Goal::New(_)));
+        let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
+        let newest = if new { None } else { self.newest(&name).await? };
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
+        let verb = verb(&act, newest.is_some());
         let mut json = match act {
             Act::Delete { .. } => return self.delete(name, newest, stage).await,
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
@@ -57,15 +68,17 @@ impl Group<'_> {
             Act::Patch { patch, .. } => self.patched(old, &patch, by_url).await?,
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
-                match self.merged(old, news, &deleted, weak, &gaps).await? {
+                match self.merged(&name, old, news, &deleted, weak, &gaps).await? {
                     Some(merged) => merged,
                     None => return Ok(newest.as_ref().map_or(Done::Nothing, |newest| unchanged(name, newest))),
                 }
             }
         };
+        not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
-        let resource = self.seal_version(Content::Resource(json), &name, version, raw, stage).await?;
+        let made = Made { by: verb, created };
+        let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
     }
 
@@ -77,6 +90,11 @@ impl Group<'_> {
         by_url: &HashMap<String, String>,
     ) -> Result<Json, IngestError> {
         let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
+        // What is stored has none: it came with the patch, and nobody asked whether its sender may search there.
+        if references::has_conditional(&patched) {
+            let text = "a patch cannot bring a conditional reference";
+            return Err(IngestError::Invalid(vec![Issue::new("not-supported", text)]));
+        }
         let patched = self.with_references(patched, by_url).await?;
         Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
     }
@@ -84,6 +102,7 @@ impl Group<'_> {
     /// What a message makes of the resource that is there, or nothing where it says nothing new.
     async fn merged(
         &self,
+        name: &Name,
         old: Option<&Json>,
         news: Json,
         deleted: &[&str],
@@ -91,7 +110,7 @@ impl Group<'_> {
         gaps: &[&str],
     ) -> Result<Option<Json>, IngestError> {
         let Some(old) = old else { return Ok(Some(news)) };
-        self.same_patient(old, &news).await?;
+        self.same_patient(name, old, &news).await?;
         let merged = merge::news(old, news, deleted, weak, gaps);
         Ok((without_meta(&merged) != without_meta(old)).then_some(merged))
     }
@@ -103,30 +122,35 @@ impl Group<'_> {
             return Ok(Done::Deleted(Deleted { name, version: newest.version, updated: newest.updated }));
         };
         let version = newest.version.next();
-        self.seal_version(Content::Nothing(owner(&name, &old)), &name, version, None, stage).await?;
+        self.seal_version(Content::Nothing(owner(&name, &old, &self.core.base)), &name, version, None, stage).await?;
         Ok(Done::Deleted(Deleted { name, version, updated: self.now }))
     }
 
     /// A visit or result does not change its patient, but for a merge: a number used twice must not move one person's record
     /// to another.
-    async fn same_patient(&self, old: &Json, new: &Json) -> Result<(), IngestError> {
-        let (before, after) = (patient_ids(old), patient_ids(new));
-        let (Some(before), Some(after)) = (before.first(), after.first()) else { return Ok(()) };
-        if before == after || self.was_merged(before, after).await? {
+    async fn same_patient(&self, name: &Name, old: &Json, new: &Json) -> Result<(), IngestError> {
+        let base = &self.core.base;
+        let (before, after) = (membership::keeper(name, old, base), membership::keeper(name, new, base));
+        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+        // Of several, such as those who come to an appointment, it is enough that the one of before is among them.
+        if membership::of(name, new, base).contains(&before)
+            || before == after
+            || self.was_merged(&before, &after).await?
+        {
             return Ok(());
         }
         let text = "the visit, order or result number belongs to another patient already";
         Err(IngestError::Conflict(Issue::new("conflict", text)))
     }
 
-    async fn was_merged(&self, from: &str, into: &str) -> Result<bool, IngestError> {
-        let Some(name) = Name::parse(&format!("Patient/{from}")) else { return Ok(false) };
-        let Some(patient) = self.current(&name).await? else { return Ok(false) };
+    async fn was_merged(&self, from: &Name, into: &Name) -> Result<bool, IngestError> {
+        let Some(patient) = self.current(from).await? else { return Ok(false) };
         let links = patient.get("link").map_or(&[][..], Json::items);
-        let target = format!("Patient/{into}");
-        Ok(links.iter().any(|l| {
-            l.text("type") == Some("replaced-by") && l.get("other").and_then(|o| o.text("reference")) == Some(&target)
-        }))
+        let leads = |link: &Json| {
+            let other = link.get("other").and_then(|other| other.text("reference"));
+            other.and_then(|text| Name::parse(normal(text, &self.core.base))).as_ref() == Some(into)
+        };
+        Ok(links.iter().any(|link| link.text("type") == Some("replaced-by") && leads(link)))
     }
 
     /// The resource with the references that its sender left to be resolved.
@@ -152,7 +176,9 @@ impl Group<'_> {
             })?;
             found.insert(reference, name.to_string());
         }
-        references::rewrite(&mut json, &mut |reference| Ok::<_, IngestError>(found.get(reference).cloned()))?;
+        if !found.is_empty() {
+            references::rewrite(&mut json, &mut |reference| Ok::<_, IngestError>(found.get(reference).cloned()))?;
+        }
         Ok(json)
     }
 
@@ -164,13 +190,14 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Arc<Vec<u8>>, IngestError> {
-        let (resource, owner, kind, blinded) = match &content {
-            Content::Resource(json) => {
+        let (resource, owner, made, blinded) = match &content {
+            Content::Resource(json, made) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json), Kind::Resource, blinded)
+                (json.canonical(), owner(name, json, &self.core.base), Some(*made), blinded)
             }
-            Content::Nothing(owner) => (Vec::new(), owner.clone(), Kind::Tombstone, Blinded::default()),
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
         };
+        let kind = if made.is_some() { Kind::Resource } else { Kind::Tombstone };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,
@@ -187,7 +214,7 @@ impl Group<'_> {
             version,
             owner,
         };
-        let plain = crate::read::Plain { salt, raw, resource };
+        let plain = crate::read::Plain { salt, raw, made, resource };
         let record = self.sealed(label, &plain.to_bytes(), Some(entry.to_bytes().to_vec())).await?;
         let deleted = kind == Kind::Tombstone;
         self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
@@ -218,21 +245,21 @@ impl Group<'_> {
     }
 
     async fn sealed(&mut self, label: Label, plain: &[u8], entry: Option<Vec<u8>>) -> Result<Record, IngestError> {
-        let key = self.key(&label.owner)?;
+        let key = self.key(&label.owner).await?;
         let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
             VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
         })?;
         Ok(Record { sealed, time: self.now, entry })
     }
 
-    fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
+    async fn key(&mut self, owner: &Owner) -> Result<Key, VaultError> {
         if let Some((key, _)) = self.fresh.keys.get(owner).or_else(|| self.seen.keys.get(owner)) {
             return Ok(key.clone());
         }
-        if let Some(key) = self.core.stored_key(owner)? {
+        if let Some(key) = self.core.stored_key(owner).await? {
             return Ok(key);
         }
-        let (key, wrapped) = self.core.keys.generate(owner, &system_random)?;
+        let (key, wrapped) = self.core.keys.newest().await?.generate(owner, &system_random)?;
         self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
         Ok(key)
     }
@@ -249,29 +276,38 @@ fn head(message: &RawMessage, written: &[&Written], now: i64) -> Head {
     }
 }
 
-/// Whose key seals a resource: the patient's that it is or speaks of, else the custodian's.
-fn owner(name: &Name, json: &Json) -> Owner {
-    if name.kind.as_str() == "Patient" {
-        return Owner::patient(&name.id);
-    }
-    let patient = patient_ids(json).into_iter().find_map(|id| ResourceId::parse(&id));
-    patient.map_or_else(Owner::custodian, |id| Owner::patient(&id))
+/// Whose key seals a resource: its patient's, else the custodian's.
+fn owner(name: &Name, json: &Json, base: &str) -> Owner {
+    membership::keeper(name, json, base).map_or_else(Owner::custodian, |patient| Owner::patient(&patient.id))
 }
 
 fn check_match(act: &Act, newest: Option<&Newest>) -> Result<(), IngestError> {
     if let Act::Patch { .. } = act {
         there(newest)?;
     }
-    let expected = match act {
-        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target.if_match,
-        Act::Create { .. } | Act::Recognise { .. } => None,
+    let target = match act {
+        Act::Update { target, .. } | Act::Patch { target, .. } | Act::Delete { target } => target,
+        Act::Create { .. } | Act::Recognise { .. } => return Ok(()),
     };
-    match expected {
-        Some(expected) if newest.map(|n| n.version) != Some(expected) => Err(IngestError::Precondition(Issue::new(
-            "conflict",
-            "If-Match names another version than the current one",
-        ))),
+    let failed = |text| Err(IngestError::Precondition(Issue::new("conflict", text)));
+    if target.only_new && newest.is_some_and(|newest| newest.resource.is_some()) {
+        return failed("If-None-Match: the resource is there already");
+    }
+    match target.if_match {
+        Some(expected) if newest.map(|n| n.version) != Some(expected) => {
+            failed("If-Match names another version than the current one")
+        }
         _ => Ok(()),
+    }
+}
+
+/// What a history will say of it; a message creates and updates like a client without ids of its own.
+fn verb(act: &Act, exists: bool) -> Verb {
+    match act {
+        Act::Create { .. } => Verb::Post,
+        Act::Recognise { .. } if !exists => Verb::Post,
+        Act::Update { .. } | Act::Recognise { .. } | Act::Delete { .. } => Verb::Put,
+        Act::Patch { .. } => Verb::Patch,
     }
 }
 
@@ -317,7 +353,7 @@ fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
 mod tests {
     use super::*;
     use crate::fhir::write::{By, Target};
-    use crate::ids::TypeName;
+    use crate::ids::{ResourceId, TypeName};
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
@@ -325,11 +361,17 @@ mod tests {
 
     #[test]
     fn a_record_belongs_to_its_patient_or_to_the_custodian() {
-        let owner = |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text)).as_str().to_owned();
+        let owner =
+            |name: &str, text: &str| owner(&Name::parse(name).unwrap(), &json(text), "http://h").as_str().to_owned();
         assert_eq!(owner("Patient/p", "{}"), "Patient/p");
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Patient/p"}}"#), "Patient/p");
         assert_eq!(owner("Observation/o", r#"{"subject":{"reference":"Group/g"}}"#), ".custodian");
         assert_eq!(owner("Organization/o", "{}"), ".custodian");
+        let absolute = r#"{"subject":{"reference":"http://h/Patient/p"}}"#;
+        assert_eq!(owner("Observation/o", absolute), "Patient/p", "whichever way it is written");
+        let visit = r#"{"participant":[{"actor":{"reference":"Location/l"}},{"actor":{"reference":"Patient/p"}}]}"#;
+        assert_eq!(owner("Appointment/a", visit), "Patient/p", "wherever it is written");
+        assert_eq!(owner("Binary/b", r#"{"securityContext":{"reference":"Patient/p"}}"#), "Patient/p");
     }
 
     #[test]
@@ -347,6 +389,7 @@ mod tests {
             kind: TypeName::parse("Patient").unwrap(),
             by: By::Id(ResourceId::parse("p").unwrap()),
             if_match: Some(Version(2)),
+            only_new: false,
         };
         let act = Act::Delete { target };
         let newest = |n| Newest { version: Version(n), updated: 0, resource: None };

@@ -10,10 +10,11 @@ use crate::fhir::write::{Act, Criteria, Write};
 use crate::ids::{Name, TypeName, Version};
 use crate::index::blind::{Clause, Mark};
 use crate::index::scan::Scan;
-use crate::limits::MAX_CONDITION_MATCHES;
+use crate::limits::{MAX_CONDITION_MATCHES, MAX_CONDITIONS_MATCHES};
 use notary::canonical::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The newest version of a resource, not in the index yet.
 #[derive(Clone)]
@@ -108,9 +109,13 @@ impl Group<'_> {
         let ids = filters.iter().find_map(|f| if let Filter::Ids(ids) = f { Some(ids.clone()) } else { None });
         let clauses: Vec<Clause> =
             filters.iter().flat_map(|f| self.core.tokens.clauses(kind, f, around.now).clauses).collect();
+        let updated =
+            filters.iter().filter_map(|f| if let Filter::Updated(any) = f { Some(any.clone()) } else { None });
         let upto = self.core.store.newest().map_err(VaultError::from)?;
-        let scan = Scan { kind, clauses, ids: ids.clone(), updated: Vec::new(), after: 0, upto, now: around.now };
-        let stored = self.core.store.scan(&scan, MAX_CONDITION_MATCHES).map_err(VaultError::from)?;
+        let updated = updated.collect();
+        let scan = Scan { kind, clauses, ids: ids.clone(), updated, after: 0, upto, now: around.now };
+        let stored = self.core.store.scan(&scan, MAX_CONDITION_MATCHES + 1).map_err(VaultError::from)?;
+        self.looked_at(stored.len())?;
         let mut names: Vec<Name> = stored.into_iter().map(|s| s.name).collect();
         names.extend(ids.into_iter().flatten().map(|id| Name { kind, id }));
         for marks in [&self.seen.marks, &self.fresh.marks, &self.drafts.marks] {
@@ -128,6 +133,19 @@ impl Group<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+impl Group<'_> {
+    /// A condition that the index narrows too little is refused: to look at some and trust that would make doubles. All
+    /// others wait while the conditions of one transaction are held against the store.
+    fn looked_at(&self, count: usize) -> Result<(), IngestError> {
+        let before = self.looked_at.fetch_add(count, Ordering::Relaxed);
+        if count > MAX_CONDITION_MATCHES || before + count > MAX_CONDITIONS_MATCHES {
+            let text = "the condition has to be held against too many resources: name an identifier";
+            return Err(IngestError::Precondition(Issue::new("too-costly", text)));
+        }
+        Ok(())
     }
 }
 

@@ -62,9 +62,13 @@ pub struct Export {
     pub parts: Vec<Part>,
 }
 
-/// Who may see a job: who asked for it.
+/// Who may see a job: who asked for it, with the same scopes. Several programs may bear one name, and what one of them asked
+/// for, filters and all, is not for another that may see less.
 fn owner(core: &Core, caller: &Caller) -> Token {
-    core.identity_token(&["job", &caller.subject])
+    let mut scopes: Vec<String> = caller.scopes.iter().map(ToString::to_string).collect();
+    scopes.sort();
+    scopes.dedup();
+    core.identity_token(&["job", &caller.subject, &scopes.join(" ")])
 }
 
 /// Begins an export; none: the caller has too many. What a decision allowed is in the request.
@@ -173,9 +177,10 @@ async fn prepare(core: &Core, job: &Job) -> Result<Vec<Part>, VaultError> {
     Ok(parts)
 }
 
-/// The members of the group as the snapshot shows it.
+/// The patients that are named, and the members of the group as the snapshot shows it.
 async fn members(core: &Core, request: &Request, upto: i64) -> Result<Arc<Members>, VaultError> {
-    let Level::Group(id) = &request.level else { return Ok(Arc::new(Members::default())) };
+    let named = request.patients().map(Members::named);
+    let Level::Group(id) = &request.level else { return Ok(Arc::new(named.unwrap_or_default())) };
     let Some(group) = Name::parse(&format!("Group/{id}")) else { return Ok(Arc::new(Members::default())) };
     let scan = Scan {
         kind: group.kind,
@@ -189,7 +194,10 @@ async fn members(core: &Core, request: &Request, upto: i64) -> Result<Arc<Member
     let store = core.store.clone();
     let found = in_background(move || store.scan(&scan, 1)).await?;
     match found.first() {
-        Some(stored) => Ok(Arc::new(Members::of(&core.open(stored).await?.json(), &core.base))),
+        Some(stored) => {
+            let all = Members::of(&core.open(stored).await?.json(), &core.base);
+            Ok(Arc::new(named.map_or_else(|| all.clone(), |named| named.among(&all))))
+        }
         None => Ok(Arc::new(Members::default())),
     }
 }

@@ -8,7 +8,7 @@ use crate::fhir::search::query::{self, Filter};
 use crate::fhir::search::span::moment;
 use crate::fhir::search::table::compartment_types;
 use crate::http::query::{pairs, shown};
-use crate::ids::TypeName;
+use crate::ids::{Name, ResourceId, TypeName};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use mappings::r4;
@@ -22,6 +22,9 @@ pub struct Request {
     pub url: String,
     pub level: Level,
     types: Vec<String>,
+    /// The ids of the patients that are named; none: all are meant.
+    #[serde(default)]
+    patients: Vec<String>,
     /// A type, and a search over it.
     filters: Vec<(String, String)>,
     /// The time that was named; only later versions are wanted, and deletions too.
@@ -71,7 +74,8 @@ impl Request {
         unheld: Unheld,
         caller: &Caller,
     ) -> Result<Self, Refusal> {
-        let mut asked = Self { url, level, types: Vec::new(), filters: Vec::new(), since: None, after: 0 };
+        let mut asked =
+            Self { url, level, types: Vec::new(), patients: Vec::new(), filters: Vec::new(), since: None, after: 0 };
         let mut named = Vec::new();
         for (name, value) in given {
             match name.as_str() {
@@ -79,6 +83,11 @@ impl Request {
                 "_outputFormat" => return Err(bad("not-supported", "_outputFormat: application/fhir+ndjson alone")),
                 "_since" => asked.since = Some(instant(value)?),
                 "_type" => named.extend(value.split(',').filter(|t| !t.is_empty()).map(str::to_owned)),
+                // To leave it out would send what nobody asked for.
+                "patient" if asked.level == Level::System => {
+                    return Err(bad("not-supported", "patient: at Patient/$export and Group/[id]/$export alone"));
+                }
+                "patient" => asked.patients.push(patient(value)?),
                 "_typeFilter" => asked.filters.extend(split(value).map(filter).collect::<Result<Vec<_>, _>>()?),
                 "_format" | "_pretty" => {}
                 _ if unheld == Unheld::Ignored => {}
@@ -129,10 +138,18 @@ impl Request {
     fn possible(&self) -> Vec<TypeName> {
         match self.level {
             Level::System => r4::model().resource_types().into_iter().filter_map(TypeName::parse).collect(),
-            Level::Patient => compartment_types(),
-            // Other groups name patients that are no members of this one.
-            Level::Group(_) => compartment_types().into_iter().filter(|kind| kind.as_str() != "Group").collect(),
+            Level::Patient if self.patients.is_empty() => compartment_types(),
+            // Other groups name patients that are no members of this one, or were not named.
+            Level::Patient | Level::Group(_) => {
+                compartment_types().into_iter().filter(|kind| kind.as_str() != "Group").collect()
+            }
         }
+    }
+
+    /// The patients that are named; none: all are meant.
+    pub fn patients(&self) -> Option<impl Iterator<Item = ResourceId>> {
+        let ids = || self.patients.iter().filter_map(|id| ResourceId::parse(id));
+        (!self.patients.is_empty()).then(ids)
     }
 
     /// The types that are exported.
@@ -146,6 +163,12 @@ impl Request {
         // They were read before they were kept.
         own.filter_map(|(_, text)| filters(kind, text, around).ok()).collect()
     }
+}
+
+fn patient(reference: &str) -> Result<String, Refusal> {
+    let named = Name::parse(reference).filter(|name| name.kind.as_str() == "Patient");
+    let named = named.ok_or_else(|| bad("value", "patient: a reference to a patient of this server, `Patient/id`"))?;
+    Ok(named.id.to_string())
 }
 
 /// An instant as it was sent; a plus that was not encoded came in as a space.
@@ -210,8 +233,9 @@ fn pair(one: &Json, n: usize) -> Result<(String, String), Issue> {
     let at = |element: &str, text: &str| Issue::at("value", &format!("Parameters.parameter[{n}].{element}"), text);
     let name = one.text("name").ok_or_else(|| at("name", "is required"))?;
     let kinds = ["valueString", "valueCode", "valueInstant", "valueDateTime", "valueUri"];
-    let value =
-        kinds.iter().find_map(|kind| one.text(kind)).ok_or_else(|| at("value[x]", "must be text or an instant"))?;
+    let reference = || one.get("valueReference").and_then(|reference| reference.text("reference"));
+    let value = kinds.iter().find_map(|kind| one.text(kind)).or_else(reference);
+    let value = value.ok_or_else(|| at("value[x]", "must be text, an instant or a reference"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -256,6 +280,13 @@ mod tests {
         ] {
             let Err(Refusal::Bad(issue)) = ask(Level::Patient, query, "system/*.rs") else { panic!("{query}") };
             assert!(issue.text.starts_with(name), "{query}: {}", issue.text);
+        }
+        for (level, patient) in
+            [(Level::System, "Patient/a"), (Level::Patient, "Group/a"), (Level::Patient, "http://x/Patient/a")]
+        {
+            let query = format!("patient={patient}");
+            let Err(Refusal::Bad(issue)) = ask(level, &query, "system/*.rs") else { panic!("{query}") };
+            assert!(issue.text.starts_with("patient"), "{query}: {}", issue.text);
         }
         let denied = |query| matches!(ask(Level::System, query, "system/Patient.r"), Err(Refusal::Denied(_)));
         assert!(denied("_type=Observation") && denied("_type=Patient") && denied(""));

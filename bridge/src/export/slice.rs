@@ -4,11 +4,10 @@ use super::request::{Level, Request};
 use super::supports;
 use crate::app::Core;
 use crate::error::VaultError;
-use crate::fhir::search::check::{found, holds};
+use crate::fhir::membership;
+use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::{Criterion, Surroundings, Target, normal};
 use crate::fhir::search::query::Filter;
-use crate::fhir::search::table::{Kind, Parameter, compartment, parameter};
-use crate::fhir::search::value::Value;
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::index::blind::Clause;
 use crate::index::jobs::{Job, Part};
@@ -26,7 +25,7 @@ use std::sync::Arc;
 const FETCHES: usize = 16;
 
 /// The patients of a group, in its order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Members {
     ids: Vec<ResourceId>,
     /// Where each stands.
@@ -39,13 +38,24 @@ impl Members {
         let Some(Json::Array(members)) = group.get("member") else { return Self::default() };
         let inside = members.iter().filter(|m| !matches!(m.get("inactive"), Some(Json::Bool(true))));
         let names = inside.filter_map(|m| Name::parse(normal(m.get("entity")?.text("reference")?, base)));
+        Self::named(names.filter(|n| n.kind.as_str() == "Patient").map(|name| name.id))
+    }
+
+    /// These patients, each once.
+    pub(super) fn named(ids: impl IntoIterator<Item = ResourceId>) -> Self {
         let mut all = Self::default();
-        for name in names.filter(|n| n.kind.as_str() == "Patient").take(MAX_GROUP_MEMBERS) {
-            if all.at.insert(name.id.clone(), all.ids.len()).is_none() {
-                all.ids.push(name.id);
+        for id in ids.into_iter().take(MAX_GROUP_MEMBERS) {
+            if !all.at.contains_key(&id) {
+                all.at.insert(id.clone(), all.ids.len());
+                all.ids.push(id);
             }
         }
         all
+    }
+
+    /// Those of them that are among others.
+    pub(super) fn among(&self, others: &Self) -> Self {
+        Self::named(self.ids.iter().filter(|id| others.at.contains_key(id)).cloned())
     }
 
     /// How many parts its resources are looked for in.
@@ -64,7 +74,7 @@ enum Reach {
     Everyone,
     /// Those of any patient.
     Patients,
-    /// Those of these members of the group.
+    /// Those of these patients: members of the group, or named.
     Members,
 }
 
@@ -94,6 +104,7 @@ impl Slice {
         let filters = request.filters_of(kind, &around);
         let reach = match &request.level {
             Level::Group(_) if !supports(kind) => Reach::Members,
+            Level::Patient if !supports(kind) && request.patients().is_some() => Reach::Members,
             Level::Patient if !supports(kind) => Reach::Patients,
             _ => Reach::Everyone,
         };
@@ -131,17 +142,12 @@ impl Slice {
         let patient = TypeName::parse("Patient");
         let names = self.members.part(self.part).iter().filter_map(|id| Some(Name { kind: patient?, id: id.clone() }));
         let target = Criterion::Reference(Target::Local(names.collect()));
-        let (mut all, mut tokens) = (Vec::new(), Vec::new());
-        for parameter in belonging(kind) {
+        let asked = membership::by(kind, "Patient").into_iter().flat_map(|parameter| {
             let filter = Filter::Values { parameter, negated: false, alternatives: vec![target.clone()] };
-            for clause in core.tokens.clauses(kind, &filter, self.scan.now).clauses {
-                if let Clause::Any { marks, lookups } = clause {
-                    all.extend(marks);
-                    tokens.extend(lookups.unwrap_or_default());
-                }
-            }
-        }
-        Clause::Any { marks: all, lookups: Some(tokens) }
+            core.tokens.clauses(kind, &filter, self.scan.now).clauses
+        });
+        // References can always be looked up, each by its own mark.
+        Clause::looked_up(asked.filter_map(Clause::into_lookups).flatten())
     }
 
     /// Whatever the index proposes fits.
@@ -205,22 +211,13 @@ impl Slice {
     }
 }
 
-/// The parameters by which a resource belongs to a patient.
-fn belonging(kind: TypeName) -> impl Iterator<Item = &'static Parameter> {
-    compartment(kind).iter().filter_map(move |name| parameter(kind, name)).filter(|p| p.kind == Kind::Reference)
-}
-
-/// The patients that a resource belongs to; a patient belongs to itself.
+/// The patients that a resource belongs to. A patient is told with himself alone, whoever he is linked to.
 fn patients(kind: TypeName, resource: &Json, base: &str) -> Vec<ResourceId> {
+    let Some(id) = resource.text("id").and_then(ResourceId::parse) else { return Vec::new() };
     if kind.as_str() == "Patient" {
-        return resource.text("id").and_then(ResourceId::parse).into_iter().collect();
+        return vec![id];
     }
-    let literal = |value: Value<'_>| match value {
-        Value::Reference { literal: Some(literal), .. } => Name::parse(normal(literal, base)),
-        _ => None,
-    };
-    let names = belonging(kind).flat_map(|p| found(p, resource)).filter_map(literal);
-    names.filter(|name| name.kind.as_str() == "Patient").map(|name| name.id).collect()
+    membership::of(&Name { kind, id }, resource, base).into_iter().map(|patient| patient.id).collect()
 }
 
 /// Reads a part page by page.
@@ -302,6 +299,7 @@ impl<'c> Reader<'c> {
 }
 
 async fn open(core: &Core, rows: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+    core.fetch_ahead(rows).await;
     let mut opened = Vec::with_capacity(rows.len());
     for some in rows.chunks(FETCHES) {
         opened.extend(try_join_all(some.iter().map(|row| core.open(row))).await?);

@@ -6,33 +6,76 @@ use crate::ids::TypeName;
 use mappings::r4;
 use serde_json::{Value, json};
 
-/// The operations of a type: its name (`*` for each type, none for the whole system), the operation's, and its definition.
-pub const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
-    ("*", "validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
-    ("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta"),
-    ("*", "meta-add", "http://hl7.org/fhir/OperationDefinition/Resource-meta-add"),
-    ("*", "meta-delete", "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete"),
-    ("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything"),
-    ("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export"),
-    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
-    ("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"),
-    ("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match"),
-    ("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
-    (
+/// An operation: of which type (`*` for each, nothing for the whole system), its name and definition, and at which levels it
+/// works, which the definitions of the standard leave open.
+pub struct Operation {
+    pub of: &'static str,
+    pub name: &'static str,
+    definition: &'static str,
+    levels: &'static str,
+}
+
+const fn operation(of: &'static str, name: &'static str, definition: &'static str, levels: &'static str) -> Operation {
+    Operation { of, name, definition, levels }
+}
+
+/// What `http::operations` routes.
+pub const OPERATIONS: &[Operation] = &[
+    operation("", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", "the system"),
+    operation(
+        "*",
+        "validate",
+        "http://hl7.org/fhir/OperationDefinition/Resource-validate",
+        "a type (POST) and a resource",
+    ),
+    operation("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta", "a resource"),
+    operation(
+        "*",
+        "meta-add",
+        "http://hl7.org/fhir/OperationDefinition/Resource-meta-add",
+        "a resource; makes a version",
+    ),
+    operation(
+        "*",
+        "meta-delete",
+        "http://hl7.org/fhir/OperationDefinition/Resource-meta-delete",
+        "a resource; makes a version",
+    ),
+    operation(
+        "*",
+        "receipt",
+        "urn:medseal:operation:receipt",
+        "a resource and a version; answers with a medseal-receipt/1",
+    ),
+    operation("DocumentReference", "docref", "http://hl7.org/fhir/us/core/OperationDefinition/docref", "the type"),
+    operation("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything", "a resource"),
+    operation("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "a resource"),
+    operation("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything", "a resource"),
+    operation("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "the type"),
+    operation("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match", "the type (POST)"),
+    operation(
+        "Patient",
+        "report",
+        "urn:medseal:operation:report",
+        "a resource; answers with a page to print, or its FHIR document",
+    ),
+    operation("Patient", "summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary", "a resource"),
+    operation(
         "Subscription",
         "events",
         "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events",
+        "a resource",
     ),
-    (
+    operation(
         "Subscription",
         "status",
         "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status",
+        "the type and a resource",
     ),
 ];
 
-/// The statement for a server at `base`.
-pub fn statement(base: &str, date: &str) -> Value {
+/// The statement for a server at `base` that was started at that time, and whether pages of other origins may call it.
+pub fn statement(base: &str, date: &str, cors: bool) -> Value {
     let resources: Vec<Value> = r4::model().resource_types().into_iter().map(resource).collect();
     json!({
         "resourceType": "CapabilityStatement",
@@ -48,11 +91,12 @@ pub fn statement(base: &str, date: &str) -> Value {
         "rest": [{
             "mode": "server",
             "security": {
-                "service": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}]}],
-                "description": "Bearer tokens with SMART v2 system scopes"
+                "cors": cors,
+                "description": "Bearer tokens with SMART v2 system scopes, minted at the machine (`medseal token`). There is no authorization server here yet."
             },
             "resource": resources,
             "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
+            "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
             "operation": operations("")
         }]
     })
@@ -84,6 +128,10 @@ fn resource(name: &str) -> Value {
         "searchParam": parameters,
         "operation": operations(name),
     });
+    if name == "Binary" {
+        described["documentation"] =
+            "Content of any media type is posted and read as it is; FHIR where Accept names it.".into();
+    }
     if name == "Subscription" {
         described["extension"] =
             topics().iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
@@ -110,8 +158,9 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 fn operations(kind: &str) -> Vec<Value> {
-    let own = OPERATIONS.iter().filter(|(of, ..)| *of == kind || (*of == "*" && !kind.is_empty()));
-    own.map(|(_, name, definition)| json!({"name": name, "definition": definition})).collect()
+    let own = OPERATIONS.iter().filter(|op| op.of == kind || (op.of == "*" && !kind.is_empty()));
+    let one = |op: &Operation| json!({"name": op.name, "definition": op.definition, "documentation": format!("Of {}.", op.levels)});
+    own.map(one).collect()
 }
 
 /// The references of other types that may point to this one.
@@ -129,7 +178,8 @@ mod tests {
 
     #[test]
     fn the_statement_is_valid_and_promises_what_is_there() {
-        let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z");
+        let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z", false);
+        assert_eq!(statement["rest"][0]["security"].get("service"), None, "no token endpoint, no claim of one");
         let json = Json::parse(statement.to_string().as_bytes()).unwrap();
         assert_eq!(validate(json).err(), None);
         let types = statement["rest"][0]["resource"].as_array().unwrap();

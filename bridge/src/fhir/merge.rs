@@ -2,6 +2,7 @@
 //! means "delete" (v2.8.2 chapter 2.5.3): a laboratory's short PID must not wipe an address out.
 
 use notary::canonical::Json;
+use std::collections::{HashMap, HashSet};
 
 /// Elements that gather instead of being replaced: another sender's identifier is still an identifier.
 const GATHERED: &[&str] = &["identifier", "link"];
@@ -11,7 +12,7 @@ const GATHERED: &[&str] = &["identifier", "link"];
 pub fn fill(existing: &Json, news: &Json) -> Json {
     let mut filled = existing.clone();
     for (name, value) in news.members() {
-        if filled.get(name).is_none() && !has_other_choice(existing, news, name) {
+        if !has(existing, name.trim_start_matches('_')) && !has_other_choice(existing, news, name) {
             filled.set(name, value.clone());
         }
     }
@@ -21,8 +22,37 @@ pub fn fill(existing: &Json, news: &Json) -> Json {
 /// What a message makes of the existing resource: its own words changed, `gaps` only filled, all only filled where it speaks
 /// of the resource second-hand (`weak`).
 pub fn news(existing: &Json, mut news: Json, deleted: &[&str], weak: bool, gaps: &[&str]) -> Json {
-    gaps.iter().filter(|name| has(existing, name)).for_each(|name| _ = news.remove(name));
-    if weak { fill(existing, &news) } else { merge(existing, &news, deleted) }
+    if has_ended(existing) && gaps.contains(&"status") && !tells_end(&news) {
+        // An update of a visit that is over: where the patient is now is not told by it.
+        news.remove("location");
+    }
+    for name in gaps.iter().filter(|name| has(existing, name)) {
+        news.remove(name);
+        news.remove(&format!("_{name}"));
+    }
+    if weak {
+        return fill(existing, &news);
+    }
+    let mut merged = merge(existing, &news, deleted);
+    if has_ended(existing) && news.text("status").is_some_and(|status| OPEN.contains(&status)) && !tells_end(&news) {
+        // Opened again, as by A13: it has no end any more.
+        let mut period = merged.get("period").cloned().unwrap_or(Json::Null);
+        period.remove("end");
+        merged.set("period", period);
+    }
+    merged
+}
+
+/// The statuses of a visit that goes on or is still to come.
+const OPEN: &[&str] = &["planned", "arrived", "triaged", "in-progress", "onleave"];
+
+/// Whether a resource is a visit that is over, with its end.
+fn has_ended(visit: &Json) -> bool {
+    visit.text("resourceType") == Some("Encounter") && visit.text("status") == Some("finished") && tells_end(visit)
+}
+
+fn tells_end(visit: &Json) -> bool {
+    visit.get("period").is_some_and(|period| has(period, "end"))
 }
 
 /// Whether a resource has an element, or says why it is absent.
@@ -42,6 +72,10 @@ pub fn merge(existing: &Json, news: &Json, deleted: &[&str]) -> Json {
             continue;
         }
         remove_other_choice(&mut merged, news, name);
+        if let Some(plain) = name.strip_prefix('_').filter(|plain| news.get(plain).is_none()) {
+            // What is said to be unknown now is not what was known before.
+            merged.remove(plain);
+        }
         match (GATHERED.contains(&name.as_str()), merged.get(name)) {
             (true, Some(Json::Array(old))) => {
                 let gathered = gather(old, value.items());
@@ -97,17 +131,19 @@ fn other_choices(json: &Json, news: &Json, name: &str) -> Vec<String> {
 
 /// Old items stay unless a new one is of the same system and value, or is the same link.
 fn gather(old: &[Json], new: &[Json]) -> Vec<Json> {
-    let same = |a: &Json, b: &Json| {
-        let key = |j: &Json| {
-            let other = j.get("other").and_then(|o| o.text("reference"));
-            [j.text("system"), j.text("value"), other, j.text("type")].map(|t| t.map(str::to_owned))
-        };
-        key(a) == key(b)
-    };
+    let known: HashSet<_> = old.iter().map(gathered_by).collect();
+    let mut newest = HashMap::new();
+    new.iter().for_each(|item| _ = newest.entry(gathered_by(item)).or_insert(item));
     // In place: news that says nothing new must not even change the order.
-    let kept = old.iter().map(|item| new.iter().find(|n| same(item, n)).unwrap_or(item));
-    let added = new.iter().filter(|n| !old.iter().any(|item| same(item, n)));
+    let kept = old.iter().map(|item| newest.get(&gathered_by(item)).copied().unwrap_or(item));
+    let added = new.iter().filter(|item| !known.contains(&gathered_by(item)));
     kept.chain(added).cloned().collect()
+}
+
+/// What makes two items of a gathered element the same.
+fn gathered_by(item: &Json) -> [Option<&str>; 4] {
+    let other = item.get("other").and_then(|o| o.text("reference"));
+    [item.text("system"), item.text("value"), other, item.text("type")]
 }
 
 #[cfg(test)]
@@ -116,6 +152,30 @@ mod tests {
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_to_be_unknown_replaces_what_was_known_unless_it_only_fills_a_gap() {
+        let old = json(r#"{"resourceType":"Appointment","start":"2026-01-01T10:00:00Z","end":"2026-01-01T11:00:00Z"}"#);
+        let unknown = r#""_end":{"extension":[{"url":"http://x","valueCode":"unknown"}]}"#;
+        let moved = json(&format!(r#"{{"resourceType":"Appointment","start":"2026-02-01T10:00:00Z",{unknown}}}"#));
+        assert_eq!(news(&old, moved, &[], false, &[]).get("end"), None, "the old end is not that of the new start");
+        let silent = || json(&format!(r#"{{"resourceType":"Appointment",{unknown}}}"#));
+        assert_eq!(news(&old, silent(), &[], false, &["end"]), old);
+        assert_eq!(news(&old, silent(), &[], true, &[]), old);
+    }
+
+    #[test]
+    fn a_visit_that_is_over_is_opened_wholly_or_not_at_all() {
+        let old = json(
+            r#"{"resourceType":"Encounter","status":"finished","period":{"start":"2026-01-01","end":"2026-01-02"},
+            "location":[{"status":"completed"}]}"#,
+        );
+        let open = || json(r#"{"resourceType":"Encounter","status":"in-progress","location":[{"status":"active"}]}"#);
+        assert_eq!(news(&old, open(), &[], false, &["status"]), old, "an update tells no event");
+        let opened = news(&old, open(), &[], false, &[]);
+        assert_eq!(opened.text("status"), Some("in-progress"));
+        assert_eq!(opened.get("period").map(|p| (p.text("start"), p.text("end"))), Some((Some("2026-01-01"), None)));
     }
 
     #[test]

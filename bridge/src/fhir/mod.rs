@@ -6,6 +6,7 @@ pub mod display;
 pub mod fhirpath;
 pub mod labels;
 pub mod matching;
+pub mod membership;
 pub mod merge;
 pub mod outcome;
 pub mod patch;

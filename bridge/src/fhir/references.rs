@@ -2,6 +2,7 @@
 //! references by a search. What a Bundle holds is its own affair: its entries refer to each other, not to the outside.
 
 use super::write::conditional_reference;
+use crate::ids::TypeName;
 use mappings::r4::{self, Type};
 use notary::canonical::Json;
 use std::collections::HashMap;
@@ -118,14 +119,22 @@ pub fn literals(json: &Json) -> Vec<&str> {
 
 /// Whether the resource has a reference that is a search.
 pub fn has_conditional(json: &Json) -> bool {
+    !conditional_types(json).is_empty()
+}
+
+/// The types that the resource's conditional references search in.
+pub fn conditional_types(json: &Json) -> Vec<TypeName> {
     if is_bundle(json) {
-        return false;
+        return Vec::new();
     }
-    let own = |(name, value): &(String, Json)| {
-        name == "reference" && value.as_str().is_some_and(|text| conditional_reference(text).is_some())
-    };
-    json.members().iter().any(|member| own(member) || has_conditional(&member.1))
-        || json.items().iter().any(has_conditional)
+    let mut found: Vec<TypeName> = json.items().iter().flat_map(conditional_types).collect();
+    for (name, value) in json.members() {
+        match value.as_str() {
+            Some(text) if name == "reference" => found.extend(conditional_reference(text).map(|(kind, _)| kind)),
+            _ => found.extend(conditional_types(value)),
+        }
+    }
+    found
 }
 
 /// The path of a literal reference that still names an entry of a Bundle: once stored it would lead nowhere.

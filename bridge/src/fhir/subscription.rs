@@ -36,6 +36,8 @@ const FORBIDDEN: &[&str] = &[
 pub struct Wanted {
     pub form: Form,
     pub kind: TypeName,
+    /// Criteria and their extensions, as they stand in the resource.
+    asked: [Option<Json>; 2],
     /// All must hold.
     filters: Vec<Filter>,
     pub endpoint: String,
@@ -95,6 +97,22 @@ fn at(code: &'static str, element: &str, text: impl Into<String>) -> Issue {
     Issue::at(code, &format!("Subscription.{element}"), text)
 }
 
+impl Content {
+    /// Its code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Ids => "id-only",
+            Self::Resources => "full-resource",
+        }
+    }
+
+    /// The one of that code.
+    pub fn of(code: &str) -> Option<Self> {
+        [Self::Empty, Self::Ids, Self::Resources].into_iter().find(|content| content.code() == code)
+    }
+}
+
 impl Wanted {
     /// Reads a Subscription. It was validated against R4 before.
     pub fn read(resource: &Json, around: &Surroundings<'_>) -> Result<Self, Issue> {
@@ -111,6 +129,7 @@ impl Wanted {
         Ok(Self {
             form,
             kind,
+            asked: ["criteria", "_criteria"].map(|name| resource.get(name).cloned()),
             filters,
             endpoint: endpoint.to_owned(),
             headers: headers(channel)?,
@@ -121,10 +140,9 @@ impl Wanted {
         })
     }
 
-    /// Whether a version fits, and for a topic that asks for a change, the one before did not. A deletion has no content.
-    pub fn takes(&self, now: Option<&Json>, before: Option<&Json>, around: &Surroundings<'_>) -> bool {
+    /// Whether a version fits, and for a topic that asks for a change, the one before did not.
+    pub fn takes(&self, now: &Json, before: Option<&Json>, around: &Surroundings<'_>) -> bool {
         let fits = |resource: &Json| self.filters.iter().all(|filter| holds(filter, resource, around));
-        let Some(now) = now else { return false };
         match self.form {
             Form::Search => fits(now),
             Form::Topic { topic, .. } => {
@@ -133,6 +151,11 @@ impl Wanted {
                     && !before.is_some_and(|b| topic.changes && topic.holds(b, around))
             }
         }
+    }
+
+    /// Whether the same versions are events for both.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.asked == other.asked
     }
 
     /// Whether the version before must be known.
@@ -214,10 +237,11 @@ fn content(channel: &Json, form: Form) -> Result<Content, Issue> {
     let named = named.filter_map(|e| e.text("valueCode")).next();
     match (form, named) {
         (Form::Search, _) if payload.is_some_and(|p| !p.is_empty()) => Ok(Content::Resources),
-        (Form::Search, _) | (_, Some("empty")) => Ok(Content::Empty),
-        (_, None | Some("id-only")) => Ok(Content::Ids),
-        (_, Some("full-resource")) => Ok(Content::Resources),
-        _ => Err(at("value", "channel.payload.extension", "empty, id-only or full-resource")),
+        (Form::Search, _) => Ok(Content::Empty),
+        (_, None) => Ok(Content::Ids),
+        (_, Some(code)) => {
+            Content::of(code).ok_or_else(|| at("value", "channel.payload.extension", "empty, id-only or full-resource"))
+        }
     }
 }
 
@@ -306,9 +330,9 @@ mod tests {
         assert_eq!(plain.headers["x-key"], "secret");
         let fits = |code: &str| {
             let resource = format!(r#"{{"resourceType":"Observation","code":{{"coding":[{{"code":"{code}"}}]}}}}"#);
-            plain.takes(Some(&Json::parse(resource.as_bytes()).unwrap()), None, &AROUND)
+            plain.takes(&Json::parse(resource.as_bytes()).unwrap(), None, &AROUND)
         };
-        assert!(fits("a") && !fits("b") && !plain.takes(None, None, &AROUND));
+        assert!(fits("a") && !fits("b"));
         let beat = format!(r#","extension":[{{"url":"{BACKPORT}backport-heartbeat-period","valueUnsignedInt":60}}]"#);
         let topical = read("urn:medseal:topic:admission", &beat).unwrap();
         assert!(matches!(topical.form, Form::Topic { heartbeat: Some(60), at_once: 1, .. }) && topical.compares());
@@ -330,6 +354,13 @@ mod tests {
             let issue = read(criteria, more).err().unwrap();
             assert_eq!(issue.expression.as_deref(), Some(place), "{criteria}");
         }
+    }
+
+    #[test]
+    fn who_changes_the_criteria_asks_for_something_else() {
+        let one = read("Observation?code=a", "").unwrap();
+        assert!(one.asks_the_same(&read("Observation?code=a", r#","payload":"application/fhir+json""#).unwrap()));
+        assert!(!one.asks_the_same(&read("Observation?code=b", "").unwrap()));
     }
 
     #[test]

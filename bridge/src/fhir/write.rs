@@ -56,6 +56,8 @@ pub struct Target {
     pub by: By,
     /// Only if this is its version.
     pub if_match: Option<Version>,
+    /// Only if there is none (`If-None-Match: *`, RFC 9110 section 13.1.2).
+    pub only_new: bool,
 }
 
 /// How a resource is named.
@@ -128,6 +130,11 @@ impl Act {
 pub fn if_match(text: &str) -> Option<Version> {
     let text = text.trim();
     Version::parse(text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?)
+}
+
+/// Reads the `If-None-Match` of a write. Only `*` is taken: that a resource is not of some version, nobody needs.
+pub fn only_new(text: &str) -> Result<bool, Issue> {
+    if text.trim() == "*" { Ok(true) } else { Err(Issue::new("not-supported", "If-None-Match: a write takes * alone")) }
 }
 
 impl Criteria {

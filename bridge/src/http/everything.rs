@@ -33,7 +33,7 @@ pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply
     let name = parse_name(kind, id).filter(|name| matches!(name.kind.as_str(), "Patient" | "Encounter"));
     let name = name.ok_or_else(not_found)?;
     there(&call, &name).await?;
-    let given = Given::read(&call, KNOWN)?;
+    let given = Given::read(&call, KNOWN).await?;
     let (given, start) = match given.get("_cursor") {
         Some(text) => resumed(call.app, &name, text)?,
         None => (given, None),

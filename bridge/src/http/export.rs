@@ -10,6 +10,7 @@ use crate::consent::decide::decide;
 use crate::error::Issue;
 use crate::export::request::{Level, Refusal, Request, Unheld, posted};
 use crate::export::{self, Export};
+use crate::fhir::search::criterion::normal;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::jobs::{Part, State};
 use crate::read::{in_background, read};
@@ -29,9 +30,18 @@ pub async fn begin(call: Call<'_>, level: Level) -> Result<Reply, Reply> {
     }
     let unheld = if prefer.contains("handling=lenient") { Unheld::Ignored } else { Unheld::Refused };
     let mut given = pairs(&call.request.query).map_err(|text| bad_request(Issue::new("value", text)))?;
+    if given.iter().any(|(name, _)| name == "patient") {
+        let text = "patient: name patients in the Parameters of a POST; addresses end up in logs";
+        return Err(bad_request(Issue::new("not-supported", text)));
+    }
     // Some clients (Medplum's) post without a body and put the parameters into the address.
     if call.request.method == Method::POST && !call.body.is_empty() {
-        given.extend(posted(&read_json(call.request, call.body)?).map_err(bad_request)?);
+        let posted = posted(&read_json(&call).await?).map_err(bad_request)?;
+        let local = |(name, value): (String, String)| match name.as_str() {
+            "patient" => (name, normal(&value, &call.app.core.base).to_owned()),
+            _ => (name, value),
+        };
+        given.extend(posted.into_iter().map(local));
     }
     let mut request = Request::read(url(&call), level, &given, unheld, &call.caller).map_err(refused)?;
     if let Some(since) = request.since {

@@ -26,8 +26,8 @@ const GRADE: &str = "http://hl7.org/fhir/StructureDefinition/match-grade";
 pub async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     let kind = TypeName::parse("Patient").ok_or_else(not_found)?;
     may(&call.caller, Interaction::Search, Some(kind))?;
-    let asked = patient(&resource(&call)?)?;
-    let given = Given::read(&call, &["count", "onlyCertainMatches"])?;
+    let asked = patient(&resource(&call).await?)?;
+    let given = Given::read(&call, &["count", "onlyCertainMatches"]).await?;
     let count = given.count("count")?.unwrap_or(DEFAULT_MATCHES).min(MAX_PAGE);
     let certain = given.truth("onlyCertainMatches")?;
     let around = surroundings(call.app);

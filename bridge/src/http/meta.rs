@@ -6,6 +6,7 @@ use super::fhir::{may, parse_name};
 use super::parameters::{named, refused as bad_request, resource};
 use super::reply::{Reply, fhir, refused};
 use super::routes::{Call, not_found};
+use super::subscription::prepare;
 use crate::commit::{Done, Transaction};
 use crate::error::Issue;
 use crate::fhir::labels::Change;
@@ -27,7 +28,7 @@ pub async fn read(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> 
 pub async fn change(call: Call<'_>, kind: &str, id: &str, add: bool) -> Result<Reply, Reply> {
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     may(&call.caller, Interaction::Update, Some(name.kind))?;
-    let patch = Patch::Labels(asked(&resource(&call)?, add)?);
+    let patch = Patch::Labels(asked(&resource(&call).await?, add)?);
     let before = there(&call, &name).await?.json();
     // What changes nothing makes no version. Who comes between makes one at worst.
     if patch.apply(&before).is_ok_and(|after| after == before) {
@@ -43,9 +44,10 @@ fn asked(parameters: &Json, add: bool) -> Result<Change, Reply> {
 }
 
 async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply> {
-    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None };
-    let transaction = Transaction { writes: vec![Write::alone(Act::Patch { target, patch })], message: None };
-    let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
+    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
+    let mut writes = vec![Write::alone(Act::Patch { target, patch })];
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
+    let committed = commit(call.app, Transaction { writes, message: None }).await.map_err(|error| refused(&error))?;
     let written = committed.done.first().and_then(Done::written).ok_or_else(not_found)?;
     Ok(answer(&Json::parse(&written.resource).unwrap_or(Json::Null)))
 }

@@ -1,7 +1,10 @@
-//! The HTTP edge: `routes` is the whole API on one page, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
+//! The HTTP edge: `routes` and `operations` are the whole API on two pages, `fhir` and `hl7v2` do the work, `query` reads searches, `reply`
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
+mod accept;
 mod cursor;
+mod docref;
+mod edge;
 pub mod encoding;
 mod everything;
 pub mod export;
@@ -10,6 +13,7 @@ pub mod hl7v2;
 pub mod log;
 mod matching;
 mod meta;
+mod operations;
 mod parameters;
 pub mod pretty;
 pub mod query;
@@ -18,5 +22,7 @@ mod report;
 pub mod routes;
 pub mod search;
 pub mod server;
+mod smart;
+mod statuses;
 pub mod subscription;
 mod summary;

@@ -16,11 +16,18 @@ pub(super) struct Given(Vec<(String, String)>);
 
 impl Given {
     /// Those of the query, and the primitives of the body; a name that the operation does not know is refused.
-    pub(super) fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
-        let mut given = pairs(&call.request.query).map_err(|text| refused(Issue::new("value", text)))?;
-        if !call.body.is_empty() {
-            given.extend(primitives(&resource(call)?)?);
+    pub(super) async fn read(call: &Call<'_>, known: &[&str]) -> Result<Self, Reply> {
+        if call.body.is_empty() {
+            Self::of(call, &Json::Null, known)
+        } else {
+            Self::of(call, &resource(call).await?, known)
         }
+    }
+
+    /// Those of the query, and the primitives of these Parameters.
+    pub(super) fn of(call: &Call<'_>, parameters: &Json, known: &[&str]) -> Result<Self, Reply> {
+        let mut given = pairs(&call.request.query).map_err(|text| refused(Issue::new("value", text)))?;
+        given.extend(primitives(parameters)?);
         given.retain(|(name, _)| !FORM.contains(&name.as_str()));
         match given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             Some((name, _)) => {
@@ -47,6 +54,12 @@ impl Given {
         named.flat_map(|(_, value)| value.split(',')).filter(|v| !v.is_empty()).collect()
     }
 
+    /// Whether a value is among those given, or none is given.
+    pub(super) fn has_one_of(&self, name: &str, value: &str) -> bool {
+        let given = self.list(name);
+        given.is_empty() || given.contains(&value)
+    }
+
     /// A date or time as the span that it covers.
     pub(super) fn span(&self, name: &str) -> Result<Option<Span>, Reply> {
         let bad = || refused(Issue::new("value", format!("{name}: a date or an instant")));
@@ -65,8 +78,8 @@ impl Given {
 }
 
 /// The Parameters that a POST brings.
-pub(super) fn resource(call: &Call<'_>) -> Result<Json, Reply> {
-    let json = super::fhir::read_json(call.request, call.body)?;
+pub(super) async fn resource(call: &Call<'_>) -> Result<Json, Reply> {
+    let json = super::fhir::read_json(call).await?;
     if json.text("resourceType") == Some("Parameters") {
         return Ok(json);
     }
@@ -80,7 +93,16 @@ pub(super) fn named<'j>(parameters: &'j Json, name: &str) -> Option<&'j Json> {
     list.iter().find(|parameter| parameter.text("name") == Some(name))
 }
 
-fn primitives(parameters: &Json) -> Result<Vec<(String, String)>, Reply> {
+/// The Parameters without those of a name.
+pub(super) fn without(mut parameters: Json, name: &str) -> Json {
+    let list = parameters.get("parameter").map_or(&[][..], Json::items);
+    let others = list.iter().filter(|parameter| parameter.text("name") != Some(name)).cloned().collect();
+    parameters.set("parameter", Json::Array(others));
+    parameters
+}
+
+/// Those of a Parameters resource that have a plain value.
+pub(super) fn primitives(parameters: &Json) -> Result<Vec<(String, String)>, Reply> {
     let list = parameters.get("parameter").map_or(&[][..], Json::items).iter();
     list.filter(|parameter| parameter.get("resource").is_none()).map(primitive).collect()
 }

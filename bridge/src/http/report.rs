@@ -1,11 +1,13 @@
-//! `Patient/[id]/$report`: the record as a page for people, to read and to print.
+//! `Patient/[id]/$report`: the record as a page for people, to read and to print; for programs the FHIR document behind it.
 
+use super::accept::{Wanted, refused as not_acceptable};
 use super::everything::there;
 use super::fhir::parse_name;
 use super::parameters::Given;
 use super::reply::{Reply, body, with_header};
-use super::routes::{Call, not_found};
+use super::routes::{Call, Request, not_found};
 use super::search::{self, surroundings};
+use super::summary::document_of;
 use crate::clock::instant;
 use crate::fhir::report::{Parts, STYLE, Version, page};
 use crate::ids::TypeName;
@@ -25,7 +27,10 @@ const SERIES: usize = 40;
 pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let name = parse_name("Patient", id).ok_or_else(not_found)?;
     let patient = there(&call, &name).await?;
-    Given::read(&call, &[])?;
+    Given::read(&call, &[]).await?;
+    if Form::of(call.request)? == Form::Document {
+        return document_of(&call, &patient, Some(SERIES)).await;
+    }
     let core = &call.app.core;
     let around = surroundings(call.app);
     let found = gather(core, &call.caller, around, &patient, Some(SERIES)).await.map_err(search::refused)?;
@@ -43,6 +48,31 @@ pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
         log_key: &core.signer.key().to_string(),
     });
     Ok(secured(body(StatusCode::OK, "text/html; charset=utf-8", made)))
+}
+
+/// What of the report is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    Document,
+}
+
+impl Form {
+    /// What is named first; a page for who names nothing.
+    fn of(request: &Request) -> Result<Self, Reply> {
+        let wanted = Wanted::of(request);
+        match wanted.first_of(&["html", "json"]) {
+            Some("json") => Ok(Self::Document),
+            Some(_) => Ok(Self::Page),
+            None if wanted.is_open() || wanted.names(&["text/*"]) => Ok(Self::Page),
+            None => Err(not_acceptable("a report is text/html, or a FHIR document as application/fhir+json")),
+        }
+    }
+}
+
+/// Whether a request asks for a report, which may be a page.
+pub(super) fn is_asked(rest: &[&str]) -> bool {
+    matches!(rest, ["Patient", _, "$report"])
 }
 
 fn versions(patient: &Opened, found: &Gathered) -> Vec<Version> {

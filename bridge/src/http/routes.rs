@@ -1,11 +1,11 @@
-//! ALL ROUTES, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
+//! ALL ROUTES but those of operations, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{everything, export, fhir, hl7v2, log, matching, meta, report, subscription, summary};
+use super::{edge, fhir, hl7v2, log, operations, smart};
 use crate::app::App;
 use crate::error::Issue;
-use crate::export::request::Level;
+use crate::ids::TypeName;
 use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -46,7 +46,12 @@ const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method
 
 /// Answers a request.
 pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
-    route(app, &request).await.unwrap_or_else(|refused| refused)
+    let origins = &app.config.cors;
+    let reply = match edge::preflight(&request, origins) {
+        Some(reply) => reply,
+        None => route(app, &request).await.unwrap_or_else(|refused| refused),
+    };
+    edge::marked(reply, &request.headers, origins)
 }
 
 /// A refusal on the way is an answer too.
@@ -69,6 +74,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get()?;
             Ok(log::tile(app, rest).await)
         }
+        [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
+            get().map(|()| smart::configuration())
+        }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
@@ -77,7 +85,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
 }
 
 async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
-    fhir::acceptable(request)?;
+    fhir::acceptable(request, rest)?;
     let reply = fhir_answer(app, request, rest).await;
     Ok(fhir::laid_out(request, reply.unwrap_or_else(|refused| refused)))
 }
@@ -85,46 +93,31 @@ async fn fhir_route(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<
 async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Reply> {
     let call = |methods: &[Method]| guard(app, request, methods);
     match rest {
+        [] | [""] if request.method == Method::GET => Err(not_of_everything(StatusCode::METHOD_NOT_ALLOWED)),
         [] | [""] => fhir::bundle(call(&[Method::POST])?).await,
+        ["_search"] => Err(not_of_everything(StatusCode::NOT_FOUND)),
         ["metadata"] => {
             only(request, &[Method::GET])?;
             fhir::metadata(app, request)
         }
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
-        ["$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::System).await,
-        ["$export", job] => export::status(call(&[Method::GET, Method::DELETE])?, job).await,
-        ["$export", job, file] => export::file_of(call(&[Method::GET])?, job, file).await,
-        ["Patient", "$export"] => export::begin(call(&[Method::GET, Method::POST])?, Level::Patient).await,
-        ["Group", id, "$export"] => export::of_group(call(&[Method::GET, Method::POST])?, id).await,
+        rest if rest.iter().any(|segment| segment.starts_with('$')) => operations::answer(app, request, rest).await,
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
-        [kind, "$validate"] => fhir::validate::of_type(call(&[Method::POST])?, kind).await,
-        [kind, id, "$validate"] => fhir::validate::of_resource(call(&[Method::GET, Method::POST])?, kind, id).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
-        ["Patient", "$match"] => matching::answer(call(&[Method::POST])?).await,
         [kind, id] => fhir::of_resource(call(OF_RESOURCE)?, kind, id).await,
+        ["Patient", id, kind] if *kind == "*" || TypeName::parse(kind).is_some() => {
+            fhir::of_patient(call(&[Method::GET])?, id, kind).await
+        }
+        ["Patient", id, kind, "_search"] => fhir::of_patient(call(&[Method::POST])?, id, kind).await,
         [kind, id, "_history"] => fhir::history::of_resource(call(&[Method::GET])?, kind, id).await,
-        ["Subscription", id, "$status"] => subscription::status(call(&[Method::GET])?, id).await,
-        ["Subscription", id, "$events"] => subscription::events_of(call(&[Method::GET])?, id).await,
         [kind, id, "_history", version] => fhir::of_version(call(&[Method::GET])?, kind, id, version).await,
-        [kind @ ("Patient" | "Encounter"), id, "$everything"] => {
-            everything::answer(call(&[Method::GET, Method::POST])?, kind, id).await
-        }
-        [kind, id, "$meta"] => meta::read(call(&[Method::GET])?, kind, id).await,
-        [kind, id, "$meta-add"] => meta::change(call(&[Method::POST])?, kind, id, true).await,
-        [kind, id, "$meta-delete"] => meta::change(call(&[Method::POST])?, kind, id, false).await,
-        ["Patient", id, "$report"] => report::answer(call(&[Method::GET])?, id).await,
-        ["Patient", id, "$summary"] => summary::answer(call(&[Method::GET])?, id).await,
-        [kind, id, "$receipt"] => fhir::receipt(call(&[Method::GET])?, kind, id, None).await,
-        [kind, id, "_history", version, "$receipt"] => {
-            fhir::receipt(call(&[Method::GET])?, kind, id, Some(version)).await
-        }
         _ => Err(not_found()),
     }
 }
 
 /// Method, then caller, then size: nothing is done for a stranger.
-fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
+pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
     only(request, methods)?;
     let login =
         || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));
@@ -168,6 +161,13 @@ fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     let reply =
         failure(StatusCode::METHOD_NOT_ALLOWED, Issue::new("not-supported", format!("this address takes {allow}")));
     Err(super::reply::with_header(reply, header::ALLOW, &allow))
+}
+
+/// A search over all types would walk through all that there is.
+fn not_of_everything(status: StatusCode) -> Reply {
+    let text = "a search over all types is not held here: search a type, or send a batch with a search of each";
+    let reply = failure(status, Issue::new("not-supported", text));
+    super::reply::with_header(reply, header::ALLOW, "POST")
 }
 
 /// Nothing is here.

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::Issue;
 use crate::fhir::outcome;
 use crate::fhir::search::criterion::Surroundings;
-use crate::fhir::search::query::{self, QueryError, Search, Total};
+use crate::fhir::search::query::{self, Faulty, QueryError, Search, Total};
 use crate::fhir::view::View;
 use crate::ids::TypeName;
 use crate::read::Opened;
@@ -54,8 +54,9 @@ pub(super) async fn answer(
     let Asked { search, from, .. } = &asked;
     let page = search::search(&app.core, caller, around, search, *from).await.map_err(refused)?;
     let mut entry: Vec<Entry> = page.matches.iter().map(|o| one(app, o, "match", &asked.view)).collect();
-    entry.extend(page.included.iter().map(|o| one(app, o, "include", &asked.view)));
+    entry.extend(page.included.resources.iter().map(|o| one(app, o, "include", &asked.view)));
     entry.extend(ignored(search));
+    entry.extend(page.included.cut.then(cut));
     let link = links(app, &asked, page.next, way)?;
     Ok(Page { resource_type: "Bundle", kind: "searchset", total: page.total, link, entry })
 }
@@ -83,7 +84,8 @@ fn read(app: &App, kind: TypeName, query_text: &str, handling: Handling) -> Resu
         Some(cursor) => pairs(&cursor.query).map_err(|_| stale())?,
         None => given,
     };
-    let mut search = query::read(kind, &given, &surroundings(app)).map_err(|e| bad(issue(&e)))?;
+    let faulty = if handling == Handling::Strict { Faulty::Refused } else { Faulty::Passed };
+    let mut search = query::read_as(kind, &given, &surroundings(app), faulty).map_err(|e| bad(issue(&e)))?;
     let view = View::read(&given).map_err(|text| bad(Issue::new("value", text)))?;
     if view == View::Count {
         (search.count, search.total) = (Some(0), Total::Accurate);
@@ -131,13 +133,24 @@ pub(super) fn one(app: &App, opened: &Opened, mode: &str, view: &View) -> Entry 
 }
 
 fn ignored(search: &Search) -> Option<Entry> {
-    if search.unknown.is_empty() {
-        return None;
+    let mut issues: Vec<Issue> =
+        search.passed.iter().map(|error| Issue::new("value", format!("ignored: {error}"))).collect();
+    if !search.unknown.is_empty() {
+        issues.push(Issue::new("not-supported", format!("not known, and ignored: {}", search.unknown.join(", "))));
     }
-    let text = format!("not known, and ignored: {}", search.unknown.join(", "));
-    let warning = outcome::warnings(&[Issue::new("not-supported", text)]).to_string();
+    (!issues.is_empty()).then(|| warning(&issues))
+}
+
+/// A page that leaves out what it was to include says so.
+fn cut() -> Entry {
+    let text = "not all that is to be included fits into this page: ask for fewer matches at a time with _count";
+    warning(&[Issue::new("incomplete", text)])
+}
+
+fn warning(issues: &[Issue]) -> Entry {
+    let warning = outcome::warnings(issues).to_string();
     let mode = Some(json!({"mode": "outcome"}));
-    Some(Entry { full_url: None, resource: Some(raw(warning.as_bytes())), search: mode, request: None, response: None })
+    Entry { resource: Some(raw(warning.as_bytes())), search: mode, ..Entry::default() }
 }
 
 /// The self link repeats what a GET said; what a POST said, and every next page, is in a sealed cursor.

@@ -4,7 +4,7 @@
 use super::encoding::{packed, unpacked};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch, known};
-use crate::app::App;
+use crate::app::{App, BODY_UNIT};
 use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
@@ -94,20 +94,29 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let method = if method == Method::HEAD { Method::GET } else { method };
                 let accept = headers.get(header::ACCEPT_ENCODING).cloned();
                 let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
-                // Nothing is read for a stranger, and not more bodies at once than memory has room for.
+                // Nothing is read for a stranger, and not more at once than memory has room for.
+                let mut room = None;
                 if takes_body(&request.method) && known(&app, &request.headers) {
-                    request.body = match app.bodies.acquire().await {
-                        Ok(_place) => match collect(body).await {
-                            Some(whole) => unpacked(&request.headers, whole).await,
-                            None => Err(BadBody::TooLong),
-                        },
-                        Err(_) => Err(BadBody::TooLong),
+                    room = app.bodies.acquire_many(room_for(&request.headers)).await.ok();
+                    request.body = match collect(body).await {
+                        Some(whole) => unpacked(&request.headers, whole).await,
+                        None => Err(BadBody::TooLong),
                     };
                 }
-                packed(accept, dispatch(&app, request).await).await
+                let reply = packed(accept, dispatch(&app, request).await).await;
+                drop(room);
+                reply
             }
         });
     request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
+}
+
+/// How much a body may become. One that is packed or does not say its length may become as long as any.
+fn room_for(headers: &HeaderMap) -> u32 {
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let plain = !headers.contains_key(header::CONTENT_ENCODING);
+    let bytes = said.filter(|_| plain).map_or(MAX_BODY_BYTES, |bytes| bytes.min(MAX_BODY_BYTES));
+    (bytes / BODY_UNIT + 1) as u32
 }
 
 fn takes_body(method: &Method) -> bool {

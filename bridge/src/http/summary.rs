@@ -20,13 +20,18 @@ use warp::http::StatusCode;
 pub async fn answer(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let name = parse_name("Patient", id).ok_or_else(not_found)?;
     let patient = there(&call, &name).await?;
-    let given = Given::read(&call, &["profile"])?;
+    let given = Given::read(&call, &["profile"]).await?;
     if given.get("profile").is_some_and(|asked| asked != profile::BUNDLE) {
         return Err(refused(Issue::new("not-supported", format!("profile: the only one is {}", profile::BUNDLE))));
     }
+    document_of(&call, &patient, None).await
+}
+
+/// The document of a patient; of results that repeat, the newest so many of each code, or as many as a summary has.
+pub(super) async fn document_of(call: &Call<'_>, patient: &Opened, per_code: Option<usize>) -> Result<Reply, Reply> {
     let core = &call.app.core;
     let around = surroundings(call.app);
-    let found = gather(core, &call.caller, around, &patient, None).await.map_err(search::refused)?;
+    let found = gather(core, &call.caller, around, patient, per_code).await.map_err(search::refused)?;
     let ids = fresh_ids().map_err(|error| unreadable(&error.into()))?;
     let withheld: Vec<&str> = found.withheld.iter().map(|kind| TypeName::as_str(*kind)).collect();
     let referred: Vec<Json> = found.referred.iter().map(Opened::json).collect();

@@ -36,18 +36,53 @@ impl Token {
     }
 }
 
+/// Marks that are asked for, sorted and each once: what compares them relies on that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked(Vec<Mark>);
+
+impl FromIterator<Mark> for Asked {
+    fn from_iter<I: IntoIterator<Item = Mark>>(marks: I) -> Self {
+        let mut marks: Vec<Mark> = marks.into_iter().collect();
+        marks.sort_unstable();
+        marks.dedup();
+        Self(marks)
+    }
+}
+
+impl Asked {
+    /// Whether sorted marks have one of them: a chain may ask for thousands, a resource has some dozens.
+    fn any_of(&self, marks: &[Mark]) -> bool {
+        let (few, many) = if self.0.len() < marks.len() { (&self.0[..], marks) } else { (marks, &self.0[..]) };
+        few.iter().any(|mark| many.binary_search(mark).is_ok())
+    }
+}
+
 /// One condition on the marks of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clause {
     /// It has one of these marks.
     Any {
-        /// Sorted.
-        marks: Vec<Mark>,
+        marks: Asked,
         /// Tokens that find every row with one of the marks; none: they cannot be looked up.
         lookups: Option<Vec<Token>>,
     },
-    /// It has none of these, sorted.
-    Lacks(Vec<Mark>),
+    /// It has none of these.
+    Lacks(Asked),
+}
+
+impl Clause {
+    /// One of these marks, which are looked up by these tokens.
+    pub fn looked_up(tokens: impl IntoIterator<Item = Token>) -> Self {
+        let mut tokens: Vec<Token> = tokens.into_iter().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        Self::Any { marks: tokens.iter().map(|token| token.mark()).collect(), lookups: Some(tokens) }
+    }
+
+    /// The tokens that find every row for which it holds.
+    pub fn into_lookups(self) -> Option<Vec<Token>> {
+        if let Self::Any { lookups, .. } = self { lookups } else { None }
+    }
 }
 
 /// What a filter asks of the index.
@@ -62,16 +97,10 @@ impl Clause {
     /// Whether sorted marks fulfil it.
     pub fn holds(&self, marks: &[Mark]) -> bool {
         match self {
-            Self::Any { marks: wanted, .. } => have_one_in_common(wanted, marks),
-            Self::Lacks(unwanted) => !have_one_in_common(unwanted, marks),
+            Self::Any { marks: wanted, .. } => wanted.any_of(marks),
+            Self::Lacks(unwanted) => !unwanted.any_of(marks),
         }
     }
-}
-
-/// Both are sorted: a chain may ask for thousands, a resource has some dozens.
-fn have_one_in_common(a: &[Mark], b: &[Mark]) -> bool {
-    let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    few.iter().any(|mark| many.binary_search(mark).is_ok())
 }
 
 /// An element of a type that is indexed in the manner of a kind of parameter.
@@ -139,11 +168,6 @@ fn end_name(end: End) -> &'static str {
         End::Start => "start",
         End::Finish => "finish",
     }
-}
-
-/// `http://x|2` without its version.
-fn unversioned(url: &str) -> &str {
-    url.split('|').next().unwrap_or(url)
 }
 
 #[cfg(test)]
@@ -270,6 +294,16 @@ mod tests {
                 prop_assert!(found || !clause.holds(&blinded.marks), "{name}={value} is not looked up");
             }
         }
+    }
+
+    #[test]
+    fn one_of_many_is_found_in_whatever_order_they_are_asked_for() {
+        let token = |n: u64| Token([n.to_be_bytes(), [0; 8]].concat().try_into().unwrap());
+        let clause = Clause::looked_up((0..500).map(|n| token(n * 7_919 % 500)));
+        for n in 0..500 {
+            assert!(clause.holds(&[token(n).mark(), token(900).mark()]), "{n}");
+        }
+        assert!(!clause.holds(&[token(501).mark()]));
     }
 
     #[test]

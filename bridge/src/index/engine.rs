@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -88,9 +88,11 @@ impl Engine {
 impl Deref for Lent {
     type Target = Connection;
 
-    #[expect(clippy::expect_used, reason = "it is there until `drop` takes it")]
     fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("a connection that is lent")
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("only `drop` takes it"),
+        }
     }
 }
 
@@ -123,6 +125,9 @@ impl Files {
         connection.busy_timeout(BUSY).map_err(|e| self.fault(e))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(|e| self.fault(e))?;
+        // Or it would look at the values to plan by, and plan anew whenever they change: at each use.
+        let steady = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }

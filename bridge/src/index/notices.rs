@@ -3,9 +3,10 @@
 
 use super::lease;
 use super::sql::{Bulk, Connection, Row, values};
+use super::standing::{Outcome, Standing};
 use super::store::{Store, StoreError, Stored, resource_id, set, stored_rows};
 use crate::ids::{ResourceId, TypeName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A subscription as the deliverer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Subscribed {
     pub id: ResourceId,
     /// The version of the Subscription that counts.
     pub row: i64,
+    /// The version with which a client let it begin, or begin anew.
+    pub begun: i64,
     /// The receiver has still to be asked whether it listens.
     pub handshake: bool,
     /// Failures since the last success.
@@ -48,13 +51,26 @@ pub struct Followed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A client wants it: it begins, or begins anew.
-    Begun(ResourceId, i64),
+    Begun {
+        id: ResourceId,
+        row: i64,
+        waiting: Waiting,
+    },
     /// This server wrote down how it is.
     Noted(ResourceId, i64),
     Ended(ResourceId),
 }
 
-const COLUMNS: &str = "id, row, handshake, failures, failing, last, events";
+/// What becomes of the events of a subscription that begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It asks for the same: they are sent after the handshake.
+    Kept,
+    /// It asks for something else: they are forgotten, and it counts from 1 again.
+    Dropped,
+}
+
+const COLUMNS: &str = "id, row, begun, handshake, failures, failing, last, events";
 
 impl Store {
     /// How far the rows were followed.
@@ -100,6 +116,14 @@ impl Store {
         self.read(|c| c.rows(&sql, &[], subscribed))
     }
 
+    /// The subscriptions that are on, and those that were committed since the rows were followed.
+    pub fn subscribed_ids(&self) -> Result<HashSet<ResourceId>, StoreError> {
+        const SQL: &str = "SELECT id FROM subscription UNION \
+             SELECT id FROM record WHERE type = 'Subscription' AND current = 1 AND deleted = 0 AND row > ?1";
+        let after = self.followed()?;
+        self.read(|c| Ok(c.rows(SQL, values![after], |r| resource_id(r, 0))?.into_iter().collect()))
+    }
+
     /// One subscription.
     pub fn subscription(&self, id: &ResourceId) -> Result<Option<Subscribed>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM subscription WHERE id = ?1");
@@ -134,36 +158,20 @@ impl Store {
         self.read(|c| Ok(c.first(SQL, values![id.as_str()], |r| r.maybe_int(0))?.flatten().map(|n| n as u64)))
     }
 
-    /// The receiver took everything up to this event. Only so many sent ones are kept.
-    pub fn delivered(&self, id: &ResourceId, upto: u64, now: i64, due: i64, keep: u64) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE subscription SET sent = CASE WHEN sent > ?2 THEN sent ELSE ?2 END, handshake = 0, \
-             failures = 0, failing = NULL, last = ?3, due = ?4 WHERE id = ?1";
+    /// Notes how a turn ended, unless the subscription ended or began anew since that turn began: what the receiver of before
+    /// answered says nothing of the one of now. Only so many events that were sent are kept.
+    pub fn settle(&self, of: &Subscribed, outcome: Outcome, now: i64, keep: u64) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE subscription SET handshake = ?2, failures = ?3, failing = ?4, last = ?5, sent = ?6, \
+             due = ?7 WHERE id = ?1";
         const OLD: &str = "DELETE FROM notification WHERE subscription = ?1 AND number <= ?2";
         self.transaction(|c| {
-            c.execute(SQL, values![id.as_str(), upto as i64, now, due])?;
-            c.execute(OLD, values![id.as_str(), upto.saturating_sub(keep) as i64]).map(|_| ())
+            // The follower may be about to queue an event: it comes before this or after it.
+            c.hold("SELECT id FROM subscription WHERE id = ?1", values![of.id.as_str()])?;
+            let Some(standing) = standing(c, of)? else { return Ok(()) };
+            let Standing { handshake, failures, failing, last, sent, due, waits: _ } = standing.after(outcome, now);
+            c.execute(SQL, values![of.id.as_str(), handshake, failures, failing, last, sent as i64, due])?;
+            c.execute(OLD, values![of.id.as_str(), sent.saturating_sub(keep) as i64]).map(|_| ())
         })
-    }
-
-    /// The receiver did not take it.
-    pub fn failed(&self, id: &ResourceId, now: i64, due: i64) -> Result<(), StoreError> {
-        const SQL: &str =
-            "UPDATE subscription SET failures = failures + 1, failing = coalesce(failing, ?2), due = ?3 WHERE id = ?1";
-        self.with(|c| c.execute(SQL, values![id.as_str(), now, due]).map(|_| ()))
-    }
-
-    /// Leaves a subscription for which there was nothing to do until this time, unless there is something meanwhile: the
-    /// follower may have queued an event after the deliverer looked, and that event's turn must not be put off.
-    pub fn rest_until(&self, id: &ResourceId, due: i64) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE subscription SET due = ?2 WHERE id = ?1 AND handshake = 0 AND NOT EXISTS \
-             (SELECT 1 FROM notification n WHERE n.subscription = ?1 AND n.number > subscription.sent)";
-        self.with(|c| c.execute(SQL, values![id.as_str(), due]).map(|_| ()))
-    }
-
-    /// Looks at a subscription again at this time, whatever waits.
-    pub fn wait_until(&self, id: &ResourceId, due: i64) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE subscription SET due = ?2 WHERE id = ?1";
-        self.with(|c| c.execute(SQL, values![id.as_str(), due]).map(|_| ()))
     }
 
     /// A row by its number.
@@ -172,20 +180,45 @@ impl Store {
     }
 }
 
+/// How a subscription stands now; nothing: it is another one since.
+fn standing(c: &Connection, of: &Subscribed) -> Result<Option<Standing>, StoreError> {
+    const SQL: &str = "SELECT handshake, failures, failing, last, sent, due, (SELECT count(*) FROM notification n \
+         WHERE n.subscription = s.id AND n.number > s.sent) FROM subscription s WHERE id = ?1 AND begun = ?2";
+    c.first(SQL, values![of.id.as_str(), of.begun], |r| {
+        Ok(Standing {
+            handshake: r.flag(0)?,
+            failures: r.small(1)?,
+            failing: r.maybe_int(2)?,
+            last: r.int(3)?,
+            sent: r.size(4)?,
+            due: r.int(5)?,
+            waits: r.flag(6)?,
+        })
+    })
+}
+
 fn apply(c: &Connection, change: &Change, now: i64) -> Result<(), StoreError> {
-    const BEGIN: &str = "INSERT INTO subscription (id, row, handshake, failures, failing, last, events, sent, due) \
-         VALUES (?1, ?2, 1, 0, NULL, ?3, 0, 0, ?3) \
-         ON CONFLICT (id) DO UPDATE SET row = ?2, handshake = 1, failures = 0, failing = NULL, due = ?3";
+    const BEGIN: &str = "INSERT INTO subscription (id, row, begun, handshake, failures, failing, last, events, sent, due) \
+         VALUES (?1, ?2, ?2, 1, 0, NULL, ?3, 0, 0, ?3) \
+         ON CONFLICT (id) DO UPDATE SET row = ?2, begun = ?2, handshake = 1, failures = 0, failing = NULL, due = ?3";
     match change {
-        Change::Begun(id, row) => c.execute(BEGIN, values![id.as_str(), *row, now])?,
+        Change::Begun { id, row, waiting } => {
+            if *waiting == Waiting::Dropped {
+                end(c, id)?;
+            }
+            c.execute(BEGIN, values![id.as_str(), *row, now])?;
+        }
         Change::Noted(id, row) => {
-            c.execute("UPDATE subscription SET row = ?2 WHERE id = ?1", values![id.as_str(), *row])?
+            c.execute("UPDATE subscription SET row = ?2 WHERE id = ?1", values![id.as_str(), *row])?;
         }
-        Change::Ended(id) => {
-            c.execute("DELETE FROM notification WHERE subscription = ?1", values![id.as_str()])?;
-            c.execute("DELETE FROM subscription WHERE id = ?1", values![id.as_str()])?
-        }
-    };
+        Change::Ended(id) => end(c, id)?,
+    }
+    Ok(())
+}
+
+fn end(c: &Connection, id: &ResourceId) -> Result<(), StoreError> {
+    c.execute("DELETE FROM notification WHERE subscription = ?1", values![id.as_str()])?;
+    c.execute("DELETE FROM subscription WHERE id = ?1", values![id.as_str()])?;
     Ok(())
 }
 
@@ -213,11 +246,12 @@ fn subscribed(r: &Row<'_>) -> Result<Subscribed, StoreError> {
     Ok(Subscribed {
         id: resource_id(r, 0)?,
         row: r.int(1)?,
-        handshake: r.flag(2)?,
-        failures: r.small(3)?,
-        failing: r.maybe_int(4)?,
-        last: r.int(5)?,
-        events: r.size(6)?,
+        begun: r.int(2)?,
+        handshake: r.flag(3)?,
+        failures: r.small(4)?,
+        failing: r.maybe_int(5)?,
+        last: r.int(6)?,
+        events: r.size(7)?,
     })
 }
 
@@ -226,41 +260,89 @@ mod tests {
     use super::*;
     use crate::index::stores;
 
+    /// As whoever holds the lease.
+    fn follow(store: &Store, followed: Followed, now: i64) {
+        let epoch = store.hold("me", std::time::Duration::from_secs(9)).unwrap().unwrap();
+        store.follow(&Followed { epoch, ..followed }, now).unwrap();
+    }
+
+    fn id(text: &str) -> ResourceId {
+        ResourceId::parse(text).unwrap()
+    }
+
+    fn begun(row: i64, waiting: Waiting) -> Followed {
+        Followed { upto: row, changes: vec![Change::Begun { id: id("s"), row, waiting }], ..Followed::default() }
+    }
+
+    fn events(rows: &[i64]) -> Followed {
+        let events = rows.iter().map(|row| (id("s"), *row)).collect();
+        Followed { upto: *rows.last().unwrap(), events, ..Followed::default() }
+    }
+
+    fn kept(store: &Store) -> Subscribed {
+        store.subscription(&id("s")).unwrap().unwrap()
+    }
+
+    fn numbers(store: &Store) -> Vec<u64> {
+        store.notices(&id("s"), 0, u64::MAX, 9).unwrap().iter().map(|n| n.number).collect()
+    }
+
     #[test]
     fn events_keep_their_order_and_their_turn() {
         for (_keep, store) in stores() {
-            let epoch = store.hold("me", std::time::Duration::from_secs(9)).unwrap().unwrap();
-            let default = || Followed { epoch, ..Followed::default() };
-            let id = ResourceId::parse("s").unwrap();
-            let other = ResourceId::parse("unknown").unwrap();
-            let begun = Followed { upto: 3, changes: vec![Change::Begun(id.clone(), 3)], ..default() };
-            store.follow(&begun, 100).unwrap();
-            store.rest_until(&id, i64::MAX).unwrap();
-            assert_eq!(store.due(100).unwrap().0, vec![id.clone()], "the handshake is not put off");
-            store.delivered(&id, 0, 100, 100, 1).unwrap();
-            store.rest_until(&id, i64::MAX).unwrap();
-            let events = vec![(id.clone(), 4), (other, 4), (id.clone(), 5)];
-            store.follow(&Followed { upto: 5, events, ..default() }, 200).unwrap();
+            let settle = |outcome, now| store.settle(&kept(&store), outcome, now, 1).unwrap();
+            follow(&store, begun(3, Waiting::Dropped), 100);
+            settle(Outcome::Rest { due: i64::MAX }, 100);
+            assert_eq!(store.due(100).unwrap().0, vec![id("s")], "the handshake is not put off");
+            settle(Outcome::Took { upto: 0 }, 100);
+            settle(Outcome::Rest { due: i64::MAX }, 100);
+            let followed = Followed { events: vec![(id("s"), 4), (id("unknown"), 4), (id("s"), 5)], ..events(&[5]) };
+            follow(&store, followed, 200);
             assert_eq!((store.followed().unwrap(), store.due(199).unwrap()), (5, (vec![], Some(200))));
-            assert_eq!((store.due(200).unwrap().0, store.unsent(&id).unwrap()), (vec![id.clone()], Some(1)));
-            store.rest_until(&id, i64::MAX).unwrap();
+            assert_eq!((store.due(200).unwrap().0, store.unsent(&id("s")).unwrap()), (vec![id("s")], Some(1)));
+            settle(Outcome::Rest { due: i64::MAX }, 200);
             assert_eq!(
                 store.due(200).unwrap().0,
-                vec![id.clone()],
+                vec![id("s")],
                 "nor is an event that came after the deliverer looked"
             );
-            store.failed(&id, 200, 900).unwrap();
-            store.follow(&Followed { upto: 6, events: vec![(id.clone(), 6)], ..default() }, 300).unwrap();
+            settle(Outcome::Missed { due: 900 }, 200);
+            follow(&store, events(&[6]), 300);
             assert_eq!(store.due(300).unwrap(), (vec![], Some(900)), "a new event does not jump the queue");
-            let rows: Vec<i64> = store.notices(&id, 1, u64::MAX, 9).unwrap().iter().map(|n| n.row).collect();
+            let rows: Vec<i64> = store.notices(&id("s"), 1, u64::MAX, 9).unwrap().iter().map(|n| n.row).collect();
             assert_eq!(rows, [4, 5, 6]);
-            store.delivered(&id, 2, 900, 900, 1).unwrap();
-            let kept: Vec<u64> = store.notices(&id, 0, u64::MAX, 9).unwrap().iter().map(|n| n.number).collect();
-            assert_eq!((kept, store.unsent(&id).unwrap()), (vec![2, 3], Some(3)));
-            let seen = store.subscription(&id).unwrap().unwrap();
+            settle(Outcome::Took { upto: 2 }, 900);
+            assert_eq!((numbers(&store), store.unsent(&id("s")).unwrap()), (vec![2, 3], Some(3)));
+            let seen = kept(&store);
             assert_eq!((seen.failures, seen.failing, seen.events, seen.handshake), (0, None, 3, false));
-            store.follow(&Followed { upto: 7, changes: vec![Change::Ended(id.clone())], ..default() }, 950).unwrap();
-            assert!(store.subscriptions().unwrap().is_empty() && store.notices(&id, 0, 9, 9).unwrap().is_empty());
+            follow(&store, Followed { upto: 7, changes: vec![Change::Ended(id("s"))], ..Followed::default() }, 950);
+            assert!(store.subscriptions().unwrap().is_empty() && numbers(&store).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_turn_that_began_before_a_subscription_began_anew_changes_nothing_of_it() {
+        for (_keep, store) in stores() {
+            follow(&store, begun(3, Waiting::Dropped), 100);
+            follow(&store, events(&[4, 5]), 100);
+            for waiting in [Waiting::Kept, Waiting::Dropped] {
+                let under_way = kept(&store);
+                follow(&store, begun(under_way.row + 10, waiting), 200);
+                let before = (kept(&store), store.due(200).unwrap());
+                for outcome in [
+                    Outcome::Took { upto: 2 },
+                    Outcome::Missed { due: 900 },
+                    Outcome::Rest { due: 900 },
+                    Outcome::Wait { due: 900 },
+                ] {
+                    store.settle(&under_way, outcome, 300, 0).unwrap();
+                    assert_eq!((kept(&store), store.due(200).unwrap()), before, "{outcome:?}");
+                }
+                let (expected, unsent) = if waiting == Waiting::Kept { (vec![1, 2], Some(1)) } else { (vec![], None) };
+                assert_eq!((numbers(&store), store.unsent(&id("s")).unwrap()), (expected, unsent));
+            }
+            follow(&store, events(&[6]), 400);
+            assert_eq!(numbers(&store), [1], "it counts from 1 again");
         }
     }
 }

@@ -17,6 +17,8 @@ const TOGETHER: usize = 32;
 const FEW: usize = 64;
 /// Clauses that find more than this are not told apart.
 const MANY: usize = 32_768;
+/// Rows that one walk looks at: some seconds of work, which nobody can call off.
+const MAX_LOOKED_AT: usize = 1_000_000;
 
 /// What is looked for: the versions that were current, of one type, when row `upto` was the newest.
 #[derive(Debug, Clone)]
@@ -42,18 +44,18 @@ impl Store {
 
     /// The first rows that fit, in order.
     pub fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        self.read(|c| stored_rows(c, &fitting(c, scan, limit)?))
+        self.read(|c| c.reading(|| stored_rows(c, &fitting(c, scan, limit)?)))
     }
 
     /// How many rows fit, counted up to a limit.
     pub fn count(&self, scan: &Scan, limit: usize) -> Result<usize, StoreError> {
-        self.read(|c| Ok(fitting(c, scan, limit)?.len()))
+        self.read(|c| c.reading(|| Ok(fitting(c, scan, limit)?.len())))
     }
 }
 
 /// The first rows that fit, in order.
 fn fitting(c: &Connection, scan: &Scan, limit: usize) -> Result<Vec<i64>, StoreError> {
-    let mut found = Found { c, scan, limit, rows: Vec::new() };
+    let mut found = Found { c, scan, limit, looked_at: 0, rows: Vec::new() };
     if limit == 0 {
         return Ok(found.rows);
     }
@@ -73,6 +75,7 @@ struct Found<'w> {
     c: &'w Connection,
     scan: &'w Scan,
     limit: usize,
+    looked_at: usize,
     rows: Vec<i64>,
 }
 
@@ -82,6 +85,10 @@ impl Found<'_> {
         let mut rest = rows;
         while !rest.is_empty() {
             let (some, others) = rest.split_at(rest.len().min((self.limit - self.rows.len()).max(TOGETHER)));
+            self.looked_at += some.len();
+            if self.looked_at > MAX_LOOKED_AT {
+                return Err(StoreError::TooWide);
+            }
             self.rows.extend(fits(self.c, self.scan, some)?);
             if self.rows.len() >= self.limit {
                 self.rows.truncate(self.limit);
@@ -95,9 +102,13 @@ impl Found<'_> {
 
 /// The version of each id that the snapshot shows.
 fn by_ids(c: &Connection, scan: &Scan, ids: &[ResourceId]) -> Result<Vec<i64>, StoreError> {
-    const SQL: &str = "SELECT max(row) FROM record WHERE id = ANY(?1) AND type = ?2 AND row <= ?3 GROUP BY id";
+    // By version, of which there is an index: for max(row) both would walk over the rows of the type.
+    const ONE: &str = "SELECT row FROM record WHERE id = ?1 AND type = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1";
+    const MANY: &str = "SELECT found.row FROM UNNEST(?1) AS asked (id), LATERAL (SELECT row FROM record \
+         WHERE record.id = asked.id AND type = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1) AS found";
+    let sql = if let Connection::Sqlite(_) = c { ONE } else { MANY };
     let ids: Vec<&str> = ids.iter().map(ResourceId::as_str).collect();
-    let mut rows = c.rows_of(SQL, Keys::Texts(&ids), values![scan.kind.as_str(), scan.upto], |r| r.int(0))?;
+    let mut rows = c.rows_of(sql, Keys::Texts(&ids), values![scan.kind.as_str(), scan.upto], |r| r.int(0))?;
     rows.retain(|row| *row > scan.after);
     rows.sort_unstable();
     rows.dedup();

@@ -103,6 +103,7 @@ CREATE TABLE job_file (
 CREATE TABLE subscription (
     id        TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     row       BIGINT           NOT NULL,             -- the version that counts
+    begun     BIGINT           NOT NULL,             -- the version with which a client let it begin, or begin anew
     handshake BIGINT           NOT NULL,             -- 1: the receiver has still to be asked whether it listens
     failures  BIGINT           NOT NULL,             -- since the last success
     failing   BIGINT,                                -- when the first of them was

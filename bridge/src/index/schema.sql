@@ -102,6 +102,7 @@ CREATE TABLE job_file (
 CREATE TABLE subscription (
     id        TEXT    NOT NULL PRIMARY KEY,
     row       INTEGER NOT NULL,            -- the version that counts
+    begun     INTEGER NOT NULL,            -- the version with which a client let it begin, or begin anew
     handshake INTEGER NOT NULL,            -- 1: the receiver has still to be asked whether it listens
     failures  INTEGER NOT NULL,            -- since the last success
     failing   INTEGER,                     -- when the first of them was

@@ -271,7 +271,8 @@ impl Connection {
         self.first(sql, values, |row| row.int(0))?.ok_or(StoreError::Nonsense("nothing where a number is"))
     }
 
-    /// The rows of all keys, in no order. The statement has the key as `= ANY(?1)`, the other values from `?2` on.
+    /// The rows of all keys, in no order. The statement has the key as `= ANY(?1)`, the other values from `?2` on. Where the
+    /// engines need different statements, SQLite's is for one key.
     pub(super) fn rows_of<T>(
         &self,
         sql: &str,
@@ -334,6 +335,26 @@ impl Connection {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
             Self::Postgres(session) => session.batch(sql),
+        }
+    }
+
+    /// Work that reads much: SQLite takes and lets go of its lock once, and not for every statement.
+    pub(super) fn reading<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match self {
+            Self::Sqlite(_) => {
+                self.batch("BEGIN")?;
+                self.end(work())
+            }
+            Self::Postgres(_) => work(),
+        }
+    }
+
+    /// Holds a row until the transaction ends, and lets the statements that follow see it as it is then. A transaction of SQLite
+    /// holds everything from its beginning.
+    pub(super) fn hold(&self, select: &str, values: &[Value<'_>]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.rows(&format!("{select} FOR UPDATE"), values).map(|_| ()),
         }
     }
 

@@ -24,6 +24,8 @@ pub enum StoreError {
     Schema { place: String, found: i64, known: i64 },
     #[error("the index did not answer: {0}")]
     Query(rusqlite::Error),
+    #[error("the index would have to look at too many rows")]
+    TooWide,
     #[error("the index did not do it: PostgreSQL says `{message}` ({code})")]
     Postgres { code: String, message: String },
     #[error("PostgreSQL at {place} is away: {what}")]
@@ -119,9 +121,20 @@ pub struct Store {
 const RIDE_OUT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a version's row is read into.
-pub(super) const STORED: &str = "SELECT row, type, id, version, pack, \"offset\", length, updated, deleted, \
-     (SELECT entry FROM log WHERE log.row = record.row) FROM record";
+/// What is read into a [`Stored`], from the rows that the rest of the statement names.
+macro_rules! select_stored {
+    ($rest:literal) => {
+        concat!(
+            "SELECT row, type, id, version, pack, \"offset\", length, updated, deleted, ",
+            "(SELECT entry FROM log WHERE log.row = record.row) FROM record ",
+            $rest
+        )
+    };
+}
+
+/// The same, for statements that are put together.
+pub(super) const STORED: &str = select_stored!("");
+const CURRENT: &str = select_stored!("WHERE type = ?1 AND id = ?2 ORDER BY version DESC LIMIT 1");
 
 impl Store {
     /// Opens the index in SQLite, and makes it if it is new.
@@ -166,14 +179,13 @@ impl Store {
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        let sql = format!("{STORED} WHERE type = ?1 AND id = ?2 AND current = 1");
-        self.read(|c| c.first(&sql, values![name.kind.as_str(), name.id.as_str()], stored))
+        self.read(|c| c.first(CURRENT, values![name.kind.as_str(), name.id.as_str()], stored))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        let sql = format!("{STORED} WHERE type = ?1 AND id = ?2 AND version = ?3");
-        self.read(|c| c.first(&sql, values![name.kind.as_str(), name.id.as_str(), version.0], stored))
+        const SQL: &str = select_stored!("WHERE type = ?1 AND id = ?2 AND version = ?3");
+        self.read(|c| c.first(SQL, values![name.kind.as_str(), name.id.as_str(), version.0], stored))
     }
 
     /// Where a received message lies.
@@ -216,7 +228,7 @@ impl Store {
         let begun = Instant::now();
         while is_away(&done) && begun.elapsed() < RIDE_OUT {
             std::thread::sleep(PAUSE);
-            done = self.settle(batch);
+            done = self.look_up(batch);
         }
         done
     }
@@ -229,7 +241,7 @@ impl Store {
 
     /// The connection was lost while a batch was committed: whether it is there tells the index itself, once it is our turn and
     /// nobody else commits, not even the session that was lost. If it is not there, it is committed now.
-    fn settle(&self, batch: &Batch) -> Result<(), StoreError> {
+    fn look_up(&self, batch: &Batch) -> Result<(), StoreError> {
         let turn = self.turn()?;
         if write::is_there(&turn, batch)? { Ok(()) } else { turn.commit(batch) }
     }
@@ -287,8 +299,8 @@ pub(super) fn set(c: &Connection, name: &str, value: &str) -> Result<(), StoreEr
 
 /// Rows by their numbers, in their order.
 pub(super) fn stored_rows(c: &Connection, rows: &[i64]) -> Result<Vec<Stored>, StoreError> {
-    let sql = format!("{STORED} WHERE row = ANY(?1)");
-    let mut found = c.rows_of(&sql, super::sql::Keys::Ints(rows), &[], stored)?;
+    const SQL: &str = select_stored!("WHERE row = ANY(?1)");
+    let mut found = c.rows_of(SQL, super::sql::Keys::Ints(rows), &[], stored)?;
     found.sort_unstable_by_key(|stored| stored.row);
     Ok(found)
 }
@@ -387,6 +399,20 @@ mod tests {
             let by_id = Scan { ids: Some(vec![ResourceId::parse("a").unwrap()]), ..scan(vec![], 3) };
             assert_eq!(store.scan(&by_id, 9).unwrap()[0].version, Version(2));
         }
+    }
+
+    #[test]
+    fn sqlite_prepares_a_statement_once_whatever_its_values() {
+        let (_keep, store) = stores().swap_remove(0);
+        store.commit(&batch(vec![record("a", 1, &[1])])).unwrap();
+        for name in ["Patient/a", "Patient/b", "Group/c"] {
+            store.current(&Name::parse(name).unwrap()).unwrap();
+        }
+        let Connection::Sqlite(c) = &*store.lend().unwrap() else { panic!("the first is SQLite") };
+        let statement = c.prepare_cached(CURRENT).unwrap();
+        let status = |what| statement.get_status(what);
+        assert!(status(rusqlite::StatementStatus::Run) >= 3, "it is the one that was used");
+        assert_eq!(status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use crate::secret::Key;
 use aws_lc_rs::hmac;
-use notary::canonical::Json;
 
 /// One searchable value, blinded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,33 +38,9 @@ impl Tokenizer {
     }
 }
 
-/// The elements that R4's `patient` search parameter reads, over all types.
-const PATIENT_ELEMENTS: &[&str] = &["patient", "subject", "beneficiary", "for", "individual"];
-
-/// The ids of the patients that a resource refers to as its own.
-pub fn patient_ids(resource: &Json) -> Vec<String> {
-    let elements = PATIENT_ELEMENTS.iter().filter_map(|name| resource.get(name));
-    let each =
-        elements.flat_map(|e| if let Json::Array(items) = e { items.iter() } else { std::slice::from_ref(e).iter() });
-    let references = each.filter_map(|e| e.text("reference"));
-    references
-        .filter_map(|r| r.strip_prefix("Patient/"))
-        .map(|id| id.split('/').next().unwrap_or("").to_owned())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patients_are_found_wherever_a_resource_names_its_own() {
-        let json = |text: &str| Json::parse(text.as_bytes()).unwrap();
-        let account = json(r#"{"subject":[{"reference":"Device/d"},{"reference":"Patient/p9/_history/2"}]}"#);
-        assert_eq!(patient_ids(&account), ["p9"]);
-        let observation = json(r#"{"subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e"}}"#);
-        assert_eq!(patient_ids(&observation), ["p1"]);
-    }
 
     #[test]
     fn tokens_depend_on_key_and_parts() {

@@ -1,17 +1,18 @@
 //! Sends what is queued. Each subscription has its turn for itself: one that does not answer holds up no other. What failed is
 //! sent again, later and later, for a week; a subscription that fails says so in its status and goes on.
 
-use super::message::{self, Why};
+use super::message::{self, Damaged, Why};
 use super::{Live, live};
 use crate::app::{App, Core};
 use crate::commit::Transaction;
 use crate::consent::decide::decide;
-use crate::error::VaultError;
+use crate::error::{Fault, VaultError};
 use crate::fhir::subscription::{Form, Status, with_status};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::ids::ResourceId;
-use crate::index::notices::Notice;
+use crate::index::notices::{Notice, Subscribed};
+use crate::index::standing::Outcome;
 use crate::index::store::{Store, StoreError};
 use crate::ingest::commit;
 use crate::limits::{FIRST_RETRY, GIVE_UP, KEPT_EVENTS, LAST_RETRY, MAX_DELIVERIES, TELL_FAILURES};
@@ -85,13 +86,31 @@ async fn store<T: Send + 'static>(
 
 /// One turn of one subscription.
 async fn turn(app: Arc<App>, id: ResourceId) -> ResourceId {
-    if let Err(error) = deliver(&app, &id).await {
+    let key = id.clone();
+    let kept = match store(&app.core, move |store| store.subscription(&key)).await {
+        Ok(Some(kept)) => kept,
+        // It ended since, or the index does not answer: whatever is due is looked for again.
+        Ok(None) | Err(_) => return id,
+    };
+    if let Err(error) = deliver(&app, &kept).await {
         tracing::error!(%error, subscription = %id, "a notification could not be made; it will be tried again");
-        let (key, due) = (id.clone(), now(&app.core) + LAST_RETRY.as_millis() as i64 / 10);
         // An index that does not answer is asked again anyway.
-        let _ = store(&app.core, move |store| store.wait_until(&key, due)).await;
+        let _ = settle(&app.core, &kept, broken(&error, kept.failures, now(&app.core))).await;
     }
     id
+}
+
+/// What follows a fault on this side. A damaged record does not mend itself by being looked at: it counts like a refusal, so
+/// that it is looked at ever more rarely, and an event is left out in the end.
+fn broken(error: &VaultError, failures: u32, now: i64) -> Outcome {
+    match error.fault() {
+        Fault::Us => Outcome::Missed { due: now + millis(pause(failures.saturating_add(1), u8::MAX)) },
+        Fault::Sender | Fault::RetryLater => Outcome::Wait { due: now + millis(LAST_RETRY) / 10 },
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    time.as_millis() as i64
 }
 
 /// What is to be sent now.
@@ -101,23 +120,23 @@ enum Task {
     Wait(i64),
 }
 
-async fn deliver(app: &Arc<App>, id: &ResourceId) -> Result<(), VaultError> {
+async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     let core = &app.core;
     let now = now(core);
-    let later = now + LAST_RETRY.as_millis() as i64;
-    let Some(live) = live(core, id).await? else { return wait(core, id, later).await };
+    let later = Outcome::Wait { due: now + millis(LAST_RETRY) };
+    let Some(live) = live(core, kept.clone()).await? else { return settle(core, kept, later).await };
     if live.wanted.end.is_some_and(|end| end <= now) || gave_up(&live, now) {
-        wait(core, id, later).await?;
+        settle(core, kept, later).await?;
         return note(app, &live, Status::Off, None).await;
     }
     let (why, notices) = match task(core, &live, now).await? {
-        Task::Wait(due) => return rest(core, id, due).await,
+        Task::Wait(due) => return settle(core, kept, Outcome::Rest { due }).await,
         Task::Send(why, notices) => (why, notices),
     };
-    let upto = notices.last().map_or(0, |notice| notice.number);
-    let mut events = message::events(core, notices).await?;
+    let damaged = if kept.failures < TELL_FAILURES { Damaged::Refused } else { Damaged::LeftOut };
+    let (mut events, upto) = message::events(core, notices, live.wanted.content, damaged).await?;
     // What its maker may read was asked when it was queued; it is asked again before it leaves.
-    events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.opened.stored.name.kind)).is_ok());
+    events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.stored.name.kind)).is_ok());
     let silent = why == Why::Event && events.is_empty();
     let sent = silent || taken(app, &live, why, &events).await?;
     if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }
@@ -129,7 +148,7 @@ async fn task(core: &Core, live: &Live, now: i64) -> Result<Task, VaultError> {
         return Ok(Task::Send(Why::Handshake, Vec::new()));
     }
     let at_once = if let Form::Topic { at_once, .. } = live.wanted.form { at_once } else { 1 };
-    let id = live.id.clone();
+    let id = live.kept.id.clone();
     let waiting = store(core, move |store| match store.unsent(&id)? {
         Some(from) => store.notices(&id, from, u64::MAX, at_once),
         None => Ok(Vec::new()),
@@ -153,7 +172,7 @@ fn next_beat(live: &Live, last: i64) -> i64 {
 }
 
 fn gave_up(live: &Live, now: i64) -> bool {
-    live.kept.failing.is_some_and(|since| now - since > GIVE_UP.as_millis() as i64)
+    live.kept.failing.is_some_and(|since| now - since > millis(GIVE_UP))
 }
 
 /// Whether the receiver took it. R4's own form has no handshake.
@@ -165,22 +184,20 @@ async fn taken(app: &App, live: &Live, why: Why, events: &[message::Event]) -> R
     match app.outgoing.send(outbound).await {
         Ok(answer) if answer.status.is_success() => Ok(true),
         Ok(answer) => {
-            tracing::warn!(subscription = %live.id, status = answer.status.as_u16(), "a notification was refused");
+            tracing::warn!(subscription = %live.kept.id, status = answer.status.as_u16(), "a notification was refused");
             Ok(false)
         }
         Err(error) => {
-            tracing::warn!(subscription = %live.id, %error, "a notification did not arrive");
+            tracing::warn!(subscription = %live.kept.id, %error, "a notification did not arrive");
             Ok(false)
         }
     }
 }
 
 async fn arrived(app: &Arc<App>, live: &Live, upto: u64) -> Result<(), VaultError> {
-    let (core, now, id) = (&app.core, now(&app.core), live.id.clone());
-    // Due at once: the next turn sees whether more waits, and when the heartbeat is due.
     // A crash before this leaves the event unsent in the index: it is sent twice rather than never.
-    store(core, move |store| store.delivered(&id, upto, now, now, KEPT_EVENTS)).await?;
-    core.notices.queued.notify_one();
+    settle(&app.core, &live.kept, Outcome::Took { upto }).await?;
+    app.core.notices.queued.notify_one();
     match live.wanted.status {
         Status::Active | Status::Off => Ok(()),
         Status::Requested | Status::Error => note(app, live, Status::Active, None).await,
@@ -188,10 +205,9 @@ async fn arrived(app: &Arc<App>, live: &Live, upto: u64) -> Result<(), VaultErro
 }
 
 async fn missed(app: &Arc<App>, live: &Live) -> Result<(), VaultError> {
-    let (core, now, id) = (&app.core, now(&app.core), live.id.clone());
     let failures = live.kept.failures + 1;
-    let due = now + pause(failures, chance()?).as_millis() as i64;
-    store(core, move |store| store.failed(&id, now, due)).await?;
+    let due = now(&app.core) + millis(pause(failures, chance()?));
+    settle(&app.core, &live.kept, Outcome::Missed { due }).await?;
     if failures == TELL_FAILURES && live.wanted.status != Status::Error {
         let text = "the endpoint does not take notifications; they are kept and tried again";
         return note(app, live, Status::Error, Some(text)).await;
@@ -210,14 +226,9 @@ fn chance() -> Result<u8, VaultError> {
     Ok(chance)
 }
 
-async fn wait(core: &Core, id: &ResourceId, due: i64) -> Result<(), VaultError> {
-    let id = id.clone();
-    store(core, move |store| store.wait_until(&id, due)).await
-}
-
-async fn rest(core: &Core, id: &ResourceId, due: i64) -> Result<(), VaultError> {
-    let id = id.clone();
-    store(core, move |store| store.rest_until(&id, due)).await
+async fn settle(core: &Core, kept: &Subscribed, outcome: Outcome) -> Result<(), VaultError> {
+    let (kept, now) = (kept.clone(), now(core));
+    store(core, move |store| store.settle(&kept, outcome, now, KEPT_EVENTS)).await
 }
 
 /// Writes the new state into the Subscription, unless a client changed it meanwhile: that change counts.
@@ -225,12 +236,12 @@ async fn note(app: &Arc<App>, live: &Live, status: Status, error: Option<&str>) 
     let changed = with_status(live.opened.json(), status, error);
     let Ok(resource) = validate(changed) else { return Ok(()) };
     let (name, version) = (&live.opened.stored.name, live.opened.stored.version);
-    let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(version) };
+    let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(version), only_new: false };
     let writes = vec![Write::alone(Act::Update { target, resource })];
     if let Err(refused) = commit(app, Transaction { writes, message: None }).await
         && refused.is_news()
     {
-        tracing::warn!(%refused, subscription = %live.id, "the state of a subscription could not be written down");
+        tracing::warn!(%refused, subscription = %live.kept.id, "the state of a subscription could not be written down");
     }
     Ok(())
 }
@@ -238,6 +249,15 @@ async fn note(app: &Arc<App>, live: &Live, status: Status, error: Option<&str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_record_counts_and_a_store_that_does_not_answer_does_not() {
+        let damaged = VaultError::Tampered { pack: "packs/x".into(), offset: 0, what: "x" };
+        assert_eq!(broken(&damaged, 0, 100), Outcome::Missed { due: 100 + millis(FIRST_RETRY) });
+        assert_eq!(broken(&damaged, u32::MAX, 100), Outcome::Missed { due: 100 + millis(LAST_RETRY) });
+        let away = VaultError::Index(StoreError::Nonsense("x"));
+        assert_eq!(broken(&away, 9, 100), Outcome::Wait { due: 100 + 60_000 });
+    }
 
     #[test]
     fn a_pause_grows_to_its_bound_and_is_never_the_same_for_all() {

@@ -1,16 +1,16 @@
 //! Walks the committed rows once, in their order, and writes down whose event each is. How far it came is kept with what it
 //! found, so that a crash loses no event and makes none twice.
 
-use super::{maker, surroundings, wanted};
+use super::{maker, open_or_leave, surroundings, wanted};
 use crate::app::Core;
 use crate::consent::decide::decide;
 use crate::error::VaultError;
 use crate::fhir::subscription::{Status, Wanted};
 use crate::ids::{ResourceId, TypeName, Version};
-use crate::index::notices::{Change, Followed};
+use crate::index::notices::{Change, Followed, Waiting};
 use crate::index::store::Stored;
 use crate::limits::{FOLLOW_RETRY, FOLLOWED_AT_ONCE};
-use crate::read::{Opened, in_background};
+use crate::read::in_background;
 use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ async fn load(core: &Core, epoch: i64) -> Result<Follower, VaultError> {
     .await?;
     let mut follower = Follower { wanted: HashMap::new(), at, written: at, epoch };
     for row in rows {
-        let opened = core.open(&row).await?;
+        let Some(opened) = open_or_leave(core, &row).await? else { continue };
         follower.wanted.extend(listening(core, &opened.json()).map(|wanted| (row.name.id, wanted)));
     }
     Ok(follower)
@@ -132,10 +132,16 @@ impl Follower {
 
     async fn change(&mut self, core: &Core, row: &Stored, followed: &mut Followed) -> Result<(), VaultError> {
         let id = row.name.id.clone();
-        let wanted = if row.deleted { None } else { listening(core, &core.open(row).await?.json()) };
+        // One that cannot be read ends: what it was before may be what a client turned off.
+        let opened = if row.deleted { None } else { open_or_leave(core, row).await? };
+        let wanted = opened.and_then(|opened| listening(core, &opened.json()));
         let change = match &wanted {
             None => Change::Ended(id.clone()),
-            Some(wanted) if wanted.status == Status::Requested => Change::Begun(id.clone(), row.row),
+            Some(wanted) if wanted.status == Status::Requested => {
+                let same = self.wanted.get(&id).is_some_and(|before| before.asks_the_same(wanted));
+                let waiting = if same { Waiting::Kept } else { Waiting::Dropped };
+                Change::Begun { id: id.clone(), row: row.row, waiting }
+            }
             Some(_) => Change::Noted(id.clone(), row.row),
         };
         followed.changes.push(change);
@@ -148,14 +154,16 @@ impl Follower {
 
     async fn events(&self, core: &Core, row: &Stored, followed: &mut Followed) -> Result<(), VaultError> {
         let own: Vec<_> = self.wanted.iter().filter(|(_, wanted)| wanted.kind == row.name.kind).collect();
-        let now = if row.deleted { None } else { Some(core.open(row).await?.json()) };
+        // A deletion is no event for anybody.
+        let opened = if row.deleted { None } else { open_or_leave(core, row).await? };
+        let Some(now) = opened.map(|opened| opened.json()) else { return Ok(()) };
         let before = if own.iter().any(|(_, wanted)| wanted.compares()) { before(core, row).await? } else { None };
         let around = surroundings(core);
         for (id, wanted) in own {
             // What its maker may not read is no event for it.
             let allowed =
                 maker(core, wanted).is_some_and(|m| decide(&m, Interaction::Search, Some(wanted.kind)).is_ok());
-            if allowed && wanted.takes(now.as_ref(), before.as_ref(), &around) {
+            if allowed && wanted.takes(&now, before.as_ref(), &around) {
                 followed.events.push((id.clone(), row.row));
             }
         }
@@ -163,14 +171,14 @@ impl Follower {
     }
 }
 
-/// The version before, where there is one with content.
+/// The version before, where there is one with content that can be read: an event is told rather than lost.
 async fn before(core: &Core, row: &Stored) -> Result<Option<Json>, VaultError> {
     if row.version == Version(1) {
         return Ok(None);
     }
     let (store, name, version) = (core.store.clone(), row.name.clone(), Version(row.version.0 - 1));
     match in_background(move || store.version(&name, version)).await? {
-        Some(stored) if !stored.deleted => Ok(Some(core.open(&stored).await.map(|o: Opened| o.json())?)),
+        Some(stored) if !stored.deleted => Ok(open_or_leave(core, &stored).await?.map(|opened| opened.json())),
         _ => Ok(None),
     }
 }

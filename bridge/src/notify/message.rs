@@ -1,19 +1,25 @@
 //! What is sent: the requests of R4's rest-hook, and the notification Bundles of the R5 backport.
 
-use super::Live;
+use super::{Live, open_or_leave};
 use crate::app::Core;
 use crate::clock::instant;
 use crate::error::VaultError;
 use crate::fhir::subscription::{Content, Form, Status};
 use crate::index::notices::Notice;
+use crate::index::store::Stored;
+use crate::limits::MAX_PAGE_BYTES;
 use crate::outgoing::Outbound;
-use crate::read::{Opened, in_background};
+use crate::read::in_background;
 use crate::secret::{bytes as random_bytes, system_random};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use warp::http::{HeaderMap, HeaderValue, Method, header};
+
+/// Records that are fetched at the same time.
+const FETCHES: usize = 16;
 
 /// Why a notification Bundle is made (SubscriptionStatus.type).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +48,64 @@ impl Why {
 /// An event, and the version that it is about.
 pub struct Event {
     pub notice: Notice,
-    pub opened: Opened,
+    pub stored: Stored,
+    /// Its very text, where that is told.
+    resource: Vec<u8>,
 }
 
-/// Opens what the notices speak of.
-pub async fn events(core: &Core, notices: Vec<Notice>) -> Result<Vec<Event>, VaultError> {
-    let mut events = Vec::with_capacity(notices.len());
-    for notice in notices {
-        let (store, row) = (core.store.clone(), notice.row);
-        if let Some(stored) = in_background(move || store.row(row)).await? {
-            events.push(Event { notice, opened: core.open(&stored).await? });
+/// What a notification tells, and how much of it.
+pub struct Told<'e> {
+    pub why: Why,
+    pub events: &'e [Event],
+    pub content: Content,
+    /// Where those that did not fit are.
+    pub next: Option<String>,
+}
+
+/// What becomes of an event whose record is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damaged {
+    Refused,
+    /// Its number is missing: who counts sees that there was something.
+    LeftOut,
+}
+
+/// What the notices speak of, opened where its text is told, and the number up to which that goes: it ends early where it
+/// becomes heavy, and holds one at least.
+pub async fn events(
+    core: &Core,
+    notices: Vec<Notice>,
+    content: Content,
+    damaged: Damaged,
+) -> Result<(Vec<Event>, u64), VaultError> {
+    let (mut events, mut upto, mut bytes) = (Vec::new(), 0, 0);
+    for some in notices.chunks(FETCHES) {
+        let found = try_join_all(some.iter().map(|notice| event(core, notice, content, damaged))).await?;
+        for (notice, event) in some.iter().zip(found) {
+            bytes += event.as_ref().map_or(0, |event| event.resource.len());
+            if bytes > MAX_PAGE_BYTES && !events.is_empty() {
+                return Ok((events, upto));
+            }
+            upto = notice.number;
+            events.extend(event);
         }
     }
-    Ok(events)
+    Ok((events, upto))
+}
+
+async fn event(core: &Core, notice: &Notice, content: Content, damaged: Damaged) -> Result<Option<Event>, VaultError> {
+    let (store, row) = (core.store.clone(), notice.row);
+    let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
+    let opened = match (content, damaged) {
+        (Content::Empty | Content::Ids, _) => None,
+        (Content::Resources, Damaged::Refused) => Some(core.open(&stored).await?),
+        (Content::Resources, Damaged::LeftOut) => match open_or_leave(core, &stored).await? {
+            Some(opened) => Some(opened),
+            None => return Ok(None),
+        },
+    };
+    let resource = opened.map_or(Vec::new(), |opened| opened.resource);
+    Ok(Some(Event { notice: notice.clone(), stored, resource }))
 }
 
 /// The request that tells of events, or of none.
@@ -62,13 +113,13 @@ pub fn outbound(core: &Core, live: &Live, why: Why, events: &[Event]) -> Result<
     let endpoint = live.wanted.endpoint.clone();
     match (live.wanted.form, events) {
         (Form::Topic { .. }, _) => {
-            let bundle = bundle(core, live, why, events, live.wanted.content)?;
+            let bundle = bundle(core, live, &Told { why, events, content: live.wanted.content, next: None })?;
             Ok(request(live, Method::POST, endpoint, Bytes::from(bundle)))
         }
         // R4 3.: with a payload the receiver is written to like a FHIR server, without one it is only rung.
         (Form::Search, [event, ..]) if live.wanted.content == Content::Resources => {
-            let url = format!("{}/{}", endpoint.trim_end_matches('/'), event.opened.stored.name);
-            Ok(request(live, Method::PUT, url, Bytes::from(event.opened.resource.clone())))
+            let url = format!("{}/{}", endpoint.trim_end_matches('/'), event.stored.name);
+            Ok(request(live, Method::PUT, url, Bytes::from(event.resource.clone())))
         }
         (Form::Search, _) => Ok(request(live, Method::POST, endpoint, Bytes::new())),
     }
@@ -86,26 +137,27 @@ fn request(live: &Live, method: Method, url: String, body: Bytes) -> Outbound {
 const PROFILES: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
 
 /// A notification Bundle. A resource stands in it in its very text.
-pub fn bundle(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Result<Vec<u8>, VaultError> {
-    let mut entries = vec![status_entry(core, live, why, events, content)?];
-    if content != Content::Empty {
-        entries.extend(events.iter().map(|event| entry(core, event, content)));
+pub fn bundle(core: &Core, live: &Live, told: &Told<'_>) -> Result<Vec<u8>, VaultError> {
+    let mut entries = vec![status_entry(core, live, told)?];
+    if told.content != Content::Empty {
+        entries.extend(told.events.iter().map(|event| entry(core, event, told.content)));
     }
     let now = instant(core.clock.now());
     let profile = format!("{PROFILES}backport-subscription-notification-r4");
-    let kind = if why == Why::Status { "searchset" } else { "history" };
-    let meta = if why == Why::Status { json!({"lastUpdated": now}) } else { json!({"profile": [profile]}) };
-    let entries = entries.join(",");
-    Ok(format!(r#"{{"resourceType":"Bundle","meta":{meta},"type":"{kind}","timestamp":"{now}","entry":[{entries}]}}"#)
-        .into_bytes())
+    let kind = if told.why == Why::Status { "searchset" } else { "history" };
+    let meta = if told.why == Why::Status { json!({"lastUpdated": now}) } else { json!({"profile": [profile]}) };
+    let next = told.next.as_ref().map(|url| format!(r#""link":{},"#, json!([{"relation": "next", "url": url}])));
+    let (next, entries) = (next.unwrap_or_default(), entries.join(","));
+    let head = format!(r#""resourceType":"Bundle","meta":{meta},"type":"{kind}","timestamp":"{now}""#);
+    Ok(format!(r#"{{{head},{next}"entry":[{entries}]}}"#).into_bytes())
 }
 
-fn status_entry(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Result<String, VaultError> {
+fn status_entry(core: &Core, live: &Live, told: &Told<'_>) -> Result<String, VaultError> {
     let id = crate::ids::ResourceId::from_bytes(random_bytes(&system_random)?);
-    let url = format!("{}/Subscription/{}", core.base, live.id);
-    let resource = status(core, live, why, events, content);
+    let url = format!("{}/Subscription/{}", core.base, live.kept.id);
+    let resource = status(core, live, told);
     let mut entry = json!({"fullUrl": format!("urn:uuid:{id}"), "resource": resource});
-    if why == Why::Status {
+    if told.why == Why::Status {
         entry["search"] = json!({"mode": "match"});
     } else {
         entry["request"] = json!({"method": "GET", "url": format!("{url}/$status")});
@@ -115,12 +167,16 @@ fn status_entry(core: &Core, live: &Live, why: Why, events: &[Event], content: C
 }
 
 /// SubscriptionStatus, as R4 has it: Parameters.
-fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content) -> Value {
+pub fn status(core: &Core, live: &Live, told: &Told<'_>) -> Value {
+    let Told { why, events, content, .. } = told;
     // What follows a handshake that went well is an active subscription.
-    let state = if why == Why::Handshake { Status::Requested } else { live.wanted.status };
-    let number = events.last().map_or(live.kept.events, |event| event.notice.number);
+    let state = if *why == Why::Handshake { Status::Requested } else { live.wanted.status };
+    let last = events.last().map(|event| event.notice.number);
+    // Who asks for some events is told how many there are in all: by that he sees whether he has them.
+    let number = if *why == Why::Event { last } else { last.max(Some(live.kept.events)) };
+    let number = number.unwrap_or(live.kept.events);
     let mut parameters = vec![
-        json!({"name": "subscription", "valueReference": {"reference": format!("{}/Subscription/{}", core.base, live.id)}}),
+        json!({"name": "subscription", "valueReference": {"reference": format!("{}/Subscription/{}", core.base, live.kept.id)}}),
     ];
     if let Form::Topic { topic, .. } = live.wanted.form {
         parameters.push(json!({"name": "topic", "valueCanonical": topic.url}));
@@ -130,33 +186,33 @@ fn status(core: &Core, live: &Live, why: Why, events: &[Event], content: Content
         json!({"name": "type", "valueCode": why.code()}),
         json!({"name": "events-since-subscription-start", "valueString": number.to_string()}),
     ]);
-    parameters.extend(events.iter().map(|event| told(core, event, content)));
+    parameters.extend(events.iter().map(|event| notice(core, event, *content)));
     let profile = format!("{PROFILES}backport-subscription-status-r4");
     json!({"resourceType": "Parameters", "meta": {"profile": [profile]}, "parameter": parameters})
 }
 
-fn told(core: &Core, event: &Event, content: Content) -> Value {
+fn notice(core: &Core, event: &Event, content: Content) -> Value {
     let made = Timestamp::from_millisecond(event.notice.made).unwrap_or_default();
     let mut part = vec![
         json!({"name": "event-number", "valueString": event.notice.number.to_string()}),
         json!({"name": "timestamp", "valueInstant": instant(made)}),
     ];
     if content != Content::Empty {
-        let reference = format!("{}/{}", core.base, event.opened.stored.name);
+        let reference = format!("{}/{}", core.base, event.stored.name);
         part.push(json!({"name": "focus", "valueReference": {"reference": reference}}));
     }
     json!({"name": "notification-event", "part": part})
 }
 
 fn entry(core: &Core, event: &Event, content: Content) -> String {
-    let stored = &event.opened.stored;
+    let stored = &event.stored;
     let first = stored.version == crate::ids::Version(1);
     let (method, url, status) =
         if first { ("POST", stored.name.kind.to_string(), "201") } else { ("PUT", stored.name.to_string(), "200") };
     let request = json!({"method": method, "url": url});
     let full_url = format!("{}/{}", core.base, stored.name);
     let resource = match content {
-        Content::Resources => format!(r#","resource":{}"#, raw(&event.opened.resource).get()),
+        Content::Resources => format!(r#","resource":{}"#, raw(&event.resource).get()),
         _ => String::new(),
     };
     format!(r#"{{"fullUrl":{}{resource},"request":{request},"response":{{"status":"{status}"}}}}"#, json!(full_url))

@@ -7,11 +7,12 @@ mod follow;
 pub mod message;
 
 use crate::app::{App, Core};
-use crate::error::{Issue, VaultError};
+use crate::error::{Fault, Issue, VaultError};
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::subscription::Wanted;
-use crate::ids::ResourceId;
 use crate::index::notices::Subscribed;
+use crate::index::store::Stored;
+use crate::limits::MAX_SUBSCRIPTIONS;
 use crate::read::{Opened, in_background};
 use crate::secret::system_random;
 use crate::smart::scopes;
@@ -22,18 +23,30 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::Notify;
+use std::sync::atomic::AtomicUsize;
+use tokio::sync::{Mutex, Notify};
 
 /// What the makers of subscriptions are sealed for.
 const PURPOSE: &[u8] = b"medseal/v1/subscription";
 
-/// What the workers are rung by.
-#[derive(Debug, Default)]
+/// What the workers are rung by, and what who writes Subscriptions share.
+#[derive(Debug)]
 pub struct Notices {
     /// Something was committed.
     pub committed: Notify,
     /// Something is to be sent.
     pub queued: Notify,
+    /// Held from the look for room until the commit that takes it.
+    pub room: Arc<Mutex<()>>,
+    /// How many may be on.
+    pub most: AtomicUsize,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        let (committed, queued) = (Notify::new(), Notify::new());
+        Self { committed, queued, room: Arc::default(), most: AtomicUsize::new(MAX_SUBSCRIPTIONS) }
+    }
 }
 
 /// Follows and delivers for ever.
@@ -70,7 +83,6 @@ fn maker(core: &Core, wanted: &Wanted) -> Option<Caller> {
 
 /// A subscription that notifies.
 pub struct Live {
-    pub id: ResourceId,
     pub wanted: Wanted,
     pub maker: Caller,
     /// As it is stored, and which version.
@@ -85,21 +97,30 @@ fn surroundings(core: &Core) -> Surroundings<'_> {
     Surroundings { base: &core.base, now: core.clock.now().as_microsecond() }
 }
 
+/// Opens a version; nothing, and a line in the log, where it is damaged: one record must not stop what comes after it. What may
+/// well succeed later is an error.
+async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, VaultError> {
+    match core.open(stored).await {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.fault() == Fault::Us => {
+            tracing::error!(%error, row = stored.row, "a damaged record is left out of the subscriptions");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a Subscription as it is stored.
 fn wanted(core: &Core, resource: &Json) -> Result<Wanted, Issue> {
     Wanted::read(resource, &surroundings(core))
 }
 
 /// A subscription with its resource; none: it is not there any more, or cannot be understood.
-pub async fn live(core: &Core, id: &ResourceId) -> Result<Option<Live>, VaultError> {
-    let (store, key) = (core.store.clone(), id.clone());
-    let found = in_background(move || match store.subscription(&key)? {
-        Some(kept) => Ok(store.row(kept.row)?.map(|stored| (kept, stored))),
-        None => Ok(None),
-    });
-    let Some((kept, stored)) = found.await? else { return Ok(None) };
+pub async fn live(core: &Core, kept: Subscribed) -> Result<Option<Live>, VaultError> {
+    let (store, row) = (core.store.clone(), kept.row);
+    let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
     let opened = core.open(&stored).await?;
     let wanted = wanted(core, &opened.json()).ok();
     let with_maker = wanted.and_then(|wanted| maker(core, &wanted).map(|maker| (wanted, maker)));
-    Ok(with_maker.map(|(wanted, maker)| Live { id: id.clone(), wanted, maker, opened, kept }))
+    Ok(with_maker.map(|(wanted, maker)| Live { wanted, maker, opened, kept }))
 }

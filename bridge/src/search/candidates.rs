@@ -31,8 +31,13 @@ pub async fn candidates(
     let (mut candidates, mut known) = (Candidates::default(), HashSet::<Name>::new());
     for block in blocks {
         let Ok(search) = query::read(kind, block, &run.around) else { continue };
-        match all(&run, kind, &search.filters, upto, MAX_BLOCK).await {
-            Ok(found) => candidates.found.extend(found.into_iter().filter(|o| known.insert(o.stored.name.clone()))),
+        let keep = |opened: Opened| {
+            if known.insert(opened.stored.name.clone()) {
+                candidates.found.push(opened);
+            }
+        };
+        match all(&run, kind, &search.filters, upto, MAX_BLOCK, keep).await {
+            Ok(()) => {}
             Err(SearchError::TooCostly(_)) => candidates.wide = true,
             Err(error) => return Err(error),
         }

@@ -1,15 +1,16 @@
 //! Compartments (R4 4.14.1, `$everything`): what belongs to a patient or to an encounter, type by type in the order of the
 //! rows, and what that refers to. A page ends by count or by weight, so that no record is held in memory as a whole.
 
-use super::{FETCHES, Result, Run, pointed_to};
+use super::{FETCHES, Result, Run};
 use crate::app::Core;
 use crate::consent::decide::{Permit, decide};
+use crate::fhir::membership;
 use crate::fhir::references::literals;
 use crate::fhir::search::check::found;
 use crate::fhir::search::criterion::{Criterion, Surroundings, Target, normal};
 use crate::fhir::search::query::Filter;
 use crate::fhir::search::span::{Prefix, Span};
-use crate::fhir::search::table::{Kind, Parameter, compartment, compartment_types, parameter, parameters};
+use crate::fhir::search::table::{Kind, Parameter, compartment_types, parameters};
 use crate::fhir::search::value::Value;
 use crate::ids::{Name, TypeName};
 use crate::index::blind::Clause;
@@ -135,12 +136,7 @@ impl Wanted {
 
     /// The parameters by which a resource of a type belongs to the focus.
     fn membership(&self, kind: TypeName) -> Vec<&'static Parameter> {
-        let names = if self.focus.kind.as_str() == "Patient" { compartment(kind) } else { &["encounter", "context"] };
-        let to_focus = |p: &&Parameter| {
-            let any = p.targets.is_empty() || p.targets.contains(&self.focus.kind.as_str());
-            p.kind == Kind::Reference && any
-        };
-        names.iter().filter_map(|name| parameter(kind, name)).filter(to_focus).collect()
+        membership::by(kind, self.focus.kind.as_str())
     }
 
     fn scan(&self, kind: TypeName, after: i64, upto: i64, now: i64) -> Scan {
@@ -215,20 +211,13 @@ impl Run<'_> {
         after: i64,
         upto: i64,
     ) -> Scan {
-        let (mut marks, mut lookups) = (Vec::new(), Vec::new());
-        for parameter in members {
+        let asked = members.iter().flat_map(|parameter| {
             let alternatives = vec![Criterion::Reference(Target::Local(vec![wanted.focus.clone()]))];
             let filter = Filter::Values { parameter, negated: false, alternatives };
-            for clause in self.core.tokens.clauses(kind, &filter, self.around.now).clauses {
-                if let Clause::Any { marks: some, lookups: found } = clause {
-                    marks.extend(some);
-                    lookups.extend(found.into_iter().flatten());
-                }
-            }
-        }
-        lookups.sort_unstable();
-        lookups.dedup();
-        let clauses = vec![Clause::Any { marks, lookups: Some(lookups) }];
+            self.core.tokens.clauses(kind, &filter, self.around.now).clauses
+        });
+        // References can always be looked up, each by its own mark.
+        let clauses = vec![Clause::looked_up(asked.filter_map(Clause::into_lookups).flatten())];
         Scan { clauses, ..wanted.scan(kind, after, upto, self.around.now) }
     }
 
@@ -260,14 +249,11 @@ impl Run<'_> {
 
     fn belongs(&self, wanted: &Wanted, members: &[&'static Parameter], opened: &Opened) -> bool {
         let json = opened.json();
-        let points = |p: &&'static Parameter| found(p, &json).iter().any(|v| self.is(v, &wanted.focus));
+        let is = |value: &Value<'_>| membership::target(value, self.around.base).as_ref() == Some(&wanted.focus);
+        let points = |p: &&'static Parameter| found(p, &json).iter().any(is);
         opened.stored.name != wanted.focus
             && members.iter().any(points)
             && wanted.in_care(opened.stored.name.kind, &json)
-    }
-
-    fn is(&self, value: &Value<'_>, name: &Name) -> bool {
-        pointed_to(value, self.around.base).is_some_and(|found| found == *name)
     }
 
     async fn referred(&self, wanted: &Wanted, from: &[Opened], upto: i64, follow: Follow) -> Result<Vec<Opened>> {
@@ -296,19 +282,12 @@ impl Run<'_> {
         Ok(focus.iter().flat_map(|opened| self.owners(opened)).collect())
     }
 
-    /// The patients whose compartments a resource is in.
+    /// The patients whose compartments a resource is in, and whom it is about though R4's table leaves it out: a Device, a Task.
     fn owners(&self, opened: &Opened) -> Vec<Name> {
-        let (kind, json) = (opened.stored.name.kind, opened.json());
-        let of = |p: &'static Parameter| {
-            found(p, &json).into_iter().filter_map(|v| pointed_to(&v, self.around.base)).collect::<Vec<_>>()
-        };
-        let mut names: Vec<Name> =
-            compartment(kind).iter().filter_map(|name| parameter(kind, name)).flat_map(of).collect();
-        names.retain(|name| name.kind.as_str() == "Patient");
-        if kind.as_str() == "Patient" {
-            names.push(opened.stored.name.clone());
-        }
-        names
+        let (name, json) = (&opened.stored.name, opened.json());
+        let mut owners = membership::of(name, &json, self.around.base);
+        owners.extend(membership::keeper(name, &json, self.around.base));
+        owners
     }
 
     fn may_follow(&self, wanted: &Wanted, opened: &Opened, patients: &[Name], follow: Follow) -> bool {

@@ -8,27 +8,48 @@ use crate::fhir::search::query::{Filter, Include};
 use crate::fhir::search::table::{Kind, Parameter, parameters};
 use crate::ids::{Name, TypeName};
 use crate::index::scan::Scan;
-use crate::limits::MAX_INCLUDED;
+use crate::limits::{MAX_INCLUDED, MAX_PAGE_BYTES};
 use crate::read::Opened;
 use crate::smart::scopes::Interaction;
 use std::collections::HashSet;
 
+/// What a page has beside its matches.
+#[derive(Debug, Default)]
+pub struct Included {
+    pub resources: Vec<Opened>,
+    /// There are more than a page takes.
+    pub cut: bool,
+}
+
 /// The included resources, each once, none that is a match. Types that the caller may not read are left out.
-pub(super) async fn of(run: &Run<'_>, includes: &[Include], matches: &[Opened], upto: i64) -> Result<Vec<Opened>> {
+pub(super) async fn of(run: &Run<'_>, includes: &[Include], matches: &[Opened], upto: i64) -> Result<Included> {
     if includes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Included::default());
     }
     let mut known: HashSet<Name> = matches.iter().map(|o| o.stored.name.clone()).collect();
     let mut included: Vec<Opened> = Vec::new();
     let mut round = step(run, includes, matches, &mut known, upto).await?;
     let again: Vec<Include> = includes.iter().filter(|i| i.iterate).cloned().collect();
-    while !round.is_empty() && included.len() < MAX_INCLUDED {
+    while !round.is_empty() && included.len() <= MAX_INCLUDED {
         let next = step(run, &again, &round, &mut known, upto).await?;
         included.append(&mut round);
         round = next;
     }
-    included.truncate(MAX_INCLUDED);
-    Ok(included)
+    let cut = !fit(&mut included);
+    Ok(Included { resources: included, cut })
+}
+
+/// Cuts off what is too much in number or weight. Tells whether nothing was.
+fn fit(included: &mut Vec<Opened>) -> bool {
+    let mut bytes = 0;
+    let heavy = included.iter().position(|opened| {
+        bytes += opened.resource.len();
+        bytes > MAX_PAGE_BYTES
+    });
+    let room = heavy.unwrap_or(included.len()).min(MAX_INCLUDED);
+    let all = room == included.len();
+    included.truncate(room);
+    all
 }
 
 async fn step(
@@ -74,14 +95,14 @@ async fn forward(
     }
     wanted.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
     wanted.dedup();
-    wanted.truncate(MAX_INCLUDED);
+    wanted.truncate(MAX_INCLUDED + 1);
     let mut included = Vec::new();
     for of_type in wanted.chunk_by(|a, b| a.kind == b.kind) {
         let kind = of_type[0].kind;
         let Ok(permit) = decide(run.caller, Interaction::Read, Some(kind)) else { continue };
         let ids = of_type.iter().map(|n| n.id.clone()).collect();
         let scan = scan(kind, Some(ids), Vec::new(), run, upto);
-        let rows = run.store(move |store| store.scan(&scan, MAX_INCLUDED)).await?;
+        let rows = run.store(move |store| store.scan(&scan, MAX_INCLUDED + 1)).await?;
         included.extend(run.open(&permit, &rows).await?);
     }
     Ok(included)
@@ -102,7 +123,7 @@ async fn backward(run: &Run<'_>, include: &Include, from: &[Opened], upto: i64) 
         let filter = Filter::Values { parameter, negated: false, alternatives };
         let clauses = run.core.tokens.clauses(kind, &filter, run.around.now).clauses;
         let scan = scan(kind, None, clauses, run, upto);
-        let rows = run.store(move |store| store.scan(&scan, MAX_INCLUDED)).await?;
+        let rows = run.store(move |store| store.scan(&scan, MAX_INCLUDED + 1)).await?;
         let mut opened = run.open(&permit, &rows).await?;
         opened.retain(|o| holds(&filter, &o.json(), &run.around));
         included.extend(opened);

@@ -1,7 +1,7 @@
 //! An order other than that of the rows (`_sort`): blind tokens have none, so everything that fits is opened, its keys are
 //! kept, and the page is cut out of the sorted whole.
 
-use super::{Page, Plan, Position, Result, Run, SearchError};
+use super::{AT_ONCE, Included, Page, Plan, Position, Result, Run, SearchError};
 use crate::consent::decide::Permit;
 use crate::fhir::search::check::found;
 use crate::fhir::search::query::{Sort, SortKey};
@@ -39,23 +39,17 @@ pub(super) async fn page(
     let matches = run.open(permit, &sorted[start..end]).await?;
     let position = Position { upto: plan.scan.upto, after: end as i64, total: Some(total as u64) };
     let next = (end < total && count > 0).then_some(position);
-    Ok(Page { matches, included: Vec::new(), total: Some(total as u64), next })
+    Ok(Page { matches, included: Included::default(), total: Some(total as u64), next })
 }
 
 async fn sorted(run: &Run<'_>, permit: &Permit, plan: &Plan, sort: &[Sort]) -> Result<Vec<Stored>> {
-    const STEP: usize = 200;
-    let (mut keyed, mut after): (Vec<(Vec<Key>, Stored)>, i64) = (Vec::new(), 0);
-    loop {
-        let rows = run.rows(plan, after, STEP).await?;
-        let opened = run.fitting(permit, plan, &rows).await?;
-        keyed.extend(opened.into_iter().map(|o| (keys(&o, sort), o.stored)));
-        if keyed.len() > MAX_SORTED {
-            return Err(SearchError::TooCostly("too many resources to sort: narrow the search, or leave _sort out"));
-        }
-        match rows.last() {
-            Some(last) if rows.len() == STEP => after = last.row,
-            _ => break,
-        }
+    let mut keyed: Vec<(Vec<Key>, Stored)> = Vec::new();
+    let rest = run.walk(permit, plan, 0, AT_ONCE, |opened| {
+        keyed.push((keys(&opened, sort), opened.stored));
+        keyed.len() <= MAX_SORTED
+    });
+    if rest.await?.is_some() {
+        return Err(SearchError::TooCostly("too many resources to sort: narrow the search, or leave _sort out"));
     }
     keyed.sort_by(|(a, first), (b, second)| compare(a, b, sort).then(first.row.cmp(&second.row)));
     Ok(keyed.into_iter().map(|(_, stored)| stored).collect())

@@ -49,6 +49,50 @@ fn statuses(answer: &Value) -> Vec<u16> {
 }
 
 #[tokio::test]
+async fn a_batch_invokes_operations_and_a_transaction_refuses_them_by_name() {
+    let world = World::new().await;
+    world.call("PUT", "/fhir/Patient/ada", r#"{"resourceType":"Patient","id":"ada"}"#).await;
+    let get = |url: &str| json!({"request": {"method": "GET", "url": url}});
+    let post = |url: &str, resource: Value| json!({"resource": resource, "request": {"method": "POST", "url": url}});
+    let tag =
+        json!({"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "x"}]}}]});
+    let cases = [
+        (get("Patient/ada/$everything?_count=5"), "200", "Bundle"),
+        (get("Patient/ada/%24summary"), "200", "Bundle"),
+        (get("/Patient/ada/$meta"), "200", "Parameters"),
+        (get("metadata"), "200", "CapabilityStatement"),
+        (post("Patient/$validate", json!({"resourceType": "Patient", "birthDate": "soon"})), "200", "OperationOutcome"),
+        (post("Patient/ada/$meta-add", tag), "200", "Parameters"),
+        (get("Patient/nobody/$everything"), "404", ""),
+        (get("Patient/ada/$receipt"), "422", ""),
+        (get("$export"), "422", ""),
+        (json!({"request": {"method": "DELETE", "url": "Patient/ada/$meta"}}), "422", ""),
+    ];
+    let entries: Vec<&Value> = cases.iter().map(|(entry, ..)| entry).collect();
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": entries});
+    let (status, answer) = world.call("POST", "/fhir", &bundle.to_string()).await;
+    assert_eq!(status, 200);
+    for ((entry, expected, kind), told) in cases.iter().zip(answer["entry"].as_array().unwrap()) {
+        assert_eq!(&told["response"]["status"].as_str().unwrap()[..3], *expected, "{entry}: {told}");
+        assert_eq!(told["resource"]["resourceType"].as_str().unwrap_or(""), *kind, "{entry}");
+    }
+    assert_eq!(world.get("/fhir/Patient/ada").await.1["meta"]["tag"][0]["code"], "x");
+
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [cases[0].0]});
+    let (status, outcome) = world.call("POST", "/fhir", &bundle.to_string()).await;
+    let issue = &outcome["issue"][0];
+    assert_eq!((status, issue["expression"][0].as_str()), (422, Some("Bundle.entry[0].request.url")));
+    assert!(issue["details"]["text"].as_str().unwrap().starts_with("$everything:"), "{issue}");
+
+    let token = format!("Bearer {}", mint(&world.running, "system/Patient.s"));
+    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [get("Patient/ada/$meta")]}).to_string();
+    let reply = world.request("POST", "/fhir", &headers, bundle.as_bytes()).await;
+    let answer: Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!(answer["entry"][0]["response"]["status"], "403 Forbidden", "with the scopes of the caller");
+}
+
+#[tokio::test]
 async fn a_transaction_does_everything_in_the_standards_order() {
     let world = World::new().await;
     for (kind, id) in [("Patient", "old"), ("Patient", "kept")] {

@@ -1,6 +1,7 @@
 //! The program itself, as people start it.
 
-use super::world::{admission, database, msa, on_postgres};
+use super::stores;
+use super::world::{admission, msa};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -17,18 +18,14 @@ pub struct Served {
 impl Served {
     pub fn start(data: &Path) -> Self {
         let mut command = Command::new(MEDSEAL);
-        command.arg("serve");
-        Self::spawn(command, data)
+        command.arg("serve").args(stores::arguments(data));
+        Self::spawn(command)
     }
 
-    /// Starts a `medseal serve` that has some arguments already.
-    pub fn spawn(mut command: Command, data: &Path) -> Self {
-        if on_postgres() {
-            command.env("MEDSEAL_POSTGRES", database(data));
-        }
+    /// Starts a `medseal serve` that has its other arguments already.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
-            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0", "--data"])
-            .arg(data)
+            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -51,12 +48,7 @@ impl Served {
 }
 
 fn medseal(arguments: &[&str]) -> Output {
-    let mut command = Command::new(MEDSEAL);
-    let data = arguments.iter().skip_while(|word| **word != "--data").nth(1);
-    if let (true, Some(data)) = (on_postgres(), data) {
-        command.env("MEDSEAL_POSTGRES", database(Path::new(data)));
-    }
-    command.args(arguments).output().unwrap()
+    Command::new(MEDSEAL).args(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -74,7 +66,9 @@ fn serve_send_token_receipt_verify() {
     let sent = medseal(&["send", "--to", &format!("mllp://{}", served.mllp), file.to_str().unwrap()]);
     let out = text(&sent.stdout);
     assert!(sent.status.success() && out.contains("AA  C1") && out.contains("2 accepted, 0 refused"), "{out}");
-    let token = medseal(&["token", "--scope", "system/*.rs", "--data", data.to_str().unwrap()]);
+    let place = stores::arguments(&data);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let token = medseal(&[&["token", "--scope", "system/*.rs"], &place[..]].concat());
     assert_eq!(text(&token.stdout).trim().split('.').count(), 3);
     let url = format!("http://{}/fhir/Patient?identifier=77", served.http);
     let curl = Command::new("curl")
@@ -85,16 +79,8 @@ fn serve_send_token_receipt_verify() {
     let name = format!("Patient/{}", found["entry"][0]["resource"]["id"].as_str().unwrap());
     assert_eq!(served.terminate(), 0, "SIGTERM drains and ends well");
     let (receipt, resource) = (directory.path().join("receipt.json"), directory.path().join("resource.json"));
-    let written = medseal(&[
-        "receipt",
-        &name,
-        "--data",
-        data.to_str().unwrap(),
-        "-o",
-        receipt.to_str().unwrap(),
-        "--resource",
-        resource.to_str().unwrap(),
-    ]);
+    let out = ["-o", receipt.to_str().unwrap(), "--resource", resource.to_str().unwrap()];
+    let written = medseal(&[&["receipt", name.as_str()], &place[..], &out].concat());
     assert!(written.status.success(), "{}", text(&written.stderr));
     let receipt = notary::receipt::Receipt::parse(&std::fs::read(receipt).unwrap()).unwrap();
     let verdict =

@@ -110,6 +110,8 @@ async fn examine(directory: tempfile::TempDir, acknowledged: &HashSet<String>) -
         assert_eq!(patient["identifier"][0]["value"], number.as_str());
     }
     let core = world.running.app.core.clone();
+    // The lease of the one that was killed has to end first.
+    core.lease.wait().await;
     world.running.stop().await;
     let size = core.store.log_size().unwrap();
     assert_eq!(core.store.waiting().unwrap(), 0, "every leaf is in the log");

@@ -92,6 +92,33 @@ async fn each_level_exports_whose_resources_it_says() {
 }
 
 #[tokio::test]
+async fn patients_that_are_named_in_a_post_come_and_no_others() {
+    let world = filled().await;
+    let named = |ids: &[&str]| {
+        let one = |id: &&str| json!({"name": "patient", "valueReference": {"reference": format!("Patient/{id}")}});
+        json!({"resourceType": "Parameters", "parameter": ids.iter().map(one).collect::<Vec<_>>()}).to_string()
+    };
+    for (path, patients, expected) in [
+        ("/fhir/Patient/$export", vec!["ada", "nobody", "ada"], vec!["ada", "o-ada"]),
+        ("/fhir/Patient/$export", vec!["ada", "bob"], vec!["ada", "bob", "o-ada", "o-bob"]),
+        ("/fhir/Group/g/$export", vec!["ada", "bob"], vec!["bob", "o-bob"]),
+        ("/fhir/Group/g/$export", vec!["ada"], vec![]),
+    ] {
+        let (status, place, body) = ask(&world, &world.token, "POST", path, &named(&patients)).await;
+        assert_eq!(status, 202, "{path}: {}", String::from_utf8_lossy(&body));
+        let manifest = finished(&world, &place).await;
+        let found = lines(&world, &manifest, "output").await;
+        let id = |line: &String| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        let mut found: Vec<String> = found.iter().map(id).collect();
+        found.sort();
+        assert_eq!(found, expected, "{path} {patients:?}");
+        assert!(!manifest.to_string().contains("Patient/ada"), "no patient in what stands in logs");
+    }
+    assert_eq!(ask(&world, &world.token, "POST", "/fhir/$export", &named(&["ada"])).await.0, 400);
+    assert_eq!(ask(&world, &world.token, "GET", "/fhir/Patient/$export?patient=Patient/ada", "").await.0, 400);
+}
+
+#[tokio::test]
 async fn an_export_is_a_snapshot_in_the_very_text_and_outlives_a_restart() {
     let world = filled().await;
     let stored = world.bytes("/fhir/Observation/o-ada").await;
@@ -151,7 +178,11 @@ async fn only_who_began_it_sees_it_and_only_with_the_scopes() {
     let file = format!("{place}/0");
     assert_eq!(ask(&world, &other, "GET", &file, "").await.0, 404);
     let narrow = mint(&world.running, "system/Observation.rs");
-    assert_eq!(ask(&world, &narrow, "GET", &file, "").await.0, 403, "the same client, with less");
+    for (method, path) in [("GET", &file), ("GET", &place), ("DELETE", &place)] {
+        assert_eq!(ask(&world, &narrow, method, path, "").await.0, 404, "{method}: the same name, with other scopes");
+    }
+    let again = mint(&world.running, "system/*.cruds system/*.cruds");
+    assert_eq!(ask(&world, &again, "GET", &place, "").await.0, 200, "a new token of the same client");
     assert_eq!(ask(&world, &narrow, "GET", "/fhir/$export?_type=Patient", "").await.0, 403);
     assert_eq!(ask(&world, &world.token, "GET", &format!("{place}/7"), "").await.0, 404);
     assert_eq!(ask(&world, &world.token, "DELETE", &place, "").await.0, 202);
@@ -196,4 +227,31 @@ async fn files_are_cut_by_rows_and_hold_each_resource_once() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count);
+}
+
+#[tokio::test]
+async fn a_group_of_many_loses_nobody() {
+    let world = World::new().await;
+    let put = |kind: &str, id: String, mut resource: Value| {
+        (resource["resourceType"], resource["id"]) = (json!(kind), json!(id));
+        json!({"resource": resource, "request": {"method": "PUT", "url": format!("{kind}/{id}")}})
+    };
+    let numbers = 0..90;
+    let patients = numbers.clone().map(|n| put("Patient", format!("p{n}"), json!({})));
+    let conditions = numbers.clone().map(|n| {
+        put(
+            "Condition",
+            format!("c{n}"),
+            json!({"subject": {"reference": format!("Patient/p{n}")},
+            "asserter": {"reference": format!("Patient/p{}", (n + 1) % 90)}}),
+        )
+    });
+    let member: Vec<Value> =
+        numbers.clone().map(|n| json!({"entity": {"reference": format!("Patient/p{n}")}})).collect();
+    let group = put("Group", "g".into(), json!({"type": "person", "actual": true, "member": member}));
+    let entries: Vec<Value> = patients.chain(conditions).chain([group]).collect();
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    let (status, answer) = world.call("POST", "/fhir", &bundle.to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(ids(&world, "/fhir/Group/g/$export").await.len(), 180);
 }

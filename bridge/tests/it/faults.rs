@@ -1,6 +1,7 @@
 //! What goes wrong on a machine: each a clear error that names what and where, and nothing lost.
 
-use super::world::{World, admission, config, msa, needs_sqlite};
+use super::stores::{self, needs_sqlite};
+use super::world::{World, admission, config, msa};
 use bridge::commands::serve;
 use bridge::ids::Owner;
 use std::os::unix::fs::PermissionsExt;
@@ -23,10 +24,11 @@ async fn stopped() -> (tempfile::TempDir, PathBuf) {
     (directory, data)
 }
 
-fn only_pack(data: &Path) -> PathBuf {
-    let packs: Vec<_> = std::fs::read_dir(data.join("objects/packs")).unwrap().flatten().map(|e| e.path()).collect();
+fn only_pack(data: &Path) -> Option<PathBuf> {
+    let folder = stores::folder(data)?.join("packs");
+    let packs: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();
     assert_eq!(packs.len(), 1);
-    packs[0].clone()
+    Some(packs[0].clone())
 }
 
 #[tokio::test]
@@ -65,13 +67,14 @@ async fn a_lost_index_and_a_changed_name_are_refused_before_anything_is_written(
         return;
     }
     let (_keep, data) = stopped().await;
-    let listing = |folder: &str| {
+    let Some(folder) = stores::folder(&data) else { return };
+    let listing = || {
         let mut files = Vec::new();
-        collect(&data.join(folder), &mut files);
+        collect(&folder, &mut files);
         files.sort();
         files.into_iter().map(|f| (std::fs::read(&f).unwrap(), f)).collect::<Vec<_>>()
     };
-    let before = listing("objects");
+    let before = listing();
     // The write-ahead log belongs to the index: who is still closing may leave it behind.
     const INDEX: [&str; 3] = ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"];
     let aside = tempfile::tempdir().unwrap();
@@ -80,7 +83,7 @@ async fn a_lost_index_and_a_changed_name_are_refused_before_anything_is_written(
     }
     let error = start_error(&data).await;
     assert!(error.contains("index.sqlite") && error.contains("backup"), "{error}");
-    assert_eq!(listing("objects"), before, "the server's keys are as they were");
+    assert_eq!(listing(), before, "the server's keys are as they were");
     for file in INDEX {
         let _ = std::fs::remove_file(data.join(file));
         let kept = aside.path().join(file);
@@ -108,7 +111,7 @@ async fn a_patient_cannot_be_called_like_a_key_of_the_server() {
 #[tokio::test]
 async fn a_corrupt_pack_is_refused_by_name_and_the_rest_goes_on() {
     let (directory, data) = stopped().await;
-    let pack = only_pack(&data);
+    let Some(pack) = only_pack(&data) else { return };
     let mut bytes = std::fs::read(&pack).unwrap();
     let half = bytes.len() / 2;
     bytes[half] ^= 1;
@@ -132,6 +135,10 @@ async fn a_corrupt_pack_is_refused_by_name_and_the_rest_goes_on() {
     let World { running, directory: _keep, .. } = world;
     running.stop().await;
     std::fs::write(&pack, &bytes[..half]).unwrap();
+    // A bucket may hold a million packs: those are looked through by `storage check`, not at each start.
+    if stores::s3(&data).is_some() {
+        return;
+    }
     let error = start_error(&data).await;
     assert!(error.contains("packs/") && error.contains("too short"), "{error}");
 }
@@ -203,7 +210,8 @@ async fn a_full_disk_refuses_and_recovers() {
     // Root may write anywhere, so a read-only directory is no full disk: a file in the way of the packs is.
     let world = World::new().await;
     world.send(&admission("C1", "77", "A")).await;
-    let packs = world.directory.path().join("data/objects/packs");
+    let Some(objects) = stores::folder(&world.directory.path().join("data")) else { return };
+    let packs = objects.join("packs");
     let aside = world.directory.path().join("aside");
     std::fs::rename(&packs, &aside).unwrap();
     std::fs::write(&packs, b"no directory").unwrap();
@@ -232,6 +240,9 @@ async fn nothing_that_was_stored_is_in_the_clear_on_disk() {
     running.stop().await;
     let mut files = Vec::new();
     collect(directory.path(), &mut files);
+    if let Some(objects) = stores::folder(&directory.path().join("data")) {
+        collect(&objects, &mut files);
+    }
     assert!(files.len() > 5);
     for file in files {
         let bytes = std::fs::read(&file).unwrap();

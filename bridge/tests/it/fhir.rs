@@ -47,6 +47,14 @@ async fn numbers_keep_their_digits_and_times_their_precision() {
     for digits in ["\"value\":1.00", "1769.859285", "9007199254740993", "1.5e3", "08:15:00.10+00:00"] {
         assert!(text.contains(digits), "{digits} in {text}");
     }
+    for digits in ["1E245", "-1.000000000000000000e-30", "12345678901234567890123456789.0"] {
+        let patient =
+            format!(r#"{{"resourceType":"Patient","extension":[{{"url":"urn:x","valueDecimal":{digits}}}]}}"#);
+        let (status, created) = world.call("POST", "/fhir/Patient", &patient).await;
+        assert_eq!(status, 201, "{digits}: R4 bounds no decimal");
+        let text = world.bytes(&format!("/fhir/Patient/{}", id(&created))).await;
+        assert!(String::from_utf8_lossy(&text).contains(digits), "{digits}");
+    }
     for path in ["/fhir/Observation", &format!("/fhir/Observation/{}/_history", id(&created))] {
         let text = String::from_utf8(world.bytes(path).await.to_vec()).unwrap();
         assert!(text.contains("1.5e3") && text.contains("\"value\":1.00"), "a Bundle holds them as they are: {text}");

@@ -50,7 +50,7 @@ async fn what_is_deleted_is_gone_until_it_is_written_again() {
         assert_eq!(world.get(search).await.1["total"], 0, "{search}");
     }
     let (_, history) = world.get(&format!("{path}/_history")).await;
-    assert_eq!(entries(&history), pairs(&[("DELETE", "2"), ("POST", "1")]));
+    assert_eq!(entries(&history), pairs(&[("DELETE", "2"), ("PUT", "1")]));
     assert_eq!(history["entry"][0].get("resource"), None);
     let none = [("if-none-exist", "identifier=urn:a|1")];
     let (created, other) = with(&world, "POST", "/fhir/Patient", &none, ADA).await;
@@ -61,6 +61,164 @@ async fn what_is_deleted_is_gone_until_it_is_written_again() {
     assert_eq!(world.only("/fhir/Patient?identifier=urn:a%7C1").await["id"], "ada");
     let world = world.restarted().await;
     assert_eq!(entries(&world.get(&format!("{path}/_history")).await.1).len(), 3, "and so it stays");
+}
+
+#[tokio::test]
+async fn if_none_match_creates_and_never_overwrites() {
+    let world = World::new().await;
+    let none = [("if-none-match", "*")];
+    let path = "/fhir/Patient/ada";
+    let puts = (0..8).map(|_| with(&world, "PUT", path, &none, ADA));
+    let mut statuses: Vec<u16> =
+        futures_util::future::join_all(puts).await.into_iter().map(|(status, _)| status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 412, 412, 412, 412, 412, 412, 412], "one of those that come at once");
+    assert_eq!(with(&world, "PUT", "/fhir/Patient?identifier=urn:a%7C1", &none, ADA).await.0, 412);
+    assert_eq!(with(&world, "PUT", path, &[("if-none-match", "W/\"9\"")], ADA).await.0, 400, "not left out");
+    let entry = |kind: &str| {
+        let put = json!({"method": "PUT", "url": "Patient/ada", "ifNoneMatch": "*"});
+        let resource: Value = serde_json::from_str(ADA).unwrap();
+        json!({"resourceType": "Bundle", "type": kind, "entry": [{"resource": resource, "request": put}]}).to_string()
+    };
+    let (refused, outcome) = world.call("POST", "/fhir", &entry("transaction")).await;
+    assert_eq!((refused, outcome["issue"][0]["expression"][0].as_str()), (412, Some("Bundle.entry[0]")));
+    let (_, batch) = world.call("POST", "/fhir", &entry("batch")).await;
+    assert_eq!(batch["entry"][0]["response"]["status"], "412 Precondition Failed");
+    assert_eq!(world.get(path).await.1["meta"]["versionId"], "1");
+    assert_eq!(status(&world, "DELETE", path, "").await, 204);
+    assert_eq!(with(&world, "PUT", path, &none, ADA).await.0, 201, "what is deleted is not there");
+}
+
+#[tokio::test]
+async fn a_binary_is_content_in_and_content_out() {
+    let world = World::new().await;
+    let token = format!("Bearer {}", world.token);
+    let send = async |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let headers: Vec<(&str, &str)> =
+            std::iter::once(("authorization", token.as_str())).chain(headers.iter().copied()).collect();
+        world.request(method, path, &headers, body).await
+    };
+    let page = b"<script>alert(1)</script>\xff";
+    let html = [("content-type", "text/html; charset=latin1"), ("x-security-context", "Patient/ada")];
+    let created = send("POST", "/fhir/Binary?_filename=page.html", &html, page).await;
+    assert_eq!(created.status(), 201);
+    let resource: Value = serde_json::from_slice(created.body()).unwrap();
+    assert_eq!(
+        (&resource["contentType"], &resource["securityContext"]["reference"]),
+        (&json!(html[0].1), &json!("Patient/ada"))
+    );
+    let path = format!("/fhir/Binary/{}", resource["id"].as_str().unwrap());
+    for accept in ["*/*", "text/html", "image/png", "text/html,application/xml;q=0.9,*/*;q=0.8"] {
+        let reply = send("GET", &path, &[("accept", accept)], b"").await;
+        assert_eq!((reply.status().as_u16(), reply.body().as_ref()), (200, page.as_slice()), "{accept}");
+        let header = |name: &str| reply.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(
+            (header("content-type").as_str(), header("x-security-context").as_str()),
+            (html[0].1, "Patient/ada")
+        );
+        assert_eq!(
+            (header("x-content-type-options").as_str(), header("content-disposition").as_str()),
+            ("nosniff", "attachment")
+        );
+        assert!(header("content-security-policy").contains("sandbox") && header("etag") == "W/\"1\"");
+    }
+    assert_eq!(send("GET", &path, &[], b"").await.body().as_ref(), page, "nothing asked: the content (R4 2.35)");
+    assert_eq!(send("GET", &format!("{path}/_history/1"), &[], b"").await.body().as_ref(), page);
+    assert_eq!(world.get(&path).await.1, resource, "FHIR by name");
+    assert_eq!(send("GET", &path, &[("accept", "application/fhir+xml")], b"").await.status(), 406);
+    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": path.replace("/fhir/", "")}}]});
+    assert_eq!(world.call("POST", "/fhir", &batch.to_string()).await.1["entry"][0]["resource"], resource);
+
+    let json_content = [("content-type", "application/json")];
+    let put = send("PUT", "/fhir/Binary/own", &json_content, b"{\"a\": [1.0]}").await;
+    assert_eq!(put.status(), 201, "JSON that is no Binary is content");
+    assert_eq!(send("GET", "/fhir/Binary/own", &[("accept", "*/*")], b"").await.body().as_ref(), b"{\"a\": [1.0]}");
+    let fhir = r#"{"resourceType":"Binary","id":"own","contentType":"text/plain","data":"aGkg\naG8="}"#;
+    assert_eq!(status(&world, "PUT", "/fhir/Binary/own", fhir).await, 200);
+    assert_eq!(send("GET", "/fhir/Binary/own", &[], b"").await.body().as_ref(), b"hi ho");
+    for (content_type, expected) in [("", 415), ("application/fhir+xml", 415), ("application/fhir+json", 400)] {
+        assert_eq!(
+            send("POST", "/fhir/Binary", &[("content-type", content_type)], b"x").await.status(),
+            expected,
+            "{content_type}"
+        );
+    }
+    assert_eq!(send("POST", "/fhir/Patient", &[("content-type", "text/plain")], b"x").await.status(), 415);
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_call_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = super::world::config(&directory.path().join("data"));
+    config.cors = vec!["https://app.example".into(), "http://localhost:3000".into()];
+    let world = World::with(directory, config).await;
+    let ask = async |method: &str, path: &str, origin: &str| {
+        let announced = ("access-control-request-headers", "authorization, content-type, x-medplum");
+        let headers = [("origin", origin), ("access-control-request-method", "PUT"), announced];
+        world.request(method, path, &headers, b"").await
+    };
+    let header = |reply: &warp::http::Response<bytes::Bytes>, name: &str| {
+        reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let preflight = ask("OPTIONS", "/fhir/Patient/ada", "https://app.example").await;
+    assert_eq!((preflight.status().as_u16(), preflight.body().len()), (204, 0), "without a token: browsers send none");
+    assert_eq!(header(&preflight, "access-control-allow-origin"), "https://app.example");
+    assert!(header(&preflight, "access-control-allow-methods").contains("PUT"));
+    assert!(header(&preflight, "access-control-allow-headers").contains("x-medplum"));
+    assert_eq!(header(&preflight, "access-control-allow-credentials"), "");
+    assert_eq!(header(&preflight, "vary"), "Origin");
+    let read = ask("GET", "/fhir/metadata", "http://localhost:3000").await;
+    assert_eq!(header(&read, "access-control-allow-origin"), "http://localhost:3000");
+    for name in ["Location", "ETag", "Last-Modified", "Content-Location", "X-Progress", "Retry-After", "X-Request-Id"] {
+        assert!(header(&read, "access-control-expose-headers").contains(name), "{name}");
+    }
+    let refused = ask("GET", "/fhir/Patient/ada", "https://app.example").await;
+    assert_eq!(
+        (refused.status(), header(&refused, "access-control-allow-origin").as_str()),
+        (401.try_into().unwrap(), "https://app.example")
+    );
+    for stranger in ["https://evil.example", "https://app.example.evil", "null"] {
+        let reply = ask("GET", "/fhir/metadata", stranger).await;
+        assert_eq!(header(&reply, "access-control-allow-origin"), "", "{stranger}");
+        assert_eq!(ask("OPTIONS", "/fhir/Patient/ada", stranger).await.status(), 405);
+    }
+    let (_, statement) = world.get("/fhir/metadata").await;
+    assert_eq!(statement["rest"][0]["security"]["cors"], true);
+}
+
+#[tokio::test]
+async fn without_configured_origins_no_page_may_call_and_requests_have_names() {
+    let world = World::new().await;
+    let ask = async |id: &str| {
+        let reply =
+            world.request("GET", "/healthz", &[("origin", "https://app.example"), ("x-request-id", id)], b"").await;
+        assert!(!reply.headers().contains_key("access-control-allow-origin"));
+        reply.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(ask("my-request.1").await, "my-request.1");
+    for odd in ["", "a b", "<script>", &"x".repeat(65)] {
+        let made = ask(odd).await;
+        assert!(made != odd && made.len() == 36, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn another_version_of_fhir_is_refused() {
+    let world = World::new().await;
+    assert_eq!(with(&world, "PUT", "/fhir/Patient/ada", &[], ADA).await.0, 201);
+    let get = async |accept: &str| {
+        let token = format!("Bearer {}", world.token);
+        world
+            .request("GET", "/fhir/Patient/ada", &[("authorization", &token), ("accept", accept)], b"")
+            .await
+            .status()
+            .as_u16()
+    };
+    assert_eq!(get("application/fhir+json; fhirVersion=4.0").await, 200);
+    assert_eq!(get("application/fhir+json; fhirVersion=5.0").await, 406);
+    let token = format!("Bearer {}", world.token);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json; fhirVersion=5.0")];
+    assert_eq!(world.request("POST", "/fhir/Patient", &headers, ADA.as_bytes()).await.status(), 415);
 }
 
 #[tokio::test]
@@ -119,7 +277,7 @@ async fn histories_of_types_and_of_everything() {
     world.call("DELETE", "/fhir/Patient/ada", "").await;
     world.send(&super::world::admission("M1", "78", "Lovelace")).await;
     let (_, patients) = world.get("/fhir/Patient/_history").await;
-    assert_eq!(entries(&patients), pairs(&[("POST", "1"), ("DELETE", "3"), ("PUT", "2"), ("POST", "1")]));
+    assert_eq!(entries(&patients), pairs(&[("POST", "1"), ("DELETE", "3"), ("PUT", "2"), ("PUT", "1")]));
     // Newer versions do not move the pages behind.
     let (_, page) = world.get("/fhir/_history?_count=3").await;
     world.call("PUT", "/fhir/Patient/ada", ADA).await;
@@ -143,6 +301,47 @@ async fn histories_of_types_and_of_everything() {
         assert_eq!(status, 400, "{path}");
         assert!(outcome["issue"][0]["details"]["text"].as_str().unwrap().contains(parameter));
     }
+}
+
+#[tokio::test]
+async fn a_history_tells_what_made_each_version_and_the_server_gives_the_id_of_a_create() {
+    let world = World::new().await;
+    let (_, created) = world.call("POST", "/fhir/Patient", ADA).await;
+    let path = format!("/fhir/Patient/{}", created["id"].as_str().unwrap());
+    let token = format!("Bearer {}", world.token);
+    let patch = br#"[{"op":"add","path":"/active","value":true}]"#;
+    world.request("PATCH", &path, &[("authorization", token.as_str()), JSON_PATCH], patch).await;
+    world.call("PUT", &path, &created.to_string()).await;
+    world.call("DELETE", &path, "").await;
+    world.call("PUT", &path, &created.to_string()).await;
+    let (_, history) = world.get(&format!("{path}/_history")).await;
+    let told: Vec<String> = history["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let text = |value: &Value| value.as_str().unwrap().replace(created["id"].as_str().unwrap(), "x");
+            format!(
+                "{} {} {}",
+                text(&entry["request"]["method"]),
+                text(&entry["request"]["url"]),
+                text(&entry["response"]["status"])
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "PUT Patient/x 201 Created",
+            "DELETE Patient/x 204 No Content",
+            "PUT Patient/x 200 OK",
+            "PATCH Patient/x 200 OK",
+            "POST Patient 201 Created"
+        ]
+    );
+    let (status, other) = with(&world, "POST", "/fhir/Patient", &[("if-none-exist", "_id=abc")], ADA).await;
+    assert!(status == 201 && other["id"] != "abc", "{other}");
+    assert_eq!(world.get("/fhir/Patient/abc").await.0, 404);
 }
 
 #[tokio::test]
@@ -315,4 +514,67 @@ async fn answers_come_in_the_form_that_was_asked_for() {
         (200, 0, &"W/\"1\"".parse().unwrap())
     );
     assert_eq!(get("HEAD", "/fhir/Observation/none", "").await.status(), 404);
+}
+
+/// A transaction of so many resources that have nothing to tell them apart.
+fn many(kind: &str, count: usize, resource: &Value) -> String {
+    let entry = |n: usize| {
+        let mut resource = resource.clone();
+        (resource["resourceType"], resource["id"]) = (json!(kind), json!(format!("n{n}")));
+        json!({"resource": resource, "request": {"method": "PUT", "url": format!("{kind}/n{n}")}})
+    };
+    let entries: Vec<Value> = (0..count).map(entry).collect();
+    json!({"resourceType": "Bundle", "type": "transaction", "entry": entries}).to_string()
+}
+
+#[tokio::test]
+async fn a_condition_that_the_index_hardly_narrows_is_refused_and_never_guessed() {
+    let world = World::new().await;
+    let people = many("Patient", 1_005, &json!({"name": [{"family": "Other"}]}));
+    assert_eq!(world.call("POST", "/fhir", &people).await.0, 200);
+    let late = r#"{"resourceType":"Patient","name":[{"family":"Maxqu"}]}"#;
+    assert_eq!(world.call("POST", "/fhir/Patient", late).await.0, 201);
+    for (condition, expected) in [("family:contains=xq", 412), ("family:contains=axq", 200), ("family=maxqu", 200)] {
+        let bearer = format!("Bearer {}", world.token);
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/fhir+json"),
+            ("if-none-exist", condition),
+        ];
+        let reply = world.request("POST", "/fhir/Patient", &headers, late.as_bytes()).await;
+        assert_eq!(reply.status(), expected, "{condition}");
+    }
+    let (_, found) = world.get("/fhir/Patient?family=maxqu").await;
+    assert_eq!(found["total"], 1);
+}
+
+#[tokio::test]
+async fn a_conditional_reference_needs_the_scope_to_search_there() {
+    let world = World::new().await;
+    assert_eq!(
+        world.call("PUT", "/fhir/Patient/p", r#"{"resourceType":"Patient","id":"p","gender":"male"}"#).await.0,
+        201
+    );
+    let basic = r#"{"resourceType":"Basic","code":{"text":"x"},"subject":{"reference":"Patient?gender=male"}}"#;
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{basic},"request":{{"method":"POST","url":"Basic"}}}}]}}"#
+    );
+    for (scope, expected) in
+        [("system/Basic.c", 403), ("system/Basic.c system/Patient.r", 403), ("system/Basic.c system/Patient.s", 0)]
+    {
+        let bearer = format!("Bearer {}", mint(&world.running, scope));
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+        for (path, body, good) in [("/fhir/Basic", basic, 201), ("/fhir", bundle.as_str(), 200)] {
+            let reply = world.request("POST", path, &headers, body.as_bytes()).await;
+            assert_eq!(reply.status(), if expected == 0 { good } else { expected }, "{scope} {path}");
+        }
+    }
+    let patch = br#"[{"op":"add","path":"/subject","value":{"reference":"Patient?gender=male"}}]"#;
+    assert_eq!(
+        world.call("PUT", "/fhir/Basic/b", r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#).await.0,
+        201
+    );
+    let bearer = format!("Bearer {}", mint(&world.running, "system/Basic.ru"));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json-patch+json")];
+    assert_eq!(world.request("PATCH", "/fhir/Basic/b", &headers, patch).await.status(), 422, "nor does a patch ask");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod bucket;
 mod bundles;
 mod commands;
 mod contract;
@@ -13,6 +14,7 @@ mod fhir;
 mod fuzz_seeds;
 mod hostile;
 mod interactions;
+mod kms;
 mod messages;
 mod notary;
 mod objects;
@@ -21,6 +23,7 @@ mod operations;
 mod postgres;
 mod replicas;
 mod search;
+mod stores;
 mod subscriptions;
 mod tidy;
 mod validate;

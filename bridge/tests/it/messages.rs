@@ -136,6 +136,84 @@ async fn a_merge_links_the_two_patients() {
     assert_eq!(prior["birthDate"], "1980-02-29", "what was known of the prior patient stays");
 }
 
+/// A merge of a patient's two numbers into one record.
+fn merge(control: &str, stays: &str, goes: &str) -> String {
+    format!(
+        "MSH|^~\\&|ADT|NORTHQUAY|MED|SEAL|20260303||ADT^A40^ADT_A39|{control}|P|2.5.1\n\
+         EVN|A40|20260303\nPID|1||{stays}||Lovelace^Ada\nMRG|{goes}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_merge_never_replaces_a_patient_by_himself() {
+    let world = World::new().await;
+    world.send(&admission("C1", "77", "Lovelace")).await;
+    let (one, two) = ("77^^^NQ&1.2.3.4&ISO^MR", "78^^^NQ&1.2.3.4&ISO^MR");
+    let refused = world.send(&merge("C2", one, one)).await;
+    assert_eq!(msa(&refused).0, "AE");
+    assert!(refused.contains("ERR||MRG^1") && refused.contains("the same patient"), "{refused}");
+    assert_eq!(world.only("/fhir/Patient?identifier=77").await.get("active"), None);
+    assert_eq!(msa(&world.send(&merge("C3", &format!("{one}~{two}"), one)).await).0, "AA");
+    let (_, prior) = world.get("/fhir/Patient?identifier=77&active=false").await;
+    let (_, stays) = world.get("/fhir/Patient?identifier=78").await;
+    let (prior, stays) = (&prior["entry"][0]["resource"], &stays["entry"][0]["resource"]);
+    assert_ne!(prior["id"], stays["id"]);
+    assert_eq!(stays.get("active"), None);
+    assert_eq!(prior["link"][0]["other"]["reference"], format!("Patient/{}", stays["id"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn two_numbers_that_fhir_gave_one_patient_are_not_merged_into_him() {
+    let world = World::new().await;
+    let patient = r#"{"resourceType":"Patient","id":"ada","identifier":[{"system":"urn:oid:1.2.3.4","value":"77"},
+        {"system":"urn:oid:1.2.3.4","value":"78"}]}"#;
+    assert_eq!(world.call("PUT", "/fhir/Patient/ada", patient).await.0, 201);
+    let refused = world.send(&merge("C1", "77^^^NQ&1.2.3.4&ISO^MR", "78^^^NQ&1.2.3.4&ISO^MR")).await;
+    assert_eq!(msa(&refused).0, "AE");
+    let (_, stays) = world.get("/fhir/Patient/ada").await;
+    assert_eq!((stays.get("active"), stays.get("link")), (None, None));
+}
+
+#[tokio::test]
+async fn an_update_does_not_reopen_a_visit_that_is_over() {
+    let world = World::new().await;
+    let event = |event: &str, control: &str, end: &str| {
+        format!(
+            "MSH|^~\\&|ADT|NORTHQUAY|MED|SEAL|20260303||ADT^{event}|{control}|P|2.5.1\nEVN|{event}|20260303\n\
+             PID|1||77^^^NQ&1.2.3.4&ISO^MR||Lovelace^Ada\nPV1|1|I|W1^101^1^NQ{}V7{}20260301080000+0100|{end}\n",
+            "|".repeat(16),
+            "|".repeat(25)
+        )
+    };
+    for (name, control, end) in [("A01", "C1", ""), ("A03", "C2", "20260302080000+0100"), ("A08", "C3", "")] {
+        assert_eq!(msa(&world.send(&event(name, control, end)).await).0, "AA");
+    }
+    let visit = world.only("/fhir/Encounter?identifier=V7").await;
+    assert_eq!((&visit["status"], &visit["location"][0]["status"]), (&"finished".into(), &"completed".into()));
+    assert_eq!(visit["period"]["end"], "2026-03-02T08:00:00+01:00");
+    assert_eq!(msa(&world.send(&event("A13", "C4", "")).await).0, "AA");
+    let visit = world.only("/fhir/Encounter?identifier=V7").await;
+    assert_eq!((&visit["status"], &visit["location"][0]["status"]), (&"in-progress".into(), &"active".into()));
+    assert_eq!(visit["period"].get("end"), None, "A13 takes the end back");
+}
+
+#[tokio::test]
+async fn a_sender_may_have_his_own_character_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let overlays = directory.path().join("overlays");
+    std::fs::create_dir(&overlays).unwrap();
+    let site = "overlay: north\napplies: {sender: [\"ADT|*\"]}\ncharset: 8859/1";
+    std::fs::write(overlays.join("north.yaml"), site).unwrap();
+    let mut config = super::world::config(directory.path());
+    config.overlays = Some(overlays);
+    let world = World::with(directory, config).await;
+    let text = admission("C1", "77", "M?ller").replace('\n', "\r");
+    let bytes: Vec<u8> = text.bytes().map(|b| if b == b'?' { 0xfc } else { b }).collect();
+    let mut connection = world.mllp().await;
+    assert_eq!(msa(&connection.exchange(&bytes).await.unwrap()).0, "AA");
+    assert_eq!(world.only("/fhir/Patient?identifier=77").await["name"][0]["family"], "M\u{fc}ller");
+}
+
 #[tokio::test]
 async fn refusals_say_where_and_store_nothing() {
     let world = World::new().await;

@@ -289,9 +289,96 @@ async fn each_operation_of_the_capability_statement_answers() {
             "match" => ask(&world, &person("x", "Novak", "Ada", "1980-02-29"), &[]).await.0,
             // Of all patients, and only where it is asked to take its time: it is there.
             "export" => world.call("DELETE", "/fhir/Patient/$export", "").await.0,
-            name => world.get(&format!("/fhir/Patient/ada/${name}")).await.0,
+            "meta-add" | "meta-delete" => world.call("POST", &format!("/fhir/Patient/ada/${name}"), LABEL).await.0,
+            "receipt" => {
+                world.anchored_receipt("/fhir/Patient/ada/$receipt").await;
+                200
+            }
+            name => {
+                let posted = world.call("POST", &format!("/fhir/Patient/ada/${name}"), "").await.0;
+                assert_eq!(posted, 200, "{name}: each operation is invoked by POST, too");
+                world.get(&format!("/fhir/Patient/ada/${name}")).await.0
+            }
         };
-        assert_ne!(status, 404, "{name}");
+        assert!(status == 200 || (name == "export" && status == 405), "{name}: {status}");
+    }
+    let names: Vec<&str> =
+        patient["operation"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"report") && names.contains(&"receipt"), "{names:?}");
+    assert_eq!(world.get("/fhir/metadata").await.1["date"], statement["date"], "of the start, and not of the request");
+}
+
+#[tokio::test]
+async fn docref_gives_the_documents_of_a_patient() {
+    let world = World::new().await;
+    let document = |id: &str, status: &str, code: &str, date: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"DocumentReference","id":"{id}","status":"{status}","subject":{{"reference":"Patient/ada"}},"date":"{date}",
+            "type":{{"coding":[{{"system":"http://loinc.org","code":"{code}"}}]}},"content":[{{"attachment":{{"contentType":"text/plain"}}}}]{more}}}"#
+        )
+    };
+    let winter = r#","context":{"period":{"start":"2025-12-01","end":"2026-01-10"}}"#;
+    for (id, status, code, date, more) in [
+        ("old", "current", "34133-9", "2024-05-01T10:00:00Z", ""),
+        ("new", "current", "34133-9", "2026-02-01T10:00:00Z", winter),
+        ("note", "current", "11506-3", "2026-03-01T10:00:00Z", r#","meta":{"profile":["http://p"]}"#),
+        ("wrong", "entered-in-error", "34133-9", "2026-04-01T10:00:00Z", ""),
+    ] {
+        world.call("PUT", &format!("/fhir/DocumentReference/{id}"), &document(id, status, code, date, more)).await;
+    }
+    let ids = |bundle: &Value| -> Vec<String> {
+        let found = bundle["entry"].as_array().into_iter().flatten().filter(|e| e["search"]["mode"] == "match");
+        found.map(|e| e["resource"]["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("patient=ada", vec!["note"]),
+        ("patient=Patient/ada&type=http://loinc.org%7C34133-9", vec!["new"]),
+        ("patient=ada&start=2020", vec!["note", "new", "old"]),
+        ("patient=ada&start=2025-12-31&end=2026-01", vec!["new"]),
+        ("patient=ada&end=2025", vec!["new", "old"]),
+        ("patient=ada&profile=http://p", vec!["note"]),
+        ("patient=ada&start=2020&on-demand=true", vec![]),
+        ("patient=bea", vec![]),
+    ] {
+        let (status, found) = world.get(&format!("/fhir/DocumentReference/$docref?{query}")).await;
+        assert_eq!((status, ids(&found)), (200, expected.iter().map(|s| (*s).to_owned()).collect()), "{query}");
+    }
+    let posted = json!({"resourceType": "Parameters", "parameter": [{"name": "patient", "valueId": "ada"},
+        {"name": "type", "valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "34133-9"}]}}]});
+    let (status, found) = world.call("POST", "/fhir/DocumentReference/$docref", &posted.to_string()).await;
+    assert_eq!((status, ids(&found)), (200, vec!["new".to_owned()]));
+    for query in ["", "patient=", "patient=ada&start=soon", "patient=ada&colour=red"] {
+        assert_eq!(world.get(&format!("/fhir/DocumentReference/$docref?{query}")).await.0, 400, "{query}");
+    }
+}
+
+const LABEL: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"x"}]}}]}"#;
+
+#[tokio::test]
+async fn what_is_no_operation_here_is_told_by_name() {
+    let world = World::new().await;
+    for (path, part) in [
+        ("/fhir/Patient/$everything", "Patient/[id]/$everything"),
+        ("/fhir/Patient/ada/$lastn", "$lastn: not an operation"),
+        ("/fhir/ValueSet/$expand", "$expand: not an operation"),
+        ("/fhir/$nothing", "$nothing: not an operation"),
+    ] {
+        for method in ["GET", "POST"] {
+            let (status, outcome) = world.call(method, path, "").await;
+            let text = outcome["issue"][0]["details"]["text"].as_str().unwrap();
+            assert!(status == 404 && text.contains(part), "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_smart_configuration_is_public_and_names_no_endpoint() {
+    let world = World::new().await;
+    for path in ["/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"] {
+        let reply = world.request("GET", path, &[], b"").await;
+        let told: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert!(reply.status() == 200 && told["capabilities"].as_array().unwrap().contains(&json!("permission-v2")));
+        assert!(told.as_object().unwrap().keys().all(|key| !key.ends_with("_endpoint")), "{told}");
     }
 }
 
@@ -361,6 +448,29 @@ async fn a_report_is_one_inert_page_that_can_be_verified() {
         assert_eq!(hex::encode(LeafHash::of_bytes(&entry).0), leaf, "{version}");
     }
     assert!(page.contains(&notary::commitment::Digest::of(lines.as_bytes()).to_string()));
+}
+
+#[tokio::test]
+async fn a_report_for_programs_is_the_document_behind_the_page() {
+    let world = ward().await;
+    let token = format!("Bearer {}", world.token);
+    let get = async |accept: &str| {
+        let headers = [("authorization", token.as_str()), ("accept", accept)];
+        world.request("GET", "/fhir/Patient/ada/$report", &headers, b"").await
+    };
+    for accept in ["application/fhir+json", "application/fhir+json, */*; q=0.1"] {
+        let reply = get(accept).await;
+        let document: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert_eq!((reply.status().as_u16(), &document["type"]), (200, &json!("document")), "{accept}");
+        assert_eq!(document["entry"][0]["resource"]["resourceType"], "Composition");
+    }
+    for accept in ["text/html", "*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"] {
+        let reply = get(accept).await;
+        assert!(reply.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{accept}");
+    }
+    let refused = get("application/pdf").await;
+    let text = String::from_utf8(refused.body().to_vec()).unwrap();
+    assert!(refused.status() == 406 && text.contains("text/html") && text.contains("application/fhir+json"), "{text}");
 }
 
 fn base64(bytes: &[u8]) -> String {

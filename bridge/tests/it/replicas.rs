@@ -3,7 +3,8 @@
 
 use super::postgres::{Server, shared};
 use super::search::{TELLING, people_in};
-use super::world::{World, admission, config, database, dumped, msa};
+use super::stores::{database, dumped};
+use super::world::{World, admission, config, msa};
 use bridge::config::{Config, Hidden};
 use serde_json::Value;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! Search as a client sees it: what is found, in which order, on which page, with what beside it; and what the database
 //! shows to who steals it.
 
-use super::world::{World, dumped, on_postgres};
+use super::stores::{dumped, on_postgres};
+use super::world::World;
 use serde_json::{Value, json};
 
 /// Two patients, a practitioner, and what was measured of them.
@@ -57,6 +58,13 @@ async fn a_refusal_names_the_parameter_and_never_the_value() {
         ("Patient?birthdate=Svoboda", 400, "birthdate"),
         ("Patient?_sort=Svoboda", 400, "_sort"),
         ("Patient?_cursor=Svoboda", 400, "_cursor"),
+        ("Patient?family=", 400, "family"),
+        ("Patient?phonetic=Svoboda", 400, "phonetic"),
+        ("Patient?_offset=20", 400, "_offset"),
+        ("Patient?_fields=id", 400, "_fields"),
+        ("Organization?_compartment=Patient/ama", 400, "_compartment"),
+        ("Patient/ama/Organization", 404, "belong to patients"),
+        ("Patient/ama/*", 404, "$everything"),
         ("Patient?general-practitioner.birthdate=Svoboda", 400, "general-practitioner"),
         ("Observation?focus.name=Svoboda", 400, "focus"),
     ] {
@@ -66,6 +74,55 @@ async fn a_refusal_names_the_parameter_and_never_the_value() {
         let quotes_sort = name == "_sort";
         assert!(text.contains(name) && (quotes_sort || !text.contains("Svoboda")), "{query}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_search_over_all_types_is_refused_in_words() {
+    let world = World::new().await;
+    for (method, path, expected) in
+        [("GET", "/fhir?_type=Patient,Observation&_id=x", 405), ("POST", "/fhir/_search", 404)]
+    {
+        let (status, outcome) = world.call(method, path, "").await;
+        let text = outcome["issue"][0]["details"]["text"].as_str().unwrap();
+        assert!(status == expected && text.contains("all types"), "{path}: {status} {text}");
+    }
+    assert_eq!(world.get("/fhir/Patient/_search?name=x").await.0, 405, "R4 has it by POST alone");
+}
+
+#[tokio::test]
+async fn who_is_lenient_hears_what_was_ignored() {
+    let world = people().await;
+    let token = format!("Bearer {}", world.token);
+    let headers = [("authorization", token.as_str()), ("prefer", "handling=lenient")];
+    let query = "/fhir/Patient?family=&gender=female&_sort=shoe-size&_include=Patient:name&favourite=blue";
+    let reply = world.request("GET", query, &headers, b"").await;
+    let bundle: Value = serde_json::from_slice(reply.body()).unwrap();
+    let (remark, matches) = bundle["entry"].as_array().unwrap().split_last().unwrap();
+    assert_eq!((reply.status().as_u16(), matches.len(), &matches[0]["resource"]["id"]), (200, 1, &json!("ama")));
+    let told = remark["resource"]["issue"].to_string();
+    for name in ["family", "_sort", "_include", "favourite"] {
+        assert!(told.contains(name), "{name}: {told}");
+    }
+    assert_eq!(link(&bundle, "self").unwrap(), "/fhir/Patient?gender=female");
+    let bad = world.request("GET", "/fhir/Patient?birthdate=tomorrow", &headers, b"").await;
+    assert_eq!(bad.status(), 400, "what cannot be read is refused still");
+}
+
+#[tokio::test]
+async fn a_patients_compartment_is_searched_by_address_by_form_and_in_a_batch() {
+    let world = people().await;
+    let token = format!("Bearer {}", world.token);
+    let headers = [("authorization", token.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let posted = world.request("POST", "/fhir/Patient/ama/Observation/_search", &headers, b"_count=1").await;
+    let page: Value = serde_json::from_slice(posted.body()).unwrap();
+    assert_eq!((ids(&page).len(), &page["total"]), (1, &json!(2)));
+    let next = world.get(&link(&page, "next").unwrap()).await.1;
+    assert_eq!((ids(&next).len(), next["total"].as_u64()), (1, Some(2)), "its pages stay in the compartment");
+    let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": "Patient/ama/Observation?_summary=count"}}]});
+    let (_, answer) = world.call("POST", "/fhir", &batch.to_string()).await;
+    assert_eq!(answer["entry"][0]["resource"]["total"], 2, "{answer}");
+    let many: Vec<String> = (0..400).map(|n| format!("nobody{n}")).collect();
+    assert_eq!(ids(&search(&world, &format!("Patient?_id={},ama", many.join(","))).await), ["ama"]);
 }
 
 #[tokio::test]
@@ -164,4 +221,25 @@ async fn a_stolen_database_shows_no_name_no_number_no_date() {
     assert!(seen > 10_000, "{seen}");
     // The words are the right ones.
     assert!(TELLING.iter().filter(|word| PEOPLE.contains(**word)).count() >= 10);
+}
+
+#[tokio::test]
+async fn a_page_that_leaves_out_what_it_was_to_include_says_so() {
+    let world = World::new().await;
+    assert_eq!(world.call("PUT", "/fhir/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.0, 201);
+    for part in 0..2 {
+        let entry = |n: usize| {
+            json!({"resource": {"resourceType": "Basic", "id": format!("b{part}-{n}"), "code": {"text": "x"},
+                "subject": {"reference": "Patient/p"}}, "request": {"method": "PUT", "url": format!("Basic/b{part}-{n}")}})
+        };
+        let entries: Vec<Value> = (0..600).map(entry).collect();
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+        assert_eq!(world.call("POST", "/fhir", &bundle.to_string()).await.0, 200);
+        let (_, page) = world.get("/fhir/Patient?_id=p&_revinclude=Basic:patient").await;
+        let modes: Vec<&str> =
+            page["entry"].as_array().unwrap().iter().map(|e| e["search"]["mode"].as_str().unwrap()).collect();
+        let included = modes.iter().filter(|mode| **mode == "include").count();
+        let told = modes.iter().filter(|mode| **mode == "outcome").count();
+        assert_eq!((included, told), if part == 0 { (600, 0) } else { (1_000, 1) });
+    }
 }

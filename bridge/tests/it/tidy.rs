@@ -35,11 +35,26 @@ const LAYERS: &[&[&str]] = &[
         "error",
         "config",
         "vault::keys",
+        "vault::roots",
+        "vault::kms",
         "vault::objects",
         "index",
         "outgoing",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "lease", "anchor", "intake::ack"],
+    &[
+        "app",
+        "ingest",
+        "commit",
+        "read",
+        "search",
+        "message",
+        "export",
+        "notify",
+        "lease",
+        "anchor",
+        "summary",
+        "intake::ack",
+    ],
     &["http", "intake::mllp", "commands", "main"],
 ];
 
@@ -60,8 +75,14 @@ fn modules_use_their_own_layer_and_those_below() {
     let mut broken = Vec::new();
     for (path, text) in sources("src") {
         let module = module_of(&path);
-        let Some(own) = layer(&module) else { continue };
         let code = text.split("#[cfg(test)]").next().unwrap();
+        let Some(own) = layer(&module) else {
+            // What only lists its parts is in none.
+            if code.contains("crate::") {
+                broken.push(format!("{module} is in no layer"));
+            }
+            continue;
+        };
         for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
             for used in line.split("crate::").skip(1) {
                 let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();

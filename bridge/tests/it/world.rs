@@ -1,6 +1,6 @@
 //! A running medseal on a temporary data directory, and clients for it.
 
-use super::contract;
+use super::{contract, stores};
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
@@ -24,47 +24,12 @@ pub struct World {
 pub fn config(data: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config { data: data.to_owned(), http: any, mllp: any, ..Config::default() };
+    config.s3 = stores::s3(data);
     config.log.checkpoint_ms = 20;
     config.log.anchor_ms = 40;
     config.feed.zone = Some("Europe/Berlin".into());
-    if on_postgres() {
-        config.index.postgres = Some(Hidden(database(data)));
-    }
+    config.index.postgres = stores::on_postgres().then(|| Hidden(stores::database(data)));
     config
-}
-
-/// Whether the services of the tests have their index in PostgreSQL: MEDSEAL_TEST_INDEX=postgres.
-pub fn on_postgres() -> bool {
-    std::env::var("MEDSEAL_TEST_INDEX").is_ok_and(|index| index == "postgres")
-}
-
-/// For a test that looks into SQLite's file, or the ledger's journal beside it.
-pub fn needs_sqlite() -> bool {
-    if on_postgres() {
-        println!("skipped: it is about SQLite's file");
-    }
-    on_postgres()
-}
-
-/// A data directory's own database, so that a service that starts again finds what it had.
-pub fn database(data: &Path) -> String {
-    server().database(&database_name(data))
-}
-
-/// What a thief of a data directory's database has.
-pub fn dumped(data: &Path) -> Vec<u8> {
-    let dump = server().program("pg_dump").arg(database_name(data)).output().unwrap();
-    assert!(dump.status.success());
-    dump.stdout
-}
-
-fn server() -> &'static super::postgres::Server {
-    super::postgres::shared().expect("PostgreSQL is installed where a test asks for it")
-}
-
-fn database_name(data: &Path) -> String {
-    let digest = notary::commitment::Digest::of(data.as_os_str().as_encoded_bytes());
-    format!("w{}", &digest.to_string()[..24])
 }
 
 /// What the corpora are called where they are present; tests that need them say that they skip.
@@ -114,7 +79,8 @@ impl World {
 
     pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = format!("Bearer {}", self.token);
-        let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+        let json = "application/fhir+json";
+        let headers = [("authorization", token.as_str()), ("content-type", json), ("accept", json)];
         let reply = self.request(method, path, &headers, body.as_bytes()).await;
         let json = serde_json::from_slice(reply.body()).unwrap_or(Value::Null);
         (reply.status().as_u16(), json)

@@ -151,6 +151,8 @@ impl Reader<'_> {
             Condition::Valued(path)
         } else if self.take("NUMERIC") {
             Condition::Numeric(path)
+        } else if self.take("OID") {
+            Condition::Oid(path)
         } else if self.take("IN") {
             Condition::In(path, self.list()?)
         } else if self.take("LIKE") {

@@ -135,7 +135,8 @@ fn last_word(piece: &Piece) -> &str {
 }
 
 fn is_test(word: &str) -> bool {
-    word.starts_with('"') || matches!(word, "NOT" | "VALUED" | "EQUALS" | "IN" | "NUMERIC" | "LENGTH" | "LST.COUNT")
+    word.starts_with('"')
+        || matches!(word, "NOT" | "VALUED" | "EQUALS" | "IN" | "NUMERIC" | "OID" | "LENGTH" | "LST.COUNT")
 }
 
 /// The sign that belongs into a path of the map's own source: `HD-3` is `HD.3`.

@@ -2,11 +2,11 @@
 
 use super::function::{at_hand, function};
 use super::{
-    Action, CompiledRow, ConstantId, Group, Identify, IdentityPart, Names, Plan, PlanError, Rule, Table, Target, fault,
-    resolve,
+    Action, CompiledRow, ConstantId, Group, Identify, IdentityPart, Names, Plan, PlanError, Rule, Table, Target, Tests,
+    fault, resolve,
 };
 use crate::condition::Condition;
-use crate::convert;
+use crate::convert::{self, Primitive};
 use crate::map_file::{By, MapFile, RuleRow, TableFile, TableRow};
 use crate::path::{self, SegmentName, Source};
 use crate::r4::{self, Kind, Name, TypeNumber};
@@ -29,11 +29,11 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     let target = r4::model().get(&file.target).ok_or_else(|| fault(&file.map, "unknown target type"))?;
     let on = file.rules.iter().filter(|row| !row.off);
     let mut rules = on.map(|row| rule(row, file, names)).collect::<Result<Vec<_>, _>>()?;
+    keep_clocks(&mut rules);
     let source = SegmentName::read(&file.source);
     let of_segment = is_of_segment(file);
-    if let Some(own) = source.filter(|_| of_segment) {
-        number_tests(&mut rules, own);
-    }
+    let own = source.filter(|_| of_segment);
+    let tests = own.map_or_else(Tests::default, |own| number_tests(&mut rules, own));
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
@@ -55,8 +55,17 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
         identity,
         groups: groups(&rules, &file.source),
         rules,
+        tests,
         known,
+        same: file.same.iter().map(|(own, other)| same(own, other, &file.map)).collect::<Result<_, _>>()?,
     })
+}
+
+/// A birth date has its time of day in an extension: what one rule cannot keep, another does.
+fn keep_clocks(rules: &mut [Rule]) {
+    let has_clock = |rule: &&Rule| matches!(rule.target.primitive, Some(Primitive::DateTime | Primitive::Instant));
+    let kept: Vec<Source> = rules.iter().filter(has_clock).map(|rule| rule.source).collect();
+    rules.iter_mut().for_each(|rule| rule.clock_kept = kept.contains(&rule.source));
 }
 
 fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
@@ -76,29 +85,20 @@ fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
     groups
 }
 
-/// The most tests of a map that are answered once for a segment; the longest has some ninety.
-pub(crate) const MAX_TESTS: usize = 128;
-
-/// Gives equal tests of a segment map's conditions one number, unless they mean the repetition that their rule is at.
-fn number_tests(rules: &mut [Rule], own: SegmentName) {
-    let mut known: Vec<Condition> = Vec::new();
+/// Numbers the tests of a segment map's conditions, unless they mean the repetition that their rule is at.
+fn number_tests(rules: &mut [Rule], own: SegmentName) -> Tests {
+    let mut tests = Tests::default();
     for rule in rules {
         let at = own_field(&rule.source, own);
-        let mut number = |test: &Condition| {
+        let is_once = |test: &Condition| {
             let of_repetition = test.path().is_some_and(|path| at.is_some() && own_field(path, own) == at);
-            if of_repetition && !matches!(test, Condition::Count(..)) {
-                return None;
-            }
-            let found = known.iter().position(|k| k == test).unwrap_or(known.len());
-            if found == known.len() && found < MAX_TESTS {
-                known.push(test.clone());
-            }
-            u8::try_from(found).ok().filter(|n| usize::from(*n) < MAX_TESTS)
+            !of_repetition || matches!(test, Condition::Count(..))
         };
         if let Some(when) = &mut rule.when {
-            when.number(&mut number);
+            when.number(&mut tests, is_once);
         }
     }
+    tests
 }
 
 /// The field that a path names, if it is one of that segment.
@@ -134,6 +134,13 @@ fn field_number(row: &str) -> Option<u16> {
     }
 }
 
+fn same(own: &str, other: &str, place: &str) -> Result<(u16, SegmentName, u16), PlanError> {
+    match (field_number(own), Source::parse(other)) {
+        (Some(own), Ok(Source::Field { segment, field, .. })) => Ok((own, segment, field)),
+        _ => Err(fault(place, format!("same: {own}: {other} are no two fields"))),
+    }
+}
+
 fn identity_part(text: &str, place: &str) -> Result<IdentityPart, PlanError> {
     if text == "nth" {
         return Ok(IdentityPart::Nth);
@@ -159,13 +166,13 @@ fn rule(row: &RuleRow, file: &MapFile, names: &Names<'_>) -> Result<Rule, PlanEr
     check_fit(&action, &target, &id)?;
     Ok(Rule {
         source,
-        switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
         when: names.condition(&id, row.when.as_deref())?,
         target,
         action,
         table: row.table.as_deref().map(|t| names.table(&id, t)).transpose()?,
         because: row.because.clone(),
         gap: row.gap,
+        clock_kept: false,
         id: names.rule(&id),
     })
 }
@@ -185,7 +192,7 @@ pub(super) fn constant(text: &str, target: &Target, id: &str, names: &Names<'_>)
     let kind =
         target.primitive.ok_or_else(|| fault(id, format!("{} is a structure: no constant", target.type_name)))?;
     let scalar = convert::primitive(Cow::Borrowed(text), kind, target.codes, None);
-    scalar.map(|s| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
+    scalar.map(|(s, _)| names.constant(&s)).map_err(|e| fault(id, format!("`{text}` is {e}")))
 }
 
 /// A primitive needs text and a structure needs a map.

@@ -17,6 +17,7 @@ pub(super) fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     match (name.trim(), pieces.len()) {
         ("concat", 1..) => Ok(Action::Concat(pieces)),
         ("first", 1..) => Ok(Action::First(pieces)),
+        ("gather", 1..) => Ok(Action::Gather(pieces)),
         ("join", 2..) => match pieces.remove(0) {
             Piece::Text(between) => Ok(Action::Join(between, pieces)),
             Piece::Path(_) => Err(bad()),
@@ -39,7 +40,7 @@ pub(super) fn function(text: &str, id: &str) -> Result<Action, PlanError> {
     }
 }
 
-const FUNCTIONS: &str = "concat(...), first(...), join(\"between\", ...), base64(a), whole(a), lines(field), digits(a), letters(a), \
+const FUNCTIONS: &str = "concat(...), first(...), gather(...), join(\"between\", ...), base64(a), whole(a), lines(field), digits(a), letters(a), \
      number(a), add(time, number, unit), minutes(number, unit), the(Type), now(), maps(), event()";
 
 /// Splits at commas outside quotes.

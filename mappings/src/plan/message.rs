@@ -1,7 +1,7 @@
 //! Compiles message maps.
 
 use super::compile::constant;
-use super::{Assignment, Given, MessagePlan, MessageRule, Names, PlanError, Slotted, fault, resolve};
+use super::{Assignment, Given, MessagePlan, MessageRule, Names, PlanError, Slotted, Tests, fault, resolve};
 use crate::map_file::{MessageFile, MessageRow};
 use crate::path;
 use crate::r4::{self, Kind, Type};
@@ -18,13 +18,16 @@ pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePl
         let slot = slot.ok_or_else(|| fault(&id, "the structure has no such segment"))?;
         rules[slot].push(message_rule(row, &id, names)?);
     }
+    let mut tests = Tests::default();
+    let conditions = rules.iter_mut().flatten().filter_map(|rule| rule.when.as_mut());
+    conditions.for_each(|when| when.number(&mut tests, |_| true));
     let of_slot = |(slot, rules): (usize, &Vec<MessageRule>)| {
         let group = structure.slots[slot].group;
         let each = rules.iter().flat_map(|rule| &rule.set).filter(|set| set.each);
         each.map(|set| (set.left.kind, set.left.label, group)).collect::<Vec<_>>()
     };
     let remembered = rules.iter().enumerate().flat_map(of_slot).collect();
-    Ok(MessagePlan { name: file.map.clone(), structure, rules, remembered })
+    Ok(MessagePlan { name: file.map.clone(), structure, rules, tests, remembered })
 }
 
 fn message_rule(row: &MessageRow, id: &str, names: &Names<'_>) -> Result<MessageRule, PlanError> {
@@ -35,7 +38,6 @@ fn message_rule(row: &MessageRow, id: &str, names: &Names<'_>) -> Result<Message
         return Err(fault(id, format!("{with} fills a {kind}, and {} is a {}", row.to, to.target.type_name)));
     }
     Ok(MessageRule {
-        switched: row.when.as_deref().is_some_and(|when| when.contains('$')),
         when: names.condition(id, row.when.as_deref())?,
         to,
         with: row.with.as_deref().map(|with| names.map(id, with)).transpose()?,

@@ -1,6 +1,6 @@
 //! What compiling looks up and shares: the numbers of maps and tables, the constants, the names of the rules.
 
-use super::{Constant, ConstantId, PlanError, RuleId, fault};
+use super::{Constant, ConstantId, PlanError, RuleId, When, fault};
 use crate::condition::Condition;
 use crate::map_file::SwitchRow;
 use crate::tree::Scalar;
@@ -54,7 +54,7 @@ impl Names<'_> {
     }
 
     /// A condition whose switches are there and have the choices that it asks for.
-    pub fn condition(&self, place: &str, text: Option<&str>) -> Result<Option<Condition>, PlanError> {
+    pub fn condition(&self, place: &str, text: Option<&str>) -> Result<Option<When>, PlanError> {
         let Some(condition) = text.map(Condition::parse).transpose().map_err(|e| fault(place, e))? else {
             return Ok(None);
         };
@@ -66,7 +66,7 @@ impl Names<'_> {
         });
         match problem {
             Some((name, choice)) => Err(fault(place, format!("no switch {name} has the choice {choice}"))),
-            None => Ok(Some(condition)),
+            None => Ok(Some(When::of(condition))),
         }
     }
 }

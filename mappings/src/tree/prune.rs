@@ -1,7 +1,7 @@
 //! Takes out what came to nothing.
 
 use super::{Id, NONE, Shape, Tree};
-use crate::r4::{self, TypeNumber};
+use crate::r4::{self, Name, TypeNumber};
 use std::sync::LazyLock;
 
 impl Tree<'_> {
@@ -30,16 +30,15 @@ impl Tree<'_> {
 
     /// An extension whose value came to nothing, or an identifier of which only the kind is known.
     fn is_bare(&self, id: Id) -> bool {
-        let only = |names: &[&str]| self.children(id).all(|child| names.contains(&self.name(child).text()));
-        let [extension, identifier] = *BARE_TYPES;
-        match self.kind(id) {
-            kind if kind == extension => only(&["url"]),
-            kind if kind == identifier => only(&["type", "use", "system"]),
-            _ => false,
-        }
+        let only = |names: &[Name]| self.children(id).all(|child| names.contains(&self.name(child)));
+        let bare = BARE.iter().find(|(kind, _)| *kind == self.kind(id));
+        bare.is_some_and(|(_, names)| only(names))
     }
 }
 
-static BARE_TYPES: LazyLock<[TypeNumber; 2]> = LazyLock::new(|| {
-    ["Extension", "Identifier"].map(|name| r4::model().get(name).map_or(TypeNumber(u16::MAX), |t| t.number))
+/// What says nothing by itself, by the type that it stands in.
+static BARE: LazyLock<Vec<(TypeNumber, Vec<Name>)>> = LazyLock::new(|| {
+    let all: [(&str, &[&str]); 2] = [("Extension", &["url"]), ("Identifier", &["type", "use", "system"])];
+    let names = |names: &[&str]| names.iter().filter_map(|name| Name::of(name)).collect();
+    all.iter().filter_map(|(kind, bare)| Some((r4::model().get(kind)?.number, names(bare)))).collect()
 });

@@ -1,6 +1,7 @@
 //! What one object gives another of the same resource.
 
-use super::{Id, Node, Shape, Tree};
+use super::nodes::Node;
+use super::{Id, Shape, Tree};
 
 /// Items of a list are compared with this many of another: lists of results have no doubles to be found.
 const MAX_COMPARED: usize = 100;
@@ -40,7 +41,7 @@ impl Tree<'_> {
     }
 
     /// Whether two nodes say the same.
-    fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
+    pub fn is_same(&self, one: Id, other: Id, depth: usize) -> bool {
         let kind = |id: Id| match self.shape(id) {
             Shape::Object | Shape::Array | Shape::Link | Shape::True | Shape::False | Shape::Empty => {
                 Some(self.shape(id))

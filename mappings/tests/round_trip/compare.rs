@@ -260,8 +260,8 @@ fn synonyms(one: &str, other: &str) -> bool {
 fn alike(one: &str, other: &str) -> bool {
     // A URI has no spaces: the forward maps write them `%20`.
     let plain = |t: &str| t.replace("%20", " ").split_whitespace().collect::<Vec<_>>().join(" ");
-    let moment = |t: &str| time::date_time(t, Some(&ZONE)).ok();
-    let clock = |t: &str| time::time(t).ok();
+    let moment = |t: &str| time::date_time(t, Some(&ZONE)).ok().map(|(t, _)| t);
+    let clock = |t: &str| time::time(t).ok().map(|(t, _)| t);
     let number = |t: &str| convert::decimal(Cow::Borrowed(t)).map(Cow::into_owned);
     let both = |f: &dyn Fn(&str) -> Option<String>| f(one).is_some() && f(one) == f(other);
     plain(one) == plain(other) || both(&number) || both(&moment) || both(&clock)

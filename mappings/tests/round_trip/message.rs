@@ -42,7 +42,7 @@ pub fn trip(forward: &MapSet, back: &Set, text: &str) -> Option<Result<Trip, Str
     let message = Message::parse(text).ok()?;
     let name = format!("{}_{}", header(&message, 9, 1), header(&message, 9, 2));
     let known = back.message_types().contains(&name.as_str()) || name.starts_with("ACK_");
-    let now = time::instant(&header(&message, 7, 1), Some(&ZONE)).unwrap_or_else(|_| NOW.to_owned());
+    let now = time::instant(&header(&message, 7, 1), Some(&ZONE)).map_or_else(|_| NOW.to_owned(), |(now, _)| now);
     let context = Context { charset: Charset::Utf8, zone: Some(&ZONE), now: &now };
     let mapped = map(forward, &message, &context).ok().filter(|_| known)?;
     let bundle = serde_json::from_str(&transaction(&mapped)).unwrap();

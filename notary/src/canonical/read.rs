@@ -1,10 +1,10 @@
 //! Reads JSON: every byte is looked at once, depth and length are bounded, a key stands once.
 
-use super::{CanonError, Fault, Json, MAX_DEPTH};
+use super::{CanonError, Fault, Json, MAX_DEPTH, MAX_VALUES};
 
 /// Reads one JSON document.
 pub(super) fn document(text: &str) -> Result<Json, CanonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0 };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0, values: 0 };
     reader.space();
     let value = reader.value()?;
     reader.space();
@@ -16,6 +16,7 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    values: usize,
 }
 
 impl Reader<'_> {
@@ -42,6 +43,10 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Result<Json, CanonError> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(self.fail(Fault::TooMany));
+        }
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),

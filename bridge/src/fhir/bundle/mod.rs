@@ -2,14 +2,16 @@
 
 mod request;
 
-pub use request::{Get, What};
+pub use request::{Get, Operation, What};
 
 use super::patch::Patch;
 use super::validate::{Validated, validate};
 use super::write::{Act, By, Target, Write, same_id};
 use crate::error::Issue;
+use crate::http::query::shown;
 use crate::ids::TypeName;
 use crate::limits::MAX_BUNDLE_ENTRIES;
+use bytes::Bytes;
 use notary::canonical::Json;
 use request::{Request, known_members};
 
@@ -27,6 +29,8 @@ pub enum Bundle {
 pub enum Entry {
     Write(Write),
     Get(Get),
+    /// With the body that it is posted with. In batches only.
+    Operation(Operation, Bytes),
 }
 
 /// Reads a Bundle.
@@ -56,10 +60,19 @@ pub fn read(bundle: Json) -> Result<Bundle, Vec<Issue>> {
     }
     let entries = entries.iter().enumerate().map(|(n, entry)| self::entry(entry, n));
     if transaction {
-        entries.collect::<Result<_, _>>().map(Bundle::Transaction)
+        entries.enumerate().map(|(n, entry)| no_operation(entry?, n)).collect::<Result<_, _>>().map(Bundle::Transaction)
     } else {
         Ok(Bundle::Batch(entries.collect()))
     }
+}
+
+/// An operation is not undone where a later entry fails.
+fn no_operation(entry: Entry, n: usize) -> Result<Entry, Vec<Issue>> {
+    let Entry::Operation(operation, _) = &entry else { return Ok(entry) };
+    let name = operation.path.split('/').find_map(|segment| segment.strip_prefix('$'));
+    let name = name.map_or("metadata".to_owned(), |name| format!("${}", shown(name)));
+    let text = format!("{name}: operations are not carried out in a transaction; send a batch");
+    Err(vec![Issue::at("not-supported", &format!("Bundle.entry[{n}].request.url"), text)])
 }
 
 fn entry(entry: &Json, n: usize) -> Result<Entry, Vec<Issue>> {
@@ -70,6 +83,10 @@ fn entry(entry: &Json, n: usize) -> Result<Entry, Vec<Issue>> {
     let request = request::read(request).map_err(|issue| vec![inside(issue, &format!("{path}.request"))])?;
     let act = match request {
         Request::Get(get) => return Ok(Entry::Get(get)),
+        Request::Operation(operation) => {
+            let body = entry.get("resource").filter(|_| operation.posted).map(Json::compact);
+            return Ok(Entry::Operation(operation, body.unwrap_or_default().into()));
+        }
         Request::Create { kind, if_none_exist } => Act::Create { resource: resource(entry, n, kind)?, if_none_exist },
         Request::Update(target) => Act::Update { resource: updated(entry, n, &target)?, target },
         Request::Patch(target) => {
@@ -194,6 +211,9 @@ mod tests {
             (r#"{"request":{"method":"STEAL","url":"Patient/7"}}"#.to_owned(), "request.method"),
             (r#"{"request":{"method":"DELETE","url":"Patient"}}"#.to_owned(), "request.url"),
             (r#"{"request":{"method":"GET","url":"Patient/7/$everything"}}"#.to_owned(), "request.url"),
+            (r#"{"request":{"method":"GET","url":"metadata"}}"#.to_owned(), "request.url"),
+            (r#"{"request":{"method":"PUT","url":"Patient/7/$meta-add"}}"#.to_owned(), "request.method"),
+            (r#"{"request":{"method":"GET","url":"Patient/7/$meta","ifNoneMatch":"*"}}"#.to_owned(), "request.ifNoneMatch"),
             (r#"{"request":{"method":"PUT","url":"Patient/7"}}"#.to_owned(), "resource"),
             (
                 r#"{"resource":{"resourceType":"Patient","id":"8"},"request":{"method":"PUT","url":"Patient/7"}}"#.to_owned(),

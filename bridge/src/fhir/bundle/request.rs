@@ -1,7 +1,9 @@
 //! `Bundle.entry.request`: the method, the URL and the conditions of one entry.
 
 use crate::error::Issue;
-use crate::fhir::write::{By, Criteria, Target, criteria, if_match};
+use crate::fhir::search::table::COMPARTMENT;
+use crate::fhir::write::{By, Criteria, Target, criteria, if_match, only_new};
+use crate::http::query::decode;
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::index::history::Of;
 use jiff::Timestamp;
@@ -16,6 +18,17 @@ pub enum Request {
     Patch(Target),
     Delete(Target),
     Get(Get),
+    Operation(Operation),
+}
+
+/// An entry that invokes an operation, or asks for the CapabilityStatement.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub posted: bool,
+    /// Without the body of the answer.
+    pub head: bool,
+    pub path: String,
+    pub query: String,
 }
 
 /// An entry that reads.
@@ -47,9 +60,12 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
     let url = text(json, "url")?.ok_or_else(|| Issue::at("required", "url", "is required"))?;
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let operation = operation(method, path, query)?;
     let taken: &[&str] = match method {
+        _ if operation.is_some() => &[],
         "POST" => &["ifNoneExist"],
-        "PUT" | "PATCH" | "DELETE" => &["ifMatch"],
+        "PUT" => &["ifMatch", "ifNoneMatch"],
+        "PATCH" | "DELETE" => &["ifMatch"],
         "GET" | "HEAD" => &["ifNoneMatch", "ifModifiedSince"],
         _ => return Err(Issue::at("code-invalid", "method", "not a method")),
     };
@@ -57,6 +73,9 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
         if json.get(condition).is_some() && !taken.contains(&condition) {
             return Err(Issue::at("not-supported", condition, format!("is no condition of {method}")));
         }
+    }
+    if let Some(operation) = operation {
+        return Ok(Request::Operation(operation));
     }
     match (method, segments.as_slice(), query) {
         ("GET" | "HEAD", segments, query) => get(json, segments, query.unwrap_or(""), method == "HEAD"),
@@ -78,6 +97,22 @@ pub fn read(json: &Json) -> Result<Request, Issue> {
     }
 }
 
+/// An operation has a name with a `$` in it; it is got or posted.
+fn operation(method: &str, path: &str, query: Option<&str>) -> Result<Option<Operation>, Issue> {
+    let bad = |text: String| Issue::at("value", "url", text);
+    let path = decode(&path.trim_start_matches('/').replace('+', "%2B")).map_err(bad)?;
+    if path != "metadata" && !path.split('/').any(|segment| segment.starts_with('$')) {
+        return Ok(None);
+    }
+    let query = query.unwrap_or("").to_owned();
+    match method {
+        "GET" | "HEAD" | "POST" => {
+            Ok(Some(Operation { posted: method == "POST", head: method == "HEAD", path, query }))
+        }
+        _ => Err(Issue::at("not-supported", "method", "an operation is invoked by POST or GET")),
+    }
+}
+
 /// Refuses members that R4 does not know there.
 pub fn known_members(json: &Json, type_name: &str) -> Result<(), Issue> {
     let Json::Object(members) = json else { return Err(Issue::new("structure", "must be an object")) };
@@ -95,6 +130,8 @@ pub fn known_members(json: &Json, type_name: &str) -> Result<(), Issue> {
 fn target(json: &Json, segments: &[&str], query: Option<&str>) -> Result<Target, Issue> {
     let if_match = text(json, "ifMatch")?
         .map(|text| if_match(text).ok_or_else(|| Issue::at("value", "ifMatch", "not an ETag of this server")));
+    let only_new = text(json, "ifNoneMatch")?.map_or(Ok(false), only_new);
+    let only_new = only_new.map_err(|issue| located(issue, "ifNoneMatch"))?;
     let (kind, by) = match (segments, query) {
         ([kind, id], None) => (kind, By::Id(resource_id(id)?)),
         ([kind], Some(query)) => {
@@ -103,12 +140,17 @@ fn target(json: &Json, segments: &[&str], query: Option<&str>) -> Result<Target,
         }
         _ => return Err(bad_url()),
     };
-    Ok(Target { kind: type_name(kind)?, by, if_match: if_match.transpose()? })
+    Ok(Target { kind: type_name(kind)?, by, if_match: if_match.transpose()?, only_new })
 }
 
 fn get(json: &Json, segments: &[&str], query: &str, head: bool) -> Result<Request, Issue> {
     let name = |kind: &str, id: &str| Ok::<_, Issue>(Name { kind: type_name(kind)?, id: resource_id(id)? });
+    let mut query = query.to_owned();
     let what = match segments {
+        ["Patient", id, kind] if *kind != "_history" => {
+            query = format!("{query}&{COMPARTMENT}={}", name("Patient", id)?);
+            What::Search(type_name(kind)?)
+        }
         ["_history"] => What::History(Of::Everything),
         [kind] => What::Search(type_name(kind)?),
         [kind, "_history"] => What::History(Of::Type(type_name(kind)?)),
@@ -120,7 +162,7 @@ fn get(json: &Json, segments: &[&str], query: &str, head: bool) -> Result<Reques
     let since = text(json, "ifModifiedSince")?
         .map(|text| text.parse().map_err(|_| Issue::at("value", "ifModifiedSince", "not an instant")));
     let if_none_match = text(json, "ifNoneMatch")?.map(str::to_owned);
-    Ok(Request::Get(Get { what, query: query.to_owned(), head, if_none_match, if_modified_since: since.transpose()? }))
+    Ok(Request::Get(Get { what, query, head, if_none_match, if_modified_since: since.transpose()? }))
 }
 
 /// A member that is text where it is there.

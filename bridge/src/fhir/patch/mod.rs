@@ -8,7 +8,7 @@ mod path;
 
 use super::labels::Change;
 use crate::error::Issue;
-use crate::limits::MAX_PATCH_OPERATIONS;
+use crate::limits::{MAX_PATCH_OPERATIONS, MAX_PATCH_WORK};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::canonical::{Json, MAX_DEPTH};
@@ -67,6 +67,10 @@ impl Patch {
 
     /// The resource as it is after the patch: all of its operations or none.
     pub fn apply(&self, resource: &Json) -> Result<Json, Issue> {
+        let work = self.operations().saturating_mul(resource.canonical().len());
+        if work > MAX_PATCH_WORK {
+            return Err(Issue::new("too-costly", "so many operations on so large a resource: send it whole"));
+        }
         let mut patched = resource.clone();
         match self {
             Self::Json(list) => json_patch::apply(list, &mut patched),
@@ -84,6 +88,16 @@ impl Patch {
             }
         }
         Ok(patched)
+    }
+}
+
+impl Patch {
+    fn operations(&self) -> usize {
+        match self {
+            Self::Json(list) => list.len(),
+            Self::FhirPath(list) => list.len(),
+            Self::Labels(_) => 1,
+        }
     }
 }
 

@@ -7,12 +7,14 @@ use mappings::r4;
 use notary::canonical::Json;
 use std::collections::HashMap;
 
-const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
+/// Where the standard's own definitions are.
+pub const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
 /// One profile.
 #[derive(Debug)]
 pub struct Profile {
     pub url: String,
+    pub version: Option<String>,
     /// The type that it constrains.
     pub kind: &'static str,
     /// The first is the root.
@@ -65,7 +67,8 @@ impl Profile {
         if rows.is_empty() {
             return Err(format!("{url}: has no snapshot"));
         }
-        let mut profile = Self { url, kind, elements: Vec::with_capacity(rows.len()) };
+        let version = json.text("version").map(str::to_owned);
+        let mut profile = Self { url, version, kind, elements: Vec::with_capacity(rows.len()) };
         let mut places: HashMap<&str, usize> = HashMap::new();
         for row in rows {
             let id = row.text("id").or_else(|| row.text("path")).unwrap_or("");

@@ -12,7 +12,8 @@ use crate::fhir::fhirpath::Budget;
 use crate::fhir::fhirpath::node::Node;
 use crate::fhir::validate::{Findings, Severity, walk};
 use crate::limits::MAX_STEPS;
-use definition::Profile;
+use definition::{BASE, Profile};
+use mappings::r4;
 use notary::canonical::Json;
 use std::collections::HashMap;
 use values::ValueSets;
@@ -22,6 +23,30 @@ use values::ValueSets;
 pub struct Profiles {
     by_url: HashMap<String, Profile>,
     values: ValueSets,
+}
+
+/// Types that no resource is by itself.
+const ABSTRACT: [&str; 2] = ["Resource", "DomainResource"];
+/// The version whose definitions are checked always.
+const R4: &str = "4.0.1";
+
+const UNKNOWN: &str = "this profile is not configured here, and was not checked: put its definition into the folder that \
+    `validation.profiles` names in the configuration (docs/validation.md)";
+
+/// The name behind the address of the standard's own definitions.
+fn base(url: &str) -> Option<&str> {
+    url.split('|').next().unwrap_or(url).strip_prefix(BASE)
+}
+
+/// Whether a type is another or a kind of it.
+fn is_a(kind: &str, name: &str) -> bool {
+    let without = ["Binary", "Bundle", "Parameters"];
+    kind == name || name == "Resource" || (name == "DomainResource" && !without.contains(&kind))
+}
+
+/// Whether a version is the one that was asked for: `6.1` asks for any 6.1.x.
+fn is_version(asked: &str, own: &str) -> bool {
+    own.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What [`Profiles::read`] could not use.
@@ -81,13 +106,28 @@ impl Profiles {
     }
 
     fn one(&self, place: &walk::Place, url: &str, unknown: (Severity, &str), findings: &mut Findings) {
+        let unchecked = |text: String| Issue::at("not-supported", unknown.1, text);
+        let version = url.split_once('|').map(|(_, version)| version);
         match self.get(url) {
+            Some(Profile { version: Some(own), .. }) if version.is_some_and(|asked| !is_version(asked, own)) => {
+                findings.add(
+                    unknown.0,
+                    unchecked(format!("of this profile version {own} is configured here, and no other was checked")),
+                );
+            }
             Some(profile) if profile.kind == place.node.kind => check::check(self, profile, place, findings),
             Some(_) => findings.add(Severity::Error, Issue::at("value", unknown.1, "this profile is for another type")),
-            None => {
-                let text = "this profile is not configured here, and was not checked";
-                findings.add(unknown.0, Issue::at("not-supported", unknown.1, text));
-            }
+            None => match base(url).filter(|name| ABSTRACT.contains(name) || r4::model().get(name).is_some()) {
+                // The standard's own definition of the type: that is checked always.
+                Some(name) if is_a(place.node.kind, name) && version.is_none_or(|asked| is_version(asked, R4)) => {}
+                Some(name) if is_a(place.node.kind, name) => {
+                    findings.add(unknown.0, unchecked(format!("this server checks FHIR {R4}, and no other version")));
+                }
+                Some(_) => {
+                    findings.add(Severity::Error, Issue::at("value", unknown.1, "this profile is for another type"))
+                }
+                None => findings.add(unknown.0, unchecked(UNKNOWN.to_owned())),
+            },
         }
     }
 }
@@ -152,8 +192,35 @@ mod tests {
         let json = Json::parse(br#"{"resourceType":"Patient","meta":{"profile":["urn:x"]}}"#).unwrap();
         let (profiles, _) = Profiles::read([]);
         let told = found(&profiles, &json, &[], Severity::Information);
-        assert_eq!(told, ["Patient.meta.profile[0]: this profile is not configured here, and was not checked"]);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("Patient.meta.profile[0]: this profile is not configured here"), "{told:?}");
+        assert!(told[0].contains("validation.profiles"), "it says what to do: {told:?}");
         assert_eq!(found(&profiles, &json, &["urn:y"], Severity::Error).len(), 1);
+    }
+
+    #[test]
+    fn the_standards_own_definitions_are_no_news_and_another_version_is_refused_by_name() {
+        let patient = Json::parse(br#"{"resourceType":"Patient"}"#).unwrap();
+        let definition =
+            br#"{"resourceType":"StructureDefinition","url":"http://guide/pat","version":"6.1.0","type":"Patient",
+            "snapshot":{"element":[{"path":"Patient"},{"path":"Patient.gender","min":1}]}}"#;
+        let (profiles, _) = Profiles::read([Json::parse(definition).unwrap()]);
+        for (url, expected) in [
+            ("http://hl7.org/fhir/StructureDefinition/Patient", ""),
+            ("http://hl7.org/fhir/StructureDefinition/Patient|4.0.1", ""),
+            ("http://hl7.org/fhir/StructureDefinition/Patient|4.0", ""),
+            ("http://hl7.org/fhir/StructureDefinition/DomainResource", ""),
+            ("http://hl7.org/fhir/StructureDefinition/Patient|5.0.0", "4.0.1"),
+            ("http://hl7.org/fhir/StructureDefinition/Observation", "another type"),
+            ("http://hl7.org/fhir/StructureDefinition/vitalsigns", "validation.profiles"),
+            ("http://guide/pat", "Patient"),
+            ("http://guide/pat|6.1", "Patient"),
+            ("http://guide/pat|7.0.0", "6.1.0"),
+        ] {
+            let errors = found(&profiles, &patient, &[url], Severity::Error);
+            assert_eq!(errors.is_empty(), expected.is_empty(), "{url}: {errors:?}");
+            assert!(errors.iter().all(|error| error.contains(expected)), "{url}: {errors:?}");
+        }
     }
 
     /// The profiles of a guide of the corpora, and its examples.

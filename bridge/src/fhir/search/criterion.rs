@@ -224,7 +224,8 @@ impl Target {
             return Some(Self::Local(vec![name]));
         }
         if text.contains(':') || (canonical && !text.is_empty()) {
-            return Some(Self::Url(text.to_owned()));
+            // A version of what lies here: `{base}/Questionnaire/a|1`.
+            return Some(Self::Url(local.to_owned()));
         }
         // An id alone: of any type that the reference may have.
         let every = || mappings::r4::model().resource_types();
@@ -244,10 +245,20 @@ impl Target {
 
     fn accepts(&self, literal: &str, around: &Surroundings<'_>) -> bool {
         match self {
-            Self::Local(names) => Name::parse(normal(literal, around.base)).is_some_and(|name| names.contains(&name)),
-            Self::Url(url) => literal == url || normal(literal, "") == url || is_version_of(literal, url),
+            Self::Local(names) => {
+                Name::parse(unversioned(normal(literal, around.base))).is_some_and(|name| names.contains(&name))
+            }
+            Self::Url(url) => {
+                let local = normal(literal, around.base);
+                literal == url || local == url || is_version_of(local, url)
+            }
         }
     }
+}
+
+/// A canonical without the version that may stand behind it.
+pub fn unversioned(url: &str) -> &str {
+    url.split('|').next().unwrap_or(url)
 }
 
 /// A literal reference without this server's address and without a version.
@@ -300,8 +311,25 @@ mod tests {
             ("Patient/1", "http://here/fhir/Patient/1/_history/3", true),
             ("Patient/1", "http://there/fhir/Patient/1", false),
             ("http://there/fhir/Patient/1", "http://there/fhir/Patient/1", true),
+            ("http://there/fhir/Patient/1", "http://there/fhir/Patient/1/_history/3", true),
         ] {
             let asked = asks("Observation", "subject", asked).unwrap();
+            assert_eq!(asked.accepts(&literal(value), &AROUND), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn canonicals_of_this_server_are_found_with_and_without_their_version() {
+        let literal = |text| Value::Reference { literal: Some(text), identifier: None };
+        for (asked, value, expected) in [
+            ("http://here/fhir/Questionnaire/a|1", "http://here/fhir/Questionnaire/a|1", true),
+            ("http://here/fhir/Questionnaire/a", "http://here/fhir/Questionnaire/a|1", true),
+            ("Questionnaire/a", "http://here/fhir/Questionnaire/a|1", true),
+            ("http://here/fhir/Questionnaire/a|2", "http://here/fhir/Questionnaire/a|1", false),
+            ("http://there/q|1", "http://there/q|1", true),
+            ("http://there/q", "http://there/q|1", true),
+        ] {
+            let asked = asks("QuestionnaireResponse", "questionnaire", asked).unwrap();
             assert_eq!(asked.accepts(&literal(value), &AROUND), expected, "{value}");
         }
     }

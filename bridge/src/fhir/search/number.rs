@@ -2,6 +2,7 @@
 
 use super::span::Prefix;
 use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
 use std::str::FromStr;
 
 /// Both ends inclusive; none is open.
@@ -22,8 +23,10 @@ pub struct Asked {
 impl Interval {
     /// One number.
     pub fn point(lexeme: &str) -> Option<Self> {
-        let number = decimal(lexeme)?;
-        Some(Self { low: Some(number), high: Some(number) })
+        match decimal(lexeme) {
+            Some(number) => Some(Self { low: Some(number), high: Some(number) }),
+            None => beyond(lexeme),
+        }
     }
 
     /// A range with one or two ends.
@@ -31,17 +34,18 @@ impl Interval {
         if low.is_none() && high.is_none() {
             return None;
         }
-        let end = |lexeme: Option<&str>| lexeme.map_or(Some(None), |l| decimal(l).map(Some));
-        Some(Self { low: end(low)?, high: end(high)? })
+        let end = |lexeme: Option<&str>| lexeme.map_or(Some(None), |l| Self::point(l).map(Some));
+        let (low, high) = (end(low)?, end(high)?);
+        Some(Self { low: low.and_then(|end| end.low), high: high.and_then(|end| end.high) })
     }
 
     /// A number with a quantity's comparator: `<5` is everything below.
     pub fn compared(comparator: Option<&str>, lexeme: &str) -> Option<Self> {
-        let number = decimal(lexeme)?;
+        let number = Self::point(lexeme)?;
         Some(match comparator {
-            Some("<" | "<=") => Self { low: None, high: Some(number) },
-            Some(">" | ">=") => Self { low: Some(number), high: None },
-            _ => Self { low: Some(number), high: Some(number) },
+            Some("<" | "<=") => Self { low: None, ..number },
+            Some(">" | ">=") => Self { high: None, ..number },
+            _ => number,
         })
     }
 }
@@ -84,7 +88,25 @@ impl Asked {
     }
 }
 
-/// Up to 28 digits: what goes beyond is stored, and not found by its number.
+/// The span that a number lies in which is too large, too small or too long to reckon with: R4 sets its decimals no bounds. It
+/// is found by what is greater and less.
+fn beyond(lexeme: &str) -> Option<Interval> {
+    const NEXT_TO_NOTHING: f64 = 1e-27;
+    let about: f64 =
+        lexeme.parse().ok().filter(|_| lexeme.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']))?;
+    let near = |number: f64| Decimal::from_f64(number);
+    Some(match (near(about * (1.0 - 1e-15)), near(about * (1.0 + 1e-15))) {
+        _ if about.abs() < NEXT_TO_NOTHING && lexeme.starts_with('-') => {
+            Interval { low: near(-NEXT_TO_NOTHING), high: Some(Decimal::ZERO) }
+        }
+        _ if about.abs() < NEXT_TO_NOTHING => Interval { low: Some(Decimal::ZERO), high: near(NEXT_TO_NOTHING) },
+        (Some(a), Some(b)) => Interval { low: Some(a.min(b)), high: Some(a.max(b)) },
+        _ if about > 0.0 => Interval { low: Some(Decimal::MAX), high: None },
+        _ => Interval { low: None, high: Some(Decimal::MIN) },
+    })
+}
+
+/// Up to 28 digits.
 fn decimal(lexeme: &str) -> Option<Decimal> {
     if lexeme.contains(['e', 'E']) { Decimal::from_scientific(lexeme).ok() } else { Decimal::from_str(lexeme).ok() }
 }
@@ -113,6 +135,47 @@ mod tests {
             let value = Interval::point(value).unwrap();
             assert_eq!(Asked::parse(asked).unwrap().accepts(prefix, value), expected, "{prefix:?} {asked}: {value:?}");
         }
+    }
+
+    #[test]
+    fn what_is_stored_is_found_by_its_own_value() {
+        let held = [
+            "0",
+            "-0.0",
+            "1.00",
+            "9007199254740993",
+            "1.5e3",
+            "6.02214076e23",
+            "0.000000000000000000000000001",
+            "1234567890123456789012345678",
+            "0.1234567890123456789012345",
+            "5e-27",
+            "0.0002374119e-5",
+        ];
+        for lexeme in held {
+            let value = Interval::point(lexeme).unwrap();
+            assert!(Asked::parse(lexeme).unwrap().accepts(Prefix::Eq, value), "{lexeme}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reckoned_with_is_found_by_what_is_greater_and_less() {
+        let zero = Asked::parse("0").unwrap();
+        for lexeme in [
+            "12345678901234567890123456789012345.5",
+            "1e29",
+            "1e400",
+            "1.5e99999999999",
+            "99999999999999999999999999999.5",
+            "1e-28",
+            "1e-400",
+        ] {
+            let above = Interval::point(lexeme).unwrap();
+            assert!(zero.accepts(Prefix::Gt, above) && !zero.accepts(Prefix::Lt, above), "{lexeme}");
+            let below = Interval::point(&format!("-{lexeme}")).unwrap();
+            assert!(zero.accepts(Prefix::Lt, below) && !zero.accepts(Prefix::Gt, below), "-{lexeme}");
+        }
+        assert_eq!(Interval::point("inf"), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Reads a search: filters, includes, order, and what steers the reply (R4 3.1.1).
 
+use super::chain::{chain, has};
 use super::criterion::{Criterion, Surroundings, Target, TextMatch, Token};
 use super::span::{Prefix, Span, moment};
-use super::table::{Kind, Parameter, parameter};
+use super::table::{COMPARTMENT, Kind, Parameter, belonging, parameter};
 use super::text::{split, unescape};
 use crate::ids::{ResourceId, TypeName};
 use crate::limits::{MAX_CHAIN_DEPTH, MAX_PAGE, MAX_QUERY_VALUES};
@@ -20,6 +21,8 @@ pub struct Search {
     pub cursor: Option<String>,
     /// The parameters that this server does not know.
     pub unknown: Vec<String>,
+    /// What else was passed over, where that was asked for.
+    pub passed: Vec<QueryError>,
     /// What was understood, as it came: for the self link.
     pub understood: Vec<(String, String)>,
 }
@@ -103,10 +106,28 @@ pub enum QueryError {
 /// `_total` says in the standard's words: it changes nothing of what is found.
 const FORM: &[&str] = &["_format", "_pretty", "_summary", "_elements", "_totalMethod"];
 
-type Result<T> = std::result::Result<T, QueryError>;
+pub(super) type Result<T> = std::result::Result<T, QueryError>;
+
+/// What is done with a parameter that says nothing, and with an order or an include that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faulty {
+    Refused,
+    /// They are listed in [`Search::passed`].
+    Passed,
+}
 
 /// Reads a search over a type.
 pub fn read(kind: TypeName, pairs: &[(String, String)], around: &Surroundings<'_>) -> Result<Search> {
+    read_as(kind, pairs, around, Faulty::Refused)
+}
+
+/// The same, strict or lenient.
+pub fn read_as(
+    kind: TypeName,
+    pairs: &[(String, String)],
+    around: &Surroundings<'_>,
+    faulty: Faulty,
+) -> Result<Search> {
     let mut search = Search {
         kind,
         filters: Vec::new(),
@@ -116,25 +137,41 @@ pub fn read(kind: TypeName, pairs: &[(String, String)], around: &Surroundings<'_
         total: Total::default(),
         cursor: None,
         unknown: Vec::new(),
+        passed: Vec::new(),
         understood: Vec::new(),
     };
     for (name, value) in pairs {
-        if search.steer(name, value)? {
-            search.understood.push((name.clone(), value.clone()));
-            continue;
-        }
-        match filter(kind, name, value, around, 0)? {
-            Some(filter) => {
-                search.filters.push(filter);
-                search.understood.push((name.clone(), value.clone()));
-            }
-            None => search.unknown.push(shown(name)),
+        match search.take(name, value, around) {
+            Ok(true) => search.understood.push((name.clone(), value.clone())),
+            Ok(false) => search.unknown.push(shown(name)),
+            Err(error) if faulty == Faulty::Passed && may_be_passed(name, value) => search.passed.push(error),
+            Err(error) => return Err(error),
         }
     }
     Ok(search)
 }
 
+/// R4 3.1.1.3: an empty parameter is no error; here it is one unless the client is lenient, because what is left finds
+/// everything. A value that cannot be read is an error always.
+fn may_be_passed(name: &str, value: &str) -> bool {
+    value.is_empty() || ["_sort", "_include", "_revinclude"].contains(&name.split(':').next().unwrap_or(name))
+}
+
 impl Search {
+    /// Takes a parameter; tells whether it is known.
+    fn take(&mut self, name: &str, value: &str, around: &Surroundings<'_>) -> Result<bool> {
+        if value.is_empty() && !FORM.contains(&name) {
+            return Err(bad(name, "is empty; leave it out, or send `Prefer: handling=lenient`"));
+        }
+        if self.steer(name, value)? {
+            return Ok(true);
+        }
+        let filter = filter(self.kind, name, value, around, 0)?;
+        let known = filter.is_some();
+        self.filters.extend(filter);
+        Ok(known)
+    }
+
     /// Takes a parameter that is no filter; tells whether it was one.
     fn steer(&mut self, name: &str, value: &str) -> Result<bool> {
         match name {
@@ -160,7 +197,7 @@ fn shown(name: &str) -> String {
     name.chars().filter(char::is_ascii_graphic).take(60).collect()
 }
 
-fn bad(name: &str, why: impl Into<String>) -> QueryError {
+pub(super) fn bad(name: &str, why: impl Into<String>) -> QueryError {
     QueryError::Bad { name: shown(name), why: why.into() }
 }
 
@@ -248,7 +285,7 @@ pub fn filter(
         ("_id" | "_lastUpdated", Some(_)) => return Err(unsupported(name, "takes no modifier")),
         _ => {}
     }
-    let Some(parameter) = parameter(kind, plain) else { return Ok(None) };
+    let Some(parameter) = parameter(kind, plain).or_else(|| patients(kind, name)) else { return Ok(None) };
     if modifier == Some("missing") && parameter.kind != Kind::Composite {
         let missing = value.parse().map_err(|_| bad(name, "true or false"))?;
         return Ok(Some(Filter::Missing { parameter, missing }));
@@ -260,9 +297,15 @@ pub fn filter(
     Ok(Some(Filter::Values { parameter, negated: modifier == Some("not"), alternatives }))
 }
 
+/// The parameter of a search in a patient's compartment.
+fn patients(kind: TypeName, name: &str) -> Option<&'static Parameter> {
+    if name == COMPARTMENT { belonging(kind) } else { None }
+}
+
+/// Ids are looked up one by one; of them there may be as many as a query has room for.
 fn alternatives<'v>(name: &str, value: &'v str) -> Result<Vec<&'v str>> {
     let values = split(value, ',');
-    if values.len() > MAX_QUERY_VALUES {
+    if values.len() > MAX_QUERY_VALUES && name != "_id" {
         return Err(bad(name, format!("at most {MAX_QUERY_VALUES} alternatives")));
     }
     Ok(values)
@@ -290,6 +333,10 @@ fn criterion(
     around: &Surroundings<'_>,
 ) -> Result<Option<Criterion>> {
     Ok(match (parameter.kind, modifier) {
+        (_, None) if parameter.name == COMPARTMENT => {
+            let patient = TypeName::parse("Patient");
+            patient.and_then(|kind| Target::of_type(&unescape(text), kind, around)).map(Criterion::Reference)
+        }
         (_, None) | (Kind::Token, Some("not")) => Criterion::parse(parameter, text, around),
         (Kind::String, Some("exact")) => Criterion::text(text, TextMatch::Exact),
         (Kind::String, Some("contains")) => Criterion::text(text, TextMatch::Contains),
@@ -305,7 +352,7 @@ fn criterion(
     })
 }
 
-fn allows(parameter: &Parameter, kind: TypeName) -> bool {
+pub(super) fn allows(parameter: &Parameter, kind: TypeName) -> bool {
     parameter.targets.is_empty() || parameter.targets.contains(&kind.as_str())
 }
 
@@ -315,61 +362,6 @@ fn updated(values: &[&str]) -> Result<Filter> {
         moment(&unescape(rest)).map(|span| (prefix, span)).ok_or_else(|| bad("_lastUpdated", form(Kind::Date)))
     };
     values.iter().map(one).collect::<Result<_>>().map(Filter::Updated)
-}
-
-/// `subject.name`, `subject:Patient.name`.
-fn chain(
-    kind: TypeName,
-    head: &str,
-    rest: &str,
-    value: &str,
-    around: &Surroundings<'_>,
-    depth: usize,
-) -> Result<Option<Filter>> {
-    let (plain, target) = head.split_once(':').map_or((head, None), |(n, t)| (n, Some(t)));
-    let Some(parameter) = parameter(kind, plain) else { return Ok(None) };
-    if parameter.kind != Kind::Reference {
-        return Err(bad(head, "only references can be followed"));
-    }
-    let types: Vec<TypeName> = match target {
-        Some(target) => {
-            let kind = TypeName::parse(target).filter(|k| allows(parameter, *k));
-            vec![kind.ok_or_else(|| bad(head, "the reference is never of that type"))?]
-        }
-        None if parameter.targets.is_empty() => {
-            return Err(bad(head, format!("may refer to anything: name the type, `{plain}:Patient.{rest}`")));
-        }
-        None => parameter.targets.iter().filter_map(|t| TypeName::parse(t)).collect(),
-    };
-    let mut targets = Vec::new();
-    for kind in types {
-        targets.extend(filter(kind, rest, value, around, depth + 1)?.map(|inner| (kind, inner)));
-    }
-    if targets.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Filter::Chain { parameter, targets }))
-}
-
-/// `Observation:patient:code` after `_has:`.
-fn has(
-    of: TypeName,
-    name: &str,
-    rest: &str,
-    value: &str,
-    around: &Surroundings<'_>,
-    depth: usize,
-) -> Result<Option<Filter>> {
-    let mut parts = rest.splitn(3, ':');
-    let (Some(kind), Some(reference), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(bad(name, "takes _has:Type:reference:parameter"));
-    };
-    let kind = TypeName::parse(kind).ok_or_else(|| bad(name, "names no resource type"))?;
-    let reference = parameter(kind, reference).filter(|p| p.kind == Kind::Reference && allows(p, of));
-    let reference = reference.ok_or_else(|| bad(name, format!("{kind} has no such reference to {of}")))?;
-    let inner = filter(kind, rest, value, around, depth + 1)?;
-    let inner = inner.ok_or_else(|| bad(name, format!("{kind} has no such parameter")))?;
-    Ok(Some(Filter::Has { kind, reference, inner: Box::new(inner) }))
 }
 
 #[cfg(test)]
@@ -401,6 +393,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_lenient_is_told_what_was_passed_over_and_what_cannot_be_read_is_refused_still() {
+        let lenient = |query: &str| {
+            let pairs: Vec<(String, String)> = query
+                .split('&')
+                .map(|p| p.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).unwrap())
+                .collect();
+            read_as(TypeName::parse("Patient").unwrap(), &pairs, &AROUND, Faulty::Passed)
+        };
+        let read = lenient("family=&_sort=nothing&_include=Patient:name&gender=male").unwrap();
+        assert_eq!((read.filters.len(), read.passed.len(), read.sort.len(), read.understood.len()), (1, 3, 0, 1));
+        for query in ["birthdate=tomorrow", "_count=x", "name:sounds=x"] {
+            assert!(lenient(query).is_err(), "{query}");
+        }
+        let ids = format!("_id={}", "a,".repeat(5 * MAX_QUERY_VALUES));
+        assert!(lenient(&ids).is_ok(), "ids may be many");
+        assert_eq!(search("Patient", "_format=&gender=male").unwrap().filters.len(), 1);
+    }
+
+    #[test]
     fn nonsense_is_refused_by_name() {
         for (kind, query) in [
             ("Patient", "name:sounds=x"),
@@ -419,6 +430,8 @@ mod tests {
             ("Observation", "focus.name=x"),
             ("Observation", "_id:not=x"),
             ("Observation", "code="),
+            ("Observation", "_count="),
+            ("Observation", "_compartment=Group/1"),
         ] {
             let error = search(kind, query).unwrap_err().to_string();
             let name = query.split('=').next().unwrap();

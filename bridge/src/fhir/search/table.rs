@@ -26,6 +26,8 @@ pub enum Leaf {
     CodeableConcept,
     Coding,
     Identifier,
+    /// Its system, such as `phone`, and its value.
+    ContactPoint,
     /// A code, and the system that its binding gives it.
     Code(Option<&'static str>),
     Boolean,
@@ -102,6 +104,8 @@ pub struct Component {
 struct Table {
     by_type: HashMap<&'static str, Vec<Parameter>>,
     compartment: HashMap<&'static str, Vec<&'static str>>,
+    /// For each type that may belong to a patient, all parameters of [`compartment`] as one.
+    belonging: HashMap<&'static str, Parameter>,
 }
 
 /// The parameter of that name, for a type.
@@ -120,6 +124,14 @@ pub fn compartment(kind: TypeName) -> &'static [&'static str] {
     PARAMETERS.compartment.get(kind.as_str()).map_or(&[], Vec::as_slice)
 }
 
+/// The name of the parameter that [`belonging`] gives.
+pub const COMPARTMENT: &str = "_compartment";
+
+/// What asks for the resources of a patient: every way by which a resource of the type belongs to one.
+pub fn belonging(kind: TypeName) -> Option<&'static Parameter> {
+    PARAMETERS.belonging.get(kind.as_str())
+}
+
 /// The types that may belong to a patient, in the order of their names.
 pub fn compartment_types() -> Vec<TypeName> {
     let mut types: Vec<TypeName> = PARAMETERS.compartment.keys().filter_map(|name| TypeName::parse(name)).collect();
@@ -129,7 +141,7 @@ pub fn compartment_types() -> Vec<TypeName> {
 
 impl Table {
     fn read(text: &'static str) -> Self {
-        let mut table = Self { by_type: HashMap::new(), compartment: HashMap::new() };
+        let mut table = Self { by_type: HashMap::new(), compartment: HashMap::new(), belonging: HashMap::new() };
         for row in text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split('\t').collect::<Vec<_>>()) {
             match row.as_slice() {
                 ["P", of, name, kind, paths, targets] => table.add(of, plain(name, kind, paths, targets)),
@@ -138,7 +150,16 @@ impl Table {
                 _ => {}
             }
         }
+        table.belonging = table.compartment.keys().map(|of| (*of, table.joined(of))).collect();
         table
+    }
+
+    fn joined(&self, of: &str) -> Parameter {
+        let names = self.compartment.get(of).map_or(&[][..], Vec::as_slice);
+        let own = self.by_type.get(of).map_or(&[][..], Vec::as_slice);
+        let by_reference = own.iter().filter(|p| p.kind == Kind::Reference && names.contains(&p.name));
+        let paths = by_reference.flat_map(|p| p.paths.clone()).collect();
+        Parameter { name: COMPARTMENT, kind: Kind::Reference, paths, targets: vec!["Patient"], composite: None }
     }
 
     fn add(&mut self, of: &'static str, parameter: Parameter) {
@@ -193,6 +214,7 @@ fn leaf(type_name: &str, system: Option<&'static str>, only: Option<&'static str
         "CodeableConcept" => Leaf::CodeableConcept,
         "Coding" => Leaf::Coding,
         "Identifier" => Leaf::Identifier,
+        "ContactPoint" => Leaf::ContactPoint,
         "code" => Leaf::Code(system),
         "boolean" => Leaf::Boolean,
         "deceased" => Leaf::Deceased,
@@ -257,7 +279,7 @@ mod tests {
     fn parameters_are_read() {
         let email = find("Patient", "email");
         assert_eq!(email.paths[0].steps[0].filter, Some(("system", "email")));
-        assert_eq!((email.kind, email.paths[0].leaf), (Kind::Token, Leaf::Text));
+        assert_eq!((email.kind, email.paths[0].leaf), (Kind::Token, Leaf::ContactPoint));
         assert_eq!(find("Observation", "patient").paths[0].leaf, Leaf::Reference(Some("Patient")));
         let race = find("Patient", "race");
         assert_eq!(race.paths[0].steps.len(), 3, "a URL's dots do not split a path");
@@ -268,6 +290,7 @@ mod tests {
         let chromosome = find("MolecularSequence", "chromosome-variant-coordinate").composite.as_ref().unwrap();
         assert_eq!(chromosome.components.iter().map(|c| c.absolute).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(compartment(TypeName::parse("Observation").unwrap()), ["subject", "performer"]);
+        assert!(parameter(TypeName::parse("Patient").unwrap(), "phonetic").is_none(), "not held, and not promised");
         assert!(find("Practitioner", "_tag").kind == Kind::Token && compartment_types().len() > 60);
     }
 

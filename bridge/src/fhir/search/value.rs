@@ -62,7 +62,9 @@ fn read<'r>(element: &'r Json, leaf: Leaf, found: &mut Vec<Value<'r>>) {
     match leaf {
         Leaf::CodeableConcept => concept(element, found),
         Leaf::Coding => found.push(Value::Token { system: element.text("system"), code: element.text("code") }),
-        Leaf::Identifier => found.push(Value::Token { system: element.text("system"), code: element.text("value") }),
+        Leaf::Identifier | Leaf::ContactPoint => {
+            found.push(Value::Token { system: element.text("system"), code: element.text("value") })
+        }
         Leaf::Code(system) => found.extend(element.as_str().map(|code| Value::Token { system, code: Some(code) })),
         Leaf::Boolean => found.extend(truth(element).map(yes_or_no)),
         Leaf::Deceased => found.push(yes_or_no(deceased(element))),
@@ -176,7 +178,7 @@ mod tests {
         let patient = r#"{"resourceType":"Patient","active":true,"deceasedDateTime":"2020","gender":"male",
             "telecom":[{"system":"phone","value":"1"},{"system":"email","value":"a@b"}],
             "name":[{"family":"F","given":["G","H"]}],"identifier":[{"system":"s","value":"v"}]}"#;
-        assert_eq!(found(patient, "email"), ["a@b"]);
+        assert_eq!(found(patient, "email"), ["email|a@b"]);
         assert_eq!(found(patient, "name"), ["F", "G", "H"]);
         assert_eq!(found(patient, "deceased"), ["|true"]);
         assert_eq!(found(patient, "gender"), ["http://hl7.org/fhir/administrative-gender|male"]);

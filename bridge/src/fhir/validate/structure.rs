@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// Every fault of a resource.
 pub fn check(json: &Json, name: &str) -> Vec<Issue> {
     let mut checker = Checker { issues: Vec::new() };
-    checker.resource(json, &mut name.to_owned());
+    checker.resource(json, &mut name.to_owned(), false);
     checker.issues
 }
 
@@ -27,7 +27,10 @@ impl Checker {
         }
     }
 
-    fn resource(&mut self, json: &Json, path: &mut String) {
+    fn resource(&mut self, json: &Json, path: &mut String, contained: bool) {
+        if contained && json.get("contained").is_some() {
+            self.fail("invariant", &format!("{path}.contained"), "a contained resource contains no others (dom-2)");
+        }
         match resource_type(json) {
             Err(issue) => self.fail(issue.code, path, issue.text),
             Ok(kind) => {
@@ -156,7 +159,7 @@ impl Checker {
         path: &mut String,
     ) {
         if type_name == "Resource" {
-            return self.resource(value, path);
+            return self.resource(value, path, element.name == "contained");
         }
         let type_name = if shadow { "Element" } else { type_name };
         let Some(model) = r4::model().get(type_name) else {

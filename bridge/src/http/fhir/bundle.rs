@@ -1,37 +1,51 @@
 //! Transactions and batches (R4 3.1.0.11).
 
+use super::super::operations;
 use super::super::reply::{Reply, etag, failure, failures, fhir, refused, status};
 use super::super::routes::{Call, Request};
 use super::super::subscription::prepare;
 use super::page::{Entry, Page, raw};
 use super::prefer::{Prefer, told};
-use super::{acceptable, base, history, needs, read, read_json, search, write};
+use super::{acceptable, base, beside, history, json_body, needs, parse, read, search, write};
 use crate::app::App;
 use crate::clock::{http_date, instant, parse_http_date};
 use crate::commit::{Done, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue};
-use crate::fhir::bundle::{self, Bundle, Get, What};
+use crate::fhir::bundle::{self, Bundle, Get, Operation, What};
 use crate::fhir::outcome;
 use crate::fhir::write::{Act, By, Write};
 use crate::ids::Name;
 use crate::ingest::commit;
-use crate::limits::MAX_BATCH_AT_ONCE;
+use crate::limits::{MAX_ANSWERS_BYTES, MAX_BATCH_AT_ONCE, MAX_READS_AT_ONCE};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+/// The place of reading entries in the order of a batch: the last.
+const READS: u8 = u8::MAX;
+
 /// `POST /fhir`: a transaction or a batch.
 pub async fn bundle(call: Call<'_>) -> Result<Reply, Reply> {
-    let json = read_json(call.request, call.body)?;
-    let bundle = bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+    json_body(call.request)?;
+    let bundle = checked(call.body.clone()).await?;
     let prefer = Prefer::of(&call.request.headers);
     let (kind, entry) = match bundle {
         Bundle::Transaction(entries) => ("transaction-response", transaction(&call, entries, prefer).await?),
         Bundle::Batch(entries) => ("batch-response", batch(&call, entries, prefer).await),
     };
     Ok(Page { resource_type: "Bundle", kind, total: None, link: Vec::new(), entry }.reply())
+}
+
+/// Reads and checks all entries; a large Bundle beside the network threads.
+async fn checked(body: Bytes) -> Result<Bundle, Reply> {
+    let body_length = body.len();
+    let read = move || {
+        let json = parse(&body)?;
+        bundle::read(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))
+    };
+    beside(body_length, read).await
 }
 
 /// Everything or nothing: what may fail without the committer fails first, and reading comes last.
@@ -49,22 +63,26 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
                 None
             }
             bundle::Entry::Get(get) => Some(get),
+            // Reading the Bundle has refused it.
+            bundle::Entry::Operation(..) => continue,
         });
     }
     let done = if writes.is_empty() { Vec::new() } else { committed(call, writes).await.map_err(|e| refused(&e))? };
     let mut done = done.iter();
-    let mut answers = Vec::with_capacity(order.len());
+    let (mut answers, mut bytes) = (Vec::with_capacity(order.len()), 0);
     for get in order {
         answers.push(match get {
-            Some(get) => answered(call, &get).await,
+            Some(get) if bytes <= MAX_ANSWERS_BYTES => answered(call, &get).await,
+            Some(_) => too_much(),
             None => done.next().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
         });
+        bytes += answers.last().map_or(0, Entry::weight);
     }
     Ok(answers)
 }
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
-    prepare(call.app, &call.caller, &mut writes).await?;
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
     Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
 }
 
@@ -73,6 +91,8 @@ fn allowed(call: &Call<'_>, entry: &bundle::Entry) -> Result<(), Issue> {
     let needed = match entry {
         bundle::Entry::Write(write) => write::needed(&write.act),
         bundle::Entry::Get(get) => vec![needs(&get.what)],
+        // Asked where the operation is carried out.
+        bundle::Entry::Operation(..) => Vec::new(),
     };
     let one = |(interaction, kind)| decide(&call.caller, interaction, kind).map(|_| ());
     needed.into_iter().try_for_each(one).map_err(|denied| Issue::new("forbidden", denied.to_string()))
@@ -123,12 +143,19 @@ fn fate(entry: &bundle::Entry, name: &Name) -> Option<bool> {
 async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>, prefer: Prefer) -> Vec<Entry> {
     let mut ranked: Vec<_> = entries.into_iter().enumerate().collect();
     ranked.sort_by_key(|(_, entry)| rank(entry));
-    let mut answers = Vec::with_capacity(ranked.len());
+    let (mut answers, mut bytes) = (Vec::with_capacity(ranked.len()), 0);
     while !ranked.is_empty() {
         let first = rank(&ranked[0].1);
-        let same = ranked.iter().take(MAX_BATCH_AT_ONCE).take_while(|(_, entry)| rank(entry) == first).count();
-        let group = ranked.drain(..same).map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) });
-        answers.extend(join_all(group).await);
+        let at_once = if first == READS { MAX_READS_AT_ONCE } else { MAX_BATCH_AT_ONCE };
+        let same = ranked.iter().take(at_once).take_while(|(_, entry)| rank(entry) == first).count();
+        let group = ranked.drain(..same);
+        if first == READS && bytes > MAX_ANSWERS_BYTES {
+            answers.extend(group.map(|(n, _)| (n, too_much())));
+            continue;
+        }
+        let done = join_all(group.map(|(n, entry)| async move { (n, alone(call, n, entry, prefer).await) })).await;
+        bytes += done.iter().map(|(_, answer)| answer.weight()).sum::<usize>();
+        answers.extend(done);
     }
     answers.sort_by_key(|(n, _)| *n);
     answers.into_iter().map(|(_, answer)| answer).collect()
@@ -137,8 +164,14 @@ async fn batch(call: &Call<'_>, entries: Vec<Result<bundle::Entry, Vec<Issue>>>,
 fn rank(entry: &Result<bundle::Entry, Vec<Issue>>) -> u8 {
     match entry {
         Ok(bundle::Entry::Write(write)) => write.act.rank(),
-        Ok(bundle::Entry::Get(_)) | Err(_) => u8::MAX,
+        Ok(bundle::Entry::Get(_) | bundle::Entry::Operation(..)) | Err(_) => READS,
     }
+}
+
+/// An entry that would make the answer too long.
+fn too_much() -> Entry {
+    let text = "the answers to the entries before are too long together: ask in smaller Bundles";
+    failed(StatusCode::PAYLOAD_TOO_LARGE, &[Issue::new("too-costly", text)])
 }
 
 async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue>>, prefer: Prefer) -> Entry {
@@ -152,6 +185,7 @@ async fn alone(call: &Call<'_>, n: usize, entry: Result<bundle::Entry, Vec<Issue
     let write = match entry {
         bundle::Entry::Write(write) => write,
         bundle::Entry::Get(get) => return answered(call, &get).await,
+        bundle::Entry::Operation(operation, body) => return operated(call, operation, body).await,
     };
     match committed(call, vec![write]).await {
         Ok(done) => done.first().map_or_else(Entry::default, |one| written(call.app, one, prefer)),
@@ -192,7 +226,24 @@ fn failed(status: StatusCode, issues: &[Issue]) -> Entry {
 
 /// An entry that reads, answered as the request of its own would be.
 async fn answered(call: &Call<'_>, get: &Get) -> Entry {
-    let reply = answer(call, get).await;
+    told_of(&answer(call, get).await, get.head)
+}
+
+/// An entry that invokes an operation: by its own route, with the caller's token.
+async fn operated(call: &Call<'_>, operation: Operation, body: Bytes) -> Entry {
+    let mut headers = HeaderMap::new();
+    for name in [header::ACCEPT, header::CONTENT_TYPE] {
+        headers.insert(name, HeaderValue::from_static("application/fhir+json"));
+    }
+    headers.extend(call.request.headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone())));
+    let method = if operation.posted { Method::POST } else { Method::GET };
+    let request = Request { method, path: operation.path, query: operation.query, headers, body: Ok(body) };
+    let reply = operations::entry(call.app, &request).await;
+    told_of(&reply.unwrap_or_else(|refused| refused), operation.head)
+}
+
+/// An answer as an entry.
+fn told_of(reply: &Reply, head: bool) -> Entry {
     let mut response = json!({"status": reply.status().to_string()});
     let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(etag) = header(header::ETAG) {
@@ -207,12 +258,14 @@ async fn answered(call: &Call<'_>, get: &Get) -> Entry {
         }
         return Entry { response: Some(response), ..Entry::default() };
     }
-    let resource = (!get.head && !reply.body().is_empty()).then(|| raw(reply.body()));
+    let resource = (!head && !reply.body().is_empty()).then(|| raw(reply.body()));
     Entry { resource, response: Some(response), ..Entry::default() }
 }
 
 async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let mut headers = HeaderMap::new();
+    // A Bundle holds resources: of a Binary too.
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
     let since = get.if_modified_since.map(http_date);
     for (name, value) in [(header::IF_NONE_MATCH, &get.if_none_match), (header::IF_MODIFIED_SINCE, &since)] {
         if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
@@ -222,7 +275,7 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
     let request =
         Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
-    if let Err(refused) = acceptable(&request) {
+    if let Err(refused) = acceptable(&request, &[]) {
         return refused;
     }
     let reply = match &get.what {

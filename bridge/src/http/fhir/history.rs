@@ -12,7 +12,7 @@ use crate::fhir::view::View;
 use crate::ids::{TypeName, Version};
 use crate::index::history::{self, Of};
 use crate::limits::DEFAULT_PAGE;
-use crate::read::{self, Opened};
+use crate::read::{self, Made, Opened, Verb};
 use serde_json::{Value, json};
 
 /// `GET /fhir/{type}/{id}/_history`.
@@ -34,16 +34,11 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
     let (interaction, kind) = needs(&What::History(of.clone()));
     let permit = may(&call.caller, interaction, kind)?;
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
-    let limit = asked.page.limit;
-    // One more than is shown tells whether there is another page.
-    let page = history::Page { limit: limit + 1, ..asked.page.clone() };
-    let (total, mut versions) =
-        read::history(&call.app.core, &permit, page).await.map_err(|error| unreadable(&error))?;
+    let page = read::history(&call.app.core, &permit, asked.page.clone()).await.map_err(|error| unreadable(&error))?;
+    let read::Versions { total, versions, more } = page;
     if total == Some(0) && asked.page.since.is_none() && asked.page.at.is_none() {
         return Err(not_found());
     }
-    let more = versions.len() > limit;
-    versions.truncate(limit);
     let entry = versions.iter().map(|opened| entry(call.app, opened, &asked.view)).collect();
     let next = versions.last().filter(|_| more).map(|last| last.stored.row);
     let link = links(call.app, &asked, next);
@@ -104,13 +99,7 @@ fn links(app: &App, asked: &Asked, next: Option<i64>) -> Vec<Value> {
 
 fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
     let stored = &opened.stored;
-    let (method, target, status) = if stored.deleted {
-        ("DELETE", stored.name.to_string(), "204 No Content")
-    } else if stored.version == Version(1) {
-        ("POST", stored.name.kind.to_string(), "201 Created")
-    } else {
-        ("PUT", stored.name.to_string(), "200 OK")
-    };
+    let (method, target, status) = told(opened);
     let time = jiff::Timestamp::from_millisecond(stored.updated).unwrap_or_default();
     Entry {
         full_url: Some(format!("{}/{}", base(app), stored.name)),
@@ -118,6 +107,22 @@ fn entry(app: &App, opened: &Opened, view: &View) -> Entry {
         search: None,
         request: Some(json!({"method": method, "url": target})),
         response: Some(json!({"status": status, "etag": etag(stored.version), "lastModified": instant(time)})),
+    }
+}
+
+/// The interaction that made a version. Records from before that was kept are told by their number.
+fn told(opened: &Opened) -> (&'static str, String, &'static str) {
+    let stored = &opened.stored;
+    if stored.deleted {
+        return ("DELETE", stored.name.to_string(), "204 No Content");
+    }
+    let first = stored.version == Version(1);
+    let made = opened.made.unwrap_or(Made { by: if first { Verb::Post } else { Verb::Put }, created: first });
+    let status = if made.created { "201 Created" } else { "200 OK" };
+    match made.by {
+        Verb::Post => ("POST", stored.name.kind.to_string(), status),
+        Verb::Put => ("PUT", stored.name.to_string(), status),
+        Verb::Patch => ("PATCH", stored.name.to_string(), status),
     }
 }
 

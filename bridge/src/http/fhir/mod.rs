@@ -1,5 +1,6 @@
 //! The FHIR REST API (R4 3.1.0): decisions, then the write or read path, then the answer.
 
+mod binary;
 mod bundle;
 pub mod history;
 pub(super) mod page;
@@ -11,11 +12,13 @@ mod write;
 
 pub use bundle::bundle;
 pub use read::{of_version, receipt};
-pub use search::posted_search;
+pub use search::{of_patient, posted_search};
 
+use super::accept::{Wanted, our_version};
 use super::pretty::pretty;
 use super::query;
 use super::reply::{Reply, failure, fhir};
+use super::report;
 use super::routes::{Call, Request};
 use crate::app::App;
 use crate::clock::instant;
@@ -26,23 +29,16 @@ use crate::fhir::capability;
 use crate::fhir::view::View;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::index::history::Of;
+use crate::limits::LARGE_BODY_BYTES;
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
+use bytes::Bytes;
 use notary::canonical::Json;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
-/// A 406 for who insists on XML, which this server does not speak.
-pub fn acceptable(request: &Request) -> Result<(), Reply> {
-    let pairs = query::pairs(&request.query).unwrap_or_default();
-    let format = pairs.into_iter().find(|(n, _)| n == "_format").map(|(_, v)| v);
-    let accept = text(&request.headers, header::ACCEPT).unwrap_or("").to_owned();
-    let asked = format.unwrap_or(accept).to_ascii_lowercase();
-    let spoken = ["json", "*/*", "application/*", "text/plain", "html"];
-    if asked.is_empty() || spoken.iter().any(|ok| asked.contains(ok)) {
-        return Ok(());
-    }
-    let text = "this server speaks FHIR in JSON: application/fhir+json";
-    Err(failure(StatusCode::NOT_ACCEPTABLE, Issue::new("not-supported", text)))
+/// A 406 for who insists on what is not there at an address.
+pub fn acceptable(request: &Request, rest: &[&str]) -> Result<(), Reply> {
+    if binary::is_read(request, rest) || report::is_asked(rest) { Ok(()) } else { Wanted::of(request).fhir_json() }
 }
 
 /// The answer as `_pretty` wants it.
@@ -59,7 +55,7 @@ pub fn laid_out(request: &Request, mut reply: Reply) -> Reply {
 /// `GET /fhir/metadata`.
 pub fn metadata(app: &App, request: &Request) -> Result<Reply, Reply> {
     let view = one_view(request)?;
-    let statement = capability::statement(base(app), &instant(app.core.clock.now())).to_string();
+    let statement = capability::statement(base(app), &instant(app.started), !app.config.cors.is_empty()).to_string();
     Ok(fhir(StatusCode::OK, view.show(statement.as_bytes()).into_owned()))
 }
 
@@ -103,15 +99,44 @@ pub(in crate::http) fn bad_request(issue: Issue) -> Reply {
     failure(StatusCode::BAD_REQUEST, issue)
 }
 
-pub(in crate::http) fn read_json(request: &Request, bytes: &[u8]) -> Result<Json, Reply> {
-    let media = media_type(&request.headers);
-    if !matches!(media.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir") {
-        return Err(failure(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Issue::new("not-supported", "send application/fhir+json"),
-        ));
+/// Does work on a body of so many bytes: a large one's beside the network threads.
+pub(super) async fn beside<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Reply> + Send + 'static,
+) -> Result<T, Reply> {
+    if bytes < LARGE_BODY_BYTES {
+        return work();
     }
-    parse(bytes)
+    let broken = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the work was cut short"));
+    tokio::task::spawn_blocking(work).await.map_err(broken)?
+}
+
+/// The body as JSON.
+pub(in crate::http) async fn read_json(call: &Call<'_>) -> Result<Json, Reply> {
+    json_body(call.request)?;
+    parsed(call.body.clone()).await
+}
+
+/// JSON of any media type.
+async fn parsed(body: Bytes) -> Result<Json, Reply> {
+    beside(body.len(), move || parse(&body)).await
+}
+
+/// A body that says it is something else than FHIR 4.0 in JSON is refused.
+fn json_body(request: &Request) -> Result<(), Reply> {
+    let unsupported = |text| Err(failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, Issue::new("not-supported", text)));
+    if !is_fhir_json(&media_type(&request.headers)) {
+        return unsupported("send application/fhir+json");
+    }
+    if !our_version(text(&request.headers, header::CONTENT_TYPE).unwrap_or("")) {
+        return unsupported("this server takes FHIR 4.0: application/fhir+json; fhirVersion=4.0");
+    }
+    Ok(())
+}
+
+fn is_fhir_json(media_type: &str) -> bool {
+    let plain = media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    matches!(plain.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir")
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, Reply> {

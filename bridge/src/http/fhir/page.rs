@@ -22,6 +22,13 @@ pub(in crate::http) struct Entry {
     pub(in crate::http) response: Option<Value>,
 }
 
+impl Entry {
+    /// The bytes of its resource.
+    pub(in crate::http) fn weight(&self) -> usize {
+        self.resource.as_ref().map_or(0, |resource| resource.get().len())
+    }
+}
+
 /// A Bundle of stored resources.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,11 +1,12 @@
 //! Read, version read, and the receipt of a version.
 
 use super::super::reply::{Reply, body, empty, failure, fhir, unreadable, versioned};
-use super::super::routes::{Call, not_found};
+use super::super::routes::{Call, Request, not_found};
+use super::binary::{content, content_wanted, is_binary};
 use super::{may, one_view, parse_name, text};
 use crate::anchor;
 use crate::clock::parse_http_date;
-use crate::error::Issue;
+use crate::error::{Issue, VaultError};
 use crate::fhir::view::View;
 use crate::fhir::write::if_match;
 use crate::ids::{Name, Version};
@@ -17,7 +18,7 @@ use warp::http::{HeaderMap, StatusCode, header};
 pub(super) async fn read(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
     let view = one_view(call.request)?;
-    Ok(answer(read::read(&call.app.core, &permit, &name, None).await, &call.request.headers, &view))
+    answer(read::read(&call.app.core, &permit, &name, None).await, call.request, &view)
 }
 
 /// `GET /fhir/{type}/{id}/_history/{version}`.
@@ -29,7 +30,7 @@ pub async fn of_version(call: Call<'_>, kind: &str, id: &str, version: &str) -> 
 pub(super) async fn version(call: &Call<'_>, name: Name, version: Version) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
     let view = one_view(call.request)?;
-    Ok(answer(read::read(&call.app.core, &permit, &name, Some(version)).await, &call.request.headers, &view))
+    answer(read::read(&call.app.core, &permit, &name, Some(version)).await, call.request, &view)
 }
 
 /// `GET .../$receipt`.
@@ -54,24 +55,19 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
     }
 }
 
-fn answer(read: Result<Option<Opened>, crate::error::VaultError>, headers: &HeaderMap, view: &View) -> Reply {
-    let opened = match read {
-        Ok(Some(opened)) => opened,
-        Ok(None) => return not_found(),
-        Err(error) => return unreadable(&error),
+fn answer(read: Result<Option<Opened>, VaultError>, request: &Request, view: &View) -> Result<Reply, Reply> {
+    let opened = read.map_err(|error| unreadable(&error))?.ok_or_else(not_found)?;
+    let stored = &opened.stored;
+    let reply = if stored.deleted {
+        failure(StatusCode::GONE, Issue::new("deleted", "the resource was deleted"))
+    } else if not_modified(&request.headers, stored.version, stored.updated) {
+        empty(StatusCode::NOT_MODIFIED)
+    } else if is_binary(stored.name.kind) && content_wanted(request)? {
+        content(&opened.resource)
+    } else {
+        fhir(StatusCode::OK, view.show(&opened.resource).into_owned())
     };
-    let (version, updated) = (opened.stored.version, opened.stored.updated);
-    if opened.stored.deleted {
-        return versioned(
-            failure(StatusCode::GONE, Issue::new("deleted", "the resource was deleted")),
-            version,
-            updated,
-        );
-    }
-    if not_modified(headers, version, updated) {
-        return versioned(empty(StatusCode::NOT_MODIFIED), version, updated);
-    }
-    versioned(fhir(StatusCode::OK, view.show(&opened.resource).into_owned()), version, updated)
+    Ok(versioned(reply, stored.version, stored.updated))
 }
 
 /// If-None-Match goes before If-Modified-Since (RFC 9110 section 13.2.2).

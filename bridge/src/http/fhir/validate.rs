@@ -39,7 +39,7 @@ pub async fn of_resource(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, 
 
 async fn answer(call: &Call<'_>, kind: TypeName, name: Option<Name>) -> Result<Reply, Reply> {
     let permit = may(&call.caller, Interaction::Read, Some(kind))?;
-    let Question { resource, mode, profiles } = question(call, kind)?;
+    let Question { resource, mode, profiles } = question(call, kind).await?;
     let mode = mode.as_deref().map(mode_of).transpose()?;
     let json = match (resource, &name) {
         (Some(json), _) => json,
@@ -83,7 +83,7 @@ fn mode_of(text: &str) -> Result<Mode, Reply> {
 }
 
 /// Query, then body: a resource as it is, or Parameters that hold it.
-fn question(call: &Call, kind: TypeName) -> Result<Question, Reply> {
+async fn question(call: &Call<'_>, kind: TypeName) -> Result<Question, Reply> {
     let mut question = Question::default();
     for (name, value) in query::pairs(&call.request.query).map_err(|text| bad("value", &text))? {
         match name.as_str() {
@@ -95,7 +95,7 @@ fn question(call: &Call, kind: TypeName) -> Result<Question, Reply> {
     if call.body.is_empty() {
         return Ok(question);
     }
-    let json = read_json(call.request, call.body)?;
+    let json = read_json(call).await?;
     if is_question(&json, kind) {
         for parameter in json.get("parameter").map_or(&[][..], Json::items) {
             take(&mut question, parameter);

@@ -3,55 +3,60 @@
 use super::super::reply::{Reply, empty, failure, failures, fhir, refused, versioned, with_header};
 use super::super::routes::{Call, not_found};
 use super::super::subscription::prepare;
+use super::binary::{brought, is_binary};
 use super::prefer::{Prefer, told};
-use super::{bad_request, base, may, media_type, parse, read_json, text};
+use super::{bad_request, base, beside, may, media_type, parsed, read_json, text};
 use crate::commit::{Done, Transaction, Written};
 use crate::error::Issue;
 use crate::fhir::patch::{JSON_PATCH, Patch};
+use crate::fhir::references;
 use crate::fhir::validate::{Validated, validate};
-use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, same_id};
-use crate::ids::{Name, TypeName, Version};
+use crate::fhir::write::{Act, By, Target, Write, criteria, if_match, only_new, same_id};
+use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::ingest::commit;
 use crate::smart::scopes::Interaction;
 use warp::http::{HeaderMap, StatusCode, header};
 
 pub(super) async fn create(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let condition = text(&call.request.headers, header::HeaderName::from_static("if-none-exist"));
-    let if_none_exist = condition.or_else(|| asked_in_address(&call.request.query));
+    let if_none_exist = condition.or_else(|| asked_in_address(kind, &call.request.query));
     let if_none_exist = if_none_exist.map(|text| criteria(kind, text)).transpose().map_err(bad_request)?;
-    write(call, Act::Create { resource: resource(call, kind)?, if_none_exist }).await
+    write(call, Act::Create { resource: resource(call, kind, None).await?, if_none_exist }).await
 }
 
 /// Some clients (fhirpy) put the condition of a create into its address. To ignore it would make doubles.
-fn asked_in_address(query: &str) -> Option<&str> {
-    let form = |pair: &str| pair.is_empty() || ["_format=", "_pretty="].iter().any(|name| pair.starts_with(name));
+/// `_filename` is what Medplum's client says of a file: no search has it, and no element of a Binary holds it.
+fn asked_in_address(kind: TypeName, query: &str) -> Option<&str> {
+    let names: &[&str] =
+        if is_binary(kind) { &["_format=", "_pretty=", "_filename="] } else { &["_format=", "_pretty="] };
+    let form = |pair: &str| pair.is_empty() || names.iter().any(|name| pair.starts_with(name));
     (!query.split('&').all(form)).then_some(query)
 }
 
 pub(super) async fn update(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
-    let resource = resource(call, name.kind)?;
+    let resource = resource(call, name.kind, Some(&name.id)).await?;
     same_id(&resource, &name.id).map_err(bad_request)?;
     write(call, Act::Update { target: named(call, name)?, resource }).await
 }
 
 pub(super) async fn conditional_update(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
     let target = found(call, kind)?;
-    write(call, Act::Update { target, resource: resource(call, kind)? }).await
+    write(call, Act::Update { target, resource: resource(call, kind, None).await? }).await
 }
 
 pub(super) async fn patch(call: &Call<'_>, name: Name) -> Result<Reply, Reply> {
-    write(call, Act::Patch { target: named(call, name)?, patch: read_patch(call)? }).await
+    write(call, Act::Patch { target: named(call, name)?, patch: read_patch(call).await? }).await
 }
 
 pub(super) async fn conditional_patch(call: &Call<'_>, kind: TypeName) -> Result<Reply, Reply> {
-    write(call, Act::Patch { target: found(call, kind)?, patch: read_patch(call)? }).await
+    write(call, Act::Patch { target: found(call, kind)?, patch: read_patch(call).await? }).await
 }
 
-fn read_patch(call: &Call<'_>) -> Result<Patch, Reply> {
+async fn read_patch(call: &Call<'_>) -> Result<Patch, Reply> {
     let patch = if media_type(&call.request.headers) == JSON_PATCH {
-        Patch::json(&parse(call.body)?)
+        Patch::json(&parsed(call.body.clone()).await?)
     } else {
-        Patch::parameters(&read_json(call.request, call.body)?)
+        Patch::parameters(&read_json(call).await?)
     };
     patch.map_err(|issue| failure(StatusCode::UNPROCESSABLE_ENTITY, issue))
 }
@@ -65,12 +70,19 @@ pub(super) async fn conditional_delete(call: &Call<'_>, kind: TypeName) -> Resul
 }
 
 fn named(call: &Call<'_>, name: Name) -> Result<Target, Reply> {
-    Ok(Target { kind: name.kind, by: By::Id(name.id), if_match: match_header(&call.request.headers)? })
+    target(call, name.kind, By::Id(name.id))
 }
 
 fn found(call: &Call<'_>, kind: TypeName) -> Result<Target, Reply> {
     let criteria = criteria(kind, &call.request.query).map_err(bad_request)?;
-    Ok(Target { kind, by: By::Search(criteria), if_match: match_header(&call.request.headers)? })
+    target(call, kind, By::Search(criteria))
+}
+
+/// With the conditions of the headers.
+fn target(call: &Call<'_>, kind: TypeName, by: By) -> Result<Target, Reply> {
+    let headers = &call.request.headers;
+    let only_new = text(headers, header::IF_NONE_MATCH).map_or(Ok(false), only_new).map_err(bad_request)?;
+    Ok(Target { kind, by, if_match: match_header(headers)?, only_new })
 }
 
 fn match_header(headers: &HeaderMap) -> Result<Option<Version>, Reply> {
@@ -79,9 +91,11 @@ fn match_header(headers: &HeaderMap) -> Result<Option<Version>, Reply> {
     if_match(value).map(Some).ok_or_else(bad)
 }
 
-fn resource(call: &Call<'_>, kind: TypeName) -> Result<Validated, Reply> {
-    let json = read_json(call.request, call.body)?;
-    let resource = validate(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
+/// What is to be stored; content that becomes a Binary takes the id of its address.
+async fn resource(call: &Call<'_>, kind: TypeName, id: Option<&ResourceId>) -> Result<Validated, Reply> {
+    let json = if is_binary(kind) { brought(call, id).await? } else { read_json(call).await? };
+    let checked = |json| validate(json).map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues));
+    let resource = beside(call.body.len(), move || checked(json)).await?;
     if resource.kind() != kind {
         return Err(bad_request(Issue::at("value", "resourceType", "is not the type in the URL")));
     }
@@ -93,7 +107,7 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
         may(&call.caller, interaction, kind)?;
     }
     let mut writes = vec![Write::alone(act)];
-    prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
+    let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
     let transaction = Transaction { writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let prefer = Prefer::of(&call.request.headers);
@@ -124,8 +138,8 @@ fn written(base: &str, one: &Written, done: &Done, prefer: Prefer) -> Reply {
     versioned(with_header(reply, header::LOCATION, &location), one.version, one.updated)
 }
 
-/// What an act needs. An update may create. A condition tells whether something exists, and a conditional create answers with
-/// what it found: that is reading.
+/// What an act needs. An update may create. A condition is a search that tells whether something exists, and a conditional
+/// create answers with what it found: that is reading, too. So is a conditional reference, of another type.
 pub(super) fn needed(act: &Act) -> Vec<(Interaction, Option<TypeName>)> {
     let own: &[Interaction] = match act {
         Act::Create { .. } => &[Interaction::Create],
@@ -134,6 +148,8 @@ pub(super) fn needed(act: &Act) -> Vec<(Interaction, Option<TypeName>)> {
         Act::Patch { .. } => &[Interaction::Update, Interaction::Read],
         Act::Delete { .. } => &[Interaction::Delete],
     };
-    let reads = act.criteria().map(|_| Interaction::Read);
-    own.iter().copied().chain(reads).map(|interaction| (interaction, Some(act.kind()))).collect()
+    let asks: &[Interaction] = if act.criteria().is_some() { &[Interaction::Read, Interaction::Search] } else { &[] };
+    let own = own.iter().chain(asks).map(|interaction| (*interaction, Some(act.kind())));
+    let found = act.resource().map_or(Vec::new(), |resource| references::conditional_types(resource.json()));
+    own.chain(found.into_iter().map(|kind| (Interaction::Search, Some(kind)))).collect()
 }

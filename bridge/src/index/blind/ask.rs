@@ -1,7 +1,7 @@
 //! What a filter asks of the index.
 
-use super::{BEGINNINGS, Clause, Clauses, LOOKED_UP, Mark, bases, end_name, space_name, unversioned};
-use crate::fhir::search::criterion::{Criterion, System, Target, TextMatch, normal};
+use super::{BEGINNINGS, Clause, Clauses, LOOKED_UP, bases, end_name, space_name};
+use crate::fhir::search::criterion::{Criterion, System, Target, TextMatch, normal, unversioned};
 use crate::fhir::search::query::Filter;
 use crate::fhir::search::table::{Leaf, Parameter, Path};
 use crate::ids::TypeName;
@@ -56,7 +56,7 @@ impl Asking<'_> {
 
     fn missing(&self, parameter: &Parameter, missing: bool) -> Clauses {
         let spaces = parameter.paths.iter().map(|p| space_name(parameter.kind, &[], &p.steps));
-        let marks = sorted(spaces.map(|space| self.token(&space, &["present"])));
+        let marks = spaces.map(|space| self.token(&space, &["present"]).mark()).collect();
         let exact = parameter.paths.iter().all(|p| is_plain(p) && !matches!(p.leaf, Leaf::Reference(Some(_))));
         let clause = match (missing, exact) {
             (false, _) => Some(Clause::Any { marks, lookups: None }),
@@ -101,7 +101,7 @@ impl Asking<'_> {
                 exact &= wanted.exact;
             }
         }
-        Clauses { clauses: vec![Clause::Any { marks: sorted(marks), lookups }], exact }
+        Clauses { clauses: vec![Clause::Any { marks: marks.into_iter().map(Token::mark).collect(), lookups }], exact }
     }
 
     fn wanted(&self, space: &str, criterion: &Criterion) -> Wanted {
@@ -170,12 +170,12 @@ impl Asking<'_> {
             let text: String = trigram.iter().collect();
             let of = |space: &String| [self.token(space, &["trigram", &text]), self.token(space, &["long"])];
             let tokens: Vec<Token> = spaces.iter().flat_map(of).collect();
-            Clause::Any { marks: sorted(tokens.iter().copied()), lookups: Some(tokens) }
+            Clause::looked_up(tokens)
         };
         let step = (chars.len() / MAX_TRIGRAMS).max(1);
         let clauses: Vec<Clause> = chars.windows(3).step_by(step).map(clause).collect();
         if clauses.is_empty() {
-            let marks = sorted(spaces.iter().map(|space| self.token(space, &["present"])));
+            let marks = spaces.iter().map(|space| self.token(space, &["present"]).mark()).collect();
             return Clauses { clauses: vec![Clause::Any { marks, lookups: None }], exact: false };
         }
         Clauses { clauses, exact: false }
@@ -186,13 +186,6 @@ impl Asking<'_> {
         let marks = found.iter().map(token).collect();
         Wanted { marks, lookups: looked_up(found).map(|cells| cells.iter().map(token).collect()), exact: false }
     }
-}
-
-/// The marks of tokens, as clauses have them.
-fn sorted(tokens: impl IntoIterator<Item = Token>) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = tokens.into_iter().map(Token::mark).collect();
-    marks.sort_unstable();
-    marks
 }
 
 /// The cells as days and months, which rows are looked up by; none: there are others among them.

@@ -1,7 +1,7 @@
 //! What the index keeps of a resource.
 
-use super::{BEGINNINGS, Blinded, LOOKED_UP, SPACES, end_name, unversioned};
-use crate::fhir::search::criterion::normal;
+use super::{BEGINNINGS, Blinded, LOOKED_UP, SPACES, end_name};
+use crate::fhir::search::criterion::{normal, unversioned};
 use crate::fhir::search::table::Kind;
 use crate::fhir::search::text::fold;
 use crate::fhir::search::value::{Value, values};

@@ -46,7 +46,7 @@ impl Settings {
             text.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
         // The reader's own words could quote a part of the password.
         let mut config: Config = plain.parse().map_err(|_| {
-            "is no connection text of PostgreSQL; an example is `postgres://medseal:secret@db.internal/medseal?sslmode=require`"
+            "is no connection text of PostgreSQL; an example is `postgres://medseal@db.internal/medseal?sslmode=require`"
                 .to_owned()
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {

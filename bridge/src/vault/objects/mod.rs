@@ -1,0 +1,175 @@
+//! Where sealed objects lie: a directory, or an S3 bucket. Packs are never changed; their names are unique by
+//! construction. When `put` returns, the object is durable. A read gives exactly what was asked for, or an error.
+
+mod cache;
+mod directory;
+pub mod s3;
+
+use super::pack::Extent;
+use aws_sdk_s3::config::Credentials;
+use s3::{Bounds, Bucket, S3Settings};
+use std::path::{Path, PathBuf};
+
+/// The object store.
+#[derive(Debug, Clone)]
+pub enum Objects {
+    Directory(PathBuf),
+    S3(Box<Bucket>),
+}
+
+/// An object that a listing tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub name: String,
+    pub length: u64,
+    /// Milliseconds since 1970, by the store's clock.
+    pub changed: i64,
+}
+
+/// Part of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    pub offset: u64,
+    pub length: usize,
+}
+
+/// Why an object could not be read or written: which one, and what the store said.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("object {name}: {source}")]
+    Io { name: String, source: std::io::Error },
+    #[error("object {name} is not in the store")]
+    Missing { name: String },
+    #[error("object {name} is shorter than what should lie in it")]
+    Short { name: String },
+    #[error("object {name} is there already, with other content")]
+    Taken { name: String },
+    /// The same may succeed later: the server is busy, broken or out of reach.
+    #[error("object {name}: the S3 server does not answer as it should: {what}")]
+    S3 { name: String, what: String },
+    /// The same will fail again until somebody mends the configuration or the bucket.
+    #[error("object {name}: the S3 server refuses: {what}")]
+    Refused { name: String, what: String },
+    #[error("S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    Credentials,
+}
+
+impl Objects {
+    /// A store in a directory, which is made if it is not there.
+    pub fn directory(path: &Path) -> Result<Self, ObjectError> {
+        std::fs::create_dir_all(path).map_err(|source| io(&path.display().to_string(), source))?;
+        Ok(Self::Directory(path.to_owned()))
+    }
+
+    /// A store in a bucket, with the credentials of the environment, and perhaps a folder to keep parts of packs in.
+    pub fn s3(settings: &S3Settings, cache: Option<&Path>) -> Result<Self, ObjectError> {
+        let credentials = s3::credentials().ok_or(ObjectError::Credentials)?;
+        Ok(Self::s3_with(settings, credentials, Bounds::default(), cache))
+    }
+
+    /// A store in a bucket with the given credentials and time-outs.
+    pub fn s3_with(settings: &S3Settings, credentials: Credentials, bounds: Bounds, cache: Option<&Path>) -> Self {
+        Self::S3(Box::new(Bucket::new(settings, credentials, bounds, cache)))
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Directory(path) => path.display().to_string(),
+            Self::S3(bucket) => bucket.place(),
+        }
+    }
+
+    /// Writes a new object durably. Its name is one that nobody else uses.
+    pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
+        match self {
+            // That no second process makes the same name is the part of the data directory's lock.
+            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::S3(bucket) => bucket.put(name, bytes.into()).await,
+        }
+    }
+
+    /// Writes a pack like any new object. Its records are kept near: what was just written is what the next message changes.
+    pub async fn put_pack(&self, name: &str, bytes: Vec<u8>, records: Vec<Extent>) -> Result<(), ObjectError> {
+        match self {
+            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::S3(bucket) => bucket.put_pack(name, bytes.into(), records).await,
+        }
+    }
+
+    /// Writes an object durably, whatever was there: for wrapped keys, which are rewrapped. Never for packs.
+    pub async fn replace(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let (path, owned) = (root.join(name), name.to_owned());
+                blocking(name, move || directory::write_file(&path, &bytes).map_err(|e| io(&owned, e))).await
+            }
+            Self::S3(bucket) => bucket.replace(name, bytes.into()).await,
+        }
+    }
+
+    /// Reads part of an object, whole or not at all. From a directory it is read on the spot: some kilobytes that mostly lie
+    /// in the page cache cost a tenth of what handing them to another thread does.
+    pub async fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, ObjectError> {
+        match self {
+            Self::Directory(root) => directory::read_file(root, name, offset, length),
+            Self::S3(bucket) => bucket.read(name, offset, length).await,
+        }
+    }
+
+    /// Prepares for reads that come next. From a directory they are cheap as they are.
+    pub async fn read_ahead(&self, parts: Vec<Part>) {
+        if let Self::S3(bucket) = self {
+            bucket.read_ahead(parts).await;
+        }
+    }
+
+    /// Reads a whole object.
+    pub async fn read_all(&self, name: &str) -> Result<Vec<u8>, ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let (path, owned) = (root.join(name), name.to_owned());
+                blocking(name, move || std::fs::read(&path).map_err(|e| io(&owned, e))).await
+            }
+            Self::S3(bucket) => bucket.read_all(name).await,
+        }
+    }
+
+    /// The objects of a folder (`packs/`) by name, after a name, at most so many.
+    pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<Found>, ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let (root, folder, after) = (root.clone(), folder.to_owned(), after.to_owned());
+                blocking("(listing)", move || directory::list_page(&root, &folder, &after, limit)).await
+            }
+            Self::S3(bucket) => bucket.list(folder, after, limit).await,
+        }
+    }
+
+    /// Removes an object. One that is not there is removed.
+    pub async fn remove(&self, name: &str) -> Result<(), ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let (root, owned) = (root.clone(), name.to_owned());
+                blocking(name, move || directory::remove_file(&root, &owned)).await
+            }
+            Self::S3(bucket) => bucket.remove(name).await,
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, ObjectError> + Send + 'static,
+) -> Result<T, ObjectError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|e| Err(io(name, std::io::Error::other(e))))
+}
+
+fn io(name: &str, source: std::io::Error) -> ObjectError {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => ObjectError::Missing { name: name.to_owned() },
+        _ => ObjectError::Io { name: name.to_owned(), source },
+    }
+}
