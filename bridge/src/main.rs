@@ -120,7 +120,9 @@ async fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
-        Command::Token { place, scope, subject, ttl } => commands::token::run(&place.config()?, &subject, &scope, &ttl),
+        Command::Token { place, scope, subject, ttl } => {
+            commands::token::run(&place.config()?, &subject, &scope, &ttl).await
+        }
         Command::Receipt { place, what, output, resource } => {
             commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
         }

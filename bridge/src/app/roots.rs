@@ -2,7 +2,7 @@
 
 use super::{Core, StartError};
 use crate::config::Config;
-use crate::index::store::Store;
+use crate::index::store::{Store, StoreError};
 use crate::limits::{KEY_TIDY, MAX_ROOTS};
 use crate::secret::system_random;
 use crate::vault::keys::{KeyError, KeyRing, root_key};
@@ -49,7 +49,7 @@ pub(super) async fn open(
 /// The root that wraps what is new; made by the service at the first start with it.
 async fn newest(kms: &Kms, store: &Store, objects: &Objects) -> Result<RootId, StartError> {
     if let Some(id) = store.setting(NEWEST)? {
-        return RootId::parse(&id).ok_or(crate::index::store::StoreError::Nonsense("the newest root").into());
+        return parsed(&id);
     }
     let id = RootId::generate(&system_random).map_err(KeyError::from)?;
     let (name, wrapped) = kms.generate(&id).await?;
@@ -57,8 +57,12 @@ async fn newest(kms: &Kms, store: &Store, objects: &Objects) -> Result<RootId, S
     let object = serde_json::to_vec(&Stored { kms: name, wrapped: hex::encode(wrapped) }).unwrap_or_default();
     objects.put(&format!("roots/{id}"), object).await?;
     // A crash here leaves a root that nothing was wrapped under.
-    store.set_setting(NEWEST, &id.to_string())?;
-    Ok(id)
+    // Another replica may have been quicker: its root is the one, and this one is such a root that wraps nothing.
+    parsed(&store.first_setting(NEWEST, &id.to_string())?)
+}
+
+fn parsed(id: &str) -> Result<RootId, StartError> {
+    Ok(RootId::parse(id).ok_or(StoreError::Nonsense("the newest root"))?)
 }
 
 async fn stored(kms: &Kms, objects: &Objects, life: Duration) -> Result<Vec<Root>, StartError> {

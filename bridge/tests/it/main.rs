@@ -19,6 +19,9 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+mod replicas;
 mod search;
 mod stores;
 mod subscriptions;

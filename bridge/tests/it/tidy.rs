@@ -41,7 +41,20 @@ const LAYERS: &[&[&str]] = &[
         "index",
         "outgoing",
     ],
-    &["app", "ingest", "commit", "read", "search", "message", "export", "notify", "anchor", "summary", "intake::ack"],
+    &[
+        "app",
+        "ingest",
+        "commit",
+        "read",
+        "search",
+        "message",
+        "export",
+        "notify",
+        "lease",
+        "anchor",
+        "summary",
+        "intake::ack",
+    ],
     &["http", "intake::mllp", "commands", "main"],
 ];
 

@@ -62,10 +62,10 @@ impl Objects {
         Ok(Self::Directory(path.to_owned()))
     }
 
-    /// A store in a bucket, with the credentials of the environment, and a folder to keep parts of packs in.
-    pub fn s3(settings: &S3Settings, cache: &Path) -> Result<Self, ObjectError> {
+    /// A store in a bucket, with the credentials of the environment, and perhaps a folder to keep parts of packs in.
+    pub fn s3(settings: &S3Settings, cache: Option<&Path>) -> Result<Self, ObjectError> {
         let credentials = s3::credentials().ok_or(ObjectError::Credentials)?;
-        Ok(Self::s3_with(settings, credentials, Bounds::default(), Some(cache)))
+        Ok(Self::s3_with(settings, credentials, Bounds::default(), cache))
     }
 
     /// A store in a bucket with the given credentials and time-outs.
