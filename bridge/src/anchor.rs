@@ -9,16 +9,18 @@ use crate::config::Log;
 use crate::error::VaultError;
 use crate::ids::{Name, Version};
 use crate::index::log::LogReader;
-use crate::index::store::StoreError;
+use crate::index::store::{Store, StoreError};
+use crate::lease::Lease;
 use crate::limits::MAX_LEAVES;
 use crate::vault::objects::ObjectError;
 use notary::anchor::AnchorBundle;
-use notary::chain::{ChainError, Head, Ledger};
+use notary::chain::{ChainError, Head, JournalError, Keeper, Ledger};
 use notary::checkpoint::CheckpointError;
 use notary::commitment::Entry;
 use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
 use notary::tree::{self, LeafHash, TreeError};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use erased::erased_receipt;
@@ -40,6 +42,8 @@ pub enum AnchorError {
     Publish(ObjectError),
     #[error("the outbox holds something that is no log entry")]
     Entry,
+    #[error("another replica does the background work")]
+    NotHeld,
     #[error("the worker was cut short")]
     CutShort,
 }
@@ -85,6 +89,7 @@ pub async fn run(core: Arc<Core>, settings: Log) {
     let anchor_pause = Duration::from_millis(settings.anchor_ms);
     let mut anchored: Option<tokio::time::Instant> = None;
     loop {
+        core.lease.wait().await;
         let due = anchored.is_none_or(|at| at.elapsed() >= anchor_pause);
         match step(&core, due).await {
             Ok(true) => anchored = Some(tokio::time::Instant::now()),
@@ -130,14 +135,15 @@ fn sequence(core: &Core) -> Result<bool, AnchorError> {
         Ok(core.signer.sign(size, tree::root(size, reader)?)?)
     };
     // A crash before the commit leaves the entries in the outbox; after it, log and checkpoint stand together.
-    Ok(core.store.sequence(MAX_LEAVES, grow, sign)?.is_some())
+    let epoch = core.lease.held().ok_or(AnchorError::NotHeld)?;
+    Ok(core.store.sequence(epoch, MAX_LEAVES, grow, sign)?.is_some())
 }
 
 /// Anchors the newest checkpoint if the chain does not have it. The chain itself checks that history was only added to.
 fn anchor(core: &Core) -> Result<bool, AnchorError> {
     let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(false) };
     let checkpoint = core.signer.key().open(&note)?;
-    let mut state = lock(core);
+    let mut state = current(core)?;
     let head = state.ledger.head()?;
     if head.size >= size {
         state.last_error = None;
@@ -156,8 +162,9 @@ fn anchor(core: &Core) -> Result<bool, AnchorError> {
 
 /// At the start: the chain's newest root must be a root of this very log. If not, the index was rolled back or changed.
 pub fn check(core: &Core) -> Result<(), StartError> {
-    let head = lock(core).ledger.head()?;
+    // First what is remembered: another replica may anchor meanwhile.
     let remembered = core.store.anchored()?;
+    let head = current(core)?.ledger.head()?;
     if head.size < remembered {
         return Err(StartError::Contradiction(format!(
             "the ledger has anchored {} log entries and the index remembers {remembered}: ledger.journal was lost or is an older \
@@ -195,7 +202,7 @@ pub(crate) struct Logged {
 /// The entry of a row, or nothing while it is not in a signed checkpoint.
 pub(crate) fn logged(core: &Core, row: i64) -> Result<Option<Logged>, AnchorError> {
     let Some((position, entry)) = core.store.position(row)? else { return Ok(None) };
-    let mut state = lock(core);
+    let mut state = current(core)?;
     let head = state.ledger.head()?;
     // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
     let anchored = (position < head.size).then_some(head.size);
@@ -239,7 +246,8 @@ pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Recei
 pub fn progress(core: &Core) -> Result<Progress, VaultError> {
     let log = core.store.log_size()?;
     let checkpoint = core.store.checkpoint(None)?.map_or(0, |(size, _)| size);
-    let mut state = lock(core);
+    // What cannot be caught up with now is told as it was known.
+    let mut state = current(core).unwrap_or_else(|_| lock(core));
     let anchored = state.head().map_or(0, |head| head.size);
     Ok(Progress { log, checkpoint, anchored, last_error: state.last_error().map(str::to_owned) })
 }
@@ -253,6 +261,45 @@ pub struct Progress {
     pub last_error: Option<String>,
 }
 
-fn lock(core: &Core) -> std::sync::MutexGuard<'_, LedgerState> {
-    core.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// The ledger with what other replicas mined: with PostgreSQL its journal lies in the index.
+fn current(core: &Core) -> Result<MutexGuard<'_, LedgerState>, ChainError> {
+    let mut state = lock(core);
+    if core.store.is_shared() {
+        let news = core.store.blocks(state.ledger.next()).map_err(|error| JournalError::NotKept(error.into()))?;
+        state.ledger.catch_up(&news)?;
+    }
+    Ok(state)
+}
+
+fn lock(core: &Core) -> MutexGuard<'_, LedgerState> {
+    core.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the ledger's blocks in the index.
+#[derive(Debug)]
+struct InIndex {
+    store: Arc<Store>,
+    lease: Arc<Lease>,
+}
+
+impl Keeper for InIndex {
+    fn keep(&mut self, number: u64, line: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.store.keep_block(number, line, self.lease.held())?)
+    }
+}
+
+/// Opens the ledger: its journal is a file in the data directory, or lies in the index where several replicas share that.
+pub fn ledger(data: &Path, store: &Arc<Store>, lease: &Arc<Lease>, now: u64) -> Result<Ledger, StartError> {
+    if !store.is_shared() {
+        return Ok(Ledger::open(&data.join("ledger.journal"), now)?);
+    }
+    let open = |lines: &[String]| {
+        let keeper = InIndex { store: store.clone(), lease: lease.clone() };
+        Ledger::kept(Path::new("in the index"), lines, Box::new(keeper), now)
+    };
+    match open(&store.blocks(0)?) {
+        // Another replica was quicker to deploy the contract: its block is the first.
+        Err(ChainError::Journal(JournalError::NotKept(_))) => Ok(open(&store.blocks(0)?)?),
+        opened => Ok(opened?),
+    }
 }

@@ -1,7 +1,7 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
 pub mod keep;
-mod roots;
+pub(crate) mod roots;
 
 use crate::anchor::{self, LedgerState};
 use crate::clock::Clock;
@@ -13,6 +13,7 @@ use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store, StoreError};
 use crate::index::tokens::{Token, Tokenizer};
+use crate::lease::{self, Lease};
 use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
@@ -21,16 +22,21 @@ use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{ObjectError, Objects};
+use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
 use notary::canonical::Json;
-use notary::chain::{ChainError, Ledger};
+use notary::chain::ChainError;
 use notary::checkpoint::LogSigner;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
+
+/// Where the index has the sealed key of the tokens, and what it is sealed for.
+const TOKEN_KEY: &str = "token.key";
+const TOKEN_PURPOSE: &[u8] = b"medseal/v1/token-key";
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -53,6 +59,8 @@ pub struct Core {
     pub ledger: Mutex<LedgerState>,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
+    /// Who does the background work.
+    pub lease: Arc<Lease>,
     pub exports: Exports,
     pub notices: Notices,
 }
@@ -136,12 +144,12 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let directory = |source| StartError::Directory { path: data.clone(), source };
     private_directory(data).map_err(directory)?;
     let lock = lock(config)?;
-    let store = Arc::new(Store::open(&data.join("index.sqlite"))?);
-    let objects = Objects::open(config, Some(&data.join("cache")))?;
+    let store = Arc::new(index(config)?);
+    let objects = objects(config, Some(&data.join("cache")))?;
     let fresh = store.is_empty()?;
     keep::not_recovering(&store)?;
     if fresh {
-        nothing_else_here(config, &objects).await?;
+        nothing_else_here(config, &store, &objects).await?;
     }
     let keys = Arc::new(roots::open(config, &store, &objects, fresh).await?);
     store.keep_setting("custodian", &config.custodian)?;
@@ -152,7 +160,9 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
-    let ledger = Ledger::open(&data.join("ledger.journal"), now)?;
+    let token_key = token_key(config, &keys, &store, &objects).await?;
+    let lease = Arc::new(Lease::new(!store.is_shared()).map_err(KeyError::from)?);
+    let ledger = anchor::ledger(data, &store, &lease, now)?;
     let core = Core {
         custodian: config.custodian.clone(),
         base: config.base(),
@@ -166,6 +176,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         ledger: Mutex::new(LedgerState::new(ledger)),
         wake_sequencer: Notify::new(),
+        lease,
         exports: Exports::default(),
         notices: Notices::default(),
         clock,
@@ -177,7 +188,6 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     check_packs(&core).await?;
     anchor::check(&core)?;
     anchor::publish::check(&core).await?;
-    let token_key = TokenKey::open(&data.join("token.key"))?;
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }
 
@@ -186,6 +196,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let Opened { core, token_key, lock } = open(&config, clock).await?;
     let profiles = Arc::new(profiles(&config)?);
     let (sender, queue) = mpsc::channel(MAX_WAITING);
+    lease::ask(&core).await;
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
     let exporter = tokio::spawn(export::run(core.clone()));
@@ -203,8 +214,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let others = vec![
         exporter,
         tokio::spawn(notify::run(app.clone())),
+        tokio::spawn(lease::run(app.core.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
-        tokio::spawn(upkeep::run(app.core.clone())),
+        tokio::spawn(upkeep::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }
@@ -238,9 +250,13 @@ impl Workers {
             other.abort();
             _ = other.await;
         }
+        if app.core.lease.held().is_none() {
+            return;
+        }
         if let Err(error) = anchor::step(&app.core, true).await {
             tracing::warn!(%error, "the last entries are signed and anchored after the next start");
         }
+        lease::end(&app.core).await;
     }
 }
 
@@ -306,15 +322,17 @@ impl Core {
 }
 
 /// A new index over old data would give the server new keys and bury the old ones: refused before anything is written.
-async fn nothing_else_here(config: &Config, objects: &Objects) -> Result<(), StartError> {
+async fn nothing_else_here(config: &Config, store: &Store, objects: &Objects) -> Result<(), StartError> {
     let lost = |what: String| StartError::IndexLost { data: config.data.clone(), what };
     let journal = config.data.join("ledger.journal");
-    if std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
+    // With PostgreSQL the journal lies in the index.
+    if config.index.postgres.is_none() && std::fs::metadata(&journal).is_ok_and(|m| m.len() > 0) {
         return Err(lost(journal.display().to_string()));
     }
     match objects.list("packs/", "", 1).await?.first() {
-        Some(_) => Err(lost(format!("the object store {}", objects.place()))),
-        None => Ok(()),
+        // Unless another replica has begun meanwhile.
+        Some(_) if store.is_empty()? => Err(lost(format!("the object store {}", objects.place()))),
+        _ => Ok(()),
     }
 }
 
@@ -335,9 +353,30 @@ pub fn private_directory(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A key of the server's own, made at the first start.
+/// Opens the index where the configuration has it.
+fn index(config: &Config) -> Result<Store, StartError> {
+    match config.index.settings().map_err(StartError::Config)? {
+        Some(settings) => Ok(Store::postgres(settings)?),
+        None => Ok(Store::open(&config.data.join("index.sqlite"))?),
+    }
+}
+
+/// Opens the objects where the configuration has them, and a folder to keep parts of them in.
+fn objects(config: &Config, cache: Option<&Path>) -> Result<Objects, StartError> {
+    match &config.s3 {
+        Some(settings) => Ok(Objects::s3(settings, cache)?),
+        None => Ok(Objects::directory(&config.data.join("objects"))?),
+    }
+}
+
+/// A key of the server's own, made at the first start, by whichever replica comes first.
 async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str) -> Result<Key, StartError> {
     let owner = Owner::from_stored(name);
+    if let Some(wrapped) = store.key(&owner)? {
+        return Ok(keys.unwrap(&owner, &wrapped).await?);
+    }
+    // Nobody else makes one meanwhile, and writes over the object.
+    let turn = store.turn()?;
     if let Some(wrapped) = store.key(&owner)? {
         return Ok(keys.unwrap(&owner, &wrapped).await?);
     }
@@ -345,8 +384,45 @@ async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str
     let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
     // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
     objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
-    store.commit(&Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
+    store.commit_in(turn, &Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
     Ok(key)
+}
+
+/// The key that signs tokens: a file in the data directory. All replicas must have the same, so that with PostgreSQL it lies in
+/// the index, sealed.
+async fn token_key(config: &Config, keys: &KeyRing, store: &Store, objects: &Objects) -> Result<TokenKey, StartError> {
+    if !store.is_shared() {
+        return Ok(TokenKey::open(&config.data.join("token.key"))?);
+    }
+    let key = system_key(keys, store, objects, ".token").await?;
+    if store.setting(TOKEN_KEY)?.is_none() {
+        let sealed = seal_bytes(&key, TOKEN_PURPOSE, &TokenKey::generate()?, &system_random);
+        store.first_setting(TOKEN_KEY, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
+    }
+    sealed_token_key(&key, store)
+}
+
+fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
+    let path = Path::new("in the index");
+    let malformed = || TokenError::Malformed { path: path.to_owned() };
+    let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
+    let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
+    Ok(TokenKey::from_der(&der, path)?)
+}
+
+/// The key that signs tokens, for a command beside a running service.
+pub async fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
+    let data = &config.data;
+    if config.index.postgres.is_none() {
+        let directory = |source| StartError::Directory { path: data.clone(), source };
+        private_directory(data).map_err(directory)?;
+        return Ok(TokenKey::open(&data.join("token.key"))?);
+    }
+    let (store, owner) = (index(config)?, Owner::from_stored(".token"));
+    let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: ".token".into() })?;
+    // Not in the service's own folder, which is emptied by whoever opens it.
+    let keys = roots::open(config, &store, &objects(config, None)?, false).await?;
+    sealed_token_key(&keys.unwrap(&owner, &wrapped).await?, &store)
 }
 
 /// Each pack that the index refers to is there and long enough. Content is checked when it is read.

@@ -13,7 +13,8 @@ use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
 use crate::index::blind::{Blinded, Mark};
 use crate::index::store::{Batch, NewRecord, Place, StoreError};
 use crate::index::tokens::Token;
-use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES};
+use crate::index::write::Turn;
+use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
 use crate::secret::{Key, bytes, system_random};
 use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
@@ -26,7 +27,7 @@ use std::sync::atomic::AtomicUsize;
 use tokio::sync::{mpsc, oneshot};
 
 /// What is to be committed together: writes, and the message they came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Transaction {
     pub writes: Vec<Write>,
     pub message: Option<RawMessage>,
@@ -124,23 +125,81 @@ pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Commits what waits and tells the time of it, which the next group's is not before.
-async fn commit_group(core: &Core, waiting: Vec<Waiting>, newest: i64) -> i64 {
+/// Commits what waits and tells the time of it, which the next group's is not before. A group that another replica came
+/// before is gathered anew, with the turn taken first: then nobody can come before it, and it finds what the other did.
+async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut newest: i64) -> i64 {
+    let (mut races, mut turn) = (0, None);
+    while !waiting.is_empty() {
+        let Gathered { group, done, rest } = gather(core, waiting, newest).await;
+        newest = group.now;
+        let outcome = group.write(turn.take()).await;
+        waiting = match outcome {
+            Err(error) if races < MAX_RACES && lost_race(core, &error) => {
+                races += 1;
+                tracing::debug!(%error, races, "a group is gathered anew");
+                turn = core.store.turn().ok();
+                done.into_iter().filter_map(Waited::again).chain(rest).collect()
+            }
+            outcome => {
+                races = 0;
+                answer(core, done, outcome);
+                rest
+            }
+        };
+    }
+    newest
+}
+
+/// Another replica wrote first.
+fn lost_race(core: &Core, error: &VaultError) -> bool {
+    core.store.is_shared() && matches!(error, VaultError::Index(StoreError::Conflict | StoreError::Stale))
+}
+
+/// A group with those who wait for it, and those for whom it had no room.
+struct Gathered<'c> {
+    group: Group<'c>,
+    done: Vec<Waited>,
+    rest: Vec<Waiting>,
+}
+
+/// One whose transaction is in a group, or was refused beside it.
+struct Waited {
+    reply: oneshot::Sender<Result<Committed, IngestError>>,
+    outcome: Result<Committed, IngestError>,
+    /// To do it again, where other replicas may come before.
+    transaction: Option<Transaction>,
+}
+
+impl Waited {
+    fn again(self) -> Option<Waiting> {
+        let reply = self.reply;
+        self.transaction.map(|transaction| Waiting { transaction, reply })
+    }
+}
+
+async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, newest: i64) -> Gathered<'c> {
     let mut group = Group::new(core, newest);
-    let now = group.now;
     let mut queue = waiting.into_iter();
     let mut done = Vec::new();
     for Waiting { transaction, reply } in queue.by_ref() {
+        let again = core.store.is_shared().then(|| transaction.clone());
         match group.add(transaction).await {
-            Ok(committed) => done.push((reply, committed)),
-            // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
-            Err(error) => _ = reply.send(Err(error)),
+            // What others of the group did may be why it was refused, and if the group is lost they did not do it.
+            Err(error) if again.is_none() || group.pack.is_empty() => {
+                // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
+                _ = reply.send(Err(error));
+            }
+            outcome => done.push(Waited { reply, outcome, transaction: again }),
         }
         if group.pack.len() >= MAX_GROUP_BYTES {
             break;
         }
     }
-    let outcome = group.write().await.map_err(Arc::new);
+    Gathered { group, done, rest: queue.collect() }
+}
+
+fn answer(core: &Core, done: Vec<Waited>, outcome: Result<(), VaultError>) {
+    let outcome = outcome.map_err(Arc::new);
     match &outcome {
         Ok(()) => {
             core.wake_sequencer.notify_one();
@@ -150,14 +209,12 @@ async fn commit_group(core: &Core, waiting: Vec<Waiting>, newest: i64) -> i64 {
             tracing::error!(%error, transactions = done.len(), "a group was not stored: its senders may try again")
         }
     }
-    for (reply, committed) in done {
-        _ = reply.send(match &outcome {
-            Ok(()) => Ok(committed),
-            Err(error) => Err(IngestError::NotStored(error.clone())),
+    for Waited { reply, outcome: own, .. } in done {
+        _ = reply.send(match (own, &outcome) {
+            (Ok(_), Err(error)) => Err(IngestError::NotStored(error.clone())),
+            (own, _) => own,
         });
     }
-    let rest: Vec<Waiting> = queue.collect();
-    if rest.is_empty() { now } else { Box::pin(commit_group(core, rest, now)).await }
 }
 
 /// The group being gathered: what its transactions did, visible to the later ones among them.
@@ -212,7 +269,8 @@ impl<'c> Group<'c> {
     fn new(core: &'c Core, newest: i64) -> Self {
         let now = core.clock.now().as_millisecond();
         // The clock may be set back; versions and histories go forward. An index that does not answer fails below.
-        let newest = if newest > 0 { newest } else { core.store.newest_time().unwrap_or(0) };
+        let known = newest > 0 && !core.store.is_shared();
+        let newest = if known { newest } else { core.store.newest_time().unwrap_or(0).max(newest) };
         let now = now.max(newest);
         let mut unique = [0; 8];
         // Names are unique by time and chance; without chance the write fails below, with a reason.
@@ -317,8 +375,8 @@ impl<'c> Group<'c> {
         Committed { done: done.unwrap_or_default(), message: stage.message.map(|(_, id)| id), duplicate }
     }
 
-    /// Makes the group durable: keys and pack first, then the index.
-    async fn write(mut self) -> Result<(), VaultError> {
+    /// Makes the group durable: keys and pack first, then the index, in the turn that was taken for it or in one of its own.
+    async fn write(mut self, turn: Option<Turn>) -> Result<(), VaultError> {
         if self.pack.is_empty() {
             return Ok(());
         }
@@ -333,18 +391,20 @@ impl<'c> Group<'c> {
         // A crash here leaves a pack that nothing refers to; no sender was answered.
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);
-        let committed = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
+        let committed = tokio::task::spawn_blocking(move || match turn {
+            Some(turn) => store.commit_in(turn, &batch),
+            None => store.commit(&batch),
+        })
+        .await;
         let committed = committed.map_err(|e| {
             VaultError::Object(crate::vault::objects::ObjectError::Io {
                 name: "index".into(),
                 source: std::io::Error::other(e),
             })
         })?;
-        if let Err(StoreError::Erased { owner }) = &committed {
-            // Erased a moment ago, elsewhere: who tries again is told.
-            self.core.keys.destroy(owner);
+        if let Err(error) = committed {
+            return Err(refused(self.core, &self.pack_name, error).await.into());
         }
-        committed?;
         // A crash here leaves everything stored and some senders unanswered: they send again, and the messages are
         // recognised.
         for (owner, (key, _)) in self.seen.keys {
@@ -371,6 +431,21 @@ fn located(error: IngestError, entry: Option<usize>) -> IngestError {
         Some(n) => error.located(|issue| at_entry(issue, n)),
         None => error,
     }
+}
+
+/// What the index has refused leaves nothing behind: recovery could not tell it from what was committed a moment ago.
+async fn refused(core: &Core, pack: &str, error: StoreError) -> StoreError {
+    if let StoreError::Erased { owner } = &error {
+        // Erased a moment ago, elsewhere: who tries again is told.
+        core.keys.destroy(owner);
+    }
+    if error.is_refusal() {
+        for name in [pack.to_owned(), pack.replace("packs/", "keys/")] {
+            // Where this fails too, the pack is one that nothing refers to.
+            _ = core.objects.remove(&name).await;
+        }
+    }
+    error
 }
 
 /// What a record is recognised by: the identities that its resource claims, or the token of the message.

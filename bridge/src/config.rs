@@ -1,5 +1,6 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
+use crate::index::postgres::Settings;
 use crate::vault::objects::s3::S3Settings;
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
@@ -28,6 +29,7 @@ pub struct Config {
     pub feed: Feed,
     pub log: Log,
     pub validation: Validation,
+    pub index: Index,
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
     pub keys: Keys,
@@ -113,6 +115,43 @@ pub struct Validation {
     pub profiles: Option<PathBuf>,
 }
 
+/// Where the index lies: in a file of the data directory, or in a PostgreSQL that several replicas may share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Index {
+    /// `postgres://user:password@host/database?sslmode=require`; the environment variable MEDSEAL_POSTGRES goes before it.
+    pub postgres: Option<Hidden>,
+    /// The most connections of this process: all replicas' together must stay below the server's `max_connections`.
+    pub connections: usize,
+    /// Certificates that the server's may be signed by, instead of those that the system trusts.
+    pub authorities: Option<PathBuf>,
+}
+
+/// A text that is not printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { postgres: None, connections: 16, authorities: None }
+    }
+}
+
+impl Index {
+    /// How PostgreSQL is reached, where the index lies there.
+    pub fn settings(&self) -> Result<Option<Settings>, String> {
+        let read = |text: &Hidden| Settings::parse(&text.0, self.connections, self.authorities.as_deref());
+        self.postgres.as_ref().map(read).transpose().map_err(|what| format!("index.postgres {what}"))
+    }
+}
+
 /// How often the log is signed and anchored.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -139,6 +178,7 @@ impl Default for Config {
             feed: Feed::default(),
             log: Log::default(),
             validation: Validation::default(),
+            index: Index::default(),
             s3: None,
             keys: Keys::default(),
             outgoing: Outgoing::default(),
@@ -166,11 +206,15 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let default = Path::new("medseal.toml");
         let named = path.unwrap_or(default);
-        match std::fs::read_to_string(named) {
-            Ok(text) => Self::parse(&text).map_err(|what| ConfigError::Wrong { path: named.to_owned(), what }),
-            Err(e) if path.is_none() && e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Unreadable { path: named.to_owned(), source }),
+        let mut config = match std::fs::read_to_string(named) {
+            Ok(text) => Self::parse(&text).map_err(|what| ConfigError::Wrong { path: named.to_owned(), what })?,
+            Err(e) if path.is_none() && e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(source) => return Err(ConfigError::Unreadable { path: named.to_owned(), source }),
+        };
+        if let Ok(text) = std::env::var("MEDSEAL_POSTGRES") {
+            config.index.postgres = Some(Hidden(text));
         }
+        Ok(config)
     }
 
     /// Reads and checks a text.
@@ -192,6 +236,10 @@ impl Config {
         }
         if let Some(wrong) = config.cors.iter().find(|origin| !is_origin(origin)) {
             return Err(format!("cors: `{wrong}` is no origin; an example is `https://app.example`"));
+        }
+        config.index.settings()?;
+        if config.index.connections < 2 {
+            return Err("index.connections: at least 2".into());
         }
         if config.log.checkpoint_ms == 0 || config.log.anchor_ms == 0 {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
@@ -266,6 +314,9 @@ mod tests {
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),
+            ("[index]\npostgres = \"postgres://u:secret@h:port/d\"", "index.postgres is no connection text"),
+            ("[index]\npostgres = \"postgres://u:secret@h\"", "names no database"),
+            ("[index]\nconnections = 1", "at least 2"),
             ("[keys]\ncache_seconds = 0", "keys.cache_seconds"),
             ("[s3]\nprefix = \"a\"", "s3.bucket"),
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
@@ -275,7 +326,15 @@ mod tests {
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();
-            assert!(error.contains(part), "{error}");
+            assert!(error.contains(part) && !error.contains("secret@"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let config = Config::parse("[index]\npostgres = \"postgres://u:s3cr3t@db:5433/d?sslmode=disable\"").unwrap();
+        let settings = config.index.settings().unwrap().unwrap();
+        assert_eq!(format!("{settings:?}"), "db:5433/d");
+        assert!(!format!("{config:?}").contains("s3cr3t"));
     }
 }

@@ -12,6 +12,7 @@
 //! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::decide, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
 //! | outside world | vault::{keys,objects}, index::store, outgoing, smart::token | pure, words |
 //! | use cases | app, ingest, commit, read, search, summary, message, export, notify, anchor, upkeep, intake::ack | all above |
+//! | use cases | app, ingest, commit, read, search, summary, message, export, notify, lease, anchor, intake::ack | all above |
 //! | edges | http, intake::mllp, the commands | use cases |
 
 pub mod anchor;
@@ -29,6 +30,7 @@ pub mod ids;
 pub mod index;
 pub mod ingest;
 pub mod intake;
+pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod notify;

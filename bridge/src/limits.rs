@@ -61,6 +61,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Transactions that wait for the committer: beyond, senders are told to retry.
 pub const MAX_WAITING: usize = 4_096;
+/// How often a group may lose against another replica's: from the second time on it has the turn first, and can only lose it.
+pub const MAX_RACES: u32 = 4;
 /// The most transactions, and sealed bytes, of one group commit: bounds its latency and memory.
 pub const MAX_GROUP: usize = 512;
 pub const MAX_GROUP_BYTES: usize = 64 << 20;

@@ -64,6 +64,11 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// The keys that wrap all others.
+    Keys {
+        #[command(subcommand)]
+        verb: Keys,
+    },
     /// Destroy a patient's key, so that nobody can read anything of this patient again. It cannot be undone.
     Erase {
         #[command(flatten)]
@@ -89,6 +94,15 @@ enum Command {
         /// Also write the resource that it speaks for.
         #[arg(long)]
         resource: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a new root key and wrap every key under it, while the service goes on. Run it again if it was cut short.
+    Rotate {
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -146,7 +160,10 @@ async fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
-        Command::Token { place, scope, subject, ttl } => commands::token::run(&place.config()?, &subject, &scope, &ttl),
+        Command::Token { place, scope, subject, ttl } => {
+            commands::token::run(&place.config()?, &subject, &scope, &ttl).await
+        }
+        Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,

@@ -105,14 +105,23 @@ pub async fn read(
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
-    // One row of an index on this machine: to hand that to another thread costs several times as much.
-    let stored = match version {
-        Some(version) => core.store.version(name, version)?,
-        None => core.store.current(name)?,
+    let stored = if core.store.is_shared() {
+        let (store, name) = (core.store.clone(), name.clone());
+        in_background(move || row(&store, &name, version)).await?
+    } else {
+        // One row of an index on this machine: to hand that to another thread costs several times as much.
+        row(&core.store, name, version)?
     };
     match stored {
         Some(stored) => core.open(&stored).await.map(Some),
         None => Ok(None),
+    }
+}
+
+fn row(store: &Store, name: &Name, version: Option<Version>) -> Result<Option<Stored>, StoreError> {
+    match version {
+        Some(version) => store.version(name, version),
+        None => store.current(name),
     }
 }
 

@@ -31,10 +31,12 @@ pub async fn publish(core: &Core) -> Result<(), AnchorError> {
         let entries = core.store.entries(index * WIDTH, width)?;
         core.objects.replace(&name(index, width), bundle(&entries)).await.map_err(AnchorError::publish)?;
     }
+    // Who was paused past its lease must not put an older checkpoint over a newer one.
+    core.lease.held().ok_or(AnchorError::NotHeld)?;
     // A crash here leaves entries that no checkpoint speaks of.
     core.objects.replace(CHECKPOINT, note.into_bytes()).await.map_err(AnchorError::publish)?;
     // A crash here leaves a published checkpoint that is shown after the next start.
-    core.store.set_setting("published", &size.to_string())?;
+    core.store.keep_published(size)?;
     if !before.is_multiple_of(WIDTH) {
         let old = name(before / WIDTH, before % WIDTH);
         core.objects.remove(&old).await.map_err(AnchorError::publish)?;

@@ -1,6 +1,6 @@
 //! What upkeep works with: all that is kept, and no service. A command may open it beside a running service.
 
-use super::{Core, StartError, lock, private_directory, roots, system_key};
+use super::{Core, StartError, index, lock, objects, private_directory, roots, system_key};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids::Owner;
@@ -34,14 +34,14 @@ pub struct Keep {
 impl Keep {
     /// Opens a data directory that there is, beside a service that runs on it or without one.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let path = config.data.join("index.sqlite");
-        if !path.exists() {
+        let is_shared = config.index.settings().map_err(StartError::Config)?.is_some();
+        if !is_shared && !config.data.join("index.sqlite").exists() {
             return Err(StartError::Nothing { path: config.data.clone() });
         }
-        let store = Arc::new(Store::open(&path)?);
+        let store = Arc::new(index(config)?);
         not_recovering(&store)?;
         // The cache on disk is the service's: whoever opens it empties it.
-        let objects = Objects::open(config, None)?;
+        let objects = objects(config, None)?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
         let index_key = system_key(&keys, &store, &objects, ".index").await?;
         let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
@@ -56,11 +56,11 @@ impl Keep {
         private_directory(&config.data)
             .map_err(|source| StartError::Directory { path: config.data.clone(), source })?;
         let lock = lock(config)?;
-        let objects = Objects::open(config, None)?;
+        let objects = objects(config, None)?;
         if objects.list(key_objects::FOLDER, "", 1).await?.is_empty() {
             return Err(StartError::Keyless { place: objects.place() });
         }
-        let store = Arc::new(Store::open(&config.data.join("index.sqlite"))?);
+        let store = Arc::new(index(config)?);
         store.set_setting(recover::SETTING, "yes")?;
         store.keep_setting("custodian", &config.custodian)?;
         store.keep_setting("log.origin", &config.log.origin)?;

@@ -2,7 +2,8 @@
 
 use super::{Core, StartError};
 use crate::config::Config;
-use crate::index::store::Store;
+use crate::index::rewrap::NEWEST;
+use crate::index::store::{Store, StoreError};
 use crate::limits::{KEY_TIDY, MAX_ROOTS};
 use crate::secret::system_random;
 use crate::vault::keys::{KeyError, KeyRing, root_key};
@@ -10,11 +11,15 @@ use crate::vault::kms::Kms;
 use crate::vault::objects::Objects;
 use crate::vault::roots::{Root, RootId};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which root wraps what is new, where a key service made it.
-const NEWEST: &str = "root";
+/// The file of a root key, and of the one that comes after it while a rotation is under way.
+const FILE: &str = "root.key";
+const NEXT_FILE: &str = "root.key.next";
+/// Where the roots of a key service lie, wrapped.
+const FOLDER: &str = "roots/";
 
 /// A root of a key service, as it lies beside the packs under `roots/`.
 #[derive(Serialize, Deserialize)]
@@ -24,50 +29,123 @@ struct Stored {
     wrapped: String,
 }
 
-/// The key ring. A key service's root comes first; the key of a file still opens what it wrapped.
+/// The key ring.
 pub(super) async fn open(
     config: &Config,
     store: &Store,
     objects: &Objects,
     fresh: bool,
 ) -> Result<KeyRing, StartError> {
-    let path = config.data.join("root.key");
     let life = Duration::from_secs(config.keys.cache_seconds);
-    let Some(name) = &config.keys.kms else {
-        return Ok(KeyRing::new(vec![Root::file(root_key(&path, fresh, &system_random)?)], life));
-    };
-    let kms = Kms::new(name, config.keys.endpoint.as_deref(), config.keys.region.as_deref())?;
-    let newest = newest(&kms, store, objects).await?;
-    let mut roots = stored(&kms, objects, life).await?;
-    roots.sort_by_key(|root| root.id != newest);
-    if path.exists() {
-        roots.push(Root::file(root_key(&path, false, &system_random)?));
+    Ok(KeyRing::new(load(config, store, objects, fresh).await?, life))
+}
+
+/// All roots that there are, what wraps the new first: what the index says, or a key service's, or the key of the file.
+pub(crate) async fn load(
+    config: &Config,
+    store: &Store,
+    objects: &Objects,
+    fresh: bool,
+) -> Result<Vec<Root>, StartError> {
+    let life = Duration::from_secs(config.keys.cache_seconds);
+    let path = config.data.join(FILE);
+    let (mut roots, mut first) = (Vec::new(), None);
+    if let Some(kms) = service(config)? {
+        first = Some(newest(&kms, store, objects).await?);
+        roots = stored(&kms, objects, life).await?;
     }
-    Ok(KeyRing::new(roots, life))
+    if roots.is_empty() || path.exists() {
+        roots.push(Root::file(root_key(&path, fresh, &system_random)?));
+    }
+    let next = config.data.join(NEXT_FILE);
+    if next.exists() {
+        roots.push(Root::file(root_key(&next, false, &system_random)?));
+    }
+    let named = store.wanted_root()?.or(first);
+    roots.sort_by_key(|root| named.is_some_and(|named| root.id != named));
+    Ok(roots)
+}
+
+/// The key service, if one is configured.
+fn service(config: &Config) -> Result<Option<Kms>, KeyError> {
+    let new = |name: &String| Kms::new(name, config.keys.endpoint.as_deref(), config.keys.region.as_deref());
+    config.keys.kms.as_ref().map(new).transpose()
+}
+
+/// Makes a root to wrap everything anew: by the key service, else in a file beside the old one. What a rotation that was cut
+/// short has made is used again.
+pub(crate) async fn make_next(config: &Config, objects: &Objects) -> Result<RootId, StartError> {
+    match service(config)? {
+        Some(kms) => generate(&kms, objects).await,
+        None => Ok(Root::file(root_key(&config.data.join(NEXT_FILE), true, &system_random)?).id),
+    }
+}
+
+/// Puts the new root in the place of the old ones, which nothing needs any more. A file's old key stays beside it under another
+/// name, for older backups.
+pub(crate) async fn retire(config: &Config, objects: &Objects, newest: RootId) -> Result<Option<PathBuf>, StartError> {
+    let directory = |source| StartError::Directory { path: config.data.clone(), source };
+    let kept = retire_file(config, newest).map_err(directory)?;
+    for found in objects.list(FOLDER, "", MAX_ROOTS).await? {
+        if found.name != format!("{FOLDER}{newest}") {
+            objects.remove(&found.name).await?;
+        }
+    }
+    Ok(kept)
+}
+
+fn retire_file(config: &Config, newest: RootId) -> std::io::Result<Option<PathBuf>> {
+    let (path, next) = (config.data.join(FILE), config.data.join(NEXT_FILE));
+    let mut kept = None;
+    if let Ok(old) = root_key(&path, false, &system_random).map(Root::file)
+        && old.id != newest
+    {
+        let aside = config.data.join(format!("{FILE}.old-{}", old.id));
+        let _ = std::fs::remove_file(&aside);
+        std::fs::hard_link(&path, &aside)?;
+        // A crash here leaves the old key under both names, and the new one beside it.
+        kept = Some(aside);
+    }
+    match (next.exists(), &kept) {
+        (true, _) => std::fs::rename(&next, &path)?,
+        (false, Some(_)) => std::fs::remove_file(&path)?,
+        (false, None) => {}
+    }
+    std::fs::File::open(&config.data)?.sync_all()?;
+    Ok(kept)
 }
 
 /// The root that wraps what is new; made by the service at the first start with it.
 async fn newest(kms: &Kms, store: &Store, objects: &Objects) -> Result<RootId, StartError> {
     if let Some(id) = store.setting(NEWEST)? {
-        return RootId::parse(&id).ok_or(crate::index::store::StoreError::Nonsense("the newest root").into());
+        return parsed(&id);
     }
+    let id = generate(kms, objects).await?;
+    // Another replica may have been quicker: its root is the one, and this one is such a root that wraps nothing.
+    parsed(&store.first_setting(NEWEST, &id.to_string())?)
+}
+
+/// Has the service make a root. A crash leaves a root that nothing was wrapped under.
+async fn generate(kms: &Kms, objects: &Objects) -> Result<RootId, StartError> {
     let id = RootId::generate(&system_random).map_err(KeyError::from)?;
     let (name, wrapped) = kms.generate(&id).await?;
     // Strings alone: serialisation cannot fail.
     let object = serde_json::to_vec(&Stored { kms: name, wrapped: hex::encode(wrapped) }).unwrap_or_default();
-    objects.put(&format!("roots/{id}"), object).await?;
-    // A crash here leaves a root that nothing was wrapped under.
-    store.set_setting(NEWEST, &id.to_string())?;
+    objects.put(&format!("{FOLDER}{id}"), object).await?;
     Ok(id)
+}
+
+fn parsed(id: &str) -> Result<RootId, StartError> {
+    Ok(RootId::parse(id).ok_or(StoreError::Nonsense("the newest root"))?)
 }
 
 async fn stored(kms: &Kms, objects: &Objects, life: Duration) -> Result<Vec<Root>, StartError> {
     let mut roots = Vec::new();
-    for found in objects.list("roots/", "", MAX_ROOTS).await? {
+    for found in objects.list(FOLDER, "", MAX_ROOTS).await? {
         let bytes = objects.read_all(&found.name).await?;
         let read = || {
             let stored: Stored = serde_json::from_slice(&bytes).ok()?;
-            let id = RootId::parse(found.name.strip_prefix("roots/")?)?;
+            let id = RootId::parse(found.name.strip_prefix(FOLDER)?)?;
             Some(Root::service(kms.named(&stored.kms), id, hex::decode(&stored.wrapped).ok()?, life))
         };
         roots.push(read().ok_or(KeyError::WrappedRoot { name: found.name.clone() })?);

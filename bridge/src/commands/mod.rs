@@ -4,6 +4,7 @@ pub mod backup;
 pub mod client;
 pub mod demo;
 pub mod erase;
+pub mod keys;
 pub mod receipt;
 pub mod recover;
 pub mod send;

@@ -4,25 +4,22 @@ use super::Failed;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::limits::MAX_TOKEN_LIFE;
-use crate::smart::token::TokenKey;
 use std::time::Duration;
 
 /// Prints a token.
-pub fn run(config: &Config, subject: &str, scope: &str, life: &str) -> Result<(), Failed> {
+pub async fn run(config: &Config, subject: &str, scope: &str, life: &str) -> Result<(), Failed> {
     let life = duration(life)?;
     if !is_name(subject) {
         return Err(Failed(format!("--subject: 1 to {MAX_SUBJECT} letters, digits, `-`, `.`, `_`, `:` or `@`")));
     }
     crate::smart::scopes::parse(scope).map_err(Failed)?;
-    if !config.data.join("index.sqlite").exists() {
+    if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
         let place = config.data.display();
         return Err(Failed(format!(
             "{place} is no data directory of a medseal: name it with --data, or start `medseal serve` first"
         )));
     }
-    crate::app::private_directory(&config.data)
-        .map_err(|e| Failed(format!("data directory {}: {e}", config.data.display())))?;
-    let key = TokenKey::open(&config.data.join("token.key")).map_err(Failed::from_error)?;
+    let key = crate::app::existing_token_key(config).await.map_err(Failed::from_error)?;
     let now = SystemClock.now().as_second().max(0) as u64;
     println!("{}", key.mint(subject, scope, now, life).map_err(Failed::from_error)?);
     Ok(())

@@ -120,6 +120,7 @@ pub async fn cancel(core: &Core, caller: &Caller, id: &str) -> Result<bool, Vaul
 /// Prepares what waits, one after the other, for ever.
 pub async fn run(core: Arc<Core>) {
     loop {
+        core.lease.wait().await;
         let store = core.store.clone();
         match in_background(move || store.waiting_export()).await {
             Ok(Some(job)) => finish(&core, &job).await,

@@ -1,12 +1,11 @@
 //! Erasures in the index: whose key was destroyed, which rows were sealed under it, and how they are emptied. A row that was
 //! erased stays as a place in the log and a version that is gone (`deleted` = 2); what finds it does not.
 
-use super::scan::generation;
-use super::sql::{Statements, values};
+use super::posting::generation;
+use super::sql::{Connection, values};
 use super::store::{Store, StoreError};
 use super::tokens::Token;
 use crate::ids::Owner;
-use rusqlite::Connection;
 
 /// The `deleted` of a row whose content was erased.
 pub(super) const ERASED: i64 = 2;
@@ -32,7 +31,7 @@ impl Store {
              ON CONFLICT (owner) DO NOTHING";
         let (owner, sealed) = (erasure.owner.as_str(), hex::encode(&erasure.sealed));
         let done = i64::from(erasure.done);
-        self.transaction(|c| c.run(SQL, values![owner, erasure.time, &sealed, done]).map(|_| ()))?;
+        self.transaction(|c| c.execute(SQL, values![owner, erasure.time, &sealed, done]).map(|_| ()))?;
         self.erasure(&erasure.owner)?.ok_or(StoreError::Nonsense("an erasure that is not there"))
     }
 
@@ -64,7 +63,7 @@ impl Store {
 
     /// Nothing is left to be done for an erasure.
     pub fn end_erasure(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.with(|c| c.run("UPDATE erasure SET done = 1 WHERE owner = ?1", values![owner.as_str()]).map(|_| ()))
+        self.with(|c| c.execute("UPDATE erasure SET done = 1 WHERE owner = ?1", values![owner.as_str()]).map(|_| ()))
     }
 
     /// The rows after one that an owner's token finds, in order.
@@ -110,8 +109,8 @@ impl Store {
              (SELECT 1 FROM record WHERE record.row = notification.row AND record.deleted = 2)";
         self.transaction(|c| {
             secure(c)?;
-            c.run(CLAIMS, &[])?;
-            c.run(EVENTS, &[]).map(|_| ())
+            c.execute(CLAIMS, &[])?;
+            c.execute(EVENTS, &[]).map(|_| ())
         })
     }
 
@@ -119,16 +118,16 @@ impl Store {
     pub fn destroy_key(&self, owner: &Owner) -> Result<(), StoreError> {
         self.transaction(|c| {
             secure(c)?;
-            c.run("DELETE FROM data_key WHERE owner = ?1", values![owner.as_str()]).map(|_| ())
+            c.execute("DELETE FROM data_key WHERE owner = ?1", values![owner.as_str()]).map(|_| ())
         })?;
         // A reader may hold on to the old pages; then a later checkpoint overwrites them.
-        self.with(|c| c.batch("PRAGMA wal_checkpoint(TRUNCATE)"))
+        self.with(|c| if let Connection::Sqlite(_) = c { c.batch("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) })
     }
 }
 
-/// What is deleted on this connection is overwritten.
+/// What is deleted on this connection is overwritten. PostgreSQL does that at its next VACUUM.
 fn secure(c: &Connection) -> Result<(), StoreError> {
-    c.batch("PRAGMA secure_delete = ON")
+    if let Connection::Sqlite(_) = c { c.batch("PRAGMA secure_delete = ON") } else { Ok(()) }
 }
 
 /// Refuses to commit what is sealed under a key that is destroyed: asked in the transaction that commits.
@@ -150,10 +149,10 @@ fn empty_row(c: &Connection, row: i64) -> Result<(), StoreError> {
         // A mark is the first half of its token: what lies between is the token.
         let (low, high) = ([*mark, [0; 8]].concat(), [*mark, [0xff; 8]].concat());
         const GONE: &str = "DELETE FROM posting WHERE generation = ?1 AND token >= ?2 AND token <= ?3 AND row = ?4";
-        c.run(GONE, values![generation(row), &low, &high, row])?;
+        c.execute(GONE, values![generation(row), &low, &high, row])?;
     }
     const EMPTY: &str = "UPDATE record SET marks = ?2, deleted = ?3 WHERE row = ?1";
-    c.run(EMPTY, values![row, &Vec::new(), ERASED]).map(|_| ())
+    c.execute(EMPTY, values![row, &Vec::new(), ERASED]).map(|_| ())
 }
 
 fn erasure(r: &super::sql::Row<'_>) -> Result<Erasure, StoreError> {

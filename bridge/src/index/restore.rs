@@ -1,16 +1,24 @@
 //! What recovery writes into the index: keys, the log in the order that was published, and how far that is.
 
-use super::log::append_entry;
-use super::sql::{Statements, values};
+use super::log::append;
+use super::sql::values;
 use super::store::{Place, Store, StoreError};
 use crate::ids::{Name, Owner, Version};
 use crate::vault::keys::Wrapped;
+use notary::tree::{StoredHash, stored_hash_count};
 
 impl Store {
     /// Up to which size the log was published.
     pub fn published(&self) -> Result<u64, StoreError> {
         let value = self.setting("published")?;
         value.map_or(Ok(0), |v| v.parse().map_err(|_| StoreError::Nonsense("the published size")))
+    }
+
+    /// The log was published up to this size; never less than before.
+    pub fn keep_published(&self, size: u64) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO setting (name, value) VALUES ('published', ?1) ON CONFLICT (name) DO UPDATE \
+             SET value = ?1 WHERE CAST(setting.value AS BIGINT) < CAST(?1 AS BIGINT)";
+        self.with(|c| c.execute(SQL, values![&size.to_string()]).map(|_| ()))
     }
 
     /// The newest checkpoint, published or not.
@@ -22,7 +30,7 @@ impl Store {
     /// Keeps a checkpoint of the log as it is.
     pub fn keep_checkpoint(&self, size: u64, note: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO checkpoint (size, note) VALUES (?1, ?2) ON CONFLICT (size) DO NOTHING";
-        self.with(|c| c.run(SQL, values![size as i64, note]).map(|_| ()))
+        self.with(|c| c.execute(SQL, values![size as i64, note]).map(|_| ()))
     }
 
     /// Puts wrapped keys in; tells those that they took the place of.
@@ -35,7 +43,7 @@ impl Store {
             for (owner, wrapped) in keys {
                 let old = c.first(OLD, values![owner.as_str()], |r| Ok(Wrapped(r.blob(0)?.to_vec())))?;
                 displaced.extend(old.filter(|old| old != wrapped).map(|old| (owner.clone(), old)));
-                c.run(PUT, values![owner.as_str(), &wrapped.0])?;
+                c.execute(PUT, values![owner.as_str(), &wrapped.0])?;
             }
             Ok(displaced)
         })
@@ -52,10 +60,9 @@ impl Store {
     pub fn restore_log(&self, entries: &[(i64, Vec<u8>, Vec<[u8; 32]>)]) -> Result<(), StoreError> {
         self.transaction(|c| {
             let size = c.number("SELECT coalesce(max(position) + 1, 0) FROM log", &[])? as u64;
-            for (position, (row, entry, hashes)) in (size..).zip(entries) {
-                append_entry(c, position, *row, entry, hashes)?;
-            }
-            Ok(())
+            let rows: Vec<_> = entries.iter().map(|(row, entry, _)| (*row, entry.clone())).collect();
+            let hashes = entries.iter().flat_map(|(_, _, hashes)| hashes).map(|hash| StoredHash(*hash));
+            append(c, size, &rows, &(stored_hash_count(size)..).zip(hashes).collect::<Vec<_>>())
         })
     }
 
@@ -77,7 +84,7 @@ impl Store {
         self.transaction(|c| {
             for Move { kind, id, version, from, to } in moves {
                 let (offset, length) = (to.extent.offset as i64, to.extent.length);
-                let moved = c.run(SQL, values![kind, id, version.0, &to.pack, offset, length, from])?;
+                let moved = c.execute(SQL, values![kind, id, version.0, &to.pack, offset, length, from])?;
                 if moved != 1 {
                     return Err(StoreError::Nonsense("a record that lies elsewhere"));
                 }

@@ -3,17 +3,16 @@
 //! database holds.
 
 use super::blind::Clause;
-use super::store::{Store, StoreError, Stored, stored_row};
+use super::posting::{self, STEP, Walk};
+use super::sql::{Connection, Keys, Row, values};
+use super::store::{Store, StoreError, Stored, stored_rows};
 use super::tokens::Token;
 use crate::fhir::search::span::{Prefix, Span};
 use crate::ids::{ResourceId, TypeName};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::ops::ControlFlow;
 
-/// Rows of one generation: their postings lie together, so that a commit touches few pages however large the index is.
-const GENERATION: i64 = 1 << 15;
-/// Rows that one step of the walk takes in.
-const STEP: usize = 512;
+/// Rows that are looked at together, at least: one by one each would cost a round trip on PostgreSQL.
+const TOGETHER: usize = 32;
 /// A clause that finds fewer rows than this leads without more ado.
 const FEW: usize = 64;
 /// Clauses that find more than this are not told apart.
@@ -37,94 +36,80 @@ pub struct Scan {
     pub now: i64,
 }
 
-/// The generation that a row's postings lie in.
-pub(super) fn generation(row: i64) -> i64 {
-    row / GENERATION
-}
-
 impl Store {
     /// The newest row: what a search that begins now may see.
     pub fn newest(&self) -> Result<i64, StoreError> {
-        self.with(|c| Ok(c.prepare_cached("SELECT coalesce(max(row), 0) FROM record")?.query_row([], |r| r.get(0))?))
+        self.read(|c| c.number("SELECT coalesce(max(row), 0) FROM record", &[]))
     }
 
     /// The first rows that fit, in order.
     pub fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        self.with(|c| {
-            let c = &snapshot(c)?;
-            let mut found = Vec::new();
-            if limit > 0 {
-                walk(c, scan, &mut |row| {
-                    found.push(row);
-                    if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                })?;
-            }
-            found.into_iter().filter_map(|row| stored_row(c, row).transpose()).collect()
-        })
+        self.read(|c| c.reading(|| stored_rows(c, &fitting(c, scan, limit)?)))
     }
 
     /// How many rows fit, counted up to a limit.
     pub fn count(&self, scan: &Scan, limit: usize) -> Result<usize, StoreError> {
-        self.with(|c| {
-            let c = &snapshot(c)?;
-            let mut count = 0;
-            walk(c, scan, &mut |_| {
-                count += 1;
-                if count < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            Ok(count)
-        })
+        self.read(|c| c.reading(|| Ok(fitting(c, scan, limit)?.len())))
     }
 }
 
-/// One transaction for the whole walk: SQLite takes and lets go of its lock once, and not for every row.
-fn snapshot(c: &mut Connection) -> Result<Transaction<'_>, StoreError> {
-    Ok(c.transaction_with_behavior(TransactionBehavior::Deferred)?)
-}
-
-type Visit<'v> = dyn FnMut(i64) -> ControlFlow<()> + 'v;
-
-fn walk(c: &Connection, scan: &Scan, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-    let mut looked_at = 0;
-    let mut see = |row: i64| -> Result<ControlFlow<()>, StoreError> {
-        looked_at += 1;
-        if looked_at > MAX_LOOKED_AT {
-            return Err(StoreError::TooWide);
-        }
-        if fits(c, scan, row)? { Ok(visit(row)) } else { Ok(ControlFlow::Continue(())) }
-    };
+/// The first rows that fit, in order.
+fn fitting(c: &Connection, scan: &Scan, limit: usize) -> Result<Vec<i64>, StoreError> {
+    let mut found = Found { c, scan, limit, looked_at: 0, rows: Vec::new() };
+    if limit == 0 {
+        return Ok(found.rows);
+    }
     if let Some(ids) = &scan.ids {
-        let mut rows = by_ids(c, scan, ids)?;
-        rows.retain(|row| *row > scan.after);
-        return each(rows, &mut see).map(|_| ());
-    }
-    match leader(c, scan)? {
-        Some(tokens) => by_tokens(c, scan, tokens, &mut see),
-        None => by_type(c, scan, &mut see),
-    }
-}
-
-type See<'s> = dyn FnMut(i64) -> Result<ControlFlow<()>, StoreError> + 's;
-
-fn each(rows: Vec<i64>, see: &mut See<'_>) -> Result<ControlFlow<()>, StoreError> {
-    for row in rows {
-        if see(row)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        _ = found.test(&by_ids(c, scan, ids)?)?;
+    } else {
+        match leader(c, scan)? {
+            Some(tokens) => by_tokens(&mut found, tokens)?,
+            None => by_type(&mut found)?,
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(found.rows)
+}
+
+/// What a walk has found.
+struct Found<'w> {
+    c: &'w Connection,
+    scan: &'w Scan,
+    limit: usize,
+    looked_at: usize,
+    rows: Vec<i64>,
+}
+
+impl Found<'_> {
+    /// Takes those of some rows that fit, and tells whether it has enough. No more are looked at together than may be wanted.
+    fn test(&mut self, rows: &[i64]) -> Result<ControlFlow<()>, StoreError> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(rest.len().min((self.limit - self.rows.len()).max(TOGETHER)));
+            self.looked_at += some.len();
+            if self.looked_at > MAX_LOOKED_AT {
+                return Err(StoreError::TooWide);
+            }
+            self.rows.extend(fits(self.c, self.scan, some)?);
+            if self.rows.len() >= self.limit {
+                self.rows.truncate(self.limit);
+                return Ok(ControlFlow::Break(()));
+            }
+            rest = others;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
 /// The version of each id that the snapshot shows.
 fn by_ids(c: &Connection, scan: &Scan, ids: &[ResourceId]) -> Result<Vec<i64>, StoreError> {
-    // By version, of which there is an index: for max(row) SQLite walks over the rows of the type.
-    const SQL: &str = "SELECT row FROM record WHERE type = ?1 AND id = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1";
-    let mut statement = c.prepare_cached(SQL)?;
-    let mut rows = Vec::new();
-    for id in ids {
-        let found = |r: &Row<'_>| r.get::<_, i64>(0);
-        rows.extend(statement.query_row(params![scan.kind.as_str(), id.as_str(), scan.upto], found).optional()?);
-    }
+    // By version, of which there is an index: for max(row) both would walk over the rows of the type.
+    const ONE: &str = "SELECT row FROM record WHERE id = ?1 AND type = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1";
+    const MANY: &str = "SELECT found.row FROM UNNEST(?1) AS asked (id), LATERAL (SELECT row FROM record \
+         WHERE record.id = asked.id AND type = ?2 AND row <= ?3 ORDER BY version DESC LIMIT 1) AS found";
+    let sql = if let Connection::Sqlite(_) = c { ONE } else { MANY };
+    let ids: Vec<&str> = ids.iter().map(ResourceId::as_str).collect();
+    let mut rows = c.rows_of(sql, Keys::Texts(&ids), values![scan.kind.as_str(), scan.upto], |r| r.int(0))?;
+    rows.retain(|row| *row > scan.after);
     rows.sort_unstable();
     rows.dedup();
     Ok(rows)
@@ -156,92 +141,45 @@ fn leader<'s>(c: &Connection, scan: &'s Scan) -> Result<Option<&'s [Token]>, Sto
 }
 
 fn finds_fewer(c: &Connection, scan: &Scan, tokens: &[Token], cap: usize) -> Result<bool, StoreError> {
-    const SQL: &str =
-        "SELECT count(*) FROM (SELECT 1 FROM posting WHERE generation = ?1 AND token = ?2 AND row > ?3 LIMIT ?4)";
-    let mut statement = c.prepare_cached(SQL)?;
-    let mut count = 0;
-    for generation in generation(scan.after)..=generation(scan.upto) {
-        for token in tokens {
-            let values = params![generation, token.0.as_slice(), scan.after, (cap - count) as i64];
-            count += statement.query_row(values, |r| r.get::<_, i64>(0))? as usize;
-            if count >= cap {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
+    Ok(posting::count(c, tokens, scan.after, scan.upto, cap)? < cap)
 }
 
-fn by_tokens(c: &Connection, scan: &Scan, tokens: &[Token], see: &mut See<'_>) -> Result<(), StoreError> {
-    for generation in generation(scan.after)..=generation(scan.upto) {
-        let mut after = scan.after;
-        loop {
-            let (rows, horizon) = postings(c, tokens, generation, after, scan.upto)?;
-            if each(rows, see)?.is_break() {
-                return Ok(());
-            }
-            match horizon {
-                Some(row) => after = row,
-                None => break,
-            }
+fn by_tokens(found: &mut Found<'_>, tokens: &[Token]) -> Result<(), StoreError> {
+    let mut walk = Walk::new(found.c, tokens, found.scan.after, found.scan.upto);
+    while let Some(rows) = walk.step()? {
+        if found.test(&rows)?.is_break() {
+            break;
         }
     }
     Ok(())
 }
 
-/// The next rows of the tokens together, and where to go on: the rows up to there are complete.
-fn postings(
-    c: &Connection,
-    tokens: &[Token],
-    generation: i64,
-    after: i64,
-    upto: i64,
-) -> Result<(Vec<i64>, Option<i64>), StoreError> {
-    const SQL: &str =
-        "SELECT row FROM posting WHERE generation = ?1 AND token = ?2 AND row > ?3 AND row <= ?4 ORDER BY row LIMIT ?5";
-    let mut statement = c.prepare_cached(SQL)?;
-    let (mut rows, mut horizon) = (Vec::new(), None::<i64>);
-    for token in tokens {
-        let values = params![generation, token.0.as_slice(), after, upto, STEP as i64];
-        let found: Vec<i64> = statement.query_map(values, |r| r.get(0))?.collect::<Result<_, _>>()?;
-        if found.len() == STEP {
-            horizon = horizon.min(found.last().copied()).or(found.last().copied());
-        }
-        rows.extend(found);
-    }
-    rows.retain(|row| horizon.is_none_or(|h| *row <= h));
-    rows.sort_unstable();
-    rows.dedup();
-    Ok((rows, horizon))
-}
-
-fn by_type(c: &Connection, scan: &Scan, see: &mut See<'_>) -> Result<(), StoreError> {
+fn by_type(found: &mut Found<'_>) -> Result<(), StoreError> {
     const SQL: &str = "SELECT row FROM record WHERE type = ?1 AND row > ?2 AND row <= ?3 ORDER BY row LIMIT ?4";
-    let mut statement = c.prepare_cached(SQL)?;
-    let mut after = scan.after;
+    let (kind, upto) = (found.scan.kind.as_str(), found.scan.upto);
+    let mut after = found.scan.after;
     loop {
-        let values = params![scan.kind.as_str(), after, scan.upto, STEP as i64];
-        let rows: Vec<i64> = statement.query_map(values, |r| r.get(0))?.collect::<Result<_, _>>()?;
-        let (last, full) = (rows.last().copied(), rows.len() == STEP);
-        if each(rows, see)?.is_break() || !full {
+        let rows = found.c.rows(SQL, values![kind, after, upto, STEP as i64], |r| r.int(0))?;
+        if found.test(&rows)?.is_break() || rows.len() < STEP {
             return Ok(());
         }
-        after = last.unwrap_or(scan.upto);
+        after = rows.last().copied().unwrap_or(upto);
     }
 }
 
-/// Whether the snapshot shows a row and its marks fulfil the clauses.
-fn fits(c: &Connection, scan: &Scan, row: i64) -> Result<bool, StoreError> {
-    const SQL: &str = "SELECT type, updated, marks FROM record \
-         WHERE row = ?1 AND deleted = 0 AND (until IS NULL OR until > ?2)";
-    let mut statement = c.prepare_cached(SQL)?;
+/// Those of some rows that the snapshot shows and whose marks fulfil the clauses, in order.
+fn fits(c: &Connection, scan: &Scan, rows: &[i64]) -> Result<Vec<i64>, StoreError> {
+    const SQL: &str = "SELECT row, updated, marks FROM record \
+         WHERE row = ANY(?1) AND type = ?2 AND deleted = 0 AND (until IS NULL OR until > ?3)";
     let check = |r: &Row<'_>| {
-        let kind = r.get_ref(0)?.as_str()? == scan.kind.as_str();
-        let updated: i64 = r.get(1)?;
-        let marks = r.get_ref(2)?.as_blob()?;
-        Ok(kind && in_time(scan, updated) && scan.clauses.iter().all(|clause| clause.holds(marks.as_chunks().0)))
+        let marks = r.blob(2)?.as_chunks().0;
+        let fits = in_time(scan, r.int(1)?) && scan.clauses.iter().all(|clause| clause.holds(marks));
+        Ok(if fits { Some(r.int(0)?) } else { None })
     };
-    Ok(statement.query_row(params![row, scan.upto], check).optional()?.unwrap_or(false))
+    let checked = c.rows_of(SQL, Keys::Ints(rows), values![scan.kind.as_str(), scan.upto], check)?;
+    let mut fitting: Vec<i64> = checked.into_iter().flatten().collect();
+    fitting.sort_unstable();
+    Ok(fitting)
 }
 
 fn in_time(scan: &Scan, updated: i64) -> bool {

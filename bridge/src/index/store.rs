@@ -1,24 +1,18 @@
-//! The index in SQLite: the few statements that the write path, the read path and the sequencer need.
-//! One writer at a time, many readers, write-ahead log, every commit synced.
+//! The index: the few statements that the write path, the read path and the sequencer need, on SQLite or on PostgreSQL.
+//! SQLite has one process, one writer at a time, many readers; on PostgreSQL several replicas write in turn (`write`).
 
 use super::blind::Blinded;
-use super::erasures::{ERASED, refuse_erased};
-use super::scan::generation;
+use super::engine::{Engine, Lent};
+use super::erasures::ERASED;
+use super::postgres::Settings;
+use super::sql::{Connection, Row, Value, values};
 use super::tokens::Token;
+use super::write::{self, Turn};
 use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
 use crate::vault::keys::Wrapped;
 use crate::vault::pack::Extent;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::Duration;
-
-/// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 5;
-/// How long a writer waits for the other one (the committer, the sequencer).
-const BUSY: Duration = Duration::from_secs(20);
-/// Readers kept open.
-const MAX_IDLE: usize = 8;
+use std::time::{Duration, Instant};
 
 /// Why the index did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,26 +20,58 @@ pub enum StoreError {
     #[error("index {path}: {source}")]
     Open { path: PathBuf, source: rusqlite::Error },
     #[error(
-        "index {path} has schema version {found}, this medseal knows {SCHEMA_VERSION}: use the medseal that wrote it, or a newer one"
+        "index {place} has schema version {found}, this medseal knows {known}: use the medseal that wrote it, or a newer one"
     )]
-    Schema { path: PathBuf, found: i64 },
+    Schema { place: String, found: i64, known: i64 },
     #[error("the index did not answer: {0}")]
-    Query(#[from] rusqlite::Error),
+    Query(rusqlite::Error),
     #[error("the index would have to look at too many rows")]
     TooWide,
+    #[error("the index did not do it: PostgreSQL says `{message}` ({code})")]
+    Postgres { code: String, message: String },
+    #[error("PostgreSQL at {place} is away: {what}")]
+    Away { place: String, what: String },
+    #[error("the connection to PostgreSQL at {place} was lost")]
+    Lost { place: String },
+    /// Somebody else wrote the same version, claimed the same identity or made the same key before.
+    #[error("another writer was first")]
+    Conflict,
+    /// Times grow with the rows: what is older than the newest row cannot follow it.
+    #[error("another writer has written something newer")]
+    Stale,
+    /// The lease is another's now: whatever this one was about to write, it may not any more.
+    #[error("another replica has taken over the background work")]
+    Fenced,
     #[error("the index holds a row that makes no sense: {0}")]
     Nonsense(&'static str),
     #[error("the key of {} was destroyed", owner.as_str())]
     Erased { owner: Owner },
+    #[error("a key was wrapped under a root that is being retired: try again")]
+    OldRoot,
     #[error("{name} was `{stored}` when this data directory was made and must stay so: it stands in every commitment")]
     Changed { name: &'static str, stored: String },
 }
 
 impl StoreError {
-    /// Somebody else wrote first: what is done anew may succeed.
-    pub fn is_race(&self) -> bool {
-        let Self::Query(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
-        error.code == rusqlite::ErrorCode::ConstraintViolation
+    /// The index has refused what was to be committed: it is certain that it is not there.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Erased { .. } | Self::OldRoot | Self::Conflict | Self::Stale)
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => Self::Conflict,
+            _ => Self::Query(error),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    /// What a session did not name itself: an answer that is not of the type that it should be.
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres { code: String::new(), message: error.to_string() }
     }
 }
 
@@ -104,246 +130,220 @@ pub struct NewRecord {
 /// The index.
 #[derive(Debug)]
 pub struct Store {
-    path: PathBuf,
-    pub(super) idle: Mutex<Vec<Connection>>,
+    engine: Engine,
 }
 
+/// How long a commit waits for a database that is away, and how long between two looks. Below `COMMIT_TIMEOUT`.
+const RIDE_OUT: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is read into a [`Stored`], from the rows that the rest of the statement names.
+macro_rules! select_stored {
+    ($rest:literal) => {
+        concat!(
+            "SELECT row, type, id, version, pack, \"offset\", length, updated, deleted, ",
+            "(SELECT entry FROM log WHERE log.row = record.row) FROM record ",
+            $rest
+        )
+    };
+}
+
+/// The same, for statements that are put together.
+pub(super) const STORED: &str = select_stored!("");
+const CURRENT: &str = select_stored!("WHERE type = ?1 AND id = ?2 ORDER BY version DESC LIMIT 1");
+
 impl Store {
-    /// Opens the index, and makes it if it is new.
+    /// Opens the index in SQLite, and makes it if it is new.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) };
-        let mut connection = store.connect()?;
-        let version = |c: &Connection| c.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0));
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
-        let transaction =
-            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(open)?;
-        match version(&transaction).map_err(open)? {
-            0 => {
-                transaction.execute_batch(include_str!("schema.sql")).map_err(open)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(open)?;
-            }
-            SCHEMA_VERSION => {}
-            found => return Err(StoreError::Schema { path: path.to_owned(), found }),
-        }
-        transaction.commit().map_err(open)?;
-        store.give_back(connection);
-        Ok(store)
+        Ok(Self { engine: Engine::sqlite(path)? })
     }
 
-    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
-        let open = |source| StoreError::Open { path: self.path.clone(), source };
-        let connection = Connection::open(&self.path).map_err(open)?;
-        connection.busy_timeout(BUSY).map_err(open)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
+    /// Opens the index in PostgreSQL, and makes it if it is new: whichever replica comes first.
+    pub fn postgres(settings: Settings) -> Result<Self, StoreError> {
+        Ok(Self { engine: Engine::postgres(settings)? })
     }
 
-    pub(super) fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if idle.len() < MAX_IDLE {
-            idle.push(connection);
+    /// Whether other replicas may write to it, too.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
+    }
+
+    pub(super) fn lend(&self) -> Result<Lent, StoreError> {
+        self.engine.lend()
+    }
+
+    /// Does work on a connection.
+    pub(super) fn with<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        work(&*self.lend()?)
+    }
+
+    /// Work that changes nothing: if the connection is lost, it is done again on a fresh one.
+    pub(super) fn read<T>(&self, work: impl Fn(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match self.with(&work) {
+            Err(StoreError::Lost { .. }) => self.with(&work),
+            done => done,
         }
     }
 
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let mut connection = idle.map_or_else(|| self.connect(), Ok)?;
-        let result = work(&mut connection);
-        self.give_back(connection);
-        result
+    /// Work that counts as a whole or not at all.
+    pub(super) fn transaction<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.lend()?.transaction(work)
     }
 
     /// The current version of a resource.
     pub fn current(&self, name: &Name) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 ORDER BY version DESC LIMIT 1";
-        self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str()]))
+        self.read(|c| c.first(CURRENT, values![name.kind.as_str(), name.id.as_str()], stored))
     }
 
     /// One version of a resource.
     pub fn version(&self, name: &Name, version: Version) -> Result<Option<Stored>, StoreError> {
-        const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-             WHERE type = ?1 AND id = ?2 AND version = ?3";
-        self.with(|c| one(c, SQL, params![name.kind.as_str(), name.id.as_str(), version.0]))
+        const SQL: &str = select_stored!("WHERE type = ?1 AND id = ?2 AND version = ?3");
+        self.read(|c| c.first(SQL, values![name.kind.as_str(), name.id.as_str(), version.0], stored))
     }
 
     /// Where a received message lies.
     pub fn message(&self, id: &ResourceId) -> Result<Option<Place>, StoreError> {
-        const SQL: &str = "SELECT pack, offset, length FROM record WHERE type = 'Message' AND id = ?1";
-        self.with(|c| Ok(c.prepare_cached(SQL)?.query_row([id.as_str()], |r| place(r, 0)).optional()?))
+        const SQL: &str = "SELECT pack, \"offset\", length FROM record WHERE type = 'Message' AND id = ?1";
+        self.read(|c| c.first(SQL, values![id.as_str()], |r| place(r, 0)))
     }
 
     /// The resource that claimed an identity.
     pub fn identity(&self, token: &Token) -> Result<Option<Name>, StoreError> {
         const SQL: &str = "SELECT type, id FROM identity WHERE token = ?1";
-        let found = self.with(|c| {
-            let row = |r: &Row<'_>| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?));
-            Ok(c.prepare_cached(SQL)?.query_row([token.0.as_slice()], row).optional()?)
-        })?;
-        found.map(|(kind, id)| name(&kind, &id)).transpose()
+        self.read(|c| c.first(SQL, values![token], |r| name(r.text(0)?, r.text(1)?)))
     }
 
     /// Whether a message was taken before, and under which id.
     pub fn taken(&self, token: &Token) -> Result<Option<ResourceId>, StoreError> {
         const SQL: &str = "SELECT id FROM message WHERE token = ?1";
-        let id = self.with(|c| {
-            Ok(c.prepare_cached(SQL)?.query_row([token.0.as_slice()], |r| r.get::<_, String>(0)).optional()?)
-        })?;
-        id.map(|id| ResourceId::parse(&id).ok_or(StoreError::Nonsense("a message id"))).transpose()
+        self.read(|c| c.first(SQL, values![token], |r| resource_id(r, 0)))
     }
 
     /// An owner's wrapped key.
     pub fn key(&self, owner: &Owner) -> Result<Option<Wrapped>, StoreError> {
         const SQL: &str = "SELECT wrapped FROM data_key WHERE owner = ?1";
-        self.with(|c| Ok(c.prepare_cached(SQL)?.query_row([owner.as_str()], |r| r.get(0).map(Wrapped)).optional()?))
+        self.read(|c| c.first(SQL, values![owner.as_str()], |r| Ok(Wrapped(r.blob(0)?.to_vec()))))
     }
 
     /// Writes one group commit, all or nothing.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.with(|c| {
-            let transaction = c.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            refuse_erased(&transaction, &batch.owners)?;
-            write_batch(&transaction, batch)?;
-            Ok(transaction.commit()?)
-        })
+        let done = self.turn().and_then(|turn| turn.commit(batch));
+        self.ride_out(batch, done)
+    }
+
+    /// The same, in a turn that was taken before.
+    pub fn commit_in(&self, turn: Turn, batch: &Batch) -> Result<(), StoreError> {
+        let done = turn.commit(batch);
+        self.ride_out(batch, done)
+    }
+
+    fn ride_out(&self, batch: &Batch, mut done: Result<(), StoreError>) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        while is_away(&done) && begun.elapsed() < RIDE_OUT {
+            std::thread::sleep(PAUSE);
+            done = self.look_up(batch);
+        }
+        done
+    }
+
+    /// Takes the turn to commit: until it is used or dropped, nobody else commits. Others wait at most so long that a sender
+    /// is told to try again.
+    pub fn turn(&self) -> Result<Turn, StoreError> {
+        Turn::take(self.lend()?)
+    }
+
+    /// The connection was lost while a batch was committed: whether it is there tells the index itself, once it is our turn and
+    /// nobody else commits, not even the session that was lost. If it is not there, it is committed now.
+    fn look_up(&self, batch: &Batch) -> Result<(), StoreError> {
+        let turn = self.turn()?;
+        if write::is_there(&turn, batch)? { Ok(()) } else { turn.commit(batch) }
     }
 
     /// The packs that records lie in, with the end of the last record in each.
     pub fn packs(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        const SQL: &str = "SELECT pack, max(offset + length) FROM record GROUP BY pack ORDER BY pack";
-        self.with(|c| {
-            let mut statement = c.prepare(SQL)?;
-            let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as u64)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
+        const SQL: &str = "SELECT pack, max(\"offset\" + length) FROM record GROUP BY pack ORDER BY pack";
+        self.read(|c| c.rows(SQL, &[], |r| Ok((r.string(0)?, r.size(1)?))))
+    }
+
+    /// Keeps a setting that was not there yet, and tells which one is there now.
+    pub fn first_setting(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        const SQL: &str = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+        self.with(|c| c.execute(SQL, values![name, value]))?;
+        self.setting(name)?.ok_or(StoreError::Nonsense("a setting that is not there"))
+    }
+
+    /// A setting, if it is there.
+    pub fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.read(|c| c.first("SELECT value FROM setting WHERE name = ?1", values![name], |r| r.string(0)))
     }
 
     /// Stores a setting that must never change, or compares it with what was stored.
     pub fn keep_setting(&self, name: &'static str, value: &str) -> Result<(), StoreError> {
-        let stored: String = self.with(|c| {
-            c.execute("INSERT OR IGNORE INTO setting (name, value) VALUES (?1, ?2)", [name, value])?;
-            Ok(c.query_row("SELECT value FROM setting WHERE name = ?1", [name], |r| r.get(0))?)
-        })?;
+        let stored = self.first_setting(name, value)?;
         if stored == value { Ok(()) } else { Err(StoreError::Changed { name, stored }) }
     }
 
     /// Remembers how far the chain has come.
     pub fn remember_anchored(&self, size: u64) -> Result<(), StoreError> {
-        self.with(|c| {
-            const SQL: &str =
-                "INSERT INTO setting (name, value) VALUES ('anchored', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
-            c.execute(SQL, [size.to_string()])?;
-            Ok(())
-        })
+        self.with(|c| set(c, "anchored", &size.to_string()))
     }
 
     /// How far the chain had come when this index last saw it.
     pub fn anchored(&self) -> Result<u64, StoreError> {
-        self.with(|c| {
-            let value: Option<String> =
-                c.query_row("SELECT value FROM setting WHERE name = 'anchored'", [], |r| r.get(0)).optional()?;
-            value.map_or(Ok(0), |v| v.parse().map_err(|_| StoreError::Nonsense("the anchored size")))
-        })
+        let value = self.setting("anchored")?;
+        value.map_or(Ok(0), |v| v.parse().map_err(|_| StoreError::Nonsense("the anchored size")))
     }
 
     /// Whether the index holds any record.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
-        self.with(|c| Ok(c.query_row("SELECT NOT EXISTS (SELECT 1 FROM data_key)", [], |r| r.get(0))?))
+        self.read(|c| Ok(c.first("SELECT owner FROM data_key LIMIT 1", &[], |_| Ok(()))?.is_none()))
     }
 }
 
-fn write_batch(c: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
-    let mut postings: Vec<(Token, i64)> = Vec::new();
-    for record in &batch.records {
-        let row = write_record(c, record)?;
-        postings.extend(record.blinded.lookups.iter().map(|token| (*token, row)));
-    }
-    // Sorted inserts touch each page once.
-    postings.sort_unstable();
-    let mut insert = c.prepare_cached("INSERT INTO posting (generation, token, row) VALUES (?1, ?2, ?3)")?;
-    for (token, row) in &postings {
-        insert.execute(params![generation(*row), token.0.as_slice(), row])?;
-    }
-    let mut insert = c.prepare_cached("INSERT INTO identity (token, type, id) VALUES (?1, ?2, ?3)")?;
-    let mut drop = c.prepare_cached("DELETE FROM identity WHERE token = ?1")?;
-    for token in &batch.stale {
-        drop.execute([token.0.as_slice()])?;
-    }
-    for (token, name) in &batch.identities {
-        insert.execute(params![token.0.as_slice(), name.kind.as_str(), name.id.as_str()])?;
-    }
-    let mut insert = c.prepare_cached("INSERT INTO message (token, id) VALUES (?1, ?2)")?;
-    for (token, id) in &batch.messages {
-        insert.execute(params![token.0.as_slice(), id.as_str()])?;
-    }
-    let mut insert = c.prepare_cached("INSERT INTO data_key (owner, wrapped) VALUES (?1, ?2)")?;
-    for (owner, wrapped) in &batch.keys {
-        insert.execute(params![owner.as_str(), wrapped.0])?;
-    }
-    Ok(())
+fn is_away(done: &Result<(), StoreError>) -> bool {
+    matches!(done, Err(StoreError::Lost { .. } | StoreError::Away { .. }))
 }
 
-fn write_record(c: &Transaction<'_>, record: &NewRecord) -> Result<i64, StoreError> {
-    let (kind, id) = (record.type_name.as_str(), record.id.as_str());
-    const SQL: &str = "INSERT INTO record (type, id, version, current, pack, offset, length, updated, deleted, marks) \
-         VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let extent = record.place.extent;
-    c.prepare_cached(SQL)?.execute(params![
-        kind,
-        id,
-        record.version.0,
-        record.place.pack,
-        extent.offset as i64,
-        extent.length,
-        record.updated,
-        record.deleted,
-        record.blinded.marks.concat(),
-    ])?;
-    let row = c.last_insert_rowid();
-    if record.version > Version(1) {
-        const SQL: &str = "UPDATE record SET current = 0, until = ?4 WHERE type = ?1 AND id = ?2 AND version = ?3 - 1";
-        c.prepare_cached(SQL)?.execute(params![kind, id, record.version.0, row])?;
-    }
-    if let Some(entry) = &record.entry {
-        c.prepare_cached("INSERT INTO outbox (row, entry) VALUES (?1, ?2)")?.execute(params![row, entry])?;
-    }
-    Ok(row)
+/// Keeps a setting that changes.
+pub(super) fn set(c: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    c.execute(SQL, values![name, value]).map(|_| ())
 }
 
-/// A row by its number.
-pub(super) fn stored_row(c: &Connection, row: i64) -> Result<Option<Stored>, StoreError> {
-    const SQL: &str = "SELECT row, type, id, version, pack, offset, length, updated, deleted, (SELECT entry FROM log WHERE log.row = record.row) FROM record \
-         WHERE row = ?1";
-    one(c, SQL, params![row])
+/// Rows by their numbers, in their order.
+pub(super) fn stored_rows(c: &Connection, rows: &[i64]) -> Result<Vec<Stored>, StoreError> {
+    const SQL: &str = select_stored!("WHERE row = ANY(?1)");
+    let mut found = c.rows_of(SQL, super::sql::Keys::Ints(rows), &[], stored)?;
+    found.sort_unstable_by_key(|stored| stored.row);
+    Ok(found)
 }
 
-fn one(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Option<Stored>, StoreError> {
-    let row = c.prepare_cached(sql)?.query_row(values, raw).optional()?;
-    row.map(stored).transpose()
+pub(super) fn many(c: &Connection, sql: &str, values: &[Value<'_>]) -> Result<Vec<Stored>, StoreError> {
+    c.rows(sql, values, stored)
 }
 
-pub(super) fn many(c: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Stored>, StoreError> {
-    let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(stored).collect()
+fn place(r: &Row<'_>, at: usize) -> Result<Place, StoreError> {
+    Ok(Place { pack: r.string(at)?, extent: Extent { offset: r.size(at + 1)?, length: r.small(at + 2)? } })
 }
 
-type Raw = (i64, String, String, u32, Place, i64, i64, Option<Vec<u8>>);
-
-fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, place(r, 4)?, r.get(7)?, r.get(8)?, r.get(9)?))
+pub(super) fn stored(r: &Row<'_>) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        row: r.int(0)?,
+        name: name(r.text(1)?, r.text(2)?)?,
+        version: Version(r.small(3)?),
+        place: place(r, 4)?,
+        updated: r.int(7)?,
+        deleted: r.flag(8)?,
+        erased: r.int(8)? == ERASED,
+        entry: r.maybe_blob(9)?,
+    })
 }
 
-fn place(r: &Row<'_>, at: usize) -> rusqlite::Result<Place> {
-    let extent = Extent { offset: r.get::<_, i64>(at + 1)? as u64, length: r.get(at + 2)? };
-    Ok(Place { pack: r.get(at)?, extent })
-}
-
-fn stored((row, kind, id, version, place, updated, deleted, entry): Raw) -> Result<Stored, StoreError> {
-    let (name, version, erased) = (name(&kind, &id)?, Version(version), deleted == ERASED);
-    Ok(Stored { row, name, version, place, updated, deleted: deleted != 0, erased, entry })
+pub(super) fn resource_id(r: &Row<'_>, at: usize) -> Result<ResourceId, StoreError> {
+    ResourceId::parse(r.text(at)?).ok_or(StoreError::Nonsense("a resource id"))
 }
 
 fn name(kind: &str, id: &str) -> Result<Name, StoreError> {
@@ -358,6 +358,7 @@ mod tests {
     use crate::index::blind::Clause;
     use crate::index::log::LogReader;
     use crate::index::scan::Scan;
+    use crate::index::stores;
 
     fn record(id: &str, version: u32, tokens: &[u8]) -> NewRecord {
         NewRecord {
@@ -375,12 +376,6 @@ mod tests {
         }
     }
 
-    fn store() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("index.sqlite")).unwrap();
-        (directory, store)
-    }
-
     fn scan(terms: Vec<Vec<u8>>, upto: i64) -> Scan {
         let clause = |any: Vec<u8>| Clause::Any {
             marks: any.iter().map(|b| [*b; 8]).collect(),
@@ -391,64 +386,176 @@ mod tests {
         Scan { kind, clauses, ids: None, updated: vec![], after: 0, upto, now: 0 }
     }
 
+    fn batch(records: Vec<NewRecord>) -> Batch {
+        Batch { records, ..Batch::default() }
+    }
+
     #[test]
     fn the_newest_version_is_found_and_the_old_ones_stay() {
-        let (_keep, store) = store();
-        store
-            .commit(&Batch { records: vec![record("a", 1, &[1]), record("b", 1, &[1, 2])], ..Batch::default() })
-            .unwrap();
-        store.commit(&Batch { records: vec![record("a", 2, &[3])], ..Batch::default() }).unwrap();
-        let name = Name::parse("Patient/a").unwrap();
-        assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
-        assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
-        for (terms, expected) in
-            [(vec![vec![1]], 1), (vec![vec![1, 3]], 2), (vec![vec![1], vec![2]], 1), (vec![vec![9]], 0), (vec![], 2)]
-        {
-            let scan = scan(terms, store.newest().unwrap());
-            assert_eq!(store.count(&scan, 9).unwrap(), expected, "{scan:?}");
-            assert_eq!(store.scan(&scan, 9).unwrap().len(), expected);
+        for (_keep, store) in stores() {
+            store.commit(&batch(vec![record("a", 1, &[1]), record("b", 1, &[1, 2])])).unwrap();
+            store.commit(&batch(vec![record("a", 2, &[3])])).unwrap();
+            let name = Name::parse("Patient/a").unwrap();
+            assert_eq!(store.current(&name).unwrap().unwrap().version, Version(2));
+            assert_eq!(store.version(&name, Version(1)).unwrap().unwrap().updated, 1);
+            let expected = [
+                (vec![vec![1]], 1),
+                (vec![vec![1, 3]], 2),
+                (vec![vec![1], vec![2]], 1),
+                (vec![vec![9]], 0),
+                (vec![], 2),
+            ];
+            for (terms, expected) in expected {
+                let scan = scan(terms, store.newest().unwrap());
+                assert_eq!(store.count(&scan, 9).unwrap(), expected, "{scan:?}");
+                assert_eq!(store.scan(&scan, 9).unwrap().len(), expected);
+            }
+            let before = store.scan(&scan(vec![vec![1]], 2), 9).unwrap();
+            let versions: Vec<u32> = before.iter().map(|s| s.version.0).collect();
+            assert_eq!(versions, [1, 1], "an older snapshot shows what was");
+            let by_id = Scan { ids: Some(vec![ResourceId::parse("a").unwrap()]), ..scan(vec![], 3) };
+            assert_eq!(store.scan(&by_id, 9).unwrap()[0].version, Version(2));
         }
-        let before = store.scan(&scan(vec![vec![1]], 2), 9).unwrap();
-        assert_eq!(before.iter().map(|s| s.version.0).collect::<Vec<_>>(), [1, 1], "an older snapshot shows what was");
-        let by_id = Scan { ids: Some(vec![ResourceId::parse("a").unwrap()]), ..scan(vec![], 3) };
-        assert_eq!(store.scan(&by_id, 9).unwrap()[0].version, Version(2));
+    }
+
+    #[test]
+    fn sqlite_prepares_a_statement_once_whatever_its_values() {
+        let (_keep, store) = stores().swap_remove(0);
+        store.commit(&batch(vec![record("a", 1, &[1])])).unwrap();
+        for name in ["Patient/a", "Patient/b", "Group/c"] {
+            store.current(&Name::parse(name).unwrap()).unwrap();
+        }
+        let Connection::Sqlite(c) = &*store.lend().unwrap() else { panic!("the first is SQLite") };
+        let statement = c.prepare_cached(CURRENT).unwrap();
+        let status = |what| statement.get_status(what);
+        assert!(status(rusqlite::StatementStatus::Run) >= 3, "it is the one that was used");
+        assert_eq!(status(rusqlite::StatementStatus::RePrepare), 0);
+    }
+
+    #[test]
+    fn versions_of_one_resource_in_one_batch_follow_each_other() {
+        for (_keep, store) in stores() {
+            let three = vec![record("a", 1, &[1]), record("b", 1, &[]), record("a", 2, &[1]), record("a", 3, &[1])];
+            let three = three.into_iter().map(|record| NewRecord { updated: 5, ..record }).collect();
+            store.commit(&batch(three)).unwrap();
+            let name = Name::parse("Patient/a").unwrap();
+            assert_eq!(store.current(&name).unwrap().unwrap().row, 4);
+            let at = |upto| store.scan(&scan(vec![vec![1]], upto), 9).unwrap()[0].version.0;
+            assert_eq!((at(2), at(3), at(4)), (1, 2, 3));
+        }
     }
 
     #[test]
     fn a_batch_is_all_or_nothing() {
-        let (_keep, store) = store();
-        let twice =
-            Batch { records: vec![record("a", 1, &[]), record("c", 1, &[]), record("a", 1, &[])], ..Batch::default() };
-        assert!(store.commit(&twice).is_err(), "a version exists once");
-        assert_eq!(store.count(&scan(vec![], i64::MAX), 9).unwrap(), 0);
+        for (_keep, store) in stores() {
+            let twice = batch(vec![record("a", 1, &[]), record("c", 1, &[]), record("a", 1, &[])]);
+            assert!(matches!(store.commit(&twice), Err(StoreError::Conflict)), "a version exists once");
+            assert_eq!(store.count(&scan(vec![], i64::MAX), 9).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn whoever_comes_second_or_with_an_older_time_must_try_again() {
+        for (_keep, store) in stores() {
+            let (key, claim) = (Owner::custodian(), (Token([7; 16]), Name::parse("Patient/a").unwrap()));
+            let first = Batch {
+                records: vec![record("a", 5, &[])],
+                identities: vec![claim.clone()],
+                messages: vec![(Token([8; 16]), ResourceId::parse("m").unwrap())],
+                keys: vec![(key.clone(), Wrapped(vec![1]))],
+                ..Batch::default()
+            };
+            store.commit(&first).unwrap();
+            let second = |batch: Batch| store.commit(&batch).unwrap_err();
+            let conflicts = [
+                Batch { identities: vec![claim.clone()], ..batch(vec![]) },
+                Batch { messages: first.messages.clone(), ..batch(vec![]) },
+                Batch { keys: vec![(key.clone(), Wrapped(vec![2]))], ..batch(vec![]) },
+                batch(vec![record("a", 5, &[])]),
+            ];
+            for conflict in conflicts {
+                assert!(matches!(second(conflict), StoreError::Conflict));
+            }
+            assert!(matches!(second(batch(vec![record("b", 1, &[])])), StoreError::Stale), "times grow with rows");
+            assert_eq!(store.key(&key).unwrap(), Some(Wrapped(vec![1])));
+            let moved = Batch { stale: vec![claim.0], identities: vec![claim.clone()], ..batch(vec![]) };
+            store.commit(&moved).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_has_the_turn_keeps_others_waiting_and_leaves_nothing_if_it_goes() {
+        for (_keep, store) in stores() {
+            let turn = store.turn().unwrap();
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| store.commit(&batch(vec![record("b", 2, &[])])).unwrap());
+                std::thread::sleep(Duration::from_millis(200));
+                assert!(!other.is_finished());
+                assert_eq!(store.newest().unwrap(), 0, "readers do not wait");
+                drop(turn);
+            });
+            assert_eq!(store.newest().unwrap(), 1);
+        }
     }
 
     #[test]
     fn the_outbox_goes_into_the_log_once_and_in_order() {
-        let (_keep, store) = store();
-        store.commit(&Batch { records: vec![record("a", 1, &[]), record("a", 2, &[])], ..Batch::default() }).unwrap();
-        let round = || {
-            let grow = |_: u64, entry: &[u8], _: &LogReader<'_>| Ok::<_, StoreError>(vec![[entry[0]; 32]]);
-            store.sequence(1, grow, |size, _| Ok(format!("note {size}"))).unwrap()
-        };
-        assert_eq!((round(), round(), round()), (Some(1), Some(2), None));
-        assert_eq!(store.entries(0, 10).unwrap(), [vec![1; 35], vec![2; 35]]);
-        assert_eq!(store.checkpoint(None).unwrap(), None, "what is not published is not shown");
-        store.set_setting("published", "2").unwrap();
-        assert_eq!(store.checkpoint(None).unwrap(), Some((2, "note 2".into())));
-        assert_eq!(store.checkpoint(Some(0)).unwrap(), Some((1, "note 1".into())), "the first that covers position 0");
-        assert_eq!(store.waiting().unwrap(), 0);
+        for (_keep, store) in stores() {
+            store.commit(&batch(vec![record("a", 1, &[]), record("a", 2, &[])])).unwrap();
+            let epoch = store.hold("me", Duration::from_secs(9)).unwrap().unwrap();
+            let round = || {
+                let grow = |_: u64, entry: &[u8], _: &LogReader<'_>| Ok::<_, StoreError>(vec![[entry[0]; 32]]);
+                store.sequence(epoch, 1, grow, |size, _| Ok(format!("note {size}"))).unwrap()
+            };
+            assert_eq!((round(), round(), round()), (Some(1), Some(2), None));
+            assert_eq!(store.entries(0, 10).unwrap(), [vec![1; 35], vec![2; 35]]);
+            assert_eq!(store.checkpoint(None).unwrap(), None, "what is not published is not shown");
+            store.set_setting("published", "2").unwrap();
+            assert_eq!(store.checkpoint(None).unwrap(), Some((2, "note 2".into())));
+            assert_eq!(
+                store.checkpoint(Some(0)).unwrap(),
+                Some((1, "note 1".into())),
+                "the first that covers position 0"
+            );
+            assert_eq!(store.waiting().unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn walks_find_the_same_rows_over_generations_and_steps() {
+        for (_keep, store) in stores() {
+            let often = 1_300;
+            let many = |n: u32| NewRecord {
+                updated: 1,
+                ..record(&format!("r{n}"), 1, if n.is_multiple_of(2) { &[1, 3] } else { &[2] })
+            };
+            store.commit(&batch((0..often).map(many).collect())).unwrap();
+            let found = |terms, limit| store.scan(&scan(terms, store.newest().unwrap()), limit).unwrap();
+            for (terms, expected) in [(vec![vec![1]], 650), (vec![vec![1, 2]], 1_300), (vec![vec![1, 3], vec![3]], 650)]
+            {
+                let rows: Vec<i64> = found(terms.clone(), 9_999).iter().map(|s| s.row).collect();
+                assert_eq!(rows.len(), expected, "{terms:?}");
+                assert!(rows.is_sorted());
+                assert_eq!(found(terms, 40).last().unwrap().row, rows[39]);
+            }
+        }
     }
 
     #[test]
     fn a_newer_schema_and_a_changed_setting_are_refused() {
-        let (directory, store) = store();
-        store.keep_setting("custodian", "a").unwrap();
-        assert!(
-            matches!(store.keep_setting("custodian", "b"), Err(StoreError::Changed { stored, .. }) if stored == "a")
-        );
-        let path = directory.path().join("index.sqlite");
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Schema { found: 99, .. })));
+        for (directory, store) in stores() {
+            store.keep_setting("custodian", "a").unwrap();
+            assert!(
+                matches!(store.keep_setting("custodian", "b"), Err(StoreError::Changed { stored, .. }) if stored == "a")
+            );
+            if store.is_shared() {
+                store.with(|c| c.execute("UPDATE schema_version SET version = 99", &[])).unwrap();
+                assert!(matches!(store.engine.migrated(), Err(StoreError::Schema { found: 99, .. })));
+            } else {
+                let path = directory.path().join("index.sqlite");
+                rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+                assert!(matches!(Store::open(&path), Err(StoreError::Schema { found: 99, .. })));
+            }
+        }
     }
 }

@@ -34,6 +34,8 @@ pub(super) async fn run(app: Arc<App>) {
     let mut running: JoinSet<ResourceId> = JoinSet::new();
     let mut busy: HashSet<ResourceId> = HashSet::new();
     loop {
+        // What one replica has sent as another takes over is sent twice rather than never.
+        app.core.lease.wait().await;
         let pause = start(&app, &mut running, &mut busy).await;
         tokio::select! {
             Some(ended) = running.join_next(), if !running.is_empty() => match ended {

@@ -27,12 +27,17 @@ struct Follower {
     wanted: HashMap<ResourceId, Wanted>,
     at: i64,
     written: i64,
+    /// Of the lease that it follows under.
+    epoch: i64,
 }
 
 /// Follows for ever.
 pub(super) async fn run(core: Arc<Core>) {
     let mut follower = begin(&core).await;
     loop {
+        if core.lease.held() != Some(follower.epoch) {
+            follower = begin(&core).await;
+        }
         match follower.step(&core).await {
             Ok(true) => continue,
             Ok(false) => _ = tokio::time::timeout(LOOK, core.notices.committed.notified()).await,
@@ -47,7 +52,8 @@ pub(super) async fn run(core: Arc<Core>) {
 
 async fn begin(core: &Core) -> Follower {
     loop {
-        match load(core).await {
+        let epoch = core.lease.wait().await;
+        match load(core, epoch).await {
             Ok(follower) => return follower,
             Err(error) => {
                 tracing::error!(%error, "the subscriptions cannot be read; it will be tried again");
@@ -57,7 +63,7 @@ async fn begin(core: &Core) -> Follower {
     }
 }
 
-async fn load(core: &Core) -> Result<Follower, VaultError> {
+async fn load(core: &Core, epoch: i64) -> Result<Follower, VaultError> {
     let store = core.store.clone();
     let (at, rows) = in_background(move || {
         let kept = store.subscriptions()?;
@@ -65,7 +71,7 @@ async fn load(core: &Core) -> Result<Follower, VaultError> {
         Ok((store.followed()?, rows))
     })
     .await?;
-    let mut follower = Follower { wanted: HashMap::new(), at, written: at };
+    let mut follower = Follower { wanted: HashMap::new(), at, written: at, epoch };
     for row in rows {
         let Some(opened) = open_or_leave(core, &row).await? else { continue };
         follower.wanted.extend(listening(core, &opened.json()).map(|wanted| (row.name.id, wanted)));
@@ -84,7 +90,7 @@ impl Follower {
     async fn step(&mut self, core: &Core) -> Result<bool, VaultError> {
         let (kinds, after, store) = (self.kinds(), self.at, core.store.clone());
         let (rows, mut upto) = in_background(move || store.rows_after(&kinds, after, FOLLOWED_AT_ONCE)).await?;
-        let mut followed = Followed::default();
+        let mut followed = Followed { epoch: self.epoch, ..Followed::default() };
         for row in rows {
             if row.name.kind.as_str() == "Subscription" {
                 self.change(core, &row, &mut followed).await?;

@@ -64,23 +64,33 @@ impl TokenKey {
     /// Reads the key file, or makes one.
     pub fn open(path: &Path) -> Result<Self, TokenError> {
         let unreadable = |source| TokenError::Unreadable { path: path.to_owned(), source };
-        let malformed = || TokenError::Malformed { path: path.to_owned() };
         if !path.exists() {
-            let new = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).and_then(|k| k.to_pkcs8v1());
-            write_secret(path, new.map_err(|_| TokenError::Unsigned)?.as_ref()).map_err(unreadable)?;
+            write_secret(path, &Self::generate()?).map_err(unreadable)?;
         }
         if std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o077 != 0 {
             return Err(TokenError::Exposed { path: path.to_owned() });
         }
         let der = zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &der).map_err(|_| malformed())?;
+        Self::from_der(&der, path)
+    }
+
+    /// Makes a key that is to be kept elsewhere.
+    pub fn generate() -> Result<zeroize::Zeroizing<Vec<u8>>, TokenError> {
+        let new = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).and_then(|k| k.to_pkcs8v1());
+        Ok(zeroize::Zeroizing::new(new.map_err(|_| TokenError::Unsigned)?.as_ref().to_vec()))
+    }
+
+    /// Reads a key; `path` names in messages where it lay.
+    pub fn from_der(der: &[u8], path: &Path) -> Result<Self, TokenError> {
+        let malformed = || TokenError::Malformed { path: path.to_owned() };
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(|_| malformed())?;
         let public = pair.public_key().as_ref();
         // An uncompressed point: 0x04, x, y.
         let (x, y) = public.get(1..).and_then(|xy| xy.split_at_checked(48)).ok_or_else(malformed)?;
         use base64::Engine;
         let text = |part: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part);
         let decoding = DecodingKey::from_ec_components(&text(x), &text(y)).map_err(|_| malformed())?;
-        Ok(Self { encoding: EncodingKey::from_ec_der(&der), decoding, good: Mutex::default() })
+        Ok(Self { encoding: EncodingKey::from_ec_der(der), decoding, good: Mutex::default() })
     }
 
     /// Mints a token for `subject`; `now` in seconds since 1970.

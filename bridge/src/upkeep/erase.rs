@@ -188,7 +188,9 @@ async fn log_it(keep: &Keep, erasure: &Erasure, said: &Said, rows: &[i64]) -> Re
         let record = Record { sealed: sealed.clone(), time, entry: entry.clone(), claims: Vec::new() };
         match keep_record(keep, &record).await {
             // Somebody committed something newer meanwhile: rows and times grow together.
-            Err(VaultError::Index(error)) if error.is_race() && keep.store.erasure_pack(&erasure.owner)?.is_none() => {}
+            Err(VaultError::Index(error))
+                if matches!(error, StoreError::Conflict | StoreError::Stale)
+                    && keep.store.erasure_pack(&erasure.owner)?.is_none() => {}
             done => return done,
         }
     }

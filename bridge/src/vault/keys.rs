@@ -158,6 +158,16 @@ impl KeyRing {
         Self { roots, open: Mutex::default(), destroyed: RwLock::default(), life }
     }
 
+    /// Takes up other roots: what is new is wrapped under the first of them.
+    pub fn replace_roots(&self, roots: Vec<Root>) {
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots.into_iter().map(Arc::new).collect();
+    }
+
+    /// Which root wraps what is new.
+    pub fn newest_id(&self) -> Option<RootId> {
+        self.roots().first().map(|root| root.id)
+    }
+
     /// The root that wraps what is new.
     pub async fn newest(&self) -> Result<OpenRoot, KeyError> {
         let root = self.roots().first().cloned().ok_or(KeyError::NoKey { owner: "(root)".to_owned() })?;

@@ -66,7 +66,9 @@ fn serve_send_token_receipt_verify() {
     let sent = medseal(&["send", "--to", &format!("mllp://{}", served.mllp), file.to_str().unwrap()]);
     let out = text(&sent.stdout);
     assert!(sent.status.success() && out.contains("AA  C1") && out.contains("2 accepted, 0 refused"), "{out}");
-    let token = medseal(&["token", "--scope", "system/*.rs", "--data", data.to_str().unwrap()]);
+    let place = stores::arguments(&data);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let token = medseal(&[&["token", "--scope", "system/*.rs"], &place[..]].concat());
     assert_eq!(text(&token.stdout).trim().split('.').count(), 3);
     let url = format!("http://{}/fhir/Patient?identifier=77", served.http);
     let curl = Command::new("curl")
@@ -78,8 +80,6 @@ fn serve_send_token_receipt_verify() {
     assert_eq!(served.terminate(), 0, "SIGTERM drains and ends well");
     let (receipt, resource) = (directory.path().join("receipt.json"), directory.path().join("resource.json"));
     let out = ["-o", receipt.to_str().unwrap(), "--resource", resource.to_str().unwrap()];
-    let place = stores::arguments(&data);
-    let place: Vec<&str> = place.iter().map(String::as_str).collect();
     let written = medseal(&[&["receipt", name.as_str()], &place[..], &out].concat());
     assert!(written.status.success(), "{}", text(&written.stderr));
     let receipt = notary::receipt::Receipt::parse(&std::fs::read(receipt).unwrap()).unwrap();

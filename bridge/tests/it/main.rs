@@ -20,7 +20,11 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod recovery;
+mod replicas;
+mod rotation;
 mod search;
 mod stores;
 mod subscriptions;

@@ -1,11 +1,13 @@
-//! Where a test's objects lie: in the data directory, or, with MEDSEAL_TEST_OBJECTS=s3, in a bucket: of an S3 API in this
-//! process, or of the server at MEDSEAL_TEST_S3_ENDPOINT. Each data directory has a prefix of its own.
+//! Where a test's objects and index lie: in the data directory, or, with MEDSEAL_TEST_OBJECTS=s3, the objects in a bucket: of an
+//! S3 API in this process, or of the server at MEDSEAL_TEST_S3_ENDPOINT; with MEDSEAL_TEST_INDEX=postgres, the index in a
+//! PostgreSQL of this process. Each data directory has a prefix and a database of its own.
 //!
 //! ```text
-//! MEDSEAL_TEST_OBJECTS=s3 AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret cargo test -p bridge --test it
+//! MEDSEAL_TEST_INDEX=postgres MEDSEAL_TEST_OBJECTS=s3 AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret cargo test -p bridge --test it
 //! ```
 
 use super::bucket::Bucket;
+use super::postgres::{Server, shared};
 use bridge::vault::objects::s3::S3Settings;
 use notary::commitment::Digest;
 use std::path::{Path, PathBuf};
@@ -40,18 +42,53 @@ pub fn folder(data: &Path) -> Option<PathBuf> {
 
 /// What the program is told of a data directory.
 pub fn arguments(data: &Path) -> Vec<String> {
-    let mut arguments = vec!["--data".to_owned(), data.display().to_string()];
+    let mut text = String::new();
     if let Some(s3) = s3(data) {
-        let path = data.with_extension("toml");
         let endpoint = s3.endpoint.unwrap_or_default();
-        let text = format!(
+        text += &format!(
             "[s3]\nbucket = \"{}\"\nprefix = \"{}\"\nendpoint = \"{endpoint}\"\npath_style = true\n",
             s3.bucket, s3.prefix
         );
-        std::fs::write(&path, text).unwrap();
-        arguments.extend(["--config".to_owned(), path.display().to_string()]);
     }
-    arguments
+    if on_postgres() {
+        text += &format!("[index]\npostgres = \"{}\"\n", database(data));
+    }
+    let path = data.with_extension("toml");
+    std::fs::write(&path, text).unwrap();
+    ["--data", &data.display().to_string(), "--config", &path.display().to_string()].map(str::to_owned).to_vec()
+}
+
+/// Whether the services of the tests have their index in PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var("MEDSEAL_TEST_INDEX").is_ok_and(|index| index == "postgres")
+}
+
+/// For a test that looks into SQLite's file, or the ledger's journal beside it.
+pub fn needs_sqlite() -> bool {
+    if on_postgres() {
+        println!("skipped: it is about SQLite's file");
+    }
+    on_postgres()
+}
+
+/// The connection text of a data directory's own database: a service that starts again finds what it had.
+pub fn database(data: &Path) -> String {
+    server().database(&database_name(data))
+}
+
+/// What a thief of a data directory's database has.
+pub fn dumped(data: &Path) -> Vec<u8> {
+    let dump = server().program("pg_dump").arg(database_name(data)).output().unwrap();
+    assert!(dump.status.success());
+    dump.stdout
+}
+
+fn server() -> &'static Server {
+    shared().expect("PostgreSQL is installed where a test asks for it")
+}
+
+fn database_name(data: &Path) -> String {
+    format!("w{}", prefix(data))
 }
 
 fn other() -> Option<String> {

@@ -50,6 +50,7 @@ const LAYERS: &[&[&str]] = &[
         "message",
         "export",
         "notify",
+        "lease",
         "anchor",
         "summary",
         "upkeep",

@@ -4,7 +4,7 @@ use super::{contract, stores};
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
-use bridge::config::Config;
+use bridge::config::{Config, Hidden};
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::Value;
@@ -28,6 +28,7 @@ pub fn config(data: &Path) -> Config {
     config.log.checkpoint_ms = 20;
     config.log.anchor_ms = 40;
     config.feed.zone = Some("Europe/Berlin".into());
+    config.index.postgres = stores::on_postgres().then(|| Hidden(stores::database(data)));
     config
 }
 

@@ -1,9 +1,10 @@
-//! The ledger's journal: one line a block, each with the hash of its content, appended and synced before the
-//! block counts. Starting means reading it again.
+//! The ledger's journal: one line a block, each with the hash of its content, durable before the block counts. Starting means
+//! reading it again. It is a file, or whoever runs the ledger keeps the lines where several can read them.
 
 use crate::commitment::Digest;
 use alloy_primitives::{B256, Bytes};
 use serde::{Deserialize, Serialize};
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -26,18 +27,45 @@ pub struct Block {
 pub enum JournalError {
     #[error("ledger journal {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error("the ledger's block was not kept: {0}")]
+    NotKept(#[source] Box<dyn Error + Send + Sync>),
     #[error("ledger journal {path} is corrupt at line {line} (byte {offset}): {what}: put it back from your backup")]
     Corrupt { path: PathBuf, line: usize, offset: usize, what: String },
+}
+
+/// Keeps the lines of a journal that is no file.
+pub trait Keeper: Send + std::fmt::Debug {
+    /// Keeps the line of a block, durably; refuses a block whose number is taken.
+    fn keep(&mut self, number: u64, line: &str) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(File),
+    Kept(Box<dyn Keeper>),
 }
 
 impl Journal {
+    /// A journal whose lines lie elsewhere; `path` names the place in messages.
+    pub fn kept(path: &Path, keeper: Box<dyn Keeper>) -> Self {
+        Self { path: path.to_owned(), place: Place::Kept(keeper) }
+    }
+
+    /// Reads lines that were kept, from block `first` on.
+    pub fn read(&self, first: u64, lines: &[String]) -> Result<Vec<Block>, JournalError> {
+        let read = |(n, line): (usize, &String)| {
+            read_line(line.as_bytes()).map_err(|what| self.corrupt(first as usize + n + 1, what))
+        };
+        lines.iter().enumerate().map(read).collect()
+    }
+
     /// Opens or creates a journal and reads its blocks. A last line without its line end is a crash in the
     /// middle of an append: that block never counted, and is cut off. Anything else is corruption.
     pub fn open(path: &Path) -> Result<(Self, Vec<Block>), JournalError> {
@@ -53,28 +81,33 @@ impl Journal {
         }
         let blocks = read_lines(path, &text[..whole])?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        Ok((Self { path: path.to_owned(), file }, blocks))
+        Ok((Self { path: path.to_owned(), place: Place::File(file) }, blocks))
     }
 
-    /// Appends a block; when this returns it is on disk. After an error the torn line is taken back.
+    /// Appends a block; when this returns it is durable. After an error the torn line of a file is taken back.
     pub fn append(&mut self, block: &Block) -> Result<(), JournalError> {
-        let io = |source| JournalError::Io { path: self.path.clone(), source };
-        let start = self.file.stream_position().map_err(io)?;
         let line = line(block);
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
-            // Best effort: if this fails too, the next start cuts the torn line off.
-            let _ = self.file.set_len(start);
-            let _ = self.file.seek(SeekFrom::Start(start));
-            return Err(io(source));
+        match &mut self.place {
+            Place::Kept(keeper) => keeper.keep(block.number, &line).map_err(JournalError::NotKept),
+            Place::File(file) => {
+                write_line(file, &line).map_err(|source| JournalError::Io { path: self.path.clone(), source })
+            }
         }
-        Ok(())
     }
 
     /// The error for a line whose content is well-formed but wrong.
     pub fn corrupt(&self, line: usize, what: impl Into<String>) -> JournalError {
         JournalError::Corrupt { path: self.path.clone(), line, offset: 0, what: what.into() }
     }
+}
+
+fn write_line(file: &mut File, line: &str) -> std::io::Result<()> {
+    let start = file.stream_position()?;
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).inspect_err(|_| {
+        // Best effort: if this fails too, the next start cuts the torn line off.
+        let _ = file.set_len(start);
+        let _ = file.seek(SeekFrom::Start(start));
+    })
 }
 
 fn line(block: &Block) -> String {

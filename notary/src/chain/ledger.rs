@@ -2,7 +2,7 @@
 //! It lets medseal run with nothing set up and gives receipts the same form as on a real chain. It is the
 //! operator's own: **no independent trust**.
 
-use super::journal::{Block, Journal};
+use super::journal::{Block, Journal, Keeper};
 use super::{ChainError, INotaryAnchor, refusal, state};
 use crate::anchor::{AnchorBundle, ChainKind, root_slot};
 use crate::tree::Root;
@@ -45,20 +45,47 @@ impl Ledger {
     /// which deploys the contract. `now`: seconds since 1970.
     pub fn open(path: &Path, now: u64) -> Result<Self, ChainError> {
         let (journal, blocks) = Journal::open(path)?;
+        Self::on(journal, blocks, now)
+    }
+
+    /// The same with a journal that is no file: the lines that were kept, and who keeps the next one. `path` names the place in
+    /// messages.
+    pub fn kept(path: &Path, lines: &[String], keeper: Box<dyn Keeper>, now: u64) -> Result<Self, ChainError> {
+        let journal = Journal::kept(path, keeper);
+        let blocks = journal.read(0, lines)?;
+        Self::on(journal, blocks, now)
+    }
+
+    fn on(journal: Journal, blocks: Vec<Block>, now: u64) -> Result<Self, ChainError> {
         let contract = NOTARY.create(0);
         let mut ledger = Self { db: InMemoryDB::default(), journal, contract, tip: None, nonce: 0 };
-        for (n, block) in blocks.into_iter().enumerate() {
-            ledger.replay(n + 1, block)?;
-        }
-        match &ledger.tip {
-            None => ledger.deploy(now)?,
-            Some(tip) if state::root(&ledger.db) != tip.state_root => {
-                let line = tip.number as usize + 1;
-                return Err(ledger.journal.corrupt(line, "replaying it leads to another state").into());
-            }
-            Some(_) => {}
+        ledger.follow(blocks)?;
+        if ledger.tip.is_none() {
+            ledger.deploy(now)?;
         }
         Ok(ledger)
+    }
+
+    /// The number of the next block.
+    pub fn next(&self) -> u64 {
+        self.tip.as_ref().map_or(0, |tip| tip.number + 1)
+    }
+
+    /// Takes in the lines of blocks that another ledger on the same journal mined, from the next one on.
+    pub fn catch_up(&mut self, lines: &[String]) -> Result<(), ChainError> {
+        let blocks = self.journal.read(self.next(), lines)?;
+        self.follow(blocks)
+    }
+
+    fn follow(&mut self, blocks: Vec<Block>) -> Result<(), ChainError> {
+        let Some(last) = blocks.last().map(|block| (block.number, block.state_root)) else { return Ok(()) };
+        for block in blocks {
+            self.replay(block.number as usize + 1, block)?;
+        }
+        if state::root(&self.db) != last.1 {
+            return Err(self.journal.corrupt(last.0 as usize + 1, "replaying it leads to another state").into());
+        }
+        Ok(())
     }
 
     /// The contract's address.
@@ -269,6 +296,43 @@ mod tests {
         }
         assert_eq!(ledger.root_at(50).unwrap(), None);
         assert!(ledger.bundle(50).unwrap().check(Root([1; 32])).is_err());
+    }
+
+    /// Lines that two ledgers share.
+    #[derive(Debug, Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl Keeper for Shared {
+        fn keep(&mut self, number: u64, line: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut lines = self.0.lock().unwrap();
+            if number != lines.len() as u64 {
+                return Err("taken".into());
+            }
+            lines.push(line.to_owned());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn two_ledgers_on_one_journal_are_one_chain() {
+        let lines = Shared::default();
+        let open = || {
+            let kept = lines.0.lock().unwrap().clone();
+            Ledger::kept(Path::new("shared"), &kept, Box::new(lines.clone()), 1).unwrap()
+        };
+        let (mut one, mut other) = (open(), open());
+        let mut tree = MemoryTree::default();
+        one.anchor(5, grow(&mut tree, 5), &[], 1).unwrap();
+        let root = grow(&mut tree, 9);
+        let behind = other.anchor(9, root, &[], 2);
+        assert!(matches!(behind, Err(ChainError::Journal(_))), "what is behind mines nothing: {behind:?}");
+        let news = lines.0.lock().unwrap()[other.next() as usize..].to_vec();
+        other.catch_up(&news).unwrap();
+        assert_eq!((other.head().unwrap().size, other.tip()), (5, one.tip()));
+        other.anchor(9, root, &tree::prove_consistency(5, 9, &tree).unwrap(), 3).unwrap();
+        let mut bad = lines.0.lock().unwrap()[one.next() as usize..].to_vec();
+        bad[0] = bad[0].replacen("\"number\":2", "\"number\":3", 1);
+        assert!(one.catch_up(&bad).unwrap_err().to_string().contains("corrupt at line 3"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod state;
 
 use alloy_sol_types::{SolInterface, sol};
 
-pub use journal::JournalError;
+pub use journal::{JournalError, Keeper};
 pub use ledger::{CHAIN_ID, Head, Ledger};
 
 sol! {

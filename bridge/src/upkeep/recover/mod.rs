@@ -14,14 +14,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
+use crate::index::store::StoreError;
 use crate::vault::keys::Wrapped;
 use notary::chain::Ledger;
 use notary::checkpoint::LogSigner;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Set while a recovery is not finished: no service starts on such an index.
 pub const SETTING: &str = "recovering";
+/// How long the lease of the background work is taken for. Nobody else is at work.
+const LEASE: Duration = Duration::from_secs(10);
 /// Faults that are told one by one.
 const MAX_FAULTS: usize = 1_000;
 
@@ -138,6 +142,7 @@ impl Recovery {
         }
         let changes = self.keep.store.current_of("Subscription")?.into_iter().map(begun).collect();
         let upto = self.keep.store.newest()?;
-        Ok(self.keep.store.follow(&Followed { upto, changes, events: Vec::new() }, now)?)
+        let epoch = self.keep.store.hold("recovery", LEASE)?.ok_or(StoreError::Fenced)?;
+        Ok(self.keep.store.follow(&Followed { upto, changes, events: Vec::new(), epoch }, now)?)
     }
 }

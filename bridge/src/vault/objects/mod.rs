@@ -6,7 +6,6 @@ mod directory;
 pub mod s3;
 
 use super::pack::Extent;
-use crate::config::Config;
 use aws_sdk_s3::config::Credentials;
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
@@ -57,21 +56,16 @@ pub enum ObjectError {
 }
 
 impl Objects {
-    /// The store that is configured, with a folder to keep parts of packs in where it is a bucket.
-    pub fn open(config: &Config, cache: Option<&Path>) -> Result<Self, ObjectError> {
-        match &config.s3 {
-            Some(settings) => {
-                let credentials = s3::credentials().ok_or(ObjectError::Credentials)?;
-                Ok(Self::s3_with(settings, credentials, Bounds::default(), cache))
-            }
-            None => Self::directory(&config.data.join("objects")),
-        }
-    }
-
     /// A store in a directory, which is made if it is not there.
     pub fn directory(path: &Path) -> Result<Self, ObjectError> {
         std::fs::create_dir_all(path).map_err(|source| io(&path.display().to_string(), source))?;
         Ok(Self::Directory(path.to_owned()))
+    }
+
+    /// A store in a bucket, with the credentials of the environment, and perhaps a folder to keep parts of packs in.
+    pub fn s3(settings: &S3Settings, cache: Option<&Path>) -> Result<Self, ObjectError> {
+        let credentials = s3::credentials().ok_or(ObjectError::Credentials)?;
+        Ok(Self::s3_with(settings, credentials, Bounds::default(), cache))
     }
 
     /// A store in a bucket with the given credentials and time-outs.

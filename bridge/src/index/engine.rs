@@ -1,0 +1,175 @@
+//! The two engines, and how a connection to them is had and given back.
+
+use super::postgres::{Pool, Settings};
+use super::sql::{Connection, values};
+use super::store::StoreError;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
+const SCHEMA_VERSION: i64 = 5;
+/// How long a writer waits for the other one (the committer, the sequencer).
+const BUSY: Duration = Duration::from_secs(20);
+/// Readers kept open.
+const MAX_IDLE: usize = 8;
+/// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
+const MIGRATIONS: &[&str] = &[include_str!("schema.postgres.sql")];
+/// Whoever migrates holds this lock.
+const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
+
+/// Where the index lives.
+#[derive(Debug, Clone)]
+pub(super) enum Engine {
+    Sqlite(Arc<Files>),
+    Postgres(Arc<Pool>),
+}
+
+/// SQLite's file, and the connections that wait to be used again.
+#[derive(Debug)]
+pub(super) struct Files {
+    path: PathBuf,
+    idle: Mutex<Vec<rusqlite::Connection>>,
+}
+
+/// A connection that goes back when it is dropped.
+pub(super) struct Lent {
+    connection: Option<Connection>,
+    engine: Engine,
+}
+
+impl std::fmt::Debug for Lent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lent({:?})", self.engine)
+    }
+}
+
+impl Engine {
+    pub(super) fn sqlite(path: &Path) -> Result<Self, StoreError> {
+        let files = Files { path: path.to_owned(), idle: Mutex::default() };
+        let connection = files.connect()?;
+        files.migrate(&connection)?;
+        files.give_back(connection);
+        Ok(Self::Sqlite(Arc::new(files)))
+    }
+
+    pub(super) fn postgres(settings: Settings) -> Result<Self, StoreError> {
+        let engine = Self::Postgres(Arc::new(Pool::new(settings)?));
+        engine.migrated()?;
+        Ok(engine)
+    }
+
+    /// Sees to it that PostgreSQL has the schema that this medseal knows.
+    pub(super) fn migrated(&self) -> Result<(), StoreError> {
+        self.lend()?.transaction(|c| migrate(c, &self.place()))
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::Sqlite(files) => files.path.display().to_string(),
+            Self::Postgres(pool) => pool.place(),
+        }
+    }
+
+    pub(super) fn lend(&self) -> Result<Lent, StoreError> {
+        let connection = match self {
+            Self::Sqlite(files) => Connection::Sqlite(files.take()?),
+            Self::Postgres(pool) => Connection::Postgres(pool.take()?),
+        };
+        Ok(Lent { connection: Some(connection), engine: self.clone() })
+    }
+}
+
+impl Deref for Lent {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("only `drop` takes it"),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        match (&self.engine, self.connection.take()) {
+            (Engine::Sqlite(files), Some(Connection::Sqlite(connection))) => files.give_back(connection),
+            (Engine::Postgres(pool), Some(Connection::Postgres(session))) => pool.give_back(session),
+            _ => {}
+        }
+    }
+}
+
+impl Files {
+    fn take(&self) -> Result<rusqlite::Connection, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.connect(), Ok)
+    }
+
+    fn give_back(&self, connection: rusqlite::Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is still in a transaction was dropped in the middle of it.
+        if idle.len() < MAX_IDLE && connection.is_autocommit() {
+            idle.push(connection);
+        }
+    }
+
+    fn connect(&self) -> Result<rusqlite::Connection, StoreError> {
+        let connection = rusqlite::Connection::open(&self.path).map_err(|e| self.fault(e))?;
+        connection.busy_timeout(BUSY).map_err(|e| self.fault(e))?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(|e| self.fault(e))?;
+        // Or it would look at the values to plan by, and plan anew whenever they change: at each use.
+        let steady = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    fn migrate(&self, c: &rusqlite::Connection) -> Result<(), StoreError> {
+        c.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.fault(e))?;
+        let found = c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(|e| self.fault(e))?;
+        match found {
+            0 => {
+                c.execute_batch(include_str!("schema.sql")).map_err(|e| self.fault(e))?;
+                c.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(|e| self.fault(e))?;
+            }
+            SCHEMA_VERSION => {}
+            found => {
+                let place = self.path.display().to_string();
+                return Err(StoreError::Schema { place, found, known: SCHEMA_VERSION });
+            }
+        }
+        c.execute_batch("COMMIT").map_err(|e| self.fault(e))
+    }
+
+    fn fault(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Open { path: self.path.clone(), source }
+    }
+}
+
+/// Brings the schema to the version that this medseal knows. Those who come meanwhile wait for the lock and find it done.
+fn migrate(c: &Connection, place: &str) -> Result<(), StoreError> {
+    c.batch(MIGRATING)?;
+    c.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+    let found = c.first("SELECT version FROM schema_version", &[], |r| r.int(0))?;
+    let known = MIGRATIONS.len() as i64;
+    let at = found.unwrap_or(0);
+    if at > known {
+        return Err(StoreError::Schema { place: place.to_owned(), found: at, known });
+    }
+    for step in &MIGRATIONS[at as usize..] {
+        c.batch(step)?;
+    }
+    match found {
+        None => c.execute("INSERT INTO schema_version (version) VALUES (?1)", values![known])?,
+        Some(_) => c.execute("UPDATE schema_version SET version = ?1", values![known])?,
+    };
+    Ok(())
+}

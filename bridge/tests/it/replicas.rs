@@ -1,0 +1,181 @@
+//! Several replicas on one PostgreSQL and one object store, and what happens when PostgreSQL goes away. Skipped, and said so,
+//! where PostgreSQL is not installed.
+
+use super::postgres::{Server, shared};
+use super::search::{TELLING, people_in};
+use super::stores::{database, dumped};
+use super::world::{World, admission, config, msa};
+use bridge::config::{Config, Hidden};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use warp::http::Response;
+
+/// A configuration on a database. Replicas are one service to their clients: they have one address.
+fn shared_config(data: &Path, text: &str) -> Config {
+    let mut config = config(data);
+    config.index.postgres = Some(Hidden(text.to_owned()));
+    config.base_url = Some("http://replicas.example/fhir".into());
+    config
+}
+
+/// Another replica of a running service: its own data directory, with the same root key and the same objects.
+async fn beside(one: &World) -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, data) = (one.directory.path().join("data"), directory.path().join("data"));
+    bridge::app::private_directory(&data).unwrap();
+    std::fs::copy(first.join("root.key"), data.join("root.key")).unwrap();
+    std::os::unix::fs::symlink(first.join("objects"), data.join("objects")).unwrap();
+    let config = Config { data, ..one.running.app.config.clone() };
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    World::with(directory, Config { http: any, mllp: any, ..config }).await
+}
+
+/// Two replicas on a database of their own.
+async fn pair() -> Option<(World, World)> {
+    shared()?;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let one = World::with(directory, shared_config(&data, &database(&data))).await;
+    let other = beside(&one).await;
+    Some((one, other))
+}
+
+async fn create(world: &World, number: &str) -> Response<bytes::Bytes> {
+    let token = format!("Bearer {}", world.token);
+    let condition = format!("identifier=urn:n|{number}");
+    let headers = [
+        ("authorization", token.as_str()),
+        ("content-type", "application/fhir+json"),
+        ("if-none-exist", condition.as_str()),
+    ];
+    let patient = format!(r#"{{"resourceType":"Patient","identifier":[{{"system":"urn:n","value":"{number}"}}]}}"#);
+    world.request("POST", "/fhir/Patient", &headers, patient.as_bytes()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_clients_of_two_replicas_make_one_patient() {
+    let Some((one, other)) = pair().await else { return };
+    let rounds: usize = std::env::var("MEDSEAL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    for round in 0..rounds {
+        let number = round.to_string();
+        let all = (0..16).map(|client| create(if client % 2 == 0 { &one } else { &other }, &number));
+        let replies = futures_util::future::join_all(all).await;
+        let status: Vec<u16> = replies.iter().map(|reply| reply.status().as_u16()).collect();
+        assert_eq!(status.iter().filter(|s| **s == 201).count(), 1, "round {round}: {status:?}");
+        assert_eq!(status.iter().filter(|s| **s == 200).count(), 15, "round {round}: {status:?}");
+        let ids = replies.iter().map(|r| serde_json::from_slice::<Value>(r.body()).unwrap()["id"].to_string());
+        assert_eq!(ids.collect::<std::collections::HashSet<_>>().len(), 1);
+    }
+    for world in [&one, &other] {
+        let (_, found) = world.get("/fhir/Patient?_summary=count").await;
+        assert_eq!(found["total"], rounds);
+    }
+    // Their messages about one patient and one visit make one patient and one visit, too.
+    let messages: Vec<String> = (0..16).map(|n| admission(&format!("C{n}"), "777", "Lovelace")).collect();
+    let sent = messages.iter().zip([&one, &other].into_iter().cycle()).map(|(message, world)| world.send(message));
+    for ack in futures_util::future::join_all(sent).await {
+        assert_eq!(msa(&ack).0, "AA", "{ack}");
+    }
+    one.only("/fhir/Patient?identifier=777").await;
+    other.only("/fhir/Encounter?identifier=V777").await;
+    let rows_in_order = one.running.app.core.store.history(&everything()).unwrap();
+    assert!(
+        rows_in_order.windows(2).all(|w| w[0].row > w[1].row && w[0].updated >= w[1].updated),
+        "times grow with rows"
+    );
+    one.running.stop().await;
+    other.running.stop().await;
+}
+
+fn everything() -> bridge::index::history::Page {
+    use bridge::index::history::{Of, Page};
+    Page { of: Of::Everything, before: i64::MAX, since: None, at: None, limit: 10_000 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_notarises_and_when_it_goes_the_other_goes_on_with_the_same_chain() {
+    let Some((one, other)) = pair().await else { return };
+    let (one_epoch, other_epoch) = (one.running.app.core.lease.held(), other.running.app.core.lease.held());
+    assert!(one_epoch.is_some() && other_epoch.is_none(), "{one_epoch:?} {other_epoch:?}");
+    let receipt = |reply: Response<bytes::Bytes>| {
+        let id = serde_json::from_slice::<Value>(reply.body()).unwrap()["id"].as_str().unwrap().to_owned();
+        format!("/fhir/Patient/{id}/_history/1/$receipt")
+    };
+    let first = receipt(create(&other, "1").await);
+    // What one replica took in, the other one anchors, and the first proves.
+    other.anchored_receipt(&first).await;
+    one.anchored_receipt(&first).await;
+    assert_eq!(one.token.split('.').count(), 3);
+    let foreign = World { token: one.token.clone(), ..other };
+    assert_eq!(foreign.get("/fhir/Patient").await.0, 200, "a token of one replica is good at the other");
+    let other = foreign;
+    one.running.stop().await;
+    let second = receipt(create(&other, "2").await);
+    other.anchored_receipt(&second).await;
+    assert!(other.running.app.core.lease.held() > one_epoch, "a takeover has a new epoch");
+    let core = other.running.app.core.clone();
+    let blocks = core.store.blocks(0).unwrap().len();
+    let third = beside(&other).await;
+    third.anchored_receipt(&first).await;
+    assert!(core.store.blocks(0).unwrap().len() >= blocks && blocks >= 3);
+    other.running.stop().await;
+    third.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_and_comes_again_loses_nothing() {
+    let Some(server) = Server::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let world = World::with(directory, shared_config(&data, &server.database("w"))).await;
+    assert_eq!(create(&world, "1").await.status(), 201);
+    for word in ["stop", "kill"] {
+        server.tell(word);
+        assert_eq!(world.get("/fhir/Patient").await.0, 503, "{word}");
+        assert_eq!(world.get("/readyz").await.0, 503, "{word}");
+        let message = admission(&format!("C-{word}"), word, "Lovelace");
+        // Resolving asks the index, which is away: retry later, and nothing stored.
+        assert_eq!(msa(&world.send(&message).await).0, "AE", "{word}");
+        server.tell("start");
+        let begun = Instant::now();
+        while msa(&world.send(&message).await).0 != "AA" {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not come back");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(world.only(&format!("/fhir/Patient?identifier={word}")).await["meta"]["versionId"], "1");
+    }
+    // Whoever ends our sessions in the middle of reads is not noticed by readers.
+    let mut end = server.program("psql");
+    end.args([
+        "-d",
+        "w",
+        "-qc",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'medseal'",
+    ]);
+    assert!(end.output().unwrap().status.success());
+    assert_eq!(world.get("/fhir/Patient").await.0, 200);
+    assert_eq!(create(&world, "2").await.status(), 201);
+    let (_, found) = world.get("/fhir/Patient?_summary=count").await;
+    assert_eq!(found["total"], 4);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_dump_of_the_database_shows_no_name_no_number_no_date() {
+    if shared().is_none() {
+        return;
+    }
+    let directory: TempDir = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let world = people_in(World::with(directory, shared_config(&data, &database(&data))).await).await;
+    world.running.stop().await;
+    let dump = String::from_utf8_lossy(&dumped(&data)).into_owned();
+    assert!(dump.contains("COPY public.posting") && dump.len() > 10_000);
+    for word in TELLING {
+        assert!(!dump.contains(word), "the dump shows {word}");
+        let bytes = hex::encode(word);
+        assert!(!dump.contains(&bytes), "the dump shows {word} in its bytes");
+    }
+}
