@@ -4,6 +4,7 @@
 
 mod bucket;
 mod bundles;
+mod chaos;
 mod commands;
 mod contract;
 mod corpora;
@@ -21,6 +22,8 @@ mod objects;
 mod operations;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod processes;
+mod proxy;
 mod replicas;
 mod search;
 mod stores;

@@ -74,6 +74,11 @@ impl Server {
         self.text(name)
     }
 
+    /// The socket, for a proxy.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
+    }
+
     /// The connection text of a database.
     pub fn text(&self, name: &str) -> String {
         let place = Path::new(&self.directory).display();
