@@ -3,7 +3,7 @@
 
 use super::bucket::Bucket;
 use super::commands::{MEDSEAL, Served};
-use super::postgres::{Server, shared};
+use super::postgres::Server;
 use super::proxy::{Proxy, To};
 use bridge::commands::client;
 use bytes::Bytes;
@@ -45,7 +45,6 @@ pub struct Replica {
 impl Pair {
     /// Starts both; none: PostgreSQL is not installed, and it was said.
     pub async fn start() -> Option<Self> {
-        shared()?;
         let server = Server::start()?;
         server.database(DATABASE);
         let directory = tempfile::tempdir().unwrap();
