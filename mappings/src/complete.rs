@@ -8,11 +8,14 @@ use crate::r4::{self, Element, Kind, Name, Required, Type, TypeNumber};
 use crate::report::Finding;
 use crate::run::Run;
 use crate::tree::{Id, Key, Reason, Shape};
+use jiff::Timestamp;
 
 /// How deep the elements of a resource nest in the maps; the deepest of R4 stay below ten.
 const MAX_DEPTH: usize = 32;
 /// So many extensions of one element are compared with each other.
 const MAX_EXTENSIONS: usize = 100;
+/// The length of a whole date.
+const DAY: usize = "2026-11-22".len();
 /// With these an appointment may have no time (app-3).
 const TIMELESS: [&str; 3] = ["proposed", "cancelled", "waitlist"];
 
@@ -47,6 +50,20 @@ impl Run<'_> {
             }
             self.tree.kill(home);
         }
+    }
+
+    /// No period ends before it begins (per-1): the start stays, and the end is told.
+    fn drop_reversed_end(&mut self, period: Id) {
+        let [start, end] = ["start", "end"].map(|name| Name::of(name).and_then(|name| self.tree.find(period, name)));
+        let (Some(start), Some(end)) = (start, end) else { return };
+        let (Some(begins), Some(ends)) = (self.tree.text(start), self.tree.text(end)) else { return };
+        if !is_after(begins, ends) {
+            return;
+        }
+        if let Some(reason) = self.tree.reason(end) {
+            self.note(reason.source, Finding::Value(ConvertError::Reversed), Some(RuleId(reason.rule)));
+        }
+        self.tree.kill(end);
     }
 
     /// An appointment has start and end or neither (app-2), and both unless it is only proposed, waiting or cancelled
@@ -86,6 +103,9 @@ impl Run<'_> {
             self.complete_child(child, draft, depth);
         }
         let kind = r4::model().at(self.tree.kind(node));
+        if kind.name == "Period" {
+            self.drop_reversed_end(node);
+        }
         kind.required.iter().all(|required| self.has(node, required) || self.fill(node, kind, required, draft))
     }
 
@@ -207,9 +227,33 @@ impl Run<'_> {
     }
 }
 
+/// Whether one FHIR dateTime is surely later than another; where one has no zone, their days decide.
+fn is_after(one: &str, other: &str) -> bool {
+    if let (Ok(one), Ok(other)) = (one.parse::<Timestamp>(), other.parse::<Timestamp>()) {
+        return one > other;
+    }
+    let shared = one.len().min(other.len()).min(DAY);
+    matches!((one.get(..shared), other.get(..shared)), (Some(one), Some(other)) if one > other)
+}
+
 enum Absent {
     Code(ConstantId),
     Coding(TypeNumber),
     /// On an element of that type; none: on a primitive.
     Extension(Option<TypeNumber>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_after;
+
+    #[test]
+    fn times_are_compared_as_far_as_both_tell() {
+        assert!(is_after("2026-01-02T00:30:00+01:00", "2026-01-01T23:29:59Z"));
+        assert!(!is_after("2026-01-02T00:30:00+01:00", "2026-01-01T23:30:00Z"));
+        assert!(is_after("2026-02", "2026-01-31"));
+        assert!(!is_after("2026-01-31", "2026-01"));
+        assert!(!is_after("2026-01-31T10:00:00Z", "2026-01-31"));
+        assert!(is_after("2026-02-01", "2026-01-31T10:00:00Z"));
+    }
 }

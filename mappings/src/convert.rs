@@ -22,6 +22,8 @@ pub enum ConvertError {
     Invalid(&'static str),
     #[error("not one of the codes that the element requires")]
     Code,
+    #[error("an end before the start")]
+    Reversed,
 }
 
 /// FHIR's primitives as far as they are converted differently.
