@@ -253,9 +253,7 @@ impl Work {
 
 async fn examine(work: &Work) {
     let pair = &work.pair;
-    let size = at_rest(pair).await;
-    let patients = patients(work).await;
-    let versions = pair.entries(1, "/fhir/_history?_count=200").await;
+    let (size, patients, versions) = settled_all(work).await;
     let names: HashSet<&str> = versions.iter().map(|entry| entry["fullUrl"].as_str().unwrap()).collect();
     let admissions = work.acknowledged.lock().unwrap().keys().filter(|number| number.contains("-M")).count();
     let entries = log(pair, size).await;
@@ -281,6 +279,21 @@ async fn examine(work: &Work) {
         names.len(),
         seen.len()
     );
+}
+
+/// The log's size, the patients and all versions, once nothing comes any more: what was never acknowledged may still be
+/// committed by a replica that was paused with it.
+async fn settled_all(work: &Work) -> (u64, HashMap<String, String>, Vec<serde_json::Value>) {
+    let begun = Instant::now();
+    loop {
+        let size = at_rest(&work.pair).await;
+        let patients = patients(work).await;
+        let versions = work.pair.entries(1, "/fhir/_history?_count=200").await;
+        let is_still = at_rest(&work.pair).await == size && versions.len() as u64 == size;
+        if is_still || begun.elapsed() > COMES_BACK {
+            return (size, patients, versions);
+        }
+    }
 }
 
 /// Waits until everything is signed and anchored, and both replicas say so.
