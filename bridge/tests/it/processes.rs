@@ -21,7 +21,7 @@ use warp::http::{Request, Response};
 pub const DATABASE: &str = "replicas";
 /// Replicas are one service to their clients: they have one address.
 const ADDRESS: &str = "http://replicas.example";
-/// How long a client waits for an answer before it asks the other replica.
+/// How long a client waits for an answer, unless a test says otherwise: where a replica is paused it asks the other one then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Both replicas and what they share.
@@ -29,6 +29,7 @@ pub struct Pair {
     pub server: Server,
     pub replicas: [Replica; 2],
     pub directory: TempDir,
+    pub patience: Duration,
     token: String,
 }
 
@@ -60,7 +61,7 @@ impl Pair {
         }
         let token = replicas[0].token();
         let [one, two]: [Replica; 2] = replicas.try_into().ok().unwrap();
-        Some(Self { server, replicas: [one, two], directory, token })
+        Some(Self { server, replicas: [one, two], directory, patience: PATIENCE, token })
     }
 
     /// One request to one replica; none: it did not answer in time.
@@ -80,7 +81,7 @@ impl Pair {
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
         let address = self.replicas[which].addresses.lock().unwrap().0.parse().unwrap();
-        tokio::time::timeout(PATIENCE, client::send(address, request)).await.ok()?.ok()
+        tokio::time::timeout(self.patience, client::send(address, request)).await.ok()?.ok()
     }
 
     /// The body of an answer that must come: asked for again where it does not come in time.
