@@ -30,6 +30,10 @@ bench:
 crash kills="50":
     MEDSEAL_KILLS={{kills}} cargo test --release -p bridge --test it crash -- --nocapture
 
+# Kill, pause and cut off replicas at work
+chaos rounds="50":
+    MEDSEAL_CHAOS={{rounds}} cargo test --release -p bridge --test it chaos:: -- --nocapture
+
 # Format everything
 fmt:
     cargo fmt --all

@@ -250,7 +250,7 @@ struct Stage {
     /// Each with whether it is a deletion, and what finds it.
     records: Vec<(Record, bool, Blinded)>,
     identities: Vec<(Token, Name)>,
-    stale: Vec<Token>,
+    stale: Vec<(Token, Name)>,
     message: Option<(Token, ResourceId)>,
 }
 
@@ -359,7 +359,7 @@ impl<'c> Group<'c> {
                 entry: record.entry,
             });
         }
-        for token in &stage.stale {
+        for (token, _) in &stage.stale {
             // An earlier transaction of the group may have made the claim that this one lets go.
             self.batch.identities.retain(|(t, _)| t != token);
         }

@@ -30,6 +30,12 @@ pub(super) enum Goal {
     Nothing,
 }
 
+/// What only one resource can claim, and which one does.
+struct Claim {
+    token: Token,
+    borne_by: Option<Name>,
+}
+
 impl Goal {
     pub(super) fn into_name(self) -> Option<Name> {
         match self {
@@ -72,11 +78,14 @@ impl Group<'_> {
         let kind = act.kind();
         Ok(match act {
             Act::Create { if_none_exist: None, .. } => Goal::New(Name { kind, id: self.new_id()? }),
-            Act::Create { if_none_exist: Some(criteria), .. } => match self.one_match(kind, criteria).await? {
-                Some(name) => Goal::Found(name),
-                // The server gives the id, also where the condition names one (R4 3.1.0.8).
-                None => Goal::Resource(self.claim(kind, criteria, None, stage)?),
-            },
+            Act::Create { if_none_exist: Some(criteria), .. } => {
+                let claim = self.before_search(self.condition_token(kind, criteria))?;
+                match self.one_match(kind, criteria).await? {
+                    Some(name) => Goal::Found(name),
+                    // The server gives the id, also where the condition names one (R4 3.1.0.8).
+                    None => Goal::Resource(self.claim(claim, Name { kind, id: self.new_id()? }, stage)),
+                }
+            }
             Act::Update { target, resource } => {
                 Goal::Resource(self.target(target, resource.json().text("id"), stage).await?)
             }
@@ -106,6 +115,7 @@ impl Group<'_> {
             By::Search(criteria) => criteria,
         };
         let path = format!("{kind}.id");
+        let claim = self.before_search(self.condition_token(kind, criteria))?;
         match self.one_match(kind, criteria).await? {
             Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
                 let text = format!("the condition matches another resource than the id says: {name}");
@@ -113,8 +123,11 @@ impl Group<'_> {
             }
             Some(name) => Ok(name),
             None => {
-                let id = criteria.id().or_else(|| own.and_then(ResourceId::parse));
-                let name = self.claim(kind, criteria, id, stage)?;
+                let id = match criteria.id().or_else(|| own.and_then(ResourceId::parse)) {
+                    Some(id) => id,
+                    None => self.new_id()?,
+                };
+                let name = self.claim(claim, Name { kind, id }, stage);
                 if self.current(&name).await?.is_some() {
                     let text = "the condition matches nothing, and the resource's own id is taken by another resource";
                     return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
@@ -124,34 +137,24 @@ impl Group<'_> {
         }
     }
 
-    /// A new resource for a condition; the claim on it makes a second one, elsewhere, impossible.
-    fn claim(
-        &mut self,
-        kind: TypeName,
-        criteria: &Criteria,
-        id: Option<ResourceId>,
-        stage: &mut Stage,
-    ) -> Result<Name, IngestError> {
-        let id = match id {
-            Some(id) => id,
-            None => self.new_id()?,
-        };
-        let name = Name { kind, id };
-        self.claim_token(self.condition_token(kind, criteria), &name, stage)?;
-        Ok(name)
+    /// Who bears a claim, asked before the search that may make another bear it: what another replica commits meanwhile is a
+    /// conflict then, and not taken for a claim that its resource has lost.
+    fn before_search(&self, token: Token) -> Result<Claim, VaultError> {
+        Ok(Claim { token, borne_by: self.claimed(&token)? })
     }
 
-    fn claim_token(&mut self, token: Token, name: &Name, stage: &mut Stage) -> Result<(), IngestError> {
-        match self.claimed(&token)? {
-            Some(claimed) if claimed == *name => return Ok(()),
+    /// Claims something for a resource; that makes a second one, elsewhere, impossible.
+    fn claim(&mut self, Claim { token, borne_by }: Claim, name: Name, stage: &mut Stage) -> Name {
+        match borne_by {
+            Some(claimed) if claimed == name => return name,
             // Its resource has lost the identifier, or the search would have found it: the claim is let go.
-            Some(_) => stage.stale.push(token),
+            Some(claimed) => stage.stale.push((token, claimed)),
             None => {}
         }
         self.fresh.identities.insert(token, name.clone());
         stage.identities.retain(|(t, _)| *t != token);
         stage.identities.push((token, name.clone()));
-        Ok(())
+        name
     }
 
     fn claimed(&self, token: &Token) -> Result<Option<Name>, VaultError> {
@@ -179,23 +182,20 @@ impl Group<'_> {
     }
 
     async fn recognise(&mut self, kind: TypeName, identity: &Identity, stage: &mut Stage) -> Result<Name, IngestError> {
-        let token = self.identity_token(kind, identity);
-        if let Some(name) = self.claimed(&token)?
-            && self.still_bears(&name, identity).await?
+        let claim = self.before_search(self.identity_token(kind, identity))?;
+        if let Some(name) = &claim.borne_by
+            && self.still_bears(name, identity).await?
         {
-            return Ok(name);
+            return Ok(name.clone());
         }
         // Somebody may have sent the same business identifier over FHIR.
         if let Identity::Identifier { system: Some(system), value, .. } = identity {
             let criteria = Criteria::identifier(system, value);
             if let Some(name) = self.one_match(kind, &criteria).await? {
-                self.claim_token(token, &name, stage)?;
-                return Ok(name);
+                return Ok(self.claim(claim, name, stage));
             }
         }
-        let name = Name { kind, id: self.new_id()? };
-        self.claim_token(token, &name, stage)?;
-        Ok(name)
+        Ok(self.claim(claim, Name { kind, id: self.new_id()? }, stage))
     }
 
     /// Whether a claimed resource has the identifier still: it may have been given to somebody else since.

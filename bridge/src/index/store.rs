@@ -104,8 +104,9 @@ pub struct Place {
 pub struct Batch {
     pub records: Vec<NewRecord>,
     pub identities: Vec<(Token, Name)>,
-    /// Claims of resources that have lost the identifier: let go before the new ones are made.
-    pub stale: Vec<Token>,
+    /// Claims of resources that have lost the identifier: let go before the new ones are made. Another's claim stays, and is in
+    /// the way of a new one.
+    pub stale: Vec<(Token, Name)>,
     pub messages: Vec<(Token, ResourceId)>,
     pub keys: Vec<(Owner, Wrapped)>,
     /// Whose keys seal the records, the custodian's own apart.
@@ -478,8 +479,14 @@ mod tests {
             }
             assert!(matches!(second(batch(vec![record("b", 1, &[])])), StoreError::Stale), "times grow with rows");
             assert_eq!(store.key(&key).unwrap(), Some(Wrapped(vec![1])));
-            let moved = Batch { stale: vec![claim.0], identities: vec![claim.clone()], ..batch(vec![]) };
-            store.commit(&moved).unwrap();
+            let moved = |from: &str| {
+                let stale = vec![(claim.0, Name::parse(from).unwrap())];
+                let identities = vec![(claim.0, Name::parse("Patient/b").unwrap())];
+                store.commit(&Batch { stale, identities, ..batch(vec![]) })
+            };
+            assert!(matches!(moved("Patient/c"), Err(StoreError::Conflict)), "who let it go had not seen whose it is");
+            moved("Patient/a").unwrap();
+            assert_eq!(store.identity(&claim.0).unwrap(), Name::parse("Patient/b"));
         }
     }
 

@@ -131,8 +131,13 @@ fn postings(records: &[NewRecord], first: i64) -> Bulk<'_> {
 
 /// What belongs to one resource, one message, one owner, whoever comes first.
 fn claims(batch: &Batch) -> [Bulk<'_>; 4] {
-    let mut stale = Bulk::new("DELETE FROM identity WHERE token = ANY(?1)", 1);
-    batch.stale.iter().for_each(|token| stale.row(values![token]));
+    let mut stale = Bulk::new("DELETE FROM identity WHERE token = ?1 AND type = ?2 AND id = ?3", 3).with_arrays(
+        "DELETE FROM identity USING UNNEST(?1, ?2, ?3) AS gone (token, type, id) \
+             WHERE identity.token = gone.token AND identity.type = gone.type AND identity.id = gone.id",
+    );
+    for (token, name) in &batch.stale {
+        stale.row(values![token, name.kind.as_str(), name.id.as_str()]);
+    }
     let mut identities = Bulk::new("INSERT INTO identity (token, type, id) VALUES (?1, ?2, ?3)", 3);
     for (token, name) in &batch.identities {
         identities.row(values![token, name.kind.as_str(), name.id.as_str()]);

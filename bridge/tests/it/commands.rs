@@ -24,12 +24,14 @@ impl Served {
 
     /// Starts a `medseal serve` that has its other arguments already.
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command
-            .args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.stderr(Stdio::null());
+        Self::ready(command)
+    }
+
+    /// The same, where it is said what becomes of its log.
+    pub fn ready(mut command: Command) -> Self {
+        let mut child =
+            command.args(["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = |name: &str| {

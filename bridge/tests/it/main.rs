@@ -4,6 +4,7 @@
 
 mod bucket;
 mod bundles;
+mod chaos;
 mod commands;
 mod contract;
 mod corpora;
@@ -22,6 +23,8 @@ mod objects;
 mod operations;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod processes;
+mod proxy;
 mod recovery;
 mod replicas;
 mod rotation;

@@ -16,25 +16,30 @@ pub struct Server {
     _child: Child,
 }
 
-/// Where this machine has PostgreSQL, the newest one.
+/// Where this machine has PostgreSQL, the newest one; none: it is not installed, and the test says that it skips.
 fn binaries() -> Option<PathBuf> {
+    let found = newest();
+    if found.is_none() {
+        println!("skipped on PostgreSQL: it is not installed (/usr/lib/postgresql/*/bin/initdb)");
+    }
+    found
+}
+
+fn newest() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let there = versions.map(|entry| entry.path().join("bin")).filter(|bin| bin.join("initdb").exists());
     there.max_by_key(|bin| bin.parent().and_then(|v| v.file_name()?.to_str()?.parse::<u32>().ok()))
 }
 
-/// The server that the tests of this process share; none: PostgreSQL is not installed, and the test says that it skips.
+/// The server that the tests of this process share.
 pub fn shared() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let server = SERVER.get_or_init(Server::start).as_ref();
-    if server.is_none() {
-        println!("skipped on PostgreSQL: it is not installed (/usr/lib/postgresql/*/bin/initdb)");
-    }
-    server
+    binaries()?;
+    SERVER.get_or_init(Server::start).as_ref()
 }
 
 impl Server {
-    /// Starts a server.
+    /// Starts a server, where PostgreSQL is installed.
     pub fn start() -> Option<Self> {
         let binaries = binaries()?;
         let directory = tempfile::Builder::new().prefix("medseal-pg-").tempdir_in("/tmp").unwrap().keep();
@@ -72,6 +77,11 @@ impl Server {
         let told = String::from_utf8_lossy(&made.stderr);
         assert!(made.status.success() || told.contains("already exists"), "{told}");
         self.text(name)
+    }
+
+    /// The socket, for a proxy.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
     }
 
     /// The connection text of a database.
