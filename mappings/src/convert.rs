@@ -24,6 +24,8 @@ pub enum ConvertError {
     Code,
     #[error("an end before the start")]
     Reversed,
+    #[error("more than the text has room for")]
+    Full,
 }
 
 /// FHIR's primitives as far as they are converted differently.

@@ -199,6 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_many_repetitions_ends_and_says_so() {
+        let races: Vec<String> = (0..500).map(|n| format!("R{n}^race {n}^CDCREC")).collect();
+        let mapped = run(&format!("{HEAD}PID|1||1^^^H||A^B|||||{}\rOBR|1||F1|X^Y^L\r", races.join("~")));
+        let patient = mapped.drafts.iter().find(|d| d.type_name == "Patient").unwrap();
+        let json = mapped.json(patient);
+        assert!(json.contains("race 0, race 1, race 2") && !json.contains("race 300"), "{json}");
+        let told = mapped.report.lines(999);
+        let full = told.iter().filter(|line| line.finding == "more than the text has room for" && line.loss);
+        assert!(full.clone().any(|line| line.path == "PID-10[301]"), "{} such lines", full.count());
+    }
+
+    #[test]
     fn a_message_without_what_it_is_about_is_refused() {
         for (kind, rest, missing) in [("ADT^A01", "PV1|1|I", "PID"), ("ADT^A40", "PID|1||1^^^H", "MRG")] {
             let text = format!("MSH|^~\\&|||||||{kind}|1|P|2.5\r{rest}\r");

@@ -178,6 +178,14 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], sorts: &[So
             found.is_some_and(|found| found.field(usize::from(*other)) == segment.field(usize::from(field)))
         })
     };
+    let mut asked = (0, false);
+    // Asked once a field, not once a leaf: a field of a thousand parts would be compared a thousand times.
+    let mut said_elsewhere = |field: u16| {
+        if asked.0 != field {
+            asked = (field, said_elsewhere(field));
+        }
+        asked.1
+    };
     let is_header = segment.name() == "MSH";
     unused_leaves(run, segment, sorts, |mark, field| {
         if field == 0 || is_header && HEADER_USED.contains(&field) {

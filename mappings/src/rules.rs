@@ -17,6 +17,9 @@ use std::borrow::Cow;
 
 /// The most components of one value; the longest of the standard, XCN, has 25.
 const MAX_PARTS: usize = 100;
+/// The most bytes that repetitions gather in one text. It is written anew with each of them, so that without a bound a field of
+/// many would cost the square of its size.
+const GATHERED: usize = 1_024;
 /// The component of a CWE that has the alternate code.
 const ALTERNATE: u16 = 4;
 
@@ -211,9 +214,13 @@ impl<'a> Run<'a> {
             Ok((scalar, told)) => {
                 let gathers = matches!(rule.action, Action::Gather(_));
                 let at = self.go(spot, &rule.target, if gathers { 0 } else { here.nth }, here);
-                let scalar = if gathers { self.gathered(at.node, scalar) } else { scalar };
-                self.tree.set(at.node, &scalar, Reason { rule: rule.id.0, source: place });
-                told.filter(|told| *told != TimeError::Clock || !rule.clock_kept).map(ConvertError::Time)
+                match if gathers { self.gathered(at.node, scalar) } else { Ok(scalar) } {
+                    Ok(scalar) => {
+                        self.tree.set(at.node, &scalar, Reason { rule: rule.id.0, source: place });
+                        told.filter(|told| *told != TimeError::Clock || !rule.clock_kept).map(ConvertError::Time)
+                    }
+                    Err(full) => Some(full),
+                }
             }
             Err(error) => Some(error),
         };
@@ -223,13 +230,14 @@ impl<'a> Run<'a> {
     }
 
     /// What a text becomes with another one behind it, unless it has that already.
-    fn gathered(&self, node: Id, scalar: Scalar<'a>) -> Scalar<'a> {
+    fn gathered(&self, node: Id, scalar: Scalar<'a>) -> Result<Scalar<'a>, ConvertError> {
         match (self.tree.text(node), &scalar) {
+            (Some(old), Scalar::Text(new)) if old.len() + new.len() > GATHERED => Err(ConvertError::Full),
             (Some(old), Scalar::Text(new)) if old.split(", ").any(|part| part == new) => {
-                Scalar::Text(Cow::Owned(old.to_owned()))
+                Ok(Scalar::Text(Cow::Owned(old.to_owned())))
             }
-            (Some(old), Scalar::Text(new)) => Scalar::Text(Cow::Owned(format!("{old}, {new}"))),
-            _ => scalar,
+            (Some(old), Scalar::Text(new)) => Ok(Scalar::Text(Cow::Owned(format!("{old}, {new}")))),
+            _ => Ok(scalar),
         }
     }
 
