@@ -78,12 +78,13 @@ impl Ledger {
     }
 
     fn follow(&mut self, blocks: Vec<Block>) -> Result<(), ChainError> {
-        let Some(last) = blocks.last().map(|block| (block.number, block.state_root)) else { return Ok(()) };
-        for block in blocks {
-            self.replay(block.number as usize + 1, block)?;
+        let Some(state_root) = blocks.last().map(|block| block.state_root) else { return Ok(()) };
+        // The line is counted: what a block says of itself may be false.
+        for (line, block) in (self.next() as usize + 1..).zip(blocks) {
+            self.replay(line, block)?;
         }
-        if state::root(&self.db) != last.1 {
-            return Err(self.journal.corrupt(last.0 as usize + 1, "replaying it leads to another state").into());
+        if state::root(&self.db) != state_root {
+            return Err(self.journal.corrupt(self.next() as usize, "replaying it leads to another state").into());
         }
         Ok(())
     }
