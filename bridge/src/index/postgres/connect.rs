@@ -113,11 +113,13 @@ fn told(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// Whether no word of it leaves this machine. A `hostaddr` is what is connected to, whatever the `host` beside it is called.
 fn is_local(config: &Config) -> bool {
-    config.get_hosts().iter().all(|host| match host {
+    let hosts = config.get_hosts().iter().all(|host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => ["localhost", "127.0.0.1", "::1"].contains(&name.as_str()),
-    })
+    });
+    hosts && config.get_hostaddrs().iter().all(|address| address.is_loopback())
 }
 
 fn trusting(authorities: Option<&Path>) -> Result<TlsConnector, String> {
@@ -192,5 +194,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_on_this_machine_goes_without_tls() {
+        for local in ["host=localhost", "host=/run/postgresql", "hostaddr=127.0.0.1", "host=db hostaddr=::1 sslmode=disable"] {
+            let settings = Settings::parse(&format!("{local} dbname=medseal"), 1, None).unwrap();
+            assert!(settings.tls.is_none(), "{local}");
+        }
+        let remote = ["host=db", "hostaddr=10.0.0.5", "host=localhost hostaddr=10.0.0.5", "host=localhost,db", "host=127.0.0.1.nip.io"];
+        for remote in remote.into_iter().chain(["host=localhost sslmode=require"]) {
+            let settings = Settings::parse(&format!("{remote} dbname=medseal"), 1, None).unwrap();
+            assert!(settings.tls.is_some(), "{remote}");
+            assert_eq!(settings.config.get_ssl_mode(), SslMode::Require, "{remote}");
+        }
     }
 }
