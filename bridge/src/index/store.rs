@@ -287,9 +287,11 @@ impl Store {
         if stored == value { Ok(()) } else { Err(StoreError::Changed { name, stored }) }
     }
 
-    /// Remembers how far the chain has come.
+    /// Remembers how far the chain has come. It never comes back: a replica that awakes with an old answer changes nothing.
     pub fn remember_anchored(&self, size: u64) -> Result<(), StoreError> {
-        self.with(|c| set(c, "anchored", &size.to_string()))
+        const SQL: &str = "INSERT INTO setting (name, value) VALUES ('anchored', ?1) ON CONFLICT (name) DO UPDATE \
+                           SET value = ?1 WHERE CAST(setting.value AS BIGINT) < CAST(?1 AS BIGINT)";
+        self.with(|c| c.execute(SQL, values![&size.to_string()])).map(|_| ())
     }
 
     /// How far the chain had come when this index last saw it.
@@ -443,6 +445,16 @@ mod tests {
             assert_eq!(store.current(&name).unwrap().unwrap().row, 4);
             let at = |upto| store.scan(&scan(vec![vec![1]], upto), 9).unwrap()[0].version.0;
             assert_eq!((at(2), at(3), at(4)), (1, 2, 3));
+        }
+    }
+
+    #[test]
+    fn what_the_chain_has_reached_is_never_forgotten() {
+        for (_keep, store) in stores() {
+            for (told, known) in [(9, 9), (10, 10), (9, 10), (100, 100), (20, 100)] {
+                store.remember_anchored(told).unwrap();
+                assert_eq!(store.anchored().unwrap(), known, "after {told}");
+            }
         }
     }
 
