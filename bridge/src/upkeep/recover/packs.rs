@@ -133,7 +133,7 @@ impl Recovery {
         for (token, name) in found.identities {
             // Who claimed last has it.
             batch.identities.retain(|(of, _)| *of != token);
-            batch.stale.push(token);
+            batch.stale.extend(self.keep.store.identity(&token)?.map(|held| (token, held)));
             batch.identities.push((token, name));
         }
         if let Some((token, id)) = found.message
