@@ -95,6 +95,8 @@ pub enum VaultError {
     Erased,
     #[error("pack {pack}, record at byte {offset}: {what}")]
     Tampered { pack: String, offset: u64, what: &'static str },
+    #[error("another piece of upkeep is at work: an erasure, a rotation of keys, a compaction; wait until it has ended")]
+    Upkeep,
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
@@ -174,7 +176,7 @@ impl VaultError {
             Self::Erased => Fault::Sender,
             Self::Key(KeyError::Away { .. } | KeyError::Randomness(_)) => Fault::RetryLater,
             Self::Key(_) => Fault::Us,
-            Self::Index(_) | Self::Object(_) | Self::Randomness(_) => Fault::RetryLater,
+            Self::Index(_) | Self::Object(_) | Self::Upkeep | Self::Randomness(_) => Fault::RetryLater,
         }
     }
 

@@ -3,9 +3,12 @@
 use super::{Core, StartError, index, lock, objects, private_directory, roots, system_key};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::error::VaultError;
 use crate::ids::Owner;
-use crate::index::store::Store;
+use crate::index::alone::Alone;
+use crate::index::store::{Store, StoreError};
 use crate::index::tokens::Tokenizer;
+use crate::read::in_background;
 use crate::secret::Key;
 use crate::upkeep::key_objects;
 use crate::upkeep::recover::{self, Tell};
@@ -75,8 +78,14 @@ impl Keep {
         Ok(Locked { keep, signer, displaced, _lock: lock })
     }
 
+    /// Waits for nobody: whoever is at upkeep must have ended.
+    pub async fn alone(&self) -> Result<Alone, VaultError> {
+        let store = self.store.clone();
+        in_background(move || store.alone()).await?.ok_or(VaultError::Upkeep)
+    }
+
     /// Wipes the keys that were destroyed, here or elsewhere.
-    pub fn notice_erasures(&self) -> Result<(), StartError> {
+    pub fn notice_erasures(&self) -> Result<(), StoreError> {
         self.store.erasures()?.iter().for_each(|erasure| self.keys.destroy(&erasure.owner));
         Ok(())
     }

@@ -107,6 +107,11 @@ impl Drop for Lent {
 }
 
 impl Files {
+    /// The path of something that belongs to the index and lies beside it.
+    pub(super) fn beside(&self, extension: &str) -> PathBuf {
+        self.path.with_extension(extension)
+    }
+
     fn take(&self) -> Result<rusqlite::Connection, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| self.connect(), Ok)

@@ -29,6 +29,8 @@ pub enum StoreError {
     TooWide,
     #[error("the index did not do it: PostgreSQL says `{message}` ({code})")]
     Postgres { code: String, message: String },
+    #[error("lock {path}: {source}")]
+    Lock { path: PathBuf, source: std::io::Error },
     #[error("PostgreSQL at {place} is away: {what}")]
     Away { place: String, what: String },
     #[error("the connection to PostgreSQL at {place} was lost")]
@@ -167,6 +169,10 @@ impl Store {
     /// Whether other replicas may write to it, too.
     pub fn is_shared(&self) -> bool {
         self.engine.is_shared()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub(super) fn lend(&self) -> Result<Lent, StoreError> {

@@ -6,6 +6,7 @@ use crate::app::keep::Keep;
 use crate::clock::instant;
 use crate::error::VaultError;
 use crate::ids::{Name, Owner, ResourceId, Version};
+use crate::index::alone::Alone;
 use crate::index::blind::Blinded;
 use crate::index::erasures::Erasure;
 use crate::index::store::{Batch, NewRecord, Place, StoreError};
@@ -56,6 +57,7 @@ pub type Progress<'p> = &'p (dyn Fn(&str) + Sync);
 
 /// Erases a patient. Cut short anywhere, it is finished by the next start of a service, or by asking again.
 pub async fn erase(keep: &Keep, patient: &Name, reason: &str, tell: Progress<'_>) -> Result<Option<Done>, VaultError> {
+    let alone = keep.alone().await?;
     let owner = Owner::patient(&patient.id);
     let before = keep.store.erasure(&owner)?;
     if before.is_none() && rows(keep, &owner).await?.is_empty() && keep.store.key(&owner)?.is_none() {
@@ -66,14 +68,22 @@ pub async fn erase(keep: &Keep, patient: &Name, reason: &str, tell: Progress<'_>
         None => begin(keep, &owner, reason).await?,
     };
     // From here on nothing is committed under the key. A crash leaves an erasure that the next start finishes.
-    let done = finish(keep, &erasure, tell).await?;
+    let done = finish(&alone, keep, &erasure, tell).await?;
     Ok(Some(Done { before: before.is_some_and(|erasure| erasure.done), ..done }))
 }
 
-/// Finishes what a crash cut short.
+/// Finishes what a crash cut short. One that a command is at work on is that command's.
 pub async fn finish_all(keep: &Keep) -> Result<(), VaultError> {
-    for erasure in keep.store.erasures()?.into_iter().filter(|erasure| !erasure.done) {
-        finish(keep, &erasure, &|_| ()).await?;
+    let unfinished = || Ok::<_, StoreError>(keep.store.erasures()?.into_iter().filter(|erasure| !erasure.done));
+    if unfinished()?.next().is_none() {
+        return Ok(());
+    }
+    let alone = match keep.alone().await {
+        Err(VaultError::Upkeep) => return Ok(()),
+        alone => alone?,
+    };
+    for erasure in unfinished()? {
+        finish(&alone, keep, &erasure, &|_| ()).await?;
         tracing::info!("an erasure was finished");
     }
     Ok(())
@@ -90,7 +100,7 @@ async fn begin(keep: &Keep, owner: &Owner, reason: &str) -> Result<Erasure, Vaul
     in_background(move || store.begin_erasure(&erasure)).await
 }
 
-async fn finish(keep: &Keep, erasure: &Erasure, tell: Progress<'_>) -> Result<Done, VaultError> {
+async fn finish(alone: &Alone, keep: &Keep, erasure: &Erasure, tell: Progress<'_>) -> Result<Done, VaultError> {
     let owner = &erasure.owner;
     keep.keys.destroy(owner);
     let said = said(keep, erasure)?;
@@ -100,7 +110,7 @@ async fn finish(keep: &Keep, erasure: &Erasure, tell: Progress<'_>) -> Result<Do
     // A crash here leaves the tombstone in the log and the key still there: the next start destroys it.
     note(keep, owner, &said.time, &pack).await?;
     tell("the key");
-    let keys = key_objects::destroy(&keep.objects, owner, || ()).await?;
+    let keys = key_objects::destroy(alone, &keep.objects, owner, || ()).await?;
     let (store, of) = (keep.store.clone(), owner.clone());
     in_background(move || store.destroy_key(&of)).await?;
     tell("the index");

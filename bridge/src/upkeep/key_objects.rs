@@ -3,6 +3,7 @@
 
 use crate::error::VaultError;
 use crate::ids::Owner;
+use crate::index::alone::Alone;
 use crate::vault::keys::{KeyError, Wrapped};
 use crate::vault::objects::{Found, Objects};
 
@@ -48,8 +49,9 @@ pub async fn read(objects: &Objects, name: &str) -> Result<Keys, VaultError> {
     Ok(parse(&bytes).ok_or_else(|| KeyError::WrappedRoot { name: name.to_owned() })?)
 }
 
-/// Writes keys in the place of those that an object had; an object without keys goes.
-pub async fn write(objects: &Objects, name: &str, keys: &Keys) -> Result<(), VaultError> {
+/// Writes keys in the place of those that an object had; an object without keys goes. Two at that would undo each other's work.
+pub async fn write(alone: &Alone, objects: &Objects, name: &str, keys: &Keys) -> Result<(), VaultError> {
+    alone.check()?;
     if keys.is_empty() {
         return Ok(objects.remove(name).await?);
     }
@@ -57,14 +59,19 @@ pub async fn write(objects: &Objects, name: &str, keys: &Keys) -> Result<(), Vau
 }
 
 /// Destroys an owner's key in every object. Tells in how many it was.
-pub async fn destroy(objects: &Objects, owner: &Owner, mut seen: impl FnMut()) -> Result<usize, VaultError> {
+pub async fn destroy(
+    alone: &Alone,
+    objects: &Objects,
+    owner: &Owner,
+    mut seen: impl FnMut(),
+) -> Result<usize, VaultError> {
     let (mut walk, mut count) = (Walk::new(objects, FOLDER), 0);
     while let Some(found) = walk.next().await? {
         let mut keys = read(objects, &found.name).await?;
         let before = keys.len();
         keys.retain(|(of, _)| of != owner);
         if keys.len() < before {
-            write(objects, &found.name, &keys).await?;
+            write(alone, objects, &found.name, &keys).await?;
             count += 1;
         }
         seen();
@@ -95,16 +102,18 @@ mod tests {
     async fn a_key_is_destroyed_wherever_it_lies_and_the_others_stay() {
         let directory = tempfile::tempdir().unwrap();
         let objects = Objects::directory(directory.path()).unwrap();
+        let store = crate::index::store::Store::open(&directory.path().join("index.sqlite")).unwrap();
+        let alone = store.alone().unwrap().unwrap();
         let (a, b) = (Owner::from_stored("Patient/a"), Owner::from_stored("Patient/b"));
         let both = vec![(a.clone(), Wrapped(vec![1])), (b.clone(), Wrapped(vec![2]))];
-        write(&objects, "keys/1", &both).await.unwrap();
-        write(&objects, "keys/2", &vec![(a.clone(), Wrapped(vec![3]))]).await.unwrap();
+        write(&alone, &objects, "keys/1", &both).await.unwrap();
+        write(&alone, &objects, "keys/2", &vec![(a.clone(), Wrapped(vec![3]))]).await.unwrap();
         assert_eq!(read(&objects, "keys/1").await.unwrap(), both);
         let mut seen = 0;
-        assert_eq!(destroy(&objects, &a, || seen += 1).await.unwrap(), 2);
+        assert_eq!(destroy(&alone, &objects, &a, || seen += 1).await.unwrap(), 2);
         assert_eq!(read(&objects, "keys/1").await.unwrap(), [(b, Wrapped(vec![2]))]);
         assert_eq!((seen, objects.list(FOLDER, "", 9).await.unwrap().len()), (2, 1), "an object without keys goes");
-        assert_eq!(destroy(&objects, &a, || ()).await.unwrap(), 0);
+        assert_eq!(destroy(&alone, &objects, &a, || ()).await.unwrap(), 0);
         objects.replace("keys/1", b"{\"x\":1}".to_vec()).await.unwrap();
         assert!(read(&objects, "keys/1").await.is_err());
     }

@@ -6,7 +6,10 @@ pub mod key_objects;
 pub mod recover;
 pub mod rotate;
 
+use crate::app::keep::Keep;
 use crate::app::{App, StartError, roots};
+use crate::error::VaultError;
+use crate::read::in_background;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,21 +19,31 @@ pub const WATCH: Duration = Duration::from_secs(5);
 /// What a running service does by itself, for ever.
 pub async fn run(app: Arc<App>) {
     let keep = app.core.keep();
-    // What a crash cut short; a command that is at work at the same time does no harm.
-    if let Err(error) = erase::finish_all(&keep).await {
-        tracing::error!(%error, "an erasure is not finished; it is tried again at the next start");
-    }
     loop {
-        let noticing = keep.clone();
-        let noticed = tokio::task::spawn_blocking(move || noticing.notice_erasures()).await;
-        if let Ok(Err(error)) = noticed {
+        if let Err(error) = notice(&app, &keep).await {
             tracing::warn!(%error, "erasures could not be looked for");
+        }
+        if let Err(error) = erase::finish_all(&keep).await {
+            tracing::error!(%error, "an erasure is not finished; it is tried again");
         }
         if let Err(error) = take_up_root(&app).await {
             tracing::warn!(%error, "a new root key could not be taken up");
         }
         tokio::time::sleep(WATCH).await;
     }
+}
+
+/// Wipes the keys that a command or another replica destroyed, and sees to it that a tombstone goes into the log like all else.
+async fn notice(app: &App, keep: &Keep) -> Result<(), VaultError> {
+    let noticing = keep.clone();
+    let waiting = in_background(move || {
+        noticing.notice_erasures()?;
+        Ok(noticing.store.waiting()? > 0)
+    });
+    if waiting.await? {
+        app.core.wake_sequencer.notify_one();
+    }
+    Ok(())
 }
 
 /// Takes up the root that a rotation goes to.

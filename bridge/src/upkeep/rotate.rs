@@ -10,9 +10,10 @@ use crate::app::roots;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::Owner;
+use crate::index::alone::Alone;
 use crate::index::rewrap::{NEWEST, ROTATING};
 use crate::secret::system_random;
-use crate::vault::keys::{KeyError, OpenRoot, Wrapped};
+use crate::vault::keys::{OpenRoot, Wrapped};
 use crate::vault::roots::RootId;
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub struct Rotated {
 
 /// Makes a new root and wraps everything under it.
 pub async fn rotate(keep: &Keep, config: &Config, tell: Tell<'_>) -> Result<Rotated, StartError> {
+    let alone = keep.alone().await?;
     let newest = begin(keep, config).await?;
     // A crash here leaves two roots, of which the new one wraps what is new; the old one still opens everything else.
     keep.keys.replace_roots(roots::load(config, &keep.store, &keep.objects, false).await?);
@@ -40,7 +42,7 @@ pub async fn rotate(keep: &Keep, config: &Config, tell: Tell<'_>) -> Result<Rota
     keep.store.set_setting(NEWEST, &newest.to_string())?;
     let mut done = Rotated::default();
     index(keep, newest, &mut done, tell).await?;
-    objects(keep, newest, &mut done, tell).await?;
+    objects(&alone, keep, newest, &mut done, tell).await?;
     done.kept = roots::retire(config, &keep.objects, newest).await?;
     keep.store.set_setting(ROTATING, "no")?;
     Ok(done)
@@ -70,16 +72,22 @@ async fn index(keep: &Keep, newest: RootId, done: &mut Rotated, tell: Tell<'_>) 
     }
 }
 
-async fn objects(keep: &Keep, newest: RootId, done: &mut Rotated, tell: Tell<'_>) -> Result<(), VaultError> {
+async fn objects(
+    alone: &Alone,
+    keep: &Keep,
+    newest: RootId,
+    done: &mut Rotated,
+    tell: Tell<'_>,
+) -> Result<(), VaultError> {
     let (mut walk, mut seen) = (Walk::new(&keep.objects, key_objects::FOLDER), 0);
     while let Some(found) = walk.next().await? {
         let keys = key_objects::read(&keep.objects, &found.name).await?;
         let (old, new) = rewrapped(keep, newest, keys.clone()).await?;
         if !old.is_empty() {
-            // Who was erased meanwhile is not written again.
+            // A key that is destroyed is not written again.
             let kept = keys.into_iter().filter(|key| !old.contains(key)).chain(new);
             let kept: Vec<_> = kept.filter(|(owner, _)| !keep.keys.is_destroyed(owner)).collect();
-            key_objects::write(&keep.objects, &found.name, &kept).await?;
+            key_objects::write(alone, &keep.objects, &found.name, &kept).await?;
             done.objects += 1;
         }
         seen += 1;
@@ -92,7 +100,7 @@ type Keys = Vec<(Owner, Wrapped)>;
 
 /// Those that another root has wrapped, and the same wrapped anew.
 async fn rewrapped(keep: &Keep, newest: RootId, keys: Keys) -> Result<(Keys, Keys), VaultError> {
-    keep.notice_erasures().map_err(|_| KeyError::NoKey { owner: "(erasures)".into() })?;
+    keep.notice_erasures()?;
     let root = keep.keys.newest().await?;
     let old =
         keys.into_iter().filter(|(owner, wrapped)| wrapped.root() != Some(newest) && !keep.keys.is_destroyed(owner));

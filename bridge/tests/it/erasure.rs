@@ -3,6 +3,7 @@
 use super::commands::MEDSEAL;
 use super::stores;
 use super::world::{World, admission, config, msa};
+use bridge::error::VaultError;
 use bridge::ids::{Name, Owner};
 use bridge::upkeep::{WATCH, erase};
 use notary::receipt::Receipt;
@@ -135,7 +136,12 @@ async fn a_message_and_an_export_have_nothing_of_who_was_erased() {
     let messages: Vec<String> =
         index.prepare(messages).unwrap().query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
     let keep = world.running.app.core.keep();
-    erase::erase(&keep, &Name::parse(&gone).unwrap(), REASON, &|_| ()).await.unwrap().unwrap();
+    let name = Name::parse(&gone).unwrap();
+    let alone = keep.alone().await.unwrap();
+    let meanwhile = erase::erase(&keep, &name, REASON, &|_| ()).await;
+    assert!(matches!(meanwhile, Err(VaultError::Upkeep)), "one at a time: {meanwhile:?}");
+    drop(alone);
+    erase::erase(&keep, &name, REASON, &|_| ()).await.unwrap().unwrap();
     let status = async |id: &str| world.get(&format!("/hl7v2/messages/{id}")).await.0;
     assert_eq!((status(&messages[0]).await, status(&messages[1]).await), (410, 200));
     let token = format!("Bearer {}", world.token);
