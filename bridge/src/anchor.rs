@@ -119,6 +119,18 @@ pub async fn step(core: &Arc<Core>, anchor_due: bool) -> Result<bool, AnchorErro
     if anchor_due { blocking(move || anchor(&core)).await } else { Ok(false) }
 }
 
+/// One round of a command, which is no service: where replicas share the index it asks for the lease. Tells whether it was its
+/// turn; if not, a replica that runs does it.
+pub async fn step_once(core: &Arc<Core>) -> Result<bool, AnchorError> {
+    crate::lease::ask(core).await;
+    if core.lease.held().is_none() {
+        return Ok(false);
+    }
+    let done = step(core, true).await;
+    crate::lease::end(core).await;
+    done.map(|_| true)
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AnchorError> + Send + 'static,
 ) -> Result<T, AnchorError> {

@@ -95,7 +95,9 @@ pub enum VaultError {
     Erased,
     #[error("pack {pack}, record at byte {offset}: {what}")]
     Tampered { pack: String, offset: u64, what: &'static str },
-    #[error("another piece of upkeep is at work: an erasure, a rotation of keys, a compaction; wait until it has ended")]
+    #[error(
+        "another piece of upkeep is at work: an erasure, a rotation of keys, a compaction; wait until it has ended"
+    )]
     Upkeep,
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

@@ -33,13 +33,19 @@ pub async fn run(config: &Config, what: &str, reason: &str) -> Result<(), Failed
 /// Without a service the tombstone goes into the log now; else the service puts it there.
 async fn log_now(config: &Config) -> Result<(), Failed> {
     match app::open(config, Arc::new(SystemClock)).await {
-        Ok(opened) => anchor::step(&opened.core, true).await.map(|_| ()).map_err(Failed::from_error),
-        Err(StartError::InUse { .. }) => {
-            println!("the running service has wiped the key in {} seconds at most", WATCH.as_secs());
-            Ok(())
+        Ok(opened) => {
+            if !anchor::step_once(&opened.core).await.map_err(Failed::from_error)? {
+                service_has_it();
+            }
         }
-        Err(error) => Err(Failed(format!("erased, but the tombstone is not in the log yet: {error}"))),
+        Err(StartError::InUse { .. }) => service_has_it(),
+        Err(error) => return Err(Failed(format!("erased, but the tombstone is not in the log yet: {error}"))),
     }
+    Ok(())
+}
+
+fn service_has_it() {
+    println!("the running service has wiped the key in {} seconds at most", WATCH.as_secs());
 }
 
 /// Lists who was erased, when and why: what to erase again where everything was restored from an older backup.

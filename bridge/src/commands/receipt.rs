@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::consent::decide::decide;
 use crate::error::VaultError;
 use crate::ids::{Name, Version};
-use crate::lease;
 use crate::smart::scopes::{self, Interaction};
 use crate::smart::token::Caller;
 use std::path::Path;
@@ -24,12 +23,7 @@ pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Opti
     let caller = Caller { subject: "administrator".into(), scopes };
     let permit = decide(&caller, Interaction::Read, Some(name.kind)).map_err(Failed::from_error)?;
     let core = opened.core;
-    lease::ask(&core).await;
-    // Where another replica is at work, it is its work.
-    if core.lease.held().is_some() {
-        anchor::step(&core, true).await.map_err(Failed::from_error)?;
-        lease::end(&core).await;
-    }
+    anchor::step_once(&core).await.map_err(Failed::from_error)?;
     let receipt = match crate::read::read(&core, &permit, &name, version).await {
         Err(VaultError::Erased) => anchor::erased_receipt(&core, &name, version).await,
         Err(error) => return Err(Failed::from_error(error)),

@@ -31,7 +31,7 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     let opened = app::open(config, Arc::new(SystemClock)).await;
     let waiting = opened.as_ref().ok().and_then(|opened| opened.core.store.waiting().ok()).unwrap_or(0);
     if let Ok(opened) = &opened {
-        anchor::step(&opened.core, true).await.map_err(Failed::from_error)?;
+        anchor::step_once(&opened.core).await.map_err(Failed::from_error)?;
     }
     print(&report, waiting);
     match (report.faults.len(), opened.err()) {

@@ -68,9 +68,7 @@ async fn everything_is_wrapped_anew_under_load_and_the_old_root_is_not_needed() 
     let World { running, directory, .. } = world;
     running.stop().await;
     // The objects, too: recovery has nothing else.
-    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
-        let _ = std::fs::remove_file(data.join(file));
-    }
+    stores::lose_index(&data);
     let recovered = medseal(&data, &["recover"]).await;
     assert!(recovered.status.success(), "{}", out(&recovered));
     let world = World::with(directory, config(&data)).await;

@@ -83,6 +83,41 @@ pub fn dumped(data: &Path) -> Vec<u8> {
     dump.stdout
 }
 
+/// What a statement finds in a data directory's index, as text.
+pub fn rows(data: &Path, sql: &str) -> Vec<Vec<String>> {
+    if on_postgres() {
+        let found = psql(data, sql);
+        return found.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+    }
+    let index = rusqlite::Connection::open(data.join("index.sqlite")).unwrap();
+    let mut statement = index.prepare(sql).unwrap();
+    let columns = statement.column_count();
+    let text = |value: rusqlite::types::Value| match value {
+        rusqlite::types::Value::Integer(number) => number.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        other => panic!("no text: {other:?}"),
+    };
+    let row = |r: &rusqlite::Row<'_>| (0..columns).map(|n| r.get(n).map(text)).collect();
+    statement.query_map([], row).unwrap().map(Result::unwrap).collect()
+}
+
+/// Loses the index of a service that is stopped.
+pub fn lose_index(data: &Path) {
+    if on_postgres() {
+        psql(data, "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    }
+    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(file));
+    }
+}
+
+fn psql(data: &Path, sql: &str) -> String {
+    let mut psql = server().program("psql");
+    let done = psql.args(["-d", &database_name(data), "-AtqF", "\t", "-c", sql]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
 fn server() -> &'static Server {
     shared().expect("PostgreSQL is installed where a test asks for it")
 }

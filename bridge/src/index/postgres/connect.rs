@@ -203,11 +203,19 @@ mod tests {
 
     #[test]
     fn only_what_stays_on_this_machine_goes_without_tls() {
-        for local in ["host=localhost", "host=/run/postgresql", "hostaddr=127.0.0.1", "host=db hostaddr=::1 sslmode=disable"] {
+        for local in
+            ["host=localhost", "host=/run/postgresql", "hostaddr=127.0.0.1", "host=db hostaddr=::1 sslmode=disable"]
+        {
             let settings = Settings::parse(&format!("{local} dbname=medseal"), 1, None).unwrap();
             assert!(settings.tls.is_none(), "{local}");
         }
-        let remote = ["host=db", "hostaddr=10.0.0.5", "host=localhost hostaddr=10.0.0.5", "host=localhost,db", "host=127.0.0.1.nip.io"];
+        let remote = [
+            "host=db",
+            "hostaddr=10.0.0.5",
+            "host=localhost hostaddr=10.0.0.5",
+            "host=localhost,db",
+            "host=127.0.0.1.nip.io",
+        ];
         for remote in remote.into_iter().chain(["host=localhost sslmode=require"]) {
             let settings = Settings::parse(&format!("{remote} dbname=medseal"), 1, None).unwrap();
             assert!(settings.tls.is_some(), "{remote}");

@@ -26,6 +26,7 @@ use std::time::Duration;
 pub const SETTING: &str = "recovering";
 /// How long the lease of the background work is taken for. Nobody else is at work.
 const LEASE: Duration = Duration::from_secs(10);
+const HOLDER: &str = "recovery";
 /// Faults that are told one by one.
 const MAX_FAULTS: usize = 1_000;
 
@@ -142,7 +143,8 @@ impl Recovery {
         }
         let changes = self.keep.store.current_of("Subscription")?.into_iter().map(begun).collect();
         let upto = self.keep.store.newest()?;
-        let epoch = self.keep.store.hold("recovery", LEASE)?.ok_or(StoreError::Fenced)?;
-        Ok(self.keep.store.follow(&Followed { upto, changes, events: Vec::new(), epoch }, now)?)
+        let epoch = self.keep.store.hold(HOLDER, LEASE)?.ok_or(StoreError::Fenced)?;
+        self.keep.store.follow(&Followed { upto, changes, events: Vec::new(), epoch }, now)?;
+        Ok(self.keep.store.let_go(HOLDER)?)
     }
 }
