@@ -21,7 +21,7 @@ use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::vault::keys::{KeyError, KeyRing};
-use crate::vault::objects::{ObjectError, Objects};
+use crate::vault::objects::{ObjectError, Objects, make_directory};
 use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
@@ -350,7 +350,7 @@ fn lock(config: &Config) -> Result<File, StartError> {
 /// Made for its owner alone; an existing one keeps the mode that the operator gave it.
 pub fn private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    make_directory(path, std::fs::DirBuilder::new().mode(0o700))
 }
 
 /// Opens the index where the configuration has it.

@@ -53,6 +53,15 @@ fn medseal(arguments: &[&str]) -> Output {
     Command::new(MEDSEAL).args(arguments).output().unwrap()
 }
 
+/// A token for everything, as an operator makes it.
+pub fn token(data: &Path) -> String {
+    let place = stores::arguments(data);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let made = medseal(&[&["token", "--scope", "system/*.cruds"], &place[..]].concat());
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    text(&made.stdout).trim().to_owned()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

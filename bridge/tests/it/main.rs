@@ -23,6 +23,7 @@ mod objects;
 mod operations;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod power;
 mod processes;
 mod proxy;
 mod recovery;

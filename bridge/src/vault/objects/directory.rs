@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 /// Writes beside, syncs, renames, syncs the directory: the name never stands for half an object.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    if !directory.exists() {
-        std::fs::create_dir_all(directory)?;
-        sync_directory(directory.parent().unwrap_or(Path::new(".")))?;
-    }
+    make_directory(directory, &mut std::fs::DirBuilder::new())?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -27,6 +24,17 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     written.and_then(|()| sync_directory(directory))
+}
+
+/// Makes a directory and those that it lies in, durably: a name stands when the directory that it lies in is synced.
+pub fn make_directory(path: &Path, builder: &mut std::fs::DirBuilder) -> std::io::Result<()> {
+    let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let parents: Vec<_> = missing.filter_map(Path::parent).collect();
+    if parents.is_empty() {
+        return Ok(());
+    }
+    builder.recursive(true).create(path)?;
+    parents.into_iter().try_for_each(sync_directory)
 }
 
 fn sync_directory(path: &Path) -> std::io::Result<()> {

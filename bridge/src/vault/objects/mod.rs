@@ -6,6 +6,7 @@ mod directory;
 pub mod s3;
 
 use super::pack::Extent;
+pub use directory::make_directory;
 use aws_sdk_s3::config::Credentials;
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
@@ -58,7 +59,8 @@ pub enum ObjectError {
 impl Objects {
     /// A store in a directory, which is made if it is not there.
     pub fn directory(path: &Path) -> Result<Self, ObjectError> {
-        std::fs::create_dir_all(path).map_err(|source| io(&path.display().to_string(), source))?;
+        let made = make_directory(path, &mut std::fs::DirBuilder::new());
+        made.map_err(|source| io(&path.display().to_string(), source))?;
         Ok(Self::Directory(path.to_owned()))
     }
 
