@@ -30,6 +30,10 @@ bench:
 crash kills="50":
     MEDSEAL_KILLS={{kills}} cargo test --release -p bridge --test it crash -- --nocapture
 
+# Cut the power at so many moments
+power cuts="200":
+    MEDSEAL_POWER_CUTS={{cuts}} cargo test --release -p bridge --test it power -- --nocapture
+
 # Kill, pause and cut off replicas at work
 chaos rounds="50":
     MEDSEAL_CHAOS={{rounds}} cargo test --release -p bridge --test it chaos:: -- --nocapture

@@ -20,6 +20,7 @@ use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
+use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{ObjectError, Objects, make_directory};
 use crate::vault::seal::{open_bytes, seal_bytes};
@@ -188,6 +189,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     check_packs(&core).await?;
     anchor::check(&core)?;
     anchor::publish::check(&core).await?;
+    catch_up(&core.keep(), core.base.clone()).await?;
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }
 

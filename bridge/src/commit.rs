@@ -1,6 +1,7 @@
 //! Group commit. One committer takes all transactions that wait, resolves them in order, writes ONE pack and then ONE
 //! database transaction, and only then answers each sender. While a pack is being written the next group gathers.
 
+mod moment;
 mod resolve;
 mod seal;
 mod view;
@@ -18,8 +19,10 @@ use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
 use crate::secret::{Key, bytes, system_random};
 use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
+use crate::vault::objects::ObjectError;
 use crate::vault::pack::{PackWriter, Record};
 use crate::vault::seal::{Label, RecordKind};
+use moment::Moment;
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,7 +115,7 @@ pub struct Waiting {
 
 /// The committer's loop: ends when the last sender is gone and all that waited is committed.
 pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
-    let mut newest = 0;
+    let mut last = Moment::default();
     while let Some(first) = queue.recv().await {
         let mut group = vec![first];
         while group.len() < MAX_GROUP {
@@ -121,17 +124,17 @@ pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
                 Err(_) => break,
             }
         }
-        newest = commit_group(&core, group, newest).await;
+        last = commit_group(&core, group, last).await;
     }
 }
 
-/// Commits what waits and tells the time of it, which the next group's is not before. A group that another replica came
+/// Commits what waits and tells the time of it, which the next group's is after. A group that another replica came
 /// before is gathered anew, with the turn taken first: then nobody can come before it, and it finds what the other did.
-async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut newest: i64) -> i64 {
+async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) -> Moment {
     let (mut races, mut turn) = (0, None);
     while !waiting.is_empty() {
-        let Gathered { group, done, rest } = gather(core, waiting, newest).await;
-        newest = group.now;
+        let Gathered { group, done, rest } = gather(core, waiting, last).await;
+        last = group.moment;
         let outcome = group.write(turn.take()).await;
         waiting = match outcome {
             Err(error) if races < MAX_RACES && lost_race(core, &error) => {
@@ -147,7 +150,7 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut newest: i64) -
             }
         };
     }
-    newest
+    last
 }
 
 /// Another replica wrote first.
@@ -177,8 +180,8 @@ impl Waited {
     }
 }
 
-async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, newest: i64) -> Gathered<'c> {
-    let mut group = Group::new(core, newest);
+async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, last: Moment) -> Gathered<'c> {
+    let mut group = Group::new(core, last);
     let mut queue = waiting.into_iter();
     let mut done = Vec::new();
     for Waiting { transaction, reply } in queue.by_ref() {
@@ -230,6 +233,7 @@ struct Group<'c> {
     drafts: view::Drafts,
     /// How many resources the conditions of the present transaction were held against.
     looked_at: AtomicUsize,
+    moment: Moment,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
 }
@@ -266,26 +270,19 @@ impl Seen {
 }
 
 impl<'c> Group<'c> {
-    fn new(core: &'c Core, newest: i64) -> Self {
-        let now = core.clock.now().as_millisecond();
-        // The clock may be set back; versions and histories go forward. An index that does not answer fails below.
-        let known = newest > 0 && !core.store.is_shared();
-        let newest = if known { newest } else { core.store.newest_time().unwrap_or(0).max(newest) };
-        let now = now.max(newest);
-        let mut unique = [0; 8];
-        // Names are unique by time and chance; without chance the write fails below, with a reason.
-        let _ = system_random(&mut unique);
-        let pack_name = format!("packs/{now:013x}-{}", hex::encode(unique));
+    fn new(core: &'c Core, last: Moment) -> Self {
+        let moment = Moment::after(last, core);
         Self {
             core,
-            pack_name,
+            moment,
+            pack_name: moment.pack(),
             pack: PackWriter::default(),
             batch: Batch::default(),
             seen: Seen::default(),
             fresh: Seen::default(),
             drafts: view::Drafts::default(),
             looked_at: AtomicUsize::new(0),
-            now,
+            now: moment.time,
         }
     }
 
@@ -375,32 +372,27 @@ impl<'c> Group<'c> {
         Committed { done: done.unwrap_or_default(), message: stage.message.map(|(_, id)| id), duplicate }
     }
 
-    /// Makes the group durable: keys and pack first, then the index, in the turn that was taken for it or in one of its own.
+    /// Makes the group durable: keys and pack, at the same time, then the index, in the turn that was taken for it or in one of
+    /// its own. The pack is the journal: SQLite follows it, and is synced by whatever needs more than that.
     async fn write(mut self, turn: Option<Turn>) -> Result<(), VaultError> {
         if self.pack.is_empty() {
             return Ok(());
         }
         let keys: Vec<_> = self.seen.keys.iter().map(|(o, (_, w))| (o.clone(), w.clone())).collect();
-        if !keys.is_empty() {
-            let name = self.pack_name.replace("packs/", "keys/");
-            self.core.objects.put(&name, key_objects::to_bytes(&keys)).await?;
-        }
-        // A crash here leaves keys that nothing was sealed with.
         let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
-        self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts).await?;
-        // A crash here leaves a pack that nothing refers to; no sender was answered.
+        let pack = self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts);
+        tokio::try_join!(put_keys(self.core, &self.pack_name, &keys), pack)?;
+        // A crash before here leaves a pack or keys that nothing refers to, perhaps cut short; no sender was answered. A crash
+        // after here leaves a whole pack that the next start puts into SQLite; with PostgreSQL nothing refers to it.
         self.batch.keys = keys;
         let (store, batch) = (self.core.store.clone(), self.batch);
         let committed = tokio::task::spawn_blocking(move || match turn {
             Some(turn) => store.commit_in(turn, &batch),
-            None => store.commit(&batch),
+            None => store.commit_behind(&batch),
         })
         .await;
         let committed = committed.map_err(|e| {
-            VaultError::Object(crate::vault::objects::ObjectError::Io {
-                name: "index".into(),
-                source: std::io::Error::other(e),
-            })
+            VaultError::Object(ObjectError::Io { name: "index".into(), source: std::io::Error::other(e) })
         })?;
         if let Err(error) = committed {
             return Err(refused(self.core, &self.pack_name, error).await.into());
@@ -433,13 +425,22 @@ fn located(error: IngestError, entry: Option<usize>) -> IngestError {
     }
 }
 
+/// The wrapped keys that were made for a group.
+async fn put_keys(core: &Core, pack: &str, keys: &[(Owner, Wrapped)]) -> Result<(), ObjectError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    core.objects.put(&pack.replace("packs/", "keys/"), key_objects::to_bytes(keys)).await
+}
+
 /// What the index has refused leaves nothing behind: recovery could not tell it from what was committed a moment ago.
 async fn refused(core: &Core, pack: &str, error: StoreError) -> StoreError {
     if let StoreError::Erased { owner } = &error {
         // Erased a moment ago, elsewhere: who tries again is told.
         core.keys.destroy(owner);
     }
-    if error.is_refusal() {
+    // Where nobody else could have committed it, it was not.
+    if error.is_refusal() || !core.store.is_shared() {
         for name in [pack.to_owned(), pack.replace("packs/", "keys/")] {
             // Where this fails too, the pack is one that nothing refers to.
             _ = core.objects.remove(&name).await;

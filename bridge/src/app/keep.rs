@@ -51,6 +51,10 @@ impl Keep {
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let keep = Self { clock, custodian: config.custodian.clone(), store, objects, keys, tokens, erasures };
         keep.notice_erasures()?;
+        // Without a service nobody else does it.
+        if !is_shared && let Ok(_lock) = lock(config) {
+            recover::tail::catch_up(&keep, config.base()).await?;
+        }
         Ok(keep)
     }
 

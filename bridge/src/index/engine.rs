@@ -5,7 +5,7 @@ use super::sql::{Connection, values};
 use super::store::StoreError;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
@@ -31,12 +31,23 @@ pub(super) enum Engine {
 pub(super) struct Files {
     path: PathBuf,
     idle: Mutex<Vec<rusqlite::Connection>>,
+    /// The committer's, whose commits follow packs that are on disk.
+    behind: Mutex<Vec<rusqlite::Connection>>,
 }
 
 /// A connection that goes back when it is dropped.
 pub(super) struct Lent {
     connection: Option<Connection>,
     engine: Engine,
+    sync: Sync,
+}
+
+/// Whether a commit of SQLite's is on disk when it has ended (`PRAGMA synchronous`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Full,
+    /// Not before the next one that is. The file is never damaged: what is missing after a power cut are the last commits.
+    Normal,
 }
 
 impl std::fmt::Debug for Lent {
@@ -47,10 +58,10 @@ impl std::fmt::Debug for Lent {
 
 impl Engine {
     pub(super) fn sqlite(path: &Path) -> Result<Self, StoreError> {
-        let files = Files { path: path.to_owned(), idle: Mutex::default() };
-        let connection = files.connect()?;
+        let files = Files { path: path.to_owned(), idle: Mutex::default(), behind: Mutex::default() };
+        let connection = files.connect(Sync::Full)?;
         files.migrate(&connection)?;
-        files.give_back(connection);
+        files.give_back(connection, Sync::Full);
         Ok(Self::Sqlite(Arc::new(files)))
     }
 
@@ -77,11 +88,20 @@ impl Engine {
     }
 
     pub(super) fn lend(&self) -> Result<Lent, StoreError> {
+        self.lend_with(Sync::Full)
+    }
+
+    /// A connection for commits that SQLite need not sync. PostgreSQL's are as they always are.
+    pub(super) fn lend_behind(&self) -> Result<Lent, StoreError> {
+        self.lend_with(Sync::Normal)
+    }
+
+    fn lend_with(&self, sync: Sync) -> Result<Lent, StoreError> {
         let connection = match self {
-            Self::Sqlite(files) => Connection::Sqlite(files.take()?),
+            Self::Sqlite(files) => Connection::Sqlite(files.take(sync)?),
             Self::Postgres(pool) => Connection::Postgres(pool.take()?),
         };
-        Ok(Lent { connection: Some(connection), engine: self.clone() })
+        Ok(Lent { connection: Some(connection), engine: self.clone(), sync })
     }
 }
 
@@ -99,7 +119,7 @@ impl Deref for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         match (&self.engine, self.connection.take()) {
-            (Engine::Sqlite(files), Some(Connection::Sqlite(connection))) => files.give_back(connection),
+            (Engine::Sqlite(files), Some(Connection::Sqlite(connection))) => files.give_back(connection, self.sync),
             (Engine::Postgres(pool), Some(Connection::Postgres(session))) => pool.give_back(session),
             _ => {}
         }
@@ -112,24 +132,30 @@ impl Files {
         self.path.with_extension(extension)
     }
 
-    fn take(&self) -> Result<rusqlite::Connection, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| self.connect(), Ok)
+    fn idle(&self, sync: Sync) -> MutexGuard<'_, Vec<rusqlite::Connection>> {
+        let idle = if sync == Sync::Full { &self.idle } else { &self.behind };
+        idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, connection: rusqlite::Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, sync: Sync) -> Result<rusqlite::Connection, StoreError> {
+        let idle = self.idle(sync).pop();
+        idle.map_or_else(|| self.connect(sync), Ok)
+    }
+
+    fn give_back(&self, connection: rusqlite::Connection, sync: Sync) {
+        let mut idle = self.idle(sync);
         // One that is still in a transaction was dropped in the middle of it.
         if idle.len() < MAX_IDLE && connection.is_autocommit() {
             idle.push(connection);
         }
     }
 
-    fn connect(&self) -> Result<rusqlite::Connection, StoreError> {
+    fn connect(&self, sync: Sync) -> Result<rusqlite::Connection, StoreError> {
         let connection = rusqlite::Connection::open(&self.path).map_err(|e| self.fault(e))?;
         connection.busy_timeout(BUSY).map_err(|e| self.fault(e))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(|e| self.fault(e))?;
+        let sync = if sync == Sync::Full { "FULL" } else { "NORMAL" };
+        connection.pragma_update(None, "synchronous", sync).map_err(|e| self.fault(e))?;
         // Or it would look at the values to plan by, and plan anew whenever they change: at each use.
         let steady = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
         connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;

@@ -241,6 +241,13 @@ impl Store {
         self.ride_out(batch, done)
     }
 
+    /// The same for a group whose pack is on disk: SQLite is not made to sync it, since after a power cut the next start puts the
+    /// pack in again.
+    pub fn commit_behind(&self, batch: &Batch) -> Result<(), StoreError> {
+        let done = self.engine.lend_behind().and_then(Turn::take).and_then(|turn| turn.commit(batch));
+        self.ride_out(batch, done)
+    }
+
     /// The same, in a turn that was taken before.
     pub fn commit_in(&self, turn: Turn, batch: &Batch) -> Result<(), StoreError> {
         let done = turn.commit(batch);
@@ -267,6 +274,11 @@ impl Store {
     fn look_up(&self, batch: &Batch) -> Result<(), StoreError> {
         let turn = self.turn()?;
         if write::is_there(&turn, batch)? { Ok(()) } else { turn.commit(batch) }
+    }
+
+    /// The pack of the newest record.
+    pub fn newest_pack(&self) -> Result<Option<String>, StoreError> {
+        self.read(|c| c.first("SELECT pack FROM record ORDER BY row DESC LIMIT 1", &[], |r| r.string(0)))
     }
 
     /// The packs that records lie in, with the end of the last record in each.

@@ -1,5 +1,6 @@
 //! The index is lost, or an old one: from packs, wrapped keys, the published log and the root key everything comes back.
 
+use super::commands::Served;
 use super::erasure::{medseal, out};
 use super::stores;
 use super::world::{World, admission, config, corpora, msa};
@@ -197,6 +198,71 @@ async fn what_is_missing_is_named_and_the_rest_comes_back() {
     stores::lose_index(&data);
     let keyless = medseal(&data, &["recover"]).await;
     assert!(!keyless.status.success() && out(&keyless).contains("wrapped keys"), "{}", out(&keyless));
+}
+
+/// SQLite is synced later than the packs that it follows: what a power cut took from it is put in again at the start.
+#[tokio::test]
+async fn an_index_that_has_not_followed_the_newest_packs_does_so_at_the_start() {
+    if stores::needs_sqlite() || stores::s3(std::path::Path::new("")).is_some() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (data, copy) = (directory.path().join("data"), directory.path().join("copy.sqlite"));
+    let served = unsequenced(&data);
+    assert_eq!(msa(&sent(&served, &admission("C1", "77", "Lovelace")).await).0, "AA");
+    let made = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
+    assert!(made.status.success(), "{}", out(&made));
+    for (control, number, family) in [("C2", "78", "Hopper"), ("C3", "79", "Noether"), ("C4", "78", "Murray")] {
+        assert_eq!(msa(&sent(&served, &admission(control, number, family)).await).0, "AA");
+    }
+    killed(served);
+    stores::lose_index(&data);
+    std::fs::copy(&copy, data.join("index.sqlite")).unwrap();
+    let packs = || std::fs::read_dir(data.join("objects/packs")).unwrap().flatten().map(|entry| entry.path());
+    let newest = packs().max().unwrap();
+    let torn = newest.with_file_name("fffffffffffff-00000000000000ff");
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    let count = packs().count();
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(packs().count(), count - 1, "what was cut short is set aside");
+    assert!(data.join("objects/aside").join(torn.file_name().unwrap()).exists());
+    for (number, version) in [("77", "1"), ("78", "2"), ("79", "1")] {
+        let patient = world.only(&format!("/fhir/Patient?identifier={number}")).await;
+        assert_eq!(patient["meta"]["versionId"], version, "{number}");
+    }
+    anchored(&world).await;
+    let core = world.running.app.core.clone();
+    let rows = stores::rows(&data, "SELECT count(*) FROM record WHERE type <> 'Message'");
+    assert_eq!(rows[0][0], core.store.log_size().unwrap().to_string(), "each is in the log once");
+    let again = world.send(&admission("C3", "79", "Noether")).await;
+    assert_eq!(
+        (msa(&again).0.as_str(), stores::rows(&data, "SELECT count(*) FROM record WHERE type <> 'Message'")),
+        ("AA", rows),
+        "recognised"
+    );
+    let everything = everything(&world).await;
+    let world = world.restarted().await;
+    assert_eq!(self::everything(&world).await, everything);
+}
+
+/// A service that puts nothing into the log: nothing else makes SQLite sync, either.
+fn unsequenced(data: &std::path::Path) -> Served {
+    let config = data.with_extension("toml");
+    std::fs::write(&config, "[log]\ncheckpoint_ms = 3600000\nanchor_ms = 3600000\n").unwrap();
+    let mut command = Command::new(super::commands::MEDSEAL);
+    command.arg("serve").arg("--data").arg(data).arg("--config").arg(config);
+    Served::spawn(command)
+}
+
+async fn sent(served: &Served, message: &str) -> String {
+    let mut connection = bridge::commands::send::Connection::open(&served.mllp).await.unwrap();
+    connection.exchange(message.replace('\n', "\r").as_bytes()).await.unwrap()
+}
+
+fn killed(mut served: Served) {
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
 }
 
 /// Bundles of Synthea, where they are.

@@ -1,9 +1,11 @@
 //! The log as it was published, put back in its order, and held against its checkpoint and the ledger.
 
 use super::{Recovery, Report};
+use crate::anchor::publish::Published;
 use crate::app::StartError;
 use crate::index::store::StoreError;
 use notary::chain::Ledger;
+use notary::checkpoint::LogSigner;
 use notary::tree::{self, LeafHash, MemoryTree, Root, stored_hash_count};
 use std::collections::HashMap;
 
@@ -13,10 +15,20 @@ const AT_ONCE: usize = 10_000;
 /// A row, its entry, and the hashes that the tree gains by it.
 type Appended = (i64, Vec<u8>, Vec<[u8; 32]>);
 
+/// The log as it was published, and who signs it.
+pub(super) struct Signed<'s> {
+    pub(super) published: &'s Published,
+    pub(super) signer: &'s LogSigner,
+}
+
 impl Recovery {
     /// Puts the published entries back and checks the tree against the checkpoint that was signed.
-    pub(super) fn log(&self, report: &mut Report, ledger: Option<&mut Ledger>) -> Result<(), StartError> {
-        let Some(published) = &self.published else { return Ok(()) };
+    pub(super) fn log(
+        &self,
+        Signed { published, signer }: &Signed<'_>,
+        report: &mut Report,
+        ledger: Option<&mut Ledger>,
+    ) -> Result<(), StartError> {
         let tree = tree_of(&published.entries)?;
         let size = published.checkpoint.size;
         if root(size, &tree)? != published.checkpoint.root {
@@ -29,7 +41,7 @@ impl Recovery {
         self.keep.store.keep_checkpoint(size, &published.note)?;
         self.keep.store.set_setting("published", &size.to_string())?;
         report.proved = Some(size);
-        ledger.map_or(Ok(()), |ledger| self.against(ledger, size, &tree, report))
+        ledger.map_or(Ok(()), |ledger| self.against(ledger, signer, size, &tree, report))
     }
 
     /// An index that was restored from a backup has a beginning of the same log.
@@ -60,6 +72,7 @@ impl Recovery {
     fn against(
         &self,
         ledger: &mut Ledger,
+        signer: &LogSigner,
         size: u64,
         tree: &MemoryTree,
         report: &mut Report,
@@ -75,7 +88,7 @@ impl Recovery {
             )));
         }
         // Ed25519 signs the same text the same way: this is the checkpoint that was anchored.
-        let note = self.signer.sign(head.size, head.root)?;
+        let note = signer.sign(head.size, head.root)?;
         self.keep.store.keep_checkpoint(head.size, &note)?;
         self.keep.store.remember_anchored(head.size)?;
         report.anchored = Some(head.size);

@@ -4,10 +4,12 @@
 mod log;
 pub mod packs;
 mod record;
+pub mod tail;
 
+use self::log::Signed;
 use super::erase;
 use super::key_objects::{self, Walk};
-use crate::anchor::publish::{self, Published};
+use crate::anchor::publish;
 use crate::app::StartError;
 use crate::app::keep::{Keep, Locked};
 use crate::clock::Clock;
@@ -17,7 +19,6 @@ use crate::ids::{Owner, ResourceId};
 use crate::index::store::StoreError;
 use crate::vault::keys::Wrapped;
 use notary::chain::Ledger;
-use notary::checkpoint::LogSigner;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +38,7 @@ pub type Tell<'t> = &'t (dyn Fn(&str, u64, u64) + Sync);
 pub(crate) struct Recovery {
     keep: Keep,
     base: String,
-    signer: LogSigner,
     erased: HashSet<Owner>,
-    published: Option<Published>,
     /// Where each published entry stands.
     positions: HashMap<Vec<u8>, u64>,
     /// Further keys of an owner: what a crash left, or an older wrapping.
@@ -83,11 +82,13 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     let positions = entries.cloned().zip(0..).collect();
     let erased = erased(&keep).await?;
     let base = config.base();
-    let recovery = Recovery { keep, base, signer, erased, published, positions, displaced };
+    let recovery = Recovery { keep, base, erased, positions, displaced };
     let mut report = Report { erased: recovery.erased.len(), ..Report::default() };
     recovery.packs(&mut report, tell).await?;
     let mut ledger = recovery.ledger(config)?;
-    recovery.log(&mut report, ledger.as_mut())?;
+    if let Some(published) = &published {
+        recovery.log(&Signed { published, signer: &signer }, &mut report, ledger.as_mut())?;
+    }
     tell("erasures", 0, 0);
     erase::finish_all(&recovery.keep).await?;
     recovery.followed()?;

@@ -113,13 +113,14 @@ impl Recovery {
         let store = self.keep.store.clone();
         in_background(move || {
             store.move_records(&moves)?;
-            store.commit(&batch)?;
-            erasures.iter().try_for_each(|erasure| store.begin_erasure(erasure).map(|_| ()))
+            // Before the pack: one that is in the index is not looked at again.
+            erasures.iter().try_for_each(|erasure| store.begin_erasure(erasure).map(|_| ()))?;
+            store.commit(&batch)
         })
         .await
     }
 
-    fn add(
+    pub(super) fn add(
         &self,
         found: Found,
         batch: &mut Batch,

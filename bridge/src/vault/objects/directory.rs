@@ -26,6 +26,23 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written.and_then(|()| sync_directory(directory))
 }
 
+/// Writes a file whose name nobody else uses and nothing refers to yet: one that a power cut cut short is found out by its end,
+/// and a second name would cost a second sync.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    make_directory(directory, &mut std::fs::DirBuilder::new())?;
+    let written = (|| {
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    })();
+    if written.is_err() {
+        // As above.
+        let _ = std::fs::remove_file(path);
+    }
+    written.and_then(|()| sync_directory(directory))
+}
+
 /// Makes a directory and those that it lies in, durably: a name stands when the directory that it lies in is synced.
 pub fn make_directory(path: &Path, builder: &mut std::fs::DirBuilder) -> std::io::Result<()> {
     let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());

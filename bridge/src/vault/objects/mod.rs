@@ -6,8 +6,8 @@ mod directory;
 pub mod s3;
 
 use super::pack::Extent;
-pub use directory::make_directory;
 use aws_sdk_s3::config::Credentials;
+pub use directory::make_directory;
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,7 @@ impl Objects {
     pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
         match self {
             // That no second process makes the same name is the part of the data directory's lock.
-            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::Directory(root) => write_new(root, name, bytes).await,
             Self::S3(bucket) => bucket.put(name, bytes.into()).await,
         }
     }
@@ -95,7 +95,7 @@ impl Objects {
     /// Writes a pack like any new object. Its records are kept near: what was just written is what the next message changes.
     pub async fn put_pack(&self, name: &str, bytes: Vec<u8>, records: Vec<Extent>) -> Result<(), ObjectError> {
         match self {
-            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::Directory(root) => write_new(root, name, bytes).await,
             Self::S3(bucket) => bucket.put_pack(name, bytes.into(), records).await,
         }
     }
@@ -159,6 +159,11 @@ impl Objects {
             Self::S3(bucket) => bucket.remove(name).await,
         }
     }
+}
+
+async fn write_new(root: &Path, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
+    let (path, owned) = (root.join(name), name.to_owned());
+    blocking(name, move || directory::write_new(&path, &bytes).map_err(|e| io(&owned, e))).await
 }
 
 async fn blocking<T: Send + 'static>(

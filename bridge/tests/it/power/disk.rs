@@ -204,11 +204,12 @@ fn mixed(file: &File, chance: &mut Chance) -> Vec<u8> {
     let mut content = if grown { file.now.clone() } else { file.kept.clone() };
     for (n, sector) in content.chunks_mut(SECTOR).enumerate() {
         let from = if chance.next() % 2 == 0 { &file.kept } else { &file.now };
-        match from.get(n * SECTOR..n * SECTOR + sector.len()) {
-            Some(written) => sector.copy_from_slice(written),
-            // Room was made for it, and it was never written.
-            None if grown => sector.fill(0),
-            None => {}
+        let written = from.get(n * SECTOR..).unwrap_or_default();
+        let length = sector.len().min(written.len());
+        sector[..length].copy_from_slice(&written[..length]);
+        if grown {
+            // Room was made for the rest, and it was never written.
+            sector[length..].fill(0);
         }
     }
     content

@@ -70,7 +70,8 @@ async fn whatever_was_acknowledged_before_the_power_went_is_there() {
         let lost = if n % 2 == 0 { Lost::Everything } else { Lost::Some(n as u64) };
         let moment = calls[until - 1].ended;
         let before: Vec<_> = answers.iter().filter(|(at, _)| *at < moment).map(|(_, told)| told.clone()).collect();
-        let left = tempfile::tempdir().unwrap();
+        let keeps = std::env::var_os("MEDSEAL_POWER_KEEP").is_some();
+        let left = tempfile::Builder::new().disable_cleanup(keeps).tempdir().unwrap();
         disk.cut(lost, left.path());
         kept += before.len();
         is_there(left, &before, &format!("cut {n} after call {until} of {}, {lost:?}", calls.len())).await;

@@ -66,7 +66,13 @@ pub fn calls(prefixes: &[PathBuf]) -> Vec<Call> {
         for file in std::fs::read_dir(folder).unwrap().flatten() {
             if file.file_name().to_string_lossy().rsplit_once('.').is_some_and(|(of, _)| of == name) {
                 let text = std::fs::read_to_string(file.path()).unwrap();
-                calls.extend(text.lines().filter_map(|line| call(process, line)));
+                let mut last = 0.0_f64;
+                for mut call in text.lines().filter_map(|line| call(process, line)) {
+                    // The calls of a thread are in their order, whatever becomes of the clock.
+                    call.ended = call.ended.max(last);
+                    last = call.ended;
+                    calls.push(call);
+                }
             }
         }
     }
