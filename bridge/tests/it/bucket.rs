@@ -12,6 +12,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -49,6 +50,8 @@ pub struct Bucket {
     /// Which requests are spoiled next: a word of method and URI, and how.
     plan: Arc<Mutex<VecDeque<(&'static str, Spoil)>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// How much later it answers, in milliseconds.
+    later: Arc<AtomicU64>,
 }
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -65,7 +68,7 @@ impl Bucket {
         builder.set_auth(SimpleAuth::from_single("key", "secret"));
         let service = builder.build();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let bucket = Self { endpoint, plan: Arc::default(), seen: Arc::default() };
+        let bucket = Self { endpoint, plan: Arc::default(), seen: Arc::default(), later: Arc::default() };
         let served = bucket.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,6 +82,12 @@ impl Bucket {
             }
         });
         bucket
+    }
+
+    /// Lets it answer so much later, as one that is far away.
+    #[allow(dead_code, reason = "for benchmarks")]
+    pub fn delay(&self, later: Duration) {
+        self.later.store(later.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Spoils the next requests whose method and URI hold the word, in this order.
@@ -134,6 +143,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, std::io::Error> {
     let spoil = bucket.next(&request);
+    tokio::time::sleep(Duration::from_millis(bucket.later.load(Ordering::Relaxed))).await;
     bucket.seen.lock().unwrap().push(Seen {
         method: request.method().to_string(),
         uri: request.uri().to_string(),

@@ -80,6 +80,39 @@ async fn whatever_was_acknowledged_before_the_power_went_is_there() {
     println!("{cuts} power cuts, {kept} answers looked for");
 }
 
+/// An acknowledgement waits for one file and its folder; for a new patient, at the same time, for another. Nothing else is
+/// synced while a sender waits.
+#[tokio::test]
+async fn a_sender_waits_for_its_pack_alone() {
+    if super::stores::on_postgres() || super::stores::s3(Path::new("")).is_some() || !trace::is_possible() {
+        return println!("skipped: it needs SQLite, a directory, and strace");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (data, traces) = (directory.path().join("data"), directory.path().join("trace"));
+    let config = directory.path().join("medseal.toml");
+    // No sequencer meanwhile.
+    std::fs::write(&config, "[log]\ncheckpoint_ms = 3600000\nanchor_ms = 3600000\n").unwrap();
+    let mut command = traced(MEDSEAL, &traces);
+    command.arg("serve").arg("--data").arg(&data).arg("--config").arg(config);
+    let served = tokio::task::spawn_blocking(move || Served::spawn(command)).await.unwrap();
+    let mut connection = Connection::open(&served.mllp).await.unwrap();
+    let mut moments = Vec::new();
+    // The first is left out: the folders are made for it.
+    for (control, family) in ["A", "B", "C", "D", "E", "F"].into_iter().enumerate() {
+        let number = if control < 3 { control } else { 2 };
+        let text = admission(&format!("S{control}"), &format!("N{number}"), family).replace('\n', "\r");
+        assert_eq!(msa(&connection.exchange(text.as_bytes()).await.unwrap()).0, "AA");
+        moments.push(now());
+    }
+    end(served).await;
+    let syncs = |from: usize, to: usize| {
+        let of = |call: &&Call| call.name.ends_with("sync") && call.ended > moments[from] && call.ended < moments[to];
+        calls(&[traces.clone()]).iter().filter(of).count()
+    };
+    assert_eq!(syncs(0, 2), 2 * 4, "two new patients");
+    assert_eq!(syncs(2, 5), 3 * 2, "a known one");
+}
+
 /// A service is started on nothing, works, stops, is started again, works, erases a patient.
 async fn recorded(folder: &Path, data: &Path) -> (Vec<Call>, Answers) {
     let traces = tempfile::tempdir().unwrap();
