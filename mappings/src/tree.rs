@@ -108,6 +108,11 @@ impl<'a> Tree<'a> {
         self.nodes.len() * BYTES_A_NODE + self.own.len()
     }
 
+    /// Gives back what no text will need: few are made when the segments are through.
+    pub fn settle(&mut self) {
+        self.own.shrink_to_fit();
+    }
+
     /// Makes the root of a resource.
     pub fn root(&mut self, kind: TypeNumber) -> Id {
         let id = self.add(Key { label: 0, repetition: 0, run: 0 });
