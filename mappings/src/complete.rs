@@ -81,13 +81,13 @@ impl Run<'_> {
         if may_lack && !told {
             return;
         }
-        let reason = Reason { rule: self.set.known.absent.0, source: self.segment_mark(self.drafts[draft].segment) };
+        let reason = Reason { rule: self.set.known.absent.0, source: self.draft_mark(draft) };
         for (name, _) in times.into_iter().filter(|(_, told)| !told) {
             let at = self.tree.field(root, name);
             self.fill_extension(at, None, reason);
             self.note(reason.source, Finding::Filled(name.text()), None);
             if !told {
-                self.drafts[draft].gaps.push(name.text());
+                self.gaps.push((draft as u32, name.text()));
             }
         }
     }
@@ -131,7 +131,7 @@ impl Run<'_> {
 
     fn is_left_out(&mut self, draft: usize) -> bool {
         self.left_out += 1;
-        self.note(self.segment_mark(self.drafts[draft].segment), Finding::Incomplete, None);
+        self.note(self.draft_mark(draft), Finding::Incomplete, None);
         false
     }
 
@@ -159,7 +159,7 @@ impl Run<'_> {
         let Some(absent) = absent else { return false };
         let field = self.tree.field(node, *name);
         let at = if element.repeats { self.first_item(field) } else { field };
-        let reason = Reason { rule: self.set.known.absent.0, source: self.segment_mark(self.drafts[draft].segment) };
+        let reason = Reason { rule: self.set.known.absent.0, source: self.draft_mark(draft) };
         match absent {
             Absent::Code(code) => self.tree.set_constant(at, code, reason),
             Absent::Coding(kind) => self.fill_coding(at, kind, reason),
@@ -168,7 +168,7 @@ impl Run<'_> {
         self.note(reason.source, Finding::Filled(element.name), None);
         if kind.kind == Kind::Resource {
             // What is stored already knows better.
-            self.drafts[draft].gaps.push(element.name);
+            self.gaps.push((draft as u32, element.name));
         }
         true
     }

@@ -10,10 +10,19 @@ use crate::overlay::Policy;
 use crate::path::{Label, Place};
 use crate::r4;
 use crate::report::{self, Finding, Note, Report};
-use crate::run::Run;
-use crate::tree::{Id, Key, Mark, Reason, Scalar};
+use crate::run::{Run, Work};
+use crate::tree::{Id, Key, Mark, Reason, Scalar, Tree};
 use std::borrow::Cow;
 use std::collections::HashMap;
+
+/// What of a run goes into its result.
+struct Remains<'a> {
+    tree: Tree<'a>,
+    notes: Vec<Note<'a>>,
+    works: Vec<Work>,
+    deleted: Vec<(u32, &'static str)>,
+    gaps: Vec<(u32, &'static str)>,
+}
 
 impl<'a> Run<'a> {
     pub fn finish(mut self) -> Result<Mapped<'a>, MapError> {
@@ -21,6 +30,7 @@ impl<'a> Run<'a> {
         if self.set.policy == Policy::Extension {
             keep_unused(&mut self);
         }
+        self.tree.settle();
         let identities = self.identities();
         let alias = self.aliases(&identities);
         self.check_links(&alias)?;
@@ -29,27 +39,39 @@ impl<'a> Run<'a> {
         if self.set.policy == Policy::Refuse {
             refuse_losses(&self)?;
         }
-        let mut next = 0;
-        let mut number = |kept: &bool| {
-            next += u32::from(*kept);
-            next.saturating_sub(1)
-        };
-        let of_kept: Vec<u32> = kept.iter().map(&mut number).collect();
-        let numbers = alias.iter().map(|draft| of_kept[*draft]).collect();
-        if next == 0 {
+        let count = kept.iter().filter(|kept| **kept).count();
+        if count == 0 {
             return Err(MapError::Nothing);
         }
-        let works = self.drafts.into_iter().zip(identities).zip(kept).filter(|(_, kept)| *kept);
-        let drafts = works.map(|((work, identity), _)| Draft {
-            type_name: r4::model().at(work.kind).name,
-            identity,
-            deleted: work.deleted,
-            weak: work.weak,
-            gaps: work.gaps,
-            root: work.root,
-        });
-        let report = Report { set: self.set, message: self.message, notes: self.notes };
-        Ok(Mapped { map: &self.plan.name, drafts: drafts.collect(), report, tree: self.tree, zone: self.zone, numbers })
+        Ok(self.mapped(&alias, &kept, identities, count))
+    }
+
+    /// What stays when the work is done. The rest goes before the drafts come: a message has many.
+    fn mapped(self, alias: &[usize], kept: &[bool], identities: Vec<Option<Identity>>, count: usize) -> Mapped<'a> {
+        let Self { set, plan, message, zone, .. } = self;
+        let Remains { tree, notes, works, deleted, gaps } = self.remains();
+        let mut drafts = Vec::with_capacity(count);
+        let mut number = Vec::with_capacity(kept.len());
+        for ((work, identity), kept) in works.into_iter().zip(identities).zip(kept) {
+            number.push(drafts.len() as u32);
+            if *kept {
+                let type_name = r4::model().at(work.kind).name;
+                let (deleted, gaps) = (Vec::new(), Vec::new());
+                drafts.push(Draft { type_name, identity, deleted, weak: work.weak, gaps, root: work.root });
+            }
+        }
+        let of_kept = |draft: u32| kept[draft as usize].then_some(number[draft as usize] as usize);
+        let told = |(draft, name)| Some((of_kept(draft)?, name));
+        deleted.into_iter().filter_map(told).for_each(|(draft, name)| drafts[draft].deleted.push(name));
+        gaps.into_iter().filter_map(told).for_each(|(draft, name)| drafts[draft].gaps.push(name));
+        let numbers = alias.iter().map(|draft| number[*draft]).collect();
+        Mapped { map: &plan.name, drafts, report: Report { set, message, notes }, tree, zone, numbers }
+    }
+
+    /// The rest of what the run had is given back here.
+    fn remains(self) -> Remains<'a> {
+        let Self { tree, notes, drafts: works, deleted, gaps, .. } = self;
+        Remains { tree, notes, works, deleted, gaps }
     }
 
     /// Two drafts with one identity are one resource: the later one gives what the first lacks.
@@ -67,10 +89,14 @@ impl<'a> Run<'a> {
     /// A patient who is linked to himself would be replaced by himself: the two numbers of a merge name one record.
     fn check_links(&self, alias: &[usize]) -> Result<(), MapError> {
         let is_patient = |draft: usize| r4::model().at(self.drafts[draft].kind).name == "Patient";
-        let itself = |(from, to): &&(usize, usize)| from != to && alias[*from] == alias[*to] && is_patient(*to);
-        let Some((from, to)) = self.links.iter().find(itself) else { return Ok(()) };
-        let segment = self.message.segment(self.drafts[*from.max(to)].segment);
+        let itself = |(from, to): &(usize, usize)| from != to && alias[*from] == alias[*to] && is_patient(*to);
+        let Some((from, to)) = self.links().find(itself) else { return Ok(()) };
+        let segment = self.message.segment(self.drafts[from.max(to)].segment as usize);
         Err(MapError::Itself(segment.map_or("", |s| s.name()).to_owned()))
+    }
+
+    fn links(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.links.iter().map(|(from, to)| (*from as usize, *to as usize))
     }
 
     /// For each draft the first one of its type and identity.
@@ -95,7 +121,7 @@ impl<'a> Run<'a> {
             // What refers to itself, as two drafts of one resource may, says nothing.
             round.iter().for_each(|d| kept[*d] = self.is_kept(*d, &|to: usize| before[alias[to]] && alias[to] != *d));
             let went = |draft: usize| before[draft] && !kept[draft];
-            let links = self.links.iter().map(|(from, to)| (alias[*from], alias[*to]));
+            let links = self.links().map(|(from, to)| (alias[from], alias[to]));
             round = links.filter(|(from, to)| kept[*from] && went(*to)).map(|(from, _)| from).collect();
             round.sort_unstable();
             round.dedup();
@@ -152,7 +178,7 @@ impl Run<'_> {
     /// Keeps a value in an extension of the resource that its segment made, or of the first one.
     fn keep_in_extension(&mut self, mark: Mark) {
         let place = Place::of(self.message, mark);
-        let made = self.drafts.iter().position(|draft| draft.segment == place.segment as usize);
+        let made = self.drafts.iter().position(|draft| draft.segment == place.segment);
         let Some(root) = self.drafts.get(made.unwrap_or(0)).map(|draft| draft.root) else { return };
         let text = self.look_at(mark).into_owned();
         let path = report::path(self.message, place);

@@ -1,12 +1,12 @@
 //! When two messages speak of the same resource. An identity is a business identifier, or a key made of
 //! source values under the sender's name; the bridge turns it into an id that reveals neither.
 
-use crate::look::{Look, Value};
+use crate::look::{At, Level, Look, Value};
 use crate::path::{Place, Source};
 use crate::plan::{Identify, IdentityPart};
 use crate::r4::{self, Name};
-use crate::run::{Begun, Run};
-use crate::tree::{Id, Shape};
+use crate::run::Run;
+use crate::tree::{Id, Mark, Shape};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -83,6 +83,23 @@ fn join_part(all: &mut String, part: &str) {
     all.push_str(part);
 }
 
+/// What a draft's identity is made from: the map that may name it, where it began, and the resources that it may speak
+/// of, in the order of [`crate::plan::Plan::needs`]. A message has many drafts: this is kept small.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub map: u32,
+    /// Where there is none, [`UNBOUND`].
+    pub bound: [u32; MAX_NEEDS],
+    /// The place and the length of the value; nothing has no length.
+    pub value: (Mark, u32),
+}
+
+/// No resource.
+pub(crate) const UNBOUND: u32 = u32::MAX;
+
+/// The most resources that an identity speaks of.
+pub(crate) const MAX_NEEDS: usize = 4;
+
 /// The texts that the alternatives of one draft ask for, each looked up once.
 struct Texts<'l, 'a> {
     look: Look<'l, 'a>,
@@ -107,13 +124,14 @@ struct Found {
     key: String,
     part: String,
     /// The pairs of drafts of one type of which the first refers to the other.
-    pairs: Vec<(usize, usize)>,
+    pairs: Vec<(u32, u32)>,
 }
 
 impl<'a> Run<'a> {
     /// The identity of each draft.
     pub(crate) fn identities(&self) -> Vec<Option<Identity>> {
-        let is_pair = |(from, to): &&(usize, usize)| from < to && self.drafts[*from].kind == self.drafts[*to].kind;
+        let kind = |draft: u32| self.drafts[draft as usize].kind;
+        let is_pair = |(from, to): &&(u32, u32)| from < to && kind(*from) == kind(*to);
         let pairs = self.links.iter().filter(is_pair).copied().collect();
         let mut found = Found { memo: vec![None; self.drafts.len()], key: String::new(), part: String::new(), pairs };
         (0..self.drafts.len()).for_each(|draft| self.find_identity(draft, &mut found));
@@ -129,10 +147,11 @@ impl<'a> Run<'a> {
         // Two that name each other have no identity by each other.
         found.memo[draft] = Some(None);
         let Some(begun) = &self.drafts[draft].begun else { return };
-        let plan = &self.set.maps[begun.map];
-        begun.bound.iter().flatten().for_each(|bound| self.find_identity(*bound as usize, found));
-        let look =
-            Look { run: self, segment: self.drafts[draft].segment, here: None, value: begun.value.map(Value::whole) };
+        let plan = &self.set.maps[begun.map as usize];
+        let bound = begun.bound.iter().filter(|bound| **bound != UNBOUND);
+        bound.for_each(|bound| self.find_identity(*bound as usize, found));
+        let segment = self.drafts[draft].segment as usize;
+        let look = Look { run: self, segment, here: None, value: self.value_of(begun).map(Value::whole) };
         let mut texts = Texts { look, known: Vec::with_capacity(8) };
         let identity = plan.identity.iter().enumerate().find_map(|(n, alternative)| match alternative {
             Identify::Identifier { prefer } => self.by_identifier(draft, prefer, &found.pairs),
@@ -141,7 +160,15 @@ impl<'a> Run<'a> {
         found.memo[draft] = Some(identity);
     }
 
-    fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(usize, usize)]) -> Option<Identity> {
+    /// The value that a draft began with.
+    fn value_of(&self, begun: &Begun) -> Option<At<'a>> {
+        let (mark, length) = begun.value;
+        let start = mark.offset() as usize;
+        let text = self.message.text().get(start..start + length as usize).filter(|text| !text.is_empty())?;
+        Some(At { text, level: Level::of(mark.level()) })
+    }
+
+    fn by_identifier(&self, draft: usize, prefer: &[String], pairs: &[(u32, u32)]) -> Option<Identity> {
         let known = &self.set.known;
         let items = self.identifiers(draft);
         let code = |item: Id| self.type_code(item).unwrap_or("");
@@ -153,7 +180,8 @@ impl<'a> Run<'a> {
         };
         let first = choose(&items)?;
         // A merge may list the prior number beside the one that stays: the record that stays is known by the other.
-        let others = pairs.iter().filter(|(from, _)| *from == draft).flat_map(|(_, to)| self.identifiers(*to));
+        let others = pairs.iter().filter(|(from, _)| *from as usize == draft);
+        let others = others.flat_map(|(_, to)| self.identifiers(*to as usize));
         let others: Vec<_> = others.map(|item| self.number(item)).collect();
         let free = |item: &Id| !others.contains(&self.number(*item)) && self.field_of(*item) == self.field_of(first);
         let chosen = match others.contains(&self.number(first)) {
@@ -199,7 +227,7 @@ impl<'a> Run<'a> {
     fn by_parts(
         &self,
         draft: usize,
-        begun: &Begun<'a>,
+        begun: &Begun,
         (alternative, parts): (usize, &[IdentityPart]),
         texts: &mut Texts<'_, 'a>,
         found: &mut Found,
@@ -207,7 +235,7 @@ impl<'a> Run<'a> {
         if parts.iter().any(|part| matches!(part, IdentityPart::Path(path) if texts.of(path).is_empty())) {
             return None;
         }
-        let needs = &self.set.maps[begun.map].needs;
+        let needs = &self.set.maps[begun.map as usize].needs;
         let [application, facility] = self.sender();
         let Found { memo, key, part: scratch, .. } = found;
         key.clear();
@@ -222,9 +250,9 @@ impl<'a> Run<'a> {
                 IdentityPart::Nth => join_part(key, NTH),
                 IdentityPart::Path(path) => join_part(key, texts.of(path)),
                 IdentityPart::Resource(kind) => {
-                    let bound = needs.iter().position(|k| k == kind).and_then(|at| begun.bound[at])? as usize;
+                    let bound = begun.bound[needs.iter().position(|k| k == kind)?];
                     scratch.clear();
-                    memo[bound].as_ref()?.as_ref()?.write_key(scratch);
+                    memo.get(bound as usize)?.as_ref()?.as_ref()?.write_key(scratch);
                     join_part(key, scratch);
                 }
             }
@@ -261,7 +289,10 @@ fn number(identities: &mut [Option<Identity>]) {
     waiting.sort();
     for same in waiting.chunk_by_mut(|one, other| one == other) {
         for (nth, key) in (1_usize..).zip(same) {
-            **key = key.replace(NTH, &nth.to_string());
+            let nth = nth.to_string();
+            while let Some(at) = key.find(NTH) {
+                key.replace_range(at..at + NTH.len(), &nth);
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ impl Tree<'_> {
                 link(self.link(id).unwrap_or(0), out);
                 out.push(b'"');
             }
-            Shape::Empty | Shape::Dead => out.extend_from_slice(b"null"),
+            Shape::Empty | Shape::Dead | Shape::Held => out.extend_from_slice(b"null"),
         }
     }
 

@@ -27,6 +27,17 @@ pub(crate) enum Level {
     Subcomponent,
 }
 
+impl Level {
+    /// The level of a mark.
+    pub fn of(number: u8) -> Self {
+        match number {
+            0 | 1 => Self::Repetition,
+            2 => Self::Component,
+            _ => Self::Subcomponent,
+        }
+    }
+}
+
 /// `""` with some blanks around it.
 const MAX_DELETE: usize = 10;
 

@@ -140,7 +140,7 @@ pub struct MessageRow {
 }
 
 /// A choice that the guide leaves to the site.
-#[derive(Debug, Deserialize, Clone)]
+#[derive(Debug, Deserialize, Clone, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchRow {
     pub switch: String,

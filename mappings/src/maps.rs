@@ -135,7 +135,11 @@ impl MapSet {
 
     /// Where a switch stands.
     pub(crate) fn switch(&self, name: &str) -> &str {
-        self.switches.iter().find(|s| s.switch == name).map_or("", |s| &s.default)
+        self.switch_row(name).map_or("", |s| &s.default)
+    }
+
+    pub(crate) fn switch_row(&self, name: &str) -> Option<&SwitchRow> {
+        self.switches.iter().find(|s| s.switch == name)
     }
 
     /// Whether the message's type has a map.

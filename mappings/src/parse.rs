@@ -70,7 +70,8 @@ pub struct Message<'a> {
     text: &'a str,
     separators: Separators,
     lines: Vec<Line>,
-    fields: Vec<Span>,
+    /// Where each field begins. It ends before the next of its line begins, or with the line.
+    fields: Vec<u32>,
     oddities: Vec<Oddity>,
 }
 
@@ -86,7 +87,7 @@ impl<'a> Message<'a> {
             text: body,
             separators,
             // What most messages need; a short one does not pay for a long one.
-            lines: Vec::with_capacity(body.len() / 64 + 1),
+            lines: Vec::with_capacity(body.len() / 128 + 1),
             fields: Vec::with_capacity(body.len() / 8),
             oddities: Vec::new(),
         };
@@ -144,12 +145,12 @@ impl<'a> Message<'a> {
         let segment = self.lines.partition_point(|line| line.name.start as usize <= offset).saturating_sub(1);
         let Some(line) = self.lines.get(segment) else { return (0, 0, 0) };
         let fields = &self.fields[line.first_field as usize..(line.first_field + line.fields) as usize];
-        let passed = fields.partition_point(|field| field.start as usize <= offset);
+        let passed = fields.partition_point(|field| *field as usize <= offset);
         match passed.checked_sub(1) {
             None => (segment, 0, line.name.start as usize),
             Some(at) => {
                 let header = self.segment(segment).is_some_and(|s| s.is_header());
-                (segment, passed + usize::from(header), fields[at].start as usize)
+                (segment, passed + usize::from(header), fields[at] as usize)
             }
         }
     }
@@ -189,7 +190,8 @@ impl<'a> Message<'a> {
             if self.fields.len() - first_field == MAX_FIELDS {
                 return Err(ParseError::TooManyFields { segment: self.lines.len() });
             }
-            self.fields.push(span(at + 1, stop));
+            // MAX_MESSAGE_BYTES is far below u32::MAX.
+            self.fields.push(at as u32 + 1);
             at = stop;
         }
         self.lines.push(Line {
@@ -265,10 +267,11 @@ impl<'m, 'a> Segment<'m, 'a> {
             (false, n) => n - 1,
         };
         let line = self.line();
-        if offset >= line.fields as usize {
-            return "";
-        }
-        self.message.slice(self.message.fields[line.first_field as usize + offset])
+        let first = line.first_field as usize;
+        let starts = &self.message.fields[first..first + line.fields as usize];
+        let Some(&start) = starts.get(offset) else { return "" };
+        let end = starts.get(offset + 1).map_or(line.end, |next| next - 1);
+        self.message.slice(Span { start, end })
     }
 
     /// Where it begins and ends in the message's text.

@@ -3,6 +3,7 @@
 
 use crate::convert::ConvertError;
 use crate::look::Look;
+use crate::map_file::SwitchRow;
 use crate::maps::MapSet;
 use crate::parse::{Message, Segment, Separators};
 use crate::path::Place;
@@ -38,8 +39,8 @@ pub enum Finding<'a> {
     NotDeleted,
     #[error("there is no resource to put this in")]
     NothingToFill,
-    #[error("the switch {0} stands on {1}")]
-    Switch(&'a str, &'a str),
+    #[error("the switch {} stands on {}", .0.switch, .0.default)]
+    Switch(&'a SwitchRow),
     #[error("{0} is required and was not sent: said to be unknown")]
     Filled(&'static str),
     #[error("left out, since an element that FHIR requires was not sent")]
@@ -55,7 +56,7 @@ impl Finding<'_> {
     /// Whether something that the sender sent is not in the result.
     pub fn is_loss(&self) -> bool {
         match self {
-            Self::Switch(..) | Self::Filled(_) | Self::AsSent(_) => false,
+            Self::Switch(_) | Self::Filled(_) | Self::AsSent(_) => false,
             Self::Value(ConvertError::Time(told)) => told.is_loss(),
             _ => true,
         }
@@ -160,6 +161,7 @@ pub(crate) fn unused(run: &mut Run<'_>) {
             unused_in(run, index, rules, &sorts, &mut notes);
         }
     }
+    notes.shrink_to_fit();
     run.notes = notes;
 }
 

@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
             return self.delete(rule, spot, at, here);
         }
         if let (true, Some(Hop::Element { name, .. })) = (rule.gap, rule.target.hops.first()) {
-            self.drafts[spot.draft].gaps.push(name.text());
+            self.gaps.push((spot.draft as u32, name.text()));
         }
         if here.nth > 0 && !rule.target.can_repeat {
             return self.too_many(rule, value, here);
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
         self.mark(at.text);
         match rule.target.hops.first() {
             Some(Hop::Element { name, repeats: false, .. }) if spot.node == self.drafts[spot.draft].root => {
-                self.drafts[spot.draft].deleted.push(name.text());
+                self.deleted.push((spot.draft as u32, name.text()));
             }
             // A repeating element holds what other fields and senders gave: it is not theirs to wipe out.
             _ => {

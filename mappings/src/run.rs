@@ -3,6 +3,7 @@
 
 use crate::answers::Answers;
 use crate::engine::Context;
+use crate::identity::{Begun, MAX_NEEDS, UNBOUND};
 use crate::look::{At, Look, Value};
 use crate::maps::MapSet;
 use crate::parse::{Message, Separators};
@@ -18,29 +19,14 @@ use std::collections::HashSet;
 
 /// A draft under construction.
 #[derive(Debug)]
-pub(crate) struct Work<'a> {
+pub(crate) struct Work {
     pub kind: TypeNumber,
     pub root: Id,
-    pub begun: Option<Begun<'a>>,
-    pub deleted: Vec<&'static str>,
+    pub begun: Option<Begun>,
     pub weak: bool,
-    /// Elements that only fill gaps.
-    pub gaps: Vec<&'static str>,
     /// The segment that made it.
-    pub segment: usize,
+    pub segment: u32,
 }
-
-/// What a draft's identity is made from: the map that may name it, where it began, and the resources that it may speak
-/// of, in the order of [`crate::plan::Plan::needs`].
-#[derive(Debug)]
-pub(crate) struct Begun<'a> {
-    pub map: usize,
-    pub value: Option<At<'a>>,
-    pub bound: [Option<u32>; MAX_NEEDS],
-}
-
-/// The most resources that an identity speaks of.
-pub(crate) const MAX_NEEDS: usize = 4;
 
 /// A position in a draft.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +69,11 @@ pub(crate) struct Run<'a> {
     pub separators: Separators,
     /// The overlay's zone, or the feed's.
     pub zone: Option<&'a TimeZone>,
-    pub drafts: Vec<Work<'a>>,
+    pub drafts: Vec<Work>,
+    /// Elements that the sender deleted, with their draft; few drafts have any.
+    pub deleted: Vec<(u32, &'static str)>,
+    /// Elements that only fill gaps, with their draft.
+    pub gaps: Vec<(u32, &'static str)>,
     pub tree: Tree<'a>,
     pub notes: Vec<Note<'a>>,
     /// The switches that were told of.
@@ -103,7 +93,7 @@ pub(crate) struct Run<'a> {
     /// One bit for each byte of the message: a value that was read begins there.
     used: Vec<Cell<u64>>,
     /// The references from draft to draft.
-    pub links: Vec<(usize, usize)>,
+    pub links: Vec<(u32, u32)>,
     /// How many elements were left out, since they lacked what they must have.
     pub left_out: usize,
     runs: u32,
@@ -130,6 +120,8 @@ impl<'a> Run<'a> {
             separators: without_idle_escape(message),
             zone: set.zone.as_ref().or(context.zone),
             drafts: Vec::with_capacity(message.len()),
+            deleted: Vec::new(),
+            gaps: Vec::new(),
             tree: Tree::new(message.text(), set.constants()),
             notes: Vec::new(),
             told: Vec::new(),
@@ -147,7 +139,7 @@ impl<'a> Run<'a> {
             runs: 0,
             fresh: 0,
             answers: Answers::of(&plan.tests),
-            parts: Vec::with_capacity(64),
+            parts: Vec::with_capacity(32),
         }
     }
 
@@ -266,7 +258,7 @@ impl<'a> Run<'a> {
 
     pub fn new_draft(&mut self, kind: TypeNumber, segment: usize) -> usize {
         let root = self.tree.root(kind);
-        self.drafts.push(Work { kind, root, begun: None, deleted: Vec::new(), weak: false, gaps: Vec::new(), segment });
+        self.drafts.push(Work { kind, root, begun: None, weak: false, segment: segment as u32 });
         self.drafts.len() - 1
     }
 
@@ -276,11 +268,13 @@ impl<'a> Run<'a> {
         if self.drafts[draft].begun.is_none() && !plan.identity.is_empty() {
             let latest = |kind: &TypeNumber| {
                 let same = |b: &&Binding| b.kind == *kind && b.draft != draft;
-                self.bound.iter().rev().find(same).map(|b| b.draft as u32)
+                self.bound.iter().rev().find(same).map_or(UNBOUND, |b| b.draft as u32)
             };
-            let mut bound = [None; MAX_NEEDS];
+            let mut bound = [UNBOUND; MAX_NEEDS];
             bound.iter_mut().zip(&plan.needs).for_each(|(slot, kind)| *slot = latest(kind));
-            self.drafts[draft].begun = Some(Begun { map, value: here.value.map(|value| value.at), bound });
+            let place = |at: At<'_>| (self.offset(at.text, at.level as u8), at.text.len() as u32);
+            let value = here.value.map_or((Mark::new(0, 0), 0), |value| place(value.at));
+            self.drafts[draft].begun = Some(Begun { map: map as u32, bound, value });
         }
     }
 
@@ -333,6 +327,11 @@ impl<'a> Run<'a> {
         self.message.segment(segment).map_or(Mark::new(0, 0), |s| self.offset(s.name(), 0))
     }
 
+    /// The segment that made a draft.
+    pub fn draft_mark(&self, draft: usize) -> Mark {
+        self.segment_mark(self.drafts[draft].segment as usize)
+    }
+
     /// Remembers that a leaf was read.
     pub fn mark(&self, leaf: &str) {
         if let Some(offset) = offset_in(self.message.text(), leaf)
@@ -364,7 +363,8 @@ impl<'a> Run<'a> {
         for name in &when.switches {
             if !self.told.contains(&name.as_str()) {
                 self.told.push(name);
-                self.note(place, Finding::Switch(name, self.set.switch(name)), Some(rule));
+                let switch = self.set.switch_row(name);
+                switch.into_iter().for_each(|switch| self.note(place, Finding::Switch(switch), Some(rule)));
             }
         }
     }

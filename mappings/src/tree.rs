@@ -3,16 +3,17 @@
 //! up. A text is a range of the message, of the map set's constants or of the arena's own buffer: mapping copies
 //! nothing that it need not change. `json.rs` writes the arena out; no text is ever pasted together.
 
+mod leaves;
 mod mark;
 mod nodes;
 mod prune;
 mod unite;
 
 use crate::path::Label;
-use crate::plan::{Constant, ConstantId};
+use crate::plan::Constant;
 use crate::r4::{Name, TypeNumber};
 pub(crate) use mark::{Mark, Reason, offset_in};
-use nodes::{NO_REASON, Node, Nodes};
+use nodes::{Node, Nodes};
 use std::borrow::Cow;
 
 /// Which item of an array.
@@ -75,6 +76,16 @@ pub(crate) enum Shape {
     False,
     /// A reference to draft number a.
     Link,
+    /// A leaf that has no room for what it is beside its value: the key of an array's item, or children. The value is in
+    /// a node of its own, and is what it is taken for.
+    Held,
+}
+
+impl Shape {
+    /// Whether it is a value and nothing else.
+    fn is_leaf(self) -> bool {
+        !matches!(self, Self::Empty | Self::Dead | Self::Object | Self::Array | Self::Held)
+    }
 }
 
 /// The arena. It does not print: it holds patient data.
@@ -97,6 +108,11 @@ impl<'a> Tree<'a> {
         self.nodes.len() * BYTES_A_NODE + self.own.len()
     }
 
+    /// Gives back what no text will need: few are made when the segments are through.
+    pub fn settle(&mut self) {
+        self.own.shrink_to_fit();
+    }
+
     /// Makes the root of a resource.
     pub fn root(&mut self, kind: TypeNumber) -> Id {
         let id = self.add(Key { label: 0, repetition: 0, run: 0 });
@@ -117,11 +133,7 @@ impl<'a> Tree<'a> {
     }
 
     pub fn shape(&self, id: Id) -> Shape {
-        self.node(id).shape
-    }
-
-    pub fn reason(&self, id: Id) -> Option<Reason> {
-        Some(self.node(id).reason).filter(|r| *r != NO_REASON)
+        self.leaf(id).shape
     }
 
     /// The name of a node that is no array item.
@@ -131,20 +143,20 @@ impl<'a> Tree<'a> {
 
     /// The type of an object.
     pub fn kind(&self, id: Id) -> TypeNumber {
-        TypeNumber(self.node(id).b as u16)
+        TypeNumber(self.node(id).kind() as u16)
     }
 
     /// Turns a node into an object of that type, where it is none.
     pub fn make_object(&mut self, id: Id, kind: TypeNumber) {
         let node = self.node_mut(id);
         if node.shape != Shape::Object {
-            (node.shape, node.first, node.a, node.b) = (Shape::Object, NONE, NONE, u32::from(kind.0));
+            node.become_branch(Shape::Object, NONE, NONE, u32::from(kind.0));
         }
     }
 
     /// The children of a node, dead ones included.
     pub fn all_children(&self, id: Id) -> impl Iterator<Item = Id> + use<'_, 'a> {
-        let mut at = self.node(id).first;
+        let mut at = self.node(id).first();
         std::iter::from_fn(move || {
             let current = Id(at);
             (at != NONE).then(|| at = self.node(current).next)?;
@@ -154,7 +166,7 @@ impl<'a> Tree<'a> {
 
     /// The first child of a node, dead or alive.
     pub fn first(&self, id: Id) -> Option<Id> {
-        Some(self.node(id).first).filter(|first| *first != NONE).map(Id)
+        Some(self.node(id).first()).filter(|first| *first != NONE).map(Id)
     }
 
     /// The next child of the same node, dead or alive.
@@ -169,7 +181,7 @@ impl<'a> Tree<'a> {
 
     /// Whether it has a child, dead or alive.
     pub fn has_children(&self, id: Id) -> bool {
-        self.node(id).first != NONE
+        self.node(id).first() != NONE
     }
 
     /// The child of that name, if it is there.
@@ -187,8 +199,7 @@ impl<'a> Tree<'a> {
     /// The item of an array with that key, made where it is missing.
     pub fn item(&mut self, id: Id, key: Key) -> Id {
         if self.shape(id) != Shape::Array {
-            let node = self.node_mut(id);
-            (node.shape, node.first, node.a) = (Shape::Array, NONE, NONE);
+            self.node_mut(id).become_branch(Shape::Array, NONE, NONE, 0);
         }
         // A fresh key is in no item: thousands of results are appended, not searched.
         let known = (key.label != FRESH).then(|| self.all_children(id).find(|c| self.node(*c).key() == key)).flatten();
@@ -198,101 +209,38 @@ impl<'a> Tree<'a> {
     /// A new first item of an array.
     pub fn push_front(&mut self, id: Id, key: Key) -> Id {
         let item = self.add(key);
-        let first = self.node(id).first;
-        self.node_mut(item).next = first;
-        let node = self.node_mut(id);
-        (node.shape, node.first) = (Shape::Array, item.0);
-        if node.a == NONE {
-            node.a = item.0;
-        }
+        let node = *self.node(id);
+        let last = if node.extra() == NONE { item.0 } else { node.extra() };
+        self.node_mut(item).next = node.first();
+        self.node_mut(id).become_branch(Shape::Array, item.0, last, 0);
         item
     }
 
     fn append(&mut self, id: Id, key: Key) -> Id {
         let child = self.add(key);
-        let last = match self.shape(id) {
-            Shape::Object | Shape::Array => std::mem::replace(&mut self.node_mut(id).a, child.0),
-            // The place for the last child holds a primitive's value: it has few.
-            _ => self.all_children(id).last().map_or(NONE, |last| last.0),
+        let last = match self.node(id).shape {
+            Shape::Object | Shape::Array => {
+                let last = self.node(id).extra();
+                self.node_mut(id).set_extra(child.0);
+                last
+            }
+            // A primitive has few extensions.
+            _ => {
+                self.hold(id);
+                self.all_children(id).last().map_or(NONE, |last| last.0)
+            }
         };
         match last {
-            NONE => self.node_mut(id).first = child.0,
+            NONE => self.node_mut(id).set_first(child.0),
             last => self.node_mut(Id(last)).next = child.0,
         }
         child
     }
 
-    /// Sets a leaf.
-    pub fn set(&mut self, id: Id, value: &Scalar<'_>, reason: Reason) {
-        let (shape, a, b) = match value {
-            Scalar::Bool(true) => (Shape::True, 0, 0),
-            Scalar::Bool(false) => (Shape::False, 0, 0),
-            Scalar::Text(text) => self.range(text, Shape::Sent, Shape::Own),
-            Scalar::Number(text) => self.range(text, Shape::SentNumber, Shape::OwnNumber),
-        };
-        self.set_leaf(id, shape, (a, b), reason);
-    }
-
-    fn range(&mut self, text: &str, sent: Shape, own: Shape) -> (Shape, u32, u32) {
-        if let Some(offset) = offset_in(self.text, text) {
-            return (sent, offset, text.len() as u32);
-        }
-        let start = self.own.len() as u32;
-        self.own.push_str(text);
-        (own, start, text.len() as u32)
-    }
-
-    /// Sets a leaf to a constant of the map set.
-    pub fn set_constant(&mut self, id: Id, constant: ConstantId, reason: Reason) {
-        self.set_leaf(id, Shape::Constant, (constant.0, 0), reason);
-    }
-
-    /// Sets a leaf to a reference to a draft.
-    pub fn set_link(&mut self, id: Id, draft: usize, reason: Reason) {
-        self.set_leaf(id, Shape::Link, (draft as u32, 0), reason);
-    }
-
-    fn set_leaf(&mut self, id: Id, shape: Shape, (a, b): (u32, u32), reason: Reason) {
-        let node = self.node_mut(id);
-        if matches!(node.shape, Shape::Object | Shape::Array) {
-            node.first = NONE;
-        }
-        (node.shape, node.a, node.b, node.reason) = (shape, a, b, reason);
-    }
-
-    /// The draft that a node refers to.
-    pub fn link(&self, id: Id) -> Option<usize> {
-        let node = self.node(id);
-        (node.shape == Shape::Link).then_some(node.a as usize)
-    }
-
-    /// Turns each link to a draft into one to `target[draft]`.
-    pub fn relink(&mut self, target: &[usize]) {
-        for node in self.nodes.iter_mut().filter(|node| node.shape == Shape::Link) {
-            node.a = target[node.a as usize] as u32;
-        }
-    }
-
-    /// The text of a leaf, numbers included.
-    pub fn text(&self, id: Id) -> Option<&str> {
-        let node = self.node(id);
-        let range = node.a as usize..(node.a as usize).saturating_add(node.b as usize);
-        match node.shape {
-            Shape::Sent | Shape::SentNumber => self.text.get(range),
-            Shape::Own | Shape::OwnNumber => self.own.get(range),
-            Shape::Constant => Some(self.constant(id).text.as_str()),
-            _ => None,
-        }
-    }
-
-    /// The constant that a leaf holds.
-    pub fn constant(&self, id: Id) -> &'a Constant {
-        &self.constants[self.node(id).a as usize]
-    }
-
     /// Takes a node out of what is written.
     pub fn kill(&mut self, id: Id) {
-        self.node_mut(id).shape = Shape::Dead;
+        let node = self.node_mut(id);
+        node.become_branch(Shape::Dead, node.first(), NONE, 0);
     }
 }
 
@@ -301,7 +249,9 @@ mod tests {
     use super::*;
     use crate::r4::model;
 
-    const REASON: Reason = Reason { rule: 7, source: Mark::NOWHERE };
+    fn reason() -> Reason {
+        Reason { rule: 7, source: Mark::new(0, 0) }
+    }
 
     fn name(text: &str) -> Name {
         Name::of(text).unwrap()
@@ -321,7 +271,7 @@ mod tests {
 
     fn set(tree: &mut Tree<'_>, from: Id, field: &str, text: &str) {
         let leaf = tree.field(from, name(field));
-        tree.set(leaf, &Scalar::Text(text.into()), REASON);
+        tree.set(leaf, &Scalar::Text(text.into()), reason());
     }
 
     fn written(tree: &Tree<'_>, root: Id) -> String {
@@ -360,7 +310,7 @@ mod tests {
                 set(&mut tree, extension, "url", "urn:u");
                 set(&mut tree, extension, "valueString", "v");
             } else {
-                tree.set(line, &Scalar::Text("a".into()), REASON);
+                tree.set(line, &Scalar::Text("a".into()), reason());
             }
         }
         let birth = tree.field(root, name("birthDate"));
@@ -393,7 +343,7 @@ mod tests {
         let subject = tree.field(root, name("subject"));
         tree.make_object(subject, number("Reference"));
         let reference = tree.field(subject, name("reference"));
-        tree.set_link(reference, 3, REASON);
+        tree.set_link(reference, 3, reason());
         assert_eq!(written(&tree, root), r##"{"resourceType":"Observation","subject":{"reference":"#3"}}"##);
         assert!(!tree.prune(root, &|draft| draft != 3));
     }
@@ -408,7 +358,7 @@ mod tests {
             let assigner = tree.field(identifier, name("assigner"));
             tree.make_object(assigner, number("Reference"));
             let reference = tree.field(assigner, name("reference"));
-            tree.set_link(reference, draft, REASON);
+            tree.set_link(reference, draft, reason());
             root
         });
         tree.relink(&[0, 1, 2, 3, 4, 5, 5]);

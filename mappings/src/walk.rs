@@ -58,6 +58,6 @@ impl<'a> Run<'a> {
     pub fn link(&mut self, spot: Spot, to: usize, reason: Reason) {
         let node = self.tree.field(spot.node, self.set.known.reference);
         self.tree.set_link(node, to, reason);
-        self.links.push((spot.draft, to));
+        self.links.push((spot.draft as u32, to as u32));
     }
 }

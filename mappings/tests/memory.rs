@@ -7,10 +7,11 @@ mod peak;
 use mappings::maps::MapSet;
 use std::path::Path;
 
-/// Sizes of the message. Where it stands today, so that it gets no worse: the aim is 20.
-const BOUND: f64 = 60.0;
+/// Sizes of the message. The mean over the corpora is below 20; these cases are shorter than those messages, and the
+/// shorter a message, the more what every message makes weighs.
+const BOUND: f64 = 38.0;
 /// The same with the whole Bundle held as text.
-const WITH_BUNDLE: f64 = 85.0;
+const WITH_BUNDLE: f64 = 75.0;
 /// Below this, what every message makes (a MessageHeader, a Provenance, ...) is more than its own content.
 const SMALL: usize = 1_500;
 

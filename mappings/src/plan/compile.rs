@@ -7,10 +7,10 @@ use super::{
 };
 use crate::condition::Condition;
 use crate::convert::{self, Primitive};
+use crate::identity::MAX_NEEDS;
 use crate::map_file::{By, MapFile, RuleRow, TableFile, TableRow};
 use crate::path::{self, SegmentName, Source};
 use crate::r4::{self, Kind, Name, TypeNumber};
-use crate::run::MAX_NEEDS;
 use crate::tree::Scalar;
 use std::borrow::Cow;
 use std::ops::Range;

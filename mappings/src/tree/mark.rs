@@ -12,8 +12,6 @@ pub(crate) struct Reason {
 pub(crate) struct Mark(u32);
 
 impl Mark {
-    /// The message as a whole.
-    pub const NOWHERE: Self = Self(0);
     /// MAX_MESSAGE_BYTES is 2^26: the offset leaves six bits for the level.
     const LEVEL_SHIFT: u32 = 28;
 
@@ -23,6 +21,14 @@ impl Mark {
 
     pub fn offset(self) -> u32 {
         self.0 & ((1 << Self::LEVEL_SHIFT) - 1)
+    }
+
+    pub(super) fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn word(self) -> u32 {
+        self.0
     }
 
     /// 0: the segment, 1: the field's repetition, 2: the component, 3: the subcomponent.

@@ -8,7 +8,7 @@ impl Tree<'_> {
     /// Takes out what holds nothing: empty objects and arrays, bare extensions, links to drafts that `keep` refuses.
     pub fn prune(&mut self, id: Id, keep: &impl Fn(usize) -> bool) -> bool {
         let shape = self.shape(id);
-        let mut at = self.node(id).first;
+        let mut at = self.node(id).first();
         let mut alive = 0;
         while at != NONE {
             let child = Id(at);
@@ -19,7 +19,7 @@ impl Tree<'_> {
             Shape::Dead => false,
             Shape::Object => alive > 0 && !self.is_bare(id),
             Shape::Empty | Shape::Array => alive > 0,
-            Shape::Link => keep(self.node(id).a as usize),
+            Shape::Link => self.link(id).is_some_and(keep),
             _ => true,
         };
         if !kept {

@@ -1,6 +1,5 @@
 //! What one object gives another of the same resource.
 
-use super::nodes::Node;
 use super::{Id, Shape, Tree};
 
 /// Items of a list are compared with this many of another: lists of results have no doubles to be found.
@@ -37,7 +36,8 @@ impl Tree<'_> {
     fn move_to(&mut self, into: Id, child: Id) {
         let made = self.append(into, self.node(child).key());
         let next = self.node(made).next;
-        *self.node_mut(made) = Node { next, ..*self.node(child) };
+        *self.node_mut(made) = *self.node(child);
+        self.node_mut(made).next = next;
     }
 
     /// Whether two nodes say the same.
