@@ -69,6 +69,11 @@ enum Command {
         #[command(subcommand)]
         verb: Keys,
     },
+    /// What is stored, as a whole.
+    Storage {
+        #[command(subcommand)]
+        verb: Storage,
+    },
     /// Destroy a patient's key, so that nobody can read anything of this patient again. It cannot be undone.
     Erase {
         #[command(flatten)]
@@ -103,6 +108,18 @@ enum Keys {
     Rotate {
         #[command(flatten)]
         place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Storage {
+    /// Hold packs, index, keys, log and ledger against each other and name every difference, while the service goes on.
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Print what was found as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -164,6 +181,9 @@ async fn run(command: Command) -> Result<(), Failed> {
             commands::token::run(&place.config()?, &subject, &scope, &ttl).await
         }
         Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
+        Command::Storage { verb: Storage::Check { place, json } } => {
+            commands::storage::check(&place.config()?, json).await
+        }
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,

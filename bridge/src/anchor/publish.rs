@@ -8,8 +8,9 @@ use notary::checkpoint::{Checkpoint, LogKey};
 use notary::commitment::ENTRY_BYTES;
 
 /// Entries of a whole object.
-const WIDTH: u64 = 256;
-const CHECKPOINT: &str = "log/checkpoint";
+pub const WIDTH: u64 = 256;
+/// Where the newest checkpoint lies.
+pub const CHECKPOINT: &str = "log/checkpoint";
 
 /// The log as it was published.
 pub struct Published {
@@ -18,7 +19,8 @@ pub struct Published {
     pub entries: Vec<Vec<u8>>,
 }
 
-fn name(index: u64, width: u64) -> String {
+/// The object of so many entries.
+pub fn name(index: u64, width: u64) -> String {
     if width == WIDTH { format!("log/{index:010}") } else { format!("log/{index:010}.p{width}") }
 }
 
@@ -57,7 +59,8 @@ pub async fn check(core: &Core) -> Result<(), StartError> {
     }
 }
 
-async fn checkpoint(objects: &Objects, key: &LogKey) -> Result<Option<(String, Checkpoint)>, StartError> {
+/// The checkpoint as it was published last; nothing where none was.
+pub async fn checkpoint(objects: &Objects, key: &LogKey) -> Result<Option<(String, Checkpoint)>, StartError> {
     let bytes = match objects.read_all(CHECKPOINT).await {
         Err(ObjectError::Missing { .. }) => return Ok(None),
         bytes => bytes?,
@@ -72,11 +75,16 @@ pub async fn read(objects: &Objects, key: &LogKey) -> Result<Option<Published>, 
     let Some((note, checkpoint)) = checkpoint(objects, key).await? else { return Ok(None) };
     let mut entries = Vec::with_capacity(checkpoint.size as usize);
     for index in 0..checkpoint.size.div_ceil(WIDTH) {
-        let name = name(index, WIDTH.min(checkpoint.size - index * WIDTH));
-        let bytes = objects.read_all(&name).await?;
-        entries.extend(unbundle(&bytes).ok_or_else(|| damaged(&name, &"it holds no log entries"))?);
+        entries.extend(part(objects, index, WIDTH.min(checkpoint.size - index * WIDTH)).await?);
     }
     Ok(Some(Published { note, checkpoint, entries }))
+}
+
+/// Reads one object of entries.
+pub async fn part(objects: &Objects, index: u64, width: u64) -> Result<Vec<Vec<u8>>, StartError> {
+    let name = name(index, width);
+    let bytes = objects.read_all(&name).await?;
+    unbundle(&bytes).ok_or_else(|| damaged(&name, &"it holds no log entries"))
 }
 
 fn damaged(name: &str, what: &dyn std::fmt::Display) -> StartError {

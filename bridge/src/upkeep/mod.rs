@@ -1,6 +1,8 @@
 //! Upkeep of what is stored: what an operator does now and then, or the service by itself. It works beside a running service and
 //! without one, and each piece of it may be cut short anywhere and done again.
 
+pub mod check;
+mod content;
 pub mod erase;
 pub mod key_objects;
 pub mod recover;

@@ -157,24 +157,36 @@ fn claim_of(text: &str) -> Option<Token> {
     hex::decode_to_slice(text, &mut token).ok().map(|()| Token(token))
 }
 
+/// Checks the sum at a pack's end.
+pub fn check_sum(bytes: &[u8]) -> Result<(), PackError> {
+    let end = bytes.len().checked_sub(END_BYTES).ok_or(PackError { at: bytes.len() })?;
+    let (content, sum) = bytes.split_at(bytes.len() - 32);
+    let whole = bytes.starts_with(MAGIC) && Digest::of(content).0 == sum && bytes[end] == END;
+    if whole { Ok(()) } else { Err(PackError { at: 0 }) }
+}
+
+/// The records of a pack one by one, each with where it lies. What is no record is told in its place; where its length makes no
+/// sense, nothing follows.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<(Extent, Record), PackError>> {
+    let end = bytes.len().saturating_sub(END_BYTES);
+    let mut at = MAGIC.len();
+    std::iter::from_fn(move || {
+        let from = (at < end).then_some(at)?;
+        let length = bytes.get(from + 1..from + 5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        let next = length.and_then(|l| from.checked_add(5 + l as usize)).filter(|next| *next <= end);
+        at = next.unwrap_or(end);
+        let next = next.ok_or(PackError { at: from });
+        Some(next.and_then(|next| {
+            let record = read_record(&bytes[from..next]).map_err(|e| PackError { at: from + e.at })?;
+            Ok((Extent { offset: from as u64, length: (next - from) as u32 }, record))
+        }))
+    })
+}
+
 /// Reads a whole pack and checks its sum.
 pub fn read_pack(bytes: &[u8]) -> Result<Vec<(Extent, Record)>, PackError> {
-    let bad = |at| PackError { at };
-    let end = bytes.len().checked_sub(END_BYTES).ok_or(bad(bytes.len()))?;
-    let (content, sum) = bytes.split_at(bytes.len() - 32);
-    if !bytes.starts_with(MAGIC) || Digest::of(content).0 != sum || bytes[end] != END {
-        return Err(bad(0));
-    }
-    let mut records = Vec::new();
-    let mut at = MAGIC.len();
-    while at < end {
-        let length = bytes.get(at + 1..at + 5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
-        let next = length.and_then(|l| at.checked_add(5 + l as usize)).filter(|n| *n <= end).ok_or(bad(at))?;
-        let record = read_record(&bytes[at..next]).map_err(|e| bad(at + e.at))?;
-        records.push((Extent { offset: at as u64, length: (next - at) as u32 }, record));
-        at = next;
-    }
-    Ok(records)
+    check_sum(bytes)?;
+    records(bytes).collect()
 }
 
 #[cfg(test)]
@@ -212,6 +224,10 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(read_pack(&flipped).is_err());
             prop_assert!(read_pack(&bytes[..bytes.len() - 1]).is_err());
+            let untouched = |e: &Extent| !(e.offset..e.offset + u64::from(e.length)).contains(&(bit as u64 / 8));
+            let still = super::records(&flipped).flatten().filter(|(e, _)| extents.contains(e) && untouched(e)).count();
+            let length = extents.iter().position(|e| (e.offset + 1..e.offset + 5).contains(&(bit as u64 / 8)));
+            prop_assert!(still >= length.unwrap_or(extents.len().saturating_sub(1)), "what comes before is read, and mostly the rest");
         }
 
         #[test]

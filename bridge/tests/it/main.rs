@@ -30,6 +30,7 @@ mod recovery;
 mod replicas;
 mod rotation;
 mod search;
+mod storage;
 mod stores;
 mod subscriptions;
 mod tidy;
