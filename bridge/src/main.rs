@@ -121,6 +121,11 @@ enum Storage {
         #[arg(long)]
         json: bool,
     },
+    /// Join small packs, and remove what others have taken the place of, while the service goes on. A service does it by itself.
+    Compact {
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -184,6 +189,7 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Storage { verb: Storage::Check { place, json } } => {
             commands::storage::check(&place.config()?, json).await
         }
+        Command::Storage { verb: Storage::Compact { place } } => commands::storage::compact(&place.config()?).await,
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,

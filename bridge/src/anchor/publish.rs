@@ -2,6 +2,7 @@
 //! bundles have them, the newest checkpoint in `log/checkpoint`. A checkpoint is shown to nobody before it lies there.
 
 use super::AnchorError;
+use crate::app::keep::Keep;
 use crate::app::{Core, StartError};
 use crate::vault::objects::{ObjectError, Objects};
 use notary::checkpoint::{Checkpoint, LogKey};
@@ -46,10 +47,12 @@ pub async fn publish(core: &Core) -> Result<(), AnchorError> {
     Ok(())
 }
 
-/// At the start: the index must not be behind what was published.
-pub async fn check(core: &Core) -> Result<(), StartError> {
-    let size = core.store.log_size()?;
-    match checkpoint(&core.objects, core.signer.key()).await? {
+/// At the start, and before anything is removed: the index must not be behind what was published.
+pub async fn check(keep: &Keep) -> Result<(), StartError> {
+    // In this order: both grow meanwhile.
+    let published = checkpoint(&keep.objects, &keep.log_key).await?;
+    let size = keep.store.log_size()?;
+    match published {
         Some((_, checkpoint)) if checkpoint.size > size => Err(StartError::Contradiction(format!(
             "{} log entries were published and the index holds {size}: the index was restored from an older backup; \
              `medseal recover` brings it up to date",

@@ -18,9 +18,14 @@ use notary::checkpoint::{LogKey, LogSigner};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The key of the server's own that seals what is said of erasures.
 pub(super) const ERASURES: &str = ".erasures";
+
+/// How long is waited for another piece of upkeep, and how often it is looked whether it has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is kept.
 #[derive(Clone)]
@@ -87,10 +92,18 @@ impl Keep {
         Ok(Locked { keep, signer, displaced, _lock: lock })
     }
 
-    /// Waits for nobody: whoever is at upkeep must have ended.
+    /// Takes the lock of all upkeep. Compaction lets go of it between its pieces; whoever holds it longer must have ended.
     pub async fn alone(&self) -> Result<Alone, VaultError> {
-        let store = self.store.clone();
-        in_background(move || store.alone()).await?.ok_or(VaultError::Upkeep)
+        let taking = async {
+            loop {
+                let store = self.store.clone();
+                match in_background(move || store.alone()).await.transpose() {
+                    Some(taken) => return taken,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
     }
 
     /// Wipes the keys that were destroyed, here or elsewhere.

@@ -1,4 +1,4 @@
-//! `medseal storage`: holds against each other what is kept, beside a running service or without one.
+//! `medseal storage`: holds against each other what is kept, and compacts it, beside a running service or without one.
 
 use super::Failed;
 use super::recover::{bar, show};
@@ -6,6 +6,7 @@ use crate::app::keep::Keep;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::upkeep::check::{self, Part, Report, Told};
+use crate::upkeep::compact::{self, Ages};
 use std::sync::Arc;
 
 /// Checks everything and names what differs; that is a failure.
@@ -25,6 +26,35 @@ pub async fn check(config: &Config, json: bool) -> Result<(), Failed> {
         0 => Ok(()),
         count => Err(Failed(format!("{count} differences: docs/operating.md says what to do about each"))),
     }
+}
+
+/// Compacts until there is nothing more to do.
+pub async fn compact(config: &Config) -> Result<(), Failed> {
+    let keep = Keep::open(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
+    let bar = bar();
+    let tell = |what: &str, done: u64, total: u64| show(&bar, what, done, total);
+    loop {
+        let done = compact::round(&keep, Ages::of(&config.storage), &tell).await;
+        let done = done.map_err(Failed::from_error)?;
+        bar.suspend(|| println!("{}", compacted(&done)));
+        if !done.more {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+    }
+}
+
+fn compacted(done: &compact::Report) -> String {
+    let compact::Report { joined, written, written_bytes, removed, freed, keys_joined, keys_written, damaged, .. } =
+        done;
+    let damaged = match damaged {
+        0 => String::new(),
+        some => format!("; {some} packs are damaged and stay as they are: `medseal storage check` names them"),
+    };
+    format!(
+        "{joined} packs joined into {written} ({written_bytes} bytes), {removed} removed ({freed} bytes), \
+         {keys_joined} objects of keys joined into {keys_written}{damaged}"
+    )
 }
 
 fn print(report: &Report) {

@@ -1,7 +1,7 @@
 //! Small statements of the key and storage upkeep: where records lie, page by page, and what the log has for them.
 
 use super::log::hash;
-use super::sql::{Row, values};
+use super::sql::{Bulk, Row, values};
 use super::store::{Place, Store, StoreError, set};
 use crate::ids::Version;
 use crate::vault::pack::Extent;
@@ -31,6 +31,16 @@ pub struct LogRow {
     /// The record that it speaks of, and whether that is there.
     pub row: i64,
     pub is_there: bool,
+}
+
+/// A record that lies in two packs, and is to be read from the second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub kind: String,
+    pub id: String,
+    pub version: Version,
+    pub from: String,
+    pub to: Place,
 }
 
 impl Store {
@@ -92,6 +102,34 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Moves records: each from where it must still lie to where it lies as well. All or nothing. In a turn: a commit that changes
+    /// the same rows in another order would be in the way.
+    pub fn move_records(&self, moves: &[Move]) -> Result<(), StoreError> {
+        self.turn()?.end(|c| match c.execute_many(&moving(moves))? == moves.len() as u64 {
+            true => Ok(()),
+            false => Err(StoreError::Nonsense("a record that lies elsewhere")),
+        })
+    }
+}
+
+fn moving(moves: &[Move]) -> Bulk<'_> {
+    let mut bulk = Bulk::new(
+        "UPDATE record SET pack = ?4, \"offset\" = ?5, length = ?6 \
+         WHERE type = ?1 AND id = ?2 AND version = ?3 AND pack = ?7",
+        7,
+    )
+    .with_arrays(
+        "UPDATE record SET pack = n.pack, \"offset\" = n.start, length = n.size \
+         FROM UNNEST(?1, ?2, ?3, ?4, ?5, ?6, ?7) AS n (type, id, version, pack, start, size, old) \
+         WHERE record.type = n.type AND record.id = n.id AND record.version = n.version AND record.pack = n.old",
+    );
+    for Move { kind, id, version, from, to } in moves {
+        bulk.row(values![kind, id, version.0, &to.pack, to.extent.offset as i64, to.extent.length, from]);
+    }
+    bulk
+}
+
 fn lying(r: &Row<'_>) -> Result<Lying, StoreError> {
     let extent = Extent { offset: r.size(2)?, length: r.small(3)? };
     let state = match r.int(4)? {
@@ -100,4 +138,52 @@ fn lying(r: &Row<'_>) -> Result<Lying, StoreError> {
         _ => State::Erased,
     };
     Ok(Lying { row: r.int(0)?, place: Place { pack: r.string(1)?, extent }, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Name, ResourceId};
+    use crate::index::blind::Blinded;
+    use crate::index::store::{Batch, NewRecord};
+
+    fn record(id: &str) -> NewRecord {
+        NewRecord {
+            type_name: "Patient".into(),
+            id: ResourceId::parse(id).unwrap(),
+            version: Version(1),
+            place: Place { pack: "packs/old".into(), extent: Extent { offset: 7, length: 9 } },
+            updated: 1,
+            deleted: false,
+            blinded: Blinded::default(),
+            entry: Some(vec![1; 35]),
+        }
+    }
+
+    fn to(id: &str, from: &str) -> Move {
+        let place = Place { pack: "packs/new".into(), extent: Extent { offset: 70, length: 8 } };
+        Move { kind: "Patient".into(), id: id.into(), version: Version(1), from: from.into(), to: place }
+    }
+
+    #[test]
+    fn records_move_together_or_not_at_all_and_only_from_where_they_lie() {
+        for (_keep, store) in crate::index::stores() {
+            store.commit(&Batch { records: vec![record("a"), record("b")], ..Batch::default() }).unwrap();
+            let place = |id: &str| {
+                let name = Name::parse(&format!("Patient/{id}")).unwrap();
+                store.version(&name, Version(1)).unwrap().unwrap().place
+            };
+            let wrong = [to("a", "packs/old"), to("b", "packs/other")];
+            assert!(store.move_records(&wrong).is_err());
+            assert_eq!(place("a").pack, "packs/old");
+            store.move_records(&[]).unwrap();
+            store.move_records(&[to("a", "packs/old"), to("b", "packs/old")]).unwrap();
+            assert_eq!((place("a"), place("b").pack), (to("a", "").to, "packs/new".into()));
+            assert!(store.move_records(&[to("a", "packs/old")]).is_err(), "it was moved already");
+            let (lying, entry) = store.lying("Patient", "b", Version(1)).unwrap().unwrap();
+            assert_eq!((lying.row, lying.state, entry), (2, State::There, Some(vec![1; 35])));
+            assert_eq!(store.lying_after(1, 9).unwrap(), [lying]);
+            assert_eq!(store.called(2).unwrap(), Some(("Patient/b".into(), Version(1))));
+        }
+    }
 }

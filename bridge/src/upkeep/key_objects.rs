@@ -10,8 +10,8 @@ use crate::vault::objects::{Found, Objects};
 
 /// Where they lie.
 pub const FOLDER: &str = "keys/";
-/// Names that are listed at a time.
-const PAGE: usize = 1_000;
+/// Names that are listed at a time. A directory is walked through for each page.
+const PAGE: usize = 10_000;
 
 /// The keys of an object, in its order.
 pub type Keys = Vec<(Owner, Wrapped)>;

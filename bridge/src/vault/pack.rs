@@ -90,6 +90,14 @@ impl PackWriter {
         Extent { offset: offset as u64, length: (self.bytes.len() - offset) as u32 }
     }
 
+    /// Adds a record as it lies in another pack.
+    pub fn copy(&mut self, record: &[u8]) -> Extent {
+        let offset = self.bytes.len() as u64;
+        self.bytes.extend(record);
+        self.count += 1;
+        Extent { offset, length: record.len() as u32 }
+    }
+
     /// The number of bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -150,6 +158,14 @@ pub fn read_record(bytes: &[u8]) -> Result<Record, PackError> {
     };
     let body = bytes.get(7 + header_length..).ok_or(bad(7))?.to_vec();
     Ok(Record { sealed: Sealed { label, body }, time: header.time, entry, claims })
+}
+
+/// A record without what was sealed in it: the header stays as it is. Nothing for what is no record.
+pub fn without_body(record: &[u8]) -> Option<Vec<u8>> {
+    let header = u16::from_be_bytes(record.get(5..7)?.try_into().ok()?);
+    let mut bare = record.get(..7 + usize::from(header))?.to_vec();
+    bare[1..5].copy_from_slice(&(2 + u32::from(header)).to_be_bytes());
+    Some(bare)
 }
 
 fn claim_of(text: &str) -> Option<Token> {
@@ -217,8 +233,17 @@ mod tests {
             prop_assert_eq!(read.iter().map(|(e, _)| *e).collect::<Vec<_>>(), extents.clone());
             for (extent, record) in extents.iter().zip(&records) {
                 let start = extent.offset as usize;
-                prop_assert_eq!(&read_record(&bytes[start..start + extent.length as usize]).unwrap(), record);
+                let part = &bytes[start..start + extent.length as usize];
+                prop_assert_eq!(&read_record(part).unwrap(), record);
+                let bare = Sealed { body: Vec::new(), ..record.sealed.clone() };
+                prop_assert_eq!(read_record(&without_body(part).unwrap()).unwrap(), Record { sealed: bare, ..record.clone() });
             }
+            let mut copies = PackWriter::default();
+            for extent in &extents {
+                let start = extent.offset as usize;
+                prop_assert_eq!(copies.copy(&bytes[start..start + extent.length as usize]), *extent);
+            }
+            prop_assert_eq!(copies.finish(), bytes.clone());
             let mut flipped = bytes.clone();
             let bit = bit % (bytes.len() * 8);
             flipped[bit / 8] ^= 1 << (bit % 8);

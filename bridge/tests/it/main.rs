@@ -6,6 +6,7 @@ mod bucket;
 mod bundles;
 mod chaos;
 mod commands;
+mod compaction;
 mod contract;
 mod corpora;
 mod crash;

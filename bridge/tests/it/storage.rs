@@ -125,6 +125,9 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).unwrap();
     change(&mut bytes);
     std::fs::write(path, bytes).unwrap();
+    // What is new may be half written.
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(file.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(3_600)).unwrap();
 }
 
 #[tokio::test]

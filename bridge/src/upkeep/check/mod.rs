@@ -11,12 +11,20 @@ use crate::app::keep::Keep;
 use crate::error::VaultError;
 use crate::read::in_background;
 use crate::upkeep::recover::Tell;
+use crate::vault::objects::ObjectError;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Differences and notes that are told one by one; the rest is counted. More help nobody.
 const MAX_TOLD: usize = 1_000;
+
+/// Objects in a row that a bucket does not give: more, and it is the bucket that is away. One alone may be damaged where it lies.
+const MAX_AWAY: u32 = 3;
+
+/// A commit takes no longer, in milliseconds: what is not younger, and no row refers to, was never committed. What is may be half
+/// written.
+const UNDER_WAY: i64 = 60_000;
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
@@ -92,6 +100,8 @@ struct Check<'c> {
     begun: i64,
     /// Owners whose rows need not be emptied yet.
     unfinished: HashSet<String>,
+    /// Objects in a row that the store did not give.
+    away: u32,
     tell: Tell<'c>,
     report: Report,
 }
@@ -99,6 +109,18 @@ struct Check<'c> {
 impl Check<'_> {
     fn differs(&mut self, at: impl Into<String>, what: impl Into<String>) {
         self.report.differences.add(at, what);
+    }
+
+    /// What became of reading an object; an error only if the store itself is away.
+    fn read<T>(&mut self, read: Result<T, ObjectError>) -> Result<Result<T, ObjectError>, VaultError> {
+        match read {
+            Err(error @ ObjectError::Refused { .. }) => Err(error.into()),
+            Err(error @ ObjectError::S3 { .. }) if self.away == MAX_AWAY => Err(error.into()),
+            read => {
+                self.away = if matches!(read, Err(ObjectError::S3 { .. })) { self.away + 1 } else { 0 };
+                Ok(read)
+            }
+        }
     }
 
     fn note(&mut self, at: impl Into<String>, what: impl Into<String>) {
@@ -112,7 +134,8 @@ pub async fn check(keep: &Keep, data: &Path, tell: Tell<'_>) -> Result<Report, V
     let _alone = keep.alone().await?;
     keep.notice_erasures()?;
     let begun = keep.clock.now().as_millisecond();
-    let mut check = Check { keep, upto: 0, begun, unfinished: HashSet::new(), tell, report: Report::default() };
+    let mut check =
+        Check { keep, upto: 0, begun, unfinished: HashSet::new(), away: 0, tell, report: Report::default() };
     // In this order each is at most as far as the next one.
     let chain = check.chain(data)?;
     let published = check.published().await?;
