@@ -127,7 +127,9 @@ pub enum StartError {
     Keyless { place: String },
     #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
     Nothing { path: PathBuf },
-    #[error("pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}")]
+    #[error(
+        "pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}; if the index was put back from a backup, run `medseal recover`"
+    )]
     Pack { name: String, place: String },
 }
 
@@ -188,7 +190,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     core.keep().notice_erasures()?;
     check_packs(&core).await?;
     anchor::check(&core)?;
-    anchor::publish::check(&core).await?;
+    anchor::publish::check(&core.keep()).await?;
     catch_up(&core.keep(), core.base.clone()).await?;
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }

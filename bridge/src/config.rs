@@ -8,6 +8,9 @@ use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+/// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
+const MAX_KEEP_HOURS: u64 = 366 * 24;
+
 /// The configuration as it was checked.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,7 +36,24 @@ pub struct Config {
     /// A bucket for packs and keys instead of the data directory.
     pub s3: Option<S3Settings>,
     pub keys: Keys,
+    pub storage: Storage,
     pub outgoing: Outgoing,
+}
+
+/// What the service does by itself to what it has stored.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Join small packs, and remove those that others have taken the place of.
+    pub compact: bool,
+    /// Hours that a pack stays when others have taken its place: an index put back from a backup that is no older finds all.
+    pub keep_hours: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { compact: true, keep_hours: 24 }
+    }
 }
 
 /// Where the root key is: in the file `root.key`, unless a key service holds it.
@@ -181,6 +201,7 @@ impl Default for Config {
             index: Index::default(),
             s3: None,
             keys: Keys::default(),
+            storage: Storage::default(),
             outgoing: Outgoing::default(),
         }
     }
@@ -230,6 +251,9 @@ impl Config {
         }
         if !(1..=86_400).contains(&config.keys.cache_seconds) {
             return Err("keys.cache_seconds: 1 to 86400".into());
+        }
+        if !(1..=MAX_KEEP_HOURS).contains(&config.storage.keep_hours) {
+            return Err(format!("storage.keep_hours: 1 to {MAX_KEEP_HOURS}"));
         }
         if let Some(s3) = &config.s3 {
             s3.check()?;
@@ -318,6 +342,7 @@ mod tests {
             ("[index]\npostgres = \"postgres://u:secret@h\"", "names no database"),
             ("[index]\nconnections = 1", "at least 2"),
             ("[keys]\ncache_seconds = 0", "keys.cache_seconds"),
+            ("[storage]\nkeep_hours = 0", "storage.keep_hours"),
             ("[s3]\nprefix = \"a\"", "s3.bucket"),
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
             ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),

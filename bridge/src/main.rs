@@ -69,6 +69,11 @@ enum Command {
         #[command(subcommand)]
         verb: Keys,
     },
+    /// What is stored, as a whole.
+    Storage {
+        #[command(subcommand)]
+        verb: Storage,
+    },
     /// Destroy a patient's key, so that nobody can read anything of this patient again. It cannot be undone.
     Erase {
         #[command(flatten)]
@@ -101,6 +106,23 @@ enum Command {
 enum Keys {
     /// Make a new root key and wrap every key under it, while the service goes on. Run it again if it was cut short.
     Rotate {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Storage {
+    /// Hold packs, index, keys, log and ledger against each other and name every difference, while the service goes on.
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Print what was found as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Join small packs, and remove what others have taken the place of, while the service goes on. A service does it by itself.
+    Compact {
         #[command(flatten)]
         place: Place,
     },
@@ -164,6 +186,10 @@ async fn run(command: Command) -> Result<(), Failed> {
             commands::token::run(&place.config()?, &subject, &scope, &ttl).await
         }
         Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
+        Command::Storage { verb: Storage::Check { place, json } } => {
+            commands::storage::check(&place.config()?, json).await
+        }
+        Command::Storage { verb: Storage::Compact { place } } => commands::storage::compact(&place.config()?).await,
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,

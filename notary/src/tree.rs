@@ -3,6 +3,7 @@
 //! computes and checks. The arithmetic is `tlog_tiles`'; here stand the types and the refusals.
 
 use crate::commitment::ENTRY_BYTES;
+use std::collections::HashMap;
 use std::fmt;
 pub use tlog_tiles::tlog::{Hash as StoredHash, HashReader, stored_hash_count, stored_hash_index};
 pub use tlog_tiles::{Error as TlogError, Tile};
@@ -161,6 +162,44 @@ impl HashReader for MemoryTree {
     }
 }
 
+/// A tree of which only the right edge is kept: what appending needs, and the root. For whoever walks through a long log.
+#[derive(Debug, Default, Clone)]
+pub struct EdgeTree {
+    size: u64,
+    edge: HashMap<u64, StoredHash>,
+}
+
+impl EdgeTree {
+    /// The number of leaves.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends a leaf; gives the hashes that are stored for it.
+    pub fn push(&mut self, leaf: LeafHash) -> Result<Vec<[u8; 32]>, TreeError> {
+        let new = append(self.size, leaf, self)?;
+        self.edge.extend((stored_hash_count(self.size)..).zip(new.iter().copied().map(StoredHash)));
+        self.size += 1;
+        // The whole subtrees that the tree is made of: one for each bit of its size.
+        let size = self.size;
+        let whole = (0..64).filter(|level| size >> level & 1 == 1);
+        let kept: Vec<u64> = whole.map(|level| stored_hash_index(level, (size >> level) - 1)).collect();
+        self.edge.retain(|number, _| kept.contains(number));
+        Ok(new)
+    }
+
+    /// The root.
+    pub fn root(&self) -> Result<Root, TreeError> {
+        root(self.size, self)
+    }
+}
+
+impl HashReader for EdgeTree {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<StoredHash>, TlogError> {
+        indexes.iter().map(|i| self.edge.get(i).copied()).collect::<Option<_>>().ok_or(TlogError::IndexesNotInTree)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +241,18 @@ mod tests {
             let roots = (Root(hash(&case["firstRoot"])), Root(hash(&case["secondRoot"])));
             assert_eq!(prove_consistency(old, new, &tree(new).0).unwrap(), proof);
             check_consistency(&proof, (old, roots.0), (new, roots.1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_edge_is_enough_for_hashes_and_roots() {
+        let (mut whole, mut edge) = (MemoryTree::default(), EdgeTree::default());
+        for leaf in tree(300).1 {
+            let before = whole.hashes.len();
+            whole.push(leaf).unwrap();
+            assert_eq!(edge.push(leaf).unwrap(), whole.hashes[before..]);
+            assert_eq!((edge.root().unwrap(), edge.size()), (root(whole.size(), &whole).unwrap(), whole.size()));
+            assert!(edge.edge.len() <= 9);
         }
     }
 

@@ -2,14 +2,16 @@
 //! bundles have them, the newest checkpoint in `log/checkpoint`. A checkpoint is shown to nobody before it lies there.
 
 use super::AnchorError;
+use crate::app::keep::Keep;
 use crate::app::{Core, StartError};
 use crate::vault::objects::{ObjectError, Objects};
 use notary::checkpoint::{Checkpoint, LogKey};
 use notary::commitment::ENTRY_BYTES;
 
 /// Entries of a whole object.
-const WIDTH: u64 = 256;
-const CHECKPOINT: &str = "log/checkpoint";
+pub const WIDTH: u64 = 256;
+/// Where the newest checkpoint lies.
+pub const CHECKPOINT: &str = "log/checkpoint";
 
 /// The log as it was published.
 pub struct Published {
@@ -18,7 +20,8 @@ pub struct Published {
     pub entries: Vec<Vec<u8>>,
 }
 
-fn name(index: u64, width: u64) -> String {
+/// The object of so many entries.
+pub fn name(index: u64, width: u64) -> String {
     if width == WIDTH { format!("log/{index:010}") } else { format!("log/{index:010}.p{width}") }
 }
 
@@ -44,10 +47,12 @@ pub async fn publish(core: &Core) -> Result<(), AnchorError> {
     Ok(())
 }
 
-/// At the start: the index must not be behind what was published.
-pub async fn check(core: &Core) -> Result<(), StartError> {
-    let size = core.store.log_size()?;
-    match checkpoint(&core.objects, core.signer.key()).await? {
+/// At the start, and before anything is removed: the index must not be behind what was published.
+pub async fn check(keep: &Keep) -> Result<(), StartError> {
+    // In this order: both grow meanwhile.
+    let published = checkpoint(&keep.objects, &keep.log_key).await?;
+    let size = keep.store.log_size()?;
+    match published {
         Some((_, checkpoint)) if checkpoint.size > size => Err(StartError::Contradiction(format!(
             "{} log entries were published and the index holds {size}: the index was restored from an older backup; \
              `medseal recover` brings it up to date",
@@ -57,7 +62,8 @@ pub async fn check(core: &Core) -> Result<(), StartError> {
     }
 }
 
-async fn checkpoint(objects: &Objects, key: &LogKey) -> Result<Option<(String, Checkpoint)>, StartError> {
+/// The checkpoint as it was published last; nothing where none was.
+pub async fn checkpoint(objects: &Objects, key: &LogKey) -> Result<Option<(String, Checkpoint)>, StartError> {
     let bytes = match objects.read_all(CHECKPOINT).await {
         Err(ObjectError::Missing { .. }) => return Ok(None),
         bytes => bytes?,
@@ -72,11 +78,16 @@ pub async fn read(objects: &Objects, key: &LogKey) -> Result<Option<Published>, 
     let Some((note, checkpoint)) = checkpoint(objects, key).await? else { return Ok(None) };
     let mut entries = Vec::with_capacity(checkpoint.size as usize);
     for index in 0..checkpoint.size.div_ceil(WIDTH) {
-        let name = name(index, WIDTH.min(checkpoint.size - index * WIDTH));
-        let bytes = objects.read_all(&name).await?;
-        entries.extend(unbundle(&bytes).ok_or_else(|| damaged(&name, &"it holds no log entries"))?);
+        entries.extend(part(objects, index, WIDTH.min(checkpoint.size - index * WIDTH)).await?);
     }
     Ok(Some(Published { note, checkpoint, entries }))
+}
+
+/// Reads one object of entries.
+pub async fn part(objects: &Objects, index: u64, width: u64) -> Result<Vec<Vec<u8>>, StartError> {
+    let name = name(index, width);
+    let bytes = objects.read_all(&name).await?;
+    unbundle(&bytes).ok_or_else(|| damaged(&name, &"it holds no log entries"))
 }
 
 fn damaged(name: &str, what: &dyn std::fmt::Display) -> StartError {

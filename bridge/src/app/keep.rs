@@ -12,15 +12,20 @@ use crate::read::in_background;
 use crate::secret::Key;
 use crate::upkeep::key_objects;
 use crate::upkeep::recover::{self, Tell};
-use crate::vault::keys::{KeyRing, Wrapped};
+use crate::vault::keys::{KeyError, KeyRing, Wrapped};
 use crate::vault::objects::Objects;
-use notary::checkpoint::LogSigner;
+use notary::checkpoint::{LogKey, LogSigner};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The key of the server's own that seals what is said of erasures.
 pub(super) const ERASURES: &str = ".erasures";
+
+/// How long is waited for another piece of upkeep, and how often it is looked whether it has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is kept.
 #[derive(Clone)]
@@ -31,6 +36,8 @@ pub struct Keep {
     pub objects: Objects,
     pub keys: Arc<KeyRing>,
     pub tokens: Arc<Tokenizer>,
+    /// What the log's checkpoints are signed with, to check them.
+    pub log_key: LogKey,
     pub(crate) erasures: Key,
 }
 
@@ -48,8 +55,10 @@ impl Keep {
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
         let index_key = system_key(&keys, &store, &objects, ".index").await?;
         let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
+        let log_key = log_key(config, &keys, &store).await?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
-        let keep = Self { clock, custodian: config.custodian.clone(), store, objects, keys, tokens, erasures };
+        let custodian = config.custodian.clone();
+        let keep = Self { clock, custodian, store, objects, keys, tokens, log_key, erasures };
         keep.notice_erasures()?;
         // Without a service nobody else does it.
         if !is_shared && let Ok(_lock) = lock(config) {
@@ -78,14 +87,23 @@ impl Keep {
         let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
         let signer = LogSigner::from_seed(&config.log.origin, log_key.expose())?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
-        let keep = Self { clock, custodian: config.custodian.clone(), store, objects, keys, tokens, erasures };
+        let (custodian, log_key) = (config.custodian.clone(), signer.key().clone());
+        let keep = Self { clock, custodian, store, objects, keys, tokens, log_key, erasures };
         Ok(Locked { keep, signer, displaced, _lock: lock })
     }
 
-    /// Waits for nobody: whoever is at upkeep must have ended.
+    /// Takes the lock of all upkeep. Compaction lets go of it between its pieces; whoever holds it longer must have ended.
     pub async fn alone(&self) -> Result<Alone, VaultError> {
-        let store = self.store.clone();
-        in_background(move || store.alone()).await?.ok_or(VaultError::Upkeep)
+        let taking = async {
+            loop {
+                let store = self.store.clone();
+                match in_background(move || store.alone()).await.transpose() {
+                    Some(taken) => return taken,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
     }
 
     /// Wipes the keys that were destroyed, here or elsewhere.
@@ -102,6 +120,14 @@ pub struct Locked {
     /// Keys that others took the place of.
     pub displaced: HashMap<Owner, Vec<Wrapped>>,
     pub _lock: File,
+}
+
+/// The public half of the key that a service made for its log.
+async fn log_key(config: &Config, keys: &KeyRing, store: &Store) -> Result<LogKey, StartError> {
+    let owner = Owner::from_stored(".log");
+    let wrapped = store.key(&owner)?.ok_or_else(|| KeyError::NoKey { owner: owner.as_str().to_owned() })?;
+    let seed = keys.unwrap(&owner, &wrapped).await?;
+    Ok(LogSigner::from_seed(&config.log.origin, seed.expose())?.key().clone())
 }
 
 /// Refuses an index that recovery has not finished.
@@ -122,6 +148,7 @@ impl Core {
             objects: self.objects.clone(),
             keys: self.keys.clone(),
             tokens: self.tokens.clone(),
+            log_key: self.signer.key().clone(),
             erasures: self.erasures.clone(),
         }
     }

@@ -9,6 +9,7 @@ pub mod receipt;
 pub mod recover;
 pub mod send;
 pub mod serve;
+pub mod storage;
 pub mod token;
 
 /// A command that failed: one line for people, what, where, and what to do.

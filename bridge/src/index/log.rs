@@ -1,7 +1,7 @@
 //! The log's half of the index: the outbox, the entries, the tree's hashes, the checkpoints.
 
 use super::lease;
-use super::sql::{Bulk, Connection, Keys, values};
+use super::sql::{Bulk, Connection, Keys, Row, values};
 use super::store::{Store, StoreError};
 use notary::tree::{HashReader, StoredHash, TlogError, stored_hash_count};
 use std::cell::RefCell;
@@ -123,10 +123,7 @@ impl<'c> LogReader<'c> {
         const SQL: &str = "SELECT number, hash FROM log_hash WHERE number = ANY(?1)";
         let mut known = self.known.borrow_mut();
         let missing: Vec<i64> = indexes.iter().filter(|n| !known.contains_key(n)).map(|n| *n as i64).collect();
-        let read = self.c.rows_of(SQL, Keys::Ints(&missing), &[], |r| {
-            let hash = r.blob(1)?.try_into().map_err(|_| StoreError::Nonsense("a hash"))?;
-            Ok((r.size(0)?, StoredHash(hash)))
-        })?;
+        let read = self.c.rows_of(SQL, Keys::Ints(&missing), &[], |r| Ok((r.size(0)?, StoredHash(hash(r, 1)?))))?;
         known.extend(read);
         Ok(())
     }
@@ -142,6 +139,10 @@ impl HashReader for LogReader<'_> {
         let found = indexes.iter().map(|index| known.get(index).copied());
         found.collect::<Option<_>>().ok_or(TlogError::IndexesNotInTree)
     }
+}
+
+pub(super) fn hash(r: &Row<'_>, at: usize) -> Result<[u8; 32], StoreError> {
+    r.blob(at)?.try_into().map_err(|_| StoreError::Nonsense("a hash"))
 }
 
 fn log_size(c: &Connection) -> Result<u64, StoreError> {

@@ -77,22 +77,6 @@ impl Store {
         })
     }
 
-    /// Moves records: each from where it must still lie to where it lies as well. All or nothing.
-    pub fn move_records(&self, moves: &[Move]) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE record SET pack = ?4, \"offset\" = ?5, length = ?6 \
-             WHERE type = ?1 AND id = ?2 AND version = ?3 AND pack = ?7";
-        self.transaction(|c| {
-            for Move { kind, id, version, from, to } in moves {
-                let (offset, length) = (to.extent.offset as i64, to.extent.length);
-                let moved = c.execute(SQL, values![kind, id, version.0, &to.pack, offset, length, from])?;
-                if moved != 1 {
-                    return Err(StoreError::Nonsense("a record that lies elsewhere"));
-                }
-            }
-            Ok(())
-        })
-    }
-
     /// The newest version of each resource of a type.
     pub fn current_of(&self, kind: &str) -> Result<Vec<(i64, Name)>, StoreError> {
         const SQL: &str =
@@ -100,14 +84,4 @@ impl Store {
         let name = |text: String| Name::parse(&text).ok_or(StoreError::Nonsense("a name"));
         self.with(|c| c.rows(SQL, values![kind], |r| Ok((r.int(0)?, name(format!("{}/{}", r.text(1)?, r.text(2)?))?))))
     }
-}
-
-/// A record that lies in two packs, and is to be read from the second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
-    pub kind: String,
-    pub id: String,
-    pub version: Version,
-    pub from: String,
-    pub to: Place,
 }

@@ -314,6 +314,18 @@ impl Connection {
         }
     }
 
+    /// Runs a statement over many rows and tells how many it changed.
+    pub(super) fn execute_many(&self, bulk: &Bulk<'_>) -> Result<u64, StoreError> {
+        match self {
+            _ if bulk.is_empty() => Ok(0),
+            Self::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(&for_one(bulk.sql))?;
+                bulk.rows().try_fold(0, |sum, row| Ok(sum + statement.execute(rusqlite::params_from_iter(row))? as u64))
+            }
+            Self::Postgres(session) => session.execute_many(bulk),
+        }
+    }
+
     /// Runs statements over many rows each, in their order.
     pub(super) fn execute_all(&self, work: &[Bulk<'_>]) -> Result<(), StoreError> {
         match self {

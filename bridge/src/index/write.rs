@@ -29,10 +29,15 @@ impl Turn {
         Ok(turn)
     }
 
-    pub(super) fn commit(mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub(super) fn commit(self, batch: &Batch) -> Result<(), StoreError> {
+        self.end(|c| write_batch(c, batch))
+    }
+
+    /// Does the work that the turn was taken for.
+    pub(super) fn end<T>(mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.ended = true;
-        let written = write_batch(&self.connection, batch);
-        self.connection.end(written)
+        let done = work(&self.connection);
+        self.connection.end(done)
     }
 }
 

@@ -180,6 +180,15 @@ impl Said {
     }
 }
 
+/// The entry of the tombstone of a patient, by what was said of the erasure and the entries that it closed; nothing for what says
+/// nothing.
+pub fn entry_of(keep: &Keep, patient: &ResourceId, said: &[u8]) -> Result<Option<Entry>, VaultError> {
+    let Ok(said) = serde_json::from_slice::<Said>(said) else { return Ok(None) };
+    let owner = Owner::patient(patient);
+    let rows = keep.store.owned(&keep.tokens.owner(&owner), 0, usize::MAX >> 1)?;
+    Ok(Some(said.entry(keep, &owner, &closed(keep, &rows)?)?))
+}
+
 /// Puts the tombstone into a pack and the outbox, unless that was done before. Tells the pack.
 async fn log_it(keep: &Keep, erasure: &Erasure, said: &Said, rows: &[i64]) -> Result<String, VaultError> {
     if let Some(pack) = keep.store.erasure_pack(&erasure.owner)? {

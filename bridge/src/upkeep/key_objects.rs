@@ -1,6 +1,7 @@
 //! The wrapped keys beside the packs, `keys/...`: objects of JSON, `{owner: wrapped in hexadecimal}`. They are what recovery
 //! has; unlike packs they change, when a key is destroyed or wrapped anew.
 
+use crate::app::keep::Keep;
 use crate::error::VaultError;
 use crate::ids::Owner;
 use crate::index::alone::Alone;
@@ -9,8 +10,8 @@ use crate::vault::objects::{Found, Objects};
 
 /// Where they lie.
 pub const FOLDER: &str = "keys/";
-/// Names that are listed at a time.
-const PAGE: usize = 1_000;
+/// Names that are listed at a time. A directory is walked through for each page.
+const PAGE: usize = 10_000;
 
 /// The keys of an object, in its order.
 pub type Keys = Vec<(Owner, Wrapped)>;
@@ -77,6 +78,21 @@ pub async fn destroy(
         seen();
     }
     Ok(count)
+}
+
+/// Whether the index has this very key of an owner. After a rotation it is wrapped otherwise there.
+pub async fn is_in_index(keep: &Keep, owner: &Owner, wrapped: &Wrapped) -> Result<bool, VaultError> {
+    match keep.store.key(owner)? {
+        Some(own) if own == *wrapped => Ok(true),
+        None => Ok(false),
+        Some(own) => {
+            let own = keep.keys.open(owner, &own).await?;
+            match keep.keys.open(owner, wrapped).await {
+                Err(error @ (KeyError::Away { .. } | KeyError::Refused { .. })) => Err(error.into()),
+                other => Ok(other.is_ok_and(|other| other == own)),
+            }
+        }
+    }
 }
 
 /// The wrapped keys of a group, beside its pack: recovery needs nothing but both and the root key.

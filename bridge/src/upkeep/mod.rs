@@ -1,6 +1,9 @@
 //! Upkeep of what is stored: what an operator does now and then, or the service by itself. It works beside a running service and
 //! without one, and each piece of it may be cut short anywhere and done again.
 
+pub mod check;
+pub mod compact;
+mod content;
 pub mod erase;
 pub mod key_objects;
 pub mod recover;
@@ -18,15 +21,19 @@ pub const WATCH: Duration = Duration::from_secs(5);
 
 /// What a running service does by itself, for ever.
 pub async fn run(app: Arc<App>) {
+    tokio::join!(watch(&app), compact::run(&app));
+}
+
+async fn watch(app: &App) {
     let keep = app.core.keep();
     loop {
-        if let Err(error) = notice(&app, &keep).await {
+        if let Err(error) = notice(app, &keep).await {
             tracing::warn!(%error, "erasures could not be looked for");
         }
         if let Err(error) = erase::finish_all(&keep).await {
             tracing::error!(%error, "an erasure is not finished; it is tried again");
         }
-        if let Err(error) = take_up_root(&app).await {
+        if let Err(error) = take_up_root(app).await {
             tracing::warn!(%error, "a new root key could not be taken up");
         }
         tokio::time::sleep(WATCH).await;

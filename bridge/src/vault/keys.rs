@@ -194,6 +194,13 @@ impl KeyRing {
 
     /// Opens a wrapped key and keeps it.
     pub async fn unwrap(&self, owner: &Owner, wrapped: &Wrapped) -> Result<Key, KeyError> {
+        let key = self.open(owner, wrapped).await?;
+        self.keep(owner.clone(), key.clone());
+        Ok(key)
+    }
+
+    /// Opens a wrapped key that need not be the owner's.
+    pub async fn open(&self, owner: &Owner, wrapped: &Wrapped) -> Result<Key, KeyError> {
         if self.is_destroyed(owner) {
             return Err(KeyError::Destroyed { owner: owner.as_str().to_owned() });
         }
@@ -201,9 +208,7 @@ impl KeyRing {
         let sealed = wrapped.root().map_or(wrapped.0.as_slice(), |_| &wrapped.0[9..]);
         let plain = open_bytes(&root.key().await?, &binding(owner, wrapped.root()), sealed).ok();
         let bytes = plain.map(zeroize::Zeroizing::new).and_then(|p| <[u8; 32]>::try_from(p.as_slice()).ok());
-        let key = Key::new(bytes.ok_or_else(|| wrong_root(owner))?);
-        self.keep(owner.clone(), key.clone());
-        Ok(key)
+        Ok(Key::new(bytes.ok_or_else(|| wrong_root(owner))?))
     }
 
     fn root_of(&self, owner: &Owner, wrapped: &Wrapped) -> Result<Arc<Root>, KeyError> {

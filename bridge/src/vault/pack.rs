@@ -90,6 +90,14 @@ impl PackWriter {
         Extent { offset: offset as u64, length: (self.bytes.len() - offset) as u32 }
     }
 
+    /// Adds a record as it lies in another pack.
+    pub fn copy(&mut self, record: &[u8]) -> Extent {
+        let offset = self.bytes.len() as u64;
+        self.bytes.extend(record);
+        self.count += 1;
+        Extent { offset, length: record.len() as u32 }
+    }
+
     /// The number of bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -152,29 +160,49 @@ pub fn read_record(bytes: &[u8]) -> Result<Record, PackError> {
     Ok(Record { sealed: Sealed { label, body }, time: header.time, entry, claims })
 }
 
+/// A record without what was sealed in it: the header stays as it is. Nothing for what is no record.
+pub fn without_body(record: &[u8]) -> Option<Vec<u8>> {
+    let header = u16::from_be_bytes(record.get(5..7)?.try_into().ok()?);
+    let mut bare = record.get(..7 + usize::from(header))?.to_vec();
+    bare[1..5].copy_from_slice(&(2 + u32::from(header)).to_be_bytes());
+    Some(bare)
+}
+
 fn claim_of(text: &str) -> Option<Token> {
     let mut token = [0; 16];
     hex::decode_to_slice(text, &mut token).ok().map(|()| Token(token))
 }
 
+/// Checks the sum at a pack's end.
+pub fn check_sum(bytes: &[u8]) -> Result<(), PackError> {
+    let end = bytes.len().checked_sub(END_BYTES).ok_or(PackError { at: bytes.len() })?;
+    let (content, sum) = bytes.split_at(bytes.len() - 32);
+    let whole = bytes.starts_with(MAGIC) && Digest::of(content).0 == sum && bytes[end] == END;
+    if whole { Ok(()) } else { Err(PackError { at: 0 }) }
+}
+
+/// The records of a pack one by one, each with where it lies. What is no record is told in its place; where its length makes no
+/// sense, nothing follows.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<(Extent, Record), PackError>> {
+    let end = bytes.len().saturating_sub(END_BYTES);
+    let mut at = MAGIC.len();
+    std::iter::from_fn(move || {
+        let from = (at < end).then_some(at)?;
+        let length = bytes.get(from + 1..from + 5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        let next = length.and_then(|l| from.checked_add(5 + l as usize)).filter(|next| *next <= end);
+        at = next.unwrap_or(end);
+        let next = next.ok_or(PackError { at: from });
+        Some(next.and_then(|next| {
+            let record = read_record(&bytes[from..next]).map_err(|e| PackError { at: from + e.at })?;
+            Ok((Extent { offset: from as u64, length: (next - from) as u32 }, record))
+        }))
+    })
+}
+
 /// Reads a whole pack and checks its sum.
 pub fn read_pack(bytes: &[u8]) -> Result<Vec<(Extent, Record)>, PackError> {
-    let bad = |at| PackError { at };
-    let end = bytes.len().checked_sub(END_BYTES).ok_or(bad(bytes.len()))?;
-    let (content, sum) = bytes.split_at(bytes.len() - 32);
-    if !bytes.starts_with(MAGIC) || Digest::of(content).0 != sum || bytes[end] != END {
-        return Err(bad(0));
-    }
-    let mut records = Vec::new();
-    let mut at = MAGIC.len();
-    while at < end {
-        let length = bytes.get(at + 1..at + 5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
-        let next = length.and_then(|l| at.checked_add(5 + l as usize)).filter(|n| *n <= end).ok_or(bad(at))?;
-        let record = read_record(&bytes[at..next]).map_err(|e| bad(at + e.at))?;
-        records.push((Extent { offset: at as u64, length: (next - at) as u32 }, record));
-        at = next;
-    }
-    Ok(records)
+    check_sum(bytes)?;
+    records(bytes).collect()
 }
 
 #[cfg(test)]
@@ -205,13 +233,26 @@ mod tests {
             prop_assert_eq!(read.iter().map(|(e, _)| *e).collect::<Vec<_>>(), extents.clone());
             for (extent, record) in extents.iter().zip(&records) {
                 let start = extent.offset as usize;
-                prop_assert_eq!(&read_record(&bytes[start..start + extent.length as usize]).unwrap(), record);
+                let part = &bytes[start..start + extent.length as usize];
+                prop_assert_eq!(&read_record(part).unwrap(), record);
+                let bare = Sealed { body: Vec::new(), ..record.sealed.clone() };
+                prop_assert_eq!(read_record(&without_body(part).unwrap()).unwrap(), Record { sealed: bare, ..record.clone() });
             }
+            let mut copies = PackWriter::default();
+            for extent in &extents {
+                let start = extent.offset as usize;
+                prop_assert_eq!(copies.copy(&bytes[start..start + extent.length as usize]), *extent);
+            }
+            prop_assert_eq!(copies.finish(), bytes.clone());
             let mut flipped = bytes.clone();
             let bit = bit % (bytes.len() * 8);
             flipped[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(read_pack(&flipped).is_err());
             prop_assert!(read_pack(&bytes[..bytes.len() - 1]).is_err());
+            let untouched = |e: &Extent| !(e.offset..e.offset + u64::from(e.length)).contains(&(bit as u64 / 8));
+            let still = super::records(&flipped).flatten().filter(|(e, _)| extents.contains(e) && untouched(e)).count();
+            let length = extents.iter().position(|e| (e.offset + 1..e.offset + 5).contains(&(bit as u64 / 8)));
+            prop_assert!(still >= length.unwrap_or(extents.len().saturating_sub(1)), "what comes before is read, and mostly the rest");
         }
 
         #[test]

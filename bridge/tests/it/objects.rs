@@ -34,6 +34,8 @@ async fn keeps_its_promises(objects: &Objects) {
     let listed = objects.list("packs/", "packs/a", 9).await.unwrap();
     assert_eq!(listed.iter().map(|f| (f.name.as_str(), f.length)).collect::<Vec<_>>(), [("packs/b", 1)]);
     assert!(listed[0].changed > 1_600_000_000_000, "when it was written");
+    assert_eq!(objects.find("packs/b").await.unwrap().as_ref(), listed.first());
+    assert_eq!(objects.find("packs/c").await.unwrap(), None);
     objects.replace("keys/a", b"other".to_vec()).await.unwrap();
     assert_eq!(objects.read_all("keys/a").await.unwrap(), b"other");
     objects.remove("packs/b").await.unwrap();

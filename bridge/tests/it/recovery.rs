@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Every version: its bytes, the entry and place that its receipt proves.
-type Everything = BTreeMap<String, (Vec<u8>, String, u64)>;
+pub type Everything = BTreeMap<String, (Vec<u8>, String, u64)>;
 
-async fn everything(world: &World) -> Everything {
+pub async fn everything(world: &World) -> Everything {
     anchored(world).await;
     let sql = "SELECT type, id, version, deleted FROM record WHERE type NOT IN ('Message', 'Erasure')";
     let mut found = Everything::new();
@@ -34,7 +34,7 @@ async fn everything(world: &World) -> Everything {
 }
 
 /// Waits until everything is signed and anchored.
-async fn anchored(world: &World) {
+pub async fn anchored(world: &World) {
     for _ in 0..500 {
         let ready = world.get("/readyz").await.1;
         if ready["log"]["size"] == ready["log"]["anchored"] && world.running.app.core.store.waiting().unwrap() == 0 {
@@ -46,7 +46,7 @@ async fn anchored(world: &World) {
 }
 
 /// Messages, versions, a conditional create, a deletion, an erasure.
-async fn filled() -> (World, String) {
+pub async fn filled() -> (World, String) {
     let world = World::new().await;
     for (control, number) in [("C1", "77"), ("C2", "78"), ("C3", "79")] {
         assert_eq!(msa(&world.send(&admission(control, number, "Lovelace")).await).0, "AA");
@@ -74,7 +74,7 @@ async fn conditional(world: &World) -> u16 {
     world.request("POST", "/fhir/Organization", &headers, body).await.status().as_u16()
 }
 
-async fn stopped(world: World) -> (tempfile::TempDir, PathBuf) {
+pub async fn stopped(world: World) -> (tempfile::TempDir, PathBuf) {
     let World { running, directory, .. } = world;
     running.stop().await;
     let data = directory.path().join("data");
@@ -82,7 +82,7 @@ async fn stopped(world: World) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// What was there is there, and what was recognised still is.
-async fn is_whole(world: &World, before: &Everything, gone: &str) {
+pub async fn is_whole(world: &World, before: &Everything, gone: &str) {
     assert_eq!(&everything(world).await, before);
     assert_eq!(world.get(&format!("/fhir/Patient/{gone}")).await.0, 410);
     assert_eq!(world.get("/fhir/Patient").await.1["total"], 2);

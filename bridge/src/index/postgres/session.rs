@@ -99,10 +99,17 @@ impl Session {
     }
 
     pub(in crate::index) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        let args: Vec<Arg<'_>> = values.iter().map(|value| Arg::One(*value)).collect();
+        self.change(sql, &values.iter().map(|value| Arg::One(*value)).collect::<Vec<_>>())
+    }
+
+    pub(in crate::index) fn execute_many(&self, bulk: &Bulk<'_>) -> Result<u64, StoreError> {
+        self.change(&bulk.for_arrays(), &Arg::columns(bulk))
+    }
+
+    fn change(&self, sql: &str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
         self.answer(async {
-            let statement = self.statement(sql, &args).await?;
-            self.client.execute(&statement, &references(&args)).await
+            let statement = self.statement(sql, args).await?;
+            self.client.execute(&statement, &references(args)).await
         })
     }
 

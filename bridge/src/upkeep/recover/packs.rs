@@ -3,7 +3,7 @@
 use super::record::Found;
 use super::{Recovery, Report};
 use crate::error::VaultError;
-use crate::index::restore::Move;
+use crate::index::places::Move;
 use crate::index::store::Batch;
 use crate::read::in_background;
 use crate::upkeep::key_objects::Walk;
@@ -27,7 +27,6 @@ impl Recovery {
         let names = self.names().await?;
         let present: HashSet<String> = names.iter().cloned().collect();
         let known: HashSet<String> = self.keep.store.packs()?.into_iter().map(|(name, _)| name).collect();
-        report.missing(known.difference(&present));
         let newest = self.newest_logged(&names).await?;
         let (total, mut done) = (names.len() as u64, 0);
         // Packs of the same millisecond are put in the order of the log.
@@ -47,6 +46,9 @@ impl Recovery {
             done += some.len() as u64;
             tell("packs", done, total);
         }
+        // Not before: what an older index looks for where it was, compaction may have moved since.
+        let known: HashSet<String> = self.keep.store.packs()?.into_iter().map(|(name, _)| name).collect();
+        report.missing(known.difference(&present));
         Ok(())
     }
 
@@ -150,6 +152,6 @@ impl Recovery {
 }
 
 /// The milliseconds in a pack's name.
-fn time_of(name: &str) -> &str {
+pub(in crate::upkeep) fn time_of(name: &str) -> &str {
     name.split('-').next().unwrap_or(name)
 }

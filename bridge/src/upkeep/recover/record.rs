@@ -6,8 +6,9 @@ use crate::index::blind::Blinded;
 use crate::index::erasures::Erasure;
 use crate::index::store::{NewRecord, Place};
 use crate::index::tokens::Token;
-use crate::read::{Plain, opens};
+use crate::read::Plain;
 use crate::secret::Key;
+use crate::upkeep::content::{self, content};
 use crate::vault::keys::Wrapped;
 use crate::vault::pack::{Extent, Record};
 use crate::vault::seal::{RecordKind, open};
@@ -61,21 +62,12 @@ impl Recovery {
     }
 
     async fn content(&self, record: &Record) -> Result<Content, String> {
-        let label = &record.sealed.label;
         let bytes = self.opened(record).await?;
-        match label.kind {
-            RecordKind::Message => Ok(Content::Nothing),
-            RecordKind::Erasure => Ok(Content::Erasure(self.erasure(record, &bytes)?)),
-            RecordKind::Resource => {
-                let plain = Plain::from_bytes(&bytes).ok_or("its content is of no known form")?;
-                let name = Name::parse(&format!("{}/{}", label.type_name, label.id)).ok_or("it is of no known type")?;
-                let entry = record.entry.as_deref().and_then(|entry| Entry::from_bytes(entry).ok());
-                if !entry.is_some_and(|entry| opens(&self.keep.custodian, &name, label.version, &plain, &entry)) {
-                    return Err("its content does not open its log entry".into());
-                }
-                Ok(Content::Blinded(self.blind(&name, &plain)))
-            }
-        }
+        Ok(match content(&self.keep.custodian, record, &bytes)? {
+            content::Content::Message => Content::Nothing,
+            content::Content::Erasure => Content::Erasure(self.erasure(record, &bytes)?),
+            content::Content::Resource(name, plain) => Content::Blinded(self.blind(&name, &plain)),
+        })
     }
 
     fn blind(&self, name: &Name, plain: &Plain) -> Blinded {

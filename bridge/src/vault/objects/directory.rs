@@ -105,7 +105,7 @@ pub(super) fn list_page(root: &Path, folder: &str, after: &str, limit: usize) ->
 }
 
 /// Nothing for a file that went while the folder was walked.
-fn found(root: &Path, name: String) -> Result<Option<Found>, ObjectError> {
+pub(super) fn found(root: &Path, name: String) -> Result<Option<Found>, ObjectError> {
     let metadata = match std::fs::metadata(root.join(&name)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata.map_err(|e| io(&name, e))?,

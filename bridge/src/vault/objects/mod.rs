@@ -100,6 +100,14 @@ impl Objects {
         }
     }
 
+    /// Writes a new object durably, and whole or not at all: for a name that a start does not look at.
+    pub async fn put_whole(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
+        match self {
+            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::S3(bucket) => bucket.put(name, bytes.into()).await,
+        }
+    }
+
     /// Writes an object durably, whatever was there: for wrapped keys, which are rewrapped. Never for packs.
     pub async fn replace(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
         match self {
@@ -146,6 +154,20 @@ impl Objects {
                 blocking("(listing)", move || directory::list_page(&root, &folder, &after, limit)).await
             }
             Self::S3(bucket) => bucket.list(folder, after, limit).await,
+        }
+    }
+
+    /// What a listing would tell of an object; nothing if it is not there.
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let (root, owned) = (root.clone(), name.to_owned());
+                blocking(name, move || directory::found(&root, owned)).await
+            }
+            // It is the first of those that begin with its name.
+            Self::S3(bucket) => {
+                Ok(bucket.list(name, "", 1).await?.into_iter().next().filter(|found| found.name == name))
+            }
         }
     }
 
