@@ -168,6 +168,7 @@ impl VaultError {
             Self::Object(
                 ObjectError::Missing { .. }
                 | ObjectError::Short { .. }
+                | ObjectError::Damaged { .. }
                 | ObjectError::Taken { .. }
                 | ObjectError::Refused { .. }
                 | ObjectError::Credentials,

@@ -7,6 +7,7 @@ use crate::index::places::Move;
 use crate::index::store::Batch;
 use crate::read::in_background;
 use crate::upkeep::key_objects::Walk;
+use crate::vault::objects::ObjectError;
 use crate::vault::pack::{Extent, Record, read_pack};
 use std::collections::HashSet;
 
@@ -61,7 +62,13 @@ impl Recovery {
     }
 
     async fn read(&self, name: &str, report: &mut Report) -> Result<Option<Pack>, VaultError> {
-        let bytes = self.keep.objects.read_all(name).await?;
+        let bytes = match self.keep.objects.read_all(name).await {
+            Err(error @ ObjectError::Damaged { .. }) => {
+                report.fault(format!("{name}: {error}"));
+                return Ok(None);
+            }
+            bytes => bytes?,
+        };
         match read_pack(&bytes) {
             Ok(records) => Ok(Some(Pack { name: name.to_owned(), records })),
             Err(error) => {

@@ -44,6 +44,8 @@ pub enum ObjectError {
     Missing { name: String },
     #[error("object {name} is shorter than what should lie in it")]
     Short { name: String },
+    #[error("object {name} is not as it was written: its checksum is another")]
+    Damaged { name: String },
     #[error("object {name} is there already, with other content")]
     Taken { name: String },
     /// The same may succeed later: the server is busy, broken or out of reach.

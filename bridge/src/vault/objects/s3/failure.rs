@@ -49,6 +49,13 @@ where
     }
 }
 
+/// Whether a body came whole and is not what was stored under its name. Asking again may tell a fault of the way from one of the
+/// object.
+pub(super) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.into_iter().any(|error| error.is::<aws_smithy_checksums::body::validate::Error>())
+}
+
 /// An error with its causes.
 pub(super) fn told(error: &dyn std::error::Error) -> String {
     let mut what = error.to_string();

@@ -18,7 +18,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::Object;
 use bytes::Bytes;
-use failure::{Failure, failed, told};
+use failure::{Failure, failed, is_damage, told};
 use settings::client;
 use std::path::Path;
 use std::sync::Arc;
@@ -138,16 +138,19 @@ impl Bucket {
             let reply = self.ask(name, part).await?;
             let expected = expected(name, &reply, part)?;
             let body = tokio::time::timeout(self.bounds.attempt, reply.body.collect()).await;
-            let what = match body {
+            let name_of = || name.to_owned();
+            let s3 = |what: String| ObjectError::S3 { name: name_of(), what };
+            let error = match body {
                 Ok(Ok(body)) => match body.into_bytes() {
                     whole if expected.is_none_or(|length| length == whole.len() as u64) => return Ok(whole),
-                    _ => "an answer of the wrong length".to_owned(),
+                    _ => s3("an answer of the wrong length".to_owned()),
                 },
-                Ok(Err(error)) => told(&error),
-                Err(_) => "an answer that did not end in time".to_owned(),
+                Ok(Err(error)) if part.is_none() && is_damage(&error) => ObjectError::Damaged { name: name_of() },
+                Ok(Err(error)) => s3(told(&error)),
+                Err(_) => s3("an answer that did not end in time".to_owned()),
             };
             if attempt == self.bounds.attempts {
-                return Err(ObjectError::S3 { name: name.to_owned(), what });
+                return Err(error);
             }
             tokio::time::sleep(self.bounds.pause(attempt)).await;
             attempt += 1;
