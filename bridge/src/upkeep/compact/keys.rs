@@ -77,7 +77,7 @@ impl Compaction<'_> {
     async fn write_keys(&mut self, alone: &Alone, joined: Joined) -> Result<(), VaultError> {
         let (Some(first), true) = (joined.old.first(), joined.old.len() >= FEWEST) else { return Ok(()) };
         let name = name_beside(first, FOLDER)?;
-        let keys = joined.keys.into_iter().filter(|(owner, _)| !self.keep.keys.is_destroyed(owner)).collect();
+        let keys = joined.keys.into_iter().collect();
         key_objects::write(alone, &self.keep.objects, &name, &keys).await?;
         for old in &joined.old {
             key_objects::write(alone, &self.keep.objects, old, &Keys::new()).await?;
@@ -89,10 +89,11 @@ impl Compaction<'_> {
 }
 
 impl Joined {
-    /// Adds the keys of an object, unless two are of one owner and the index has neither: then nothing is added.
+    /// Adds the keys of an object, but for destroyed ones, unless two are of one owner and the index has neither: then nothing is
+    /// added.
     async fn take(&mut self, keep: &Keep, keys: &Keys) -> Result<bool, VaultError> {
         let mut new = Vec::new();
-        for (owner, wrapped) in keys {
+        for (owner, wrapped) in keys.iter().filter(|(owner, _)| !keep.keys.is_destroyed(owner)) {
             match self.keys.get(owner) {
                 Some(other) if other == wrapped || key_objects::is_in_index(keep, owner, other).await? => {}
                 Some(_) if !key_objects::is_in_index(keep, owner, wrapped).await? => return Ok(false),
