@@ -5,7 +5,7 @@
 //! ```text
 //! cargo bench -p bridge --bench stores        # needs PostgreSQL for all but the first line
 //! ```
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 
 #[path = "../tests/it/bucket.rs"]
 #[expect(dead_code, reason = "the tests need more of it")]

@@ -17,7 +17,7 @@ pub struct Alone(Held);
 #[derive(Debug)]
 enum Held {
     File(#[expect(dead_code, reason = "the lock ends when the file is closed")] File),
-    Session(Mutex<Lent>),
+    Session(Box<Mutex<Lent>>),
 }
 
 impl Store {
@@ -25,7 +25,9 @@ impl Store {
     pub fn alone(&self) -> Result<Option<Alone>, StoreError> {
         Ok(match self.engine() {
             Engine::Sqlite(files) => lock_file(&files.beside("upkeep"))?.map(Held::File).map(Alone),
-            Engine::Postgres(_) => lock_session(self.lend()?)?.map(|session| Alone(Held::Session(Mutex::new(session)))),
+            Engine::Postgres(_) => {
+                lock_session(self.lend()?)?.map(|session| Alone(Held::Session(Box::new(Mutex::new(session)))))
+            }
         })
     }
 }

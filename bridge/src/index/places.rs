@@ -43,6 +43,9 @@ pub struct Move {
     pub to: Place,
 }
 
+/// A row, and its log entry.
+pub type Logged = (Lying, Option<Vec<u8>>);
+
 impl Store {
     /// Stores a setting that may change.
     pub fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
@@ -50,12 +53,7 @@ impl Store {
     }
 
     /// The row of a version or a message, and the log entry that it has in the log or the outbox.
-    pub fn lying(
-        &self,
-        kind: &str,
-        id: &str,
-        version: Version,
-    ) -> Result<Option<(Lying, Option<Vec<u8>>)>, StoreError> {
+    pub fn lying(&self, kind: &str, id: &str, version: Version) -> Result<Option<Logged>, StoreError> {
         const SQL: &str = "SELECT row, pack, \"offset\", length, deleted, \
              coalesce((SELECT entry FROM log WHERE log.row = record.row), \
              (SELECT entry FROM outbox WHERE outbox.row = record.row)) \

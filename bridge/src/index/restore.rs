@@ -7,6 +7,9 @@ use crate::ids::{Name, Owner, Version};
 use crate::vault::keys::Wrapped;
 use notary::tree::{StoredHash, stored_hash_count};
 
+/// A row, its entry, and the hashes that the tree gains by it.
+pub type Appended = (i64, Vec<u8>, Vec<[u8; 32]>);
+
 impl Store {
     /// Up to which size the log was published.
     pub fn published(&self) -> Result<u64, StoreError> {
@@ -57,7 +60,7 @@ impl Store {
     }
 
     /// Appends entries to the log as they stood in it, with the tree's new hashes.
-    pub fn restore_log(&self, entries: &[(i64, Vec<u8>, Vec<[u8; 32]>)]) -> Result<(), StoreError> {
+    pub fn restore_log(&self, entries: &[Appended]) -> Result<(), StoreError> {
         self.transaction(|c| {
             let size = c.number("SELECT coalesce(max(position) + 1, 0) FROM log", &[])? as u64;
             let rows: Vec<_> = entries.iter().map(|(row, entry, _)| (*row, entry.clone())).collect();

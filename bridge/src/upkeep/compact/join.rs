@@ -40,7 +40,7 @@ impl Compaction<'_> {
     /// Joins neighbours. One that is damaged stays, and parts them.
     pub(super) async fn join(&mut self, alone: &Alone, run: &[Found]) -> Result<(), VaultError> {
         let objects = &self.keep.objects;
-        let reads = run.to_vec().into_iter().map(|found| async move { (objects.read_all(&found.name).await, found) });
+        let reads = run.iter().cloned().map(|found| async move { (objects.read_all(&found.name).await, found) });
         let mut reads = std::pin::pin!(stream::iter(reads).buffered(READS));
         let mut new = New::default();
         while let Some((read, found)) = reads.next().await {

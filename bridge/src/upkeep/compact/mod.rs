@@ -92,7 +92,10 @@ struct Compaction<'k> {
 pub async fn run(app: &App) {
     let (keep, ages) = (app.core.keep(), Ages::of(&app.config.storage));
     let mut wait = FIRST;
-    while app.config.storage.compact {
+    if !app.config.storage.compact {
+        return;
+    }
+    loop {
         tokio::time::sleep(wait).await;
         if app.core.lease.held().is_none() {
             continue;

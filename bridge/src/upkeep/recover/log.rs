@@ -3,6 +3,7 @@
 use super::{Recovery, Report};
 use crate::anchor::publish::Published;
 use crate::app::StartError;
+use crate::index::restore::Appended;
 use crate::index::store::StoreError;
 use notary::chain::Ledger;
 use notary::checkpoint::LogSigner;
@@ -11,9 +12,6 @@ use std::collections::HashMap;
 
 /// Entries of one transaction.
 const AT_ONCE: usize = 10_000;
-
-/// A row, its entry, and the hashes that the tree gains by it.
-type Appended = (i64, Vec<u8>, Vec<[u8; 32]>);
 
 /// The log as it was published, and who signs it.
 pub(super) struct Signed<'s> {
