@@ -200,10 +200,10 @@ fn take(names: &mut BTreeMap<PathBuf, usize>, folders: &mut BTreeSet<PathBuf>, n
 
 /// A file of which some sectors are as they were synced, some as they are; its length is either's.
 fn mixed(file: &File, chance: &mut Chance) -> Vec<u8> {
-    let grown = chance.next() % 2 == 0;
+    let grown = chance.coin();
     let mut content = if grown { file.now.clone() } else { file.kept.clone() };
     for (n, sector) in content.chunks_mut(SECTOR).enumerate() {
-        let from = if chance.next() % 2 == 0 { &file.kept } else { &file.now };
+        let from = if chance.coin() { &file.kept } else { &file.now };
         let written = from.get(n * SECTOR..).unwrap_or_default();
         let length = sector.len().min(written.len());
         sector[..length].copy_from_slice(&written[..length]);
@@ -219,6 +219,10 @@ fn mixed(file: &File, chance: &mut Chance) -> Vec<u8> {
 struct Chance(u64);
 
 impl Chance {
+    fn coin(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

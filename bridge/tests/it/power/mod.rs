@@ -11,6 +11,7 @@ mod trace;
 
 use super::commands::{MEDSEAL, Served};
 use super::world::{World, admission, config, msa};
+use bridge::clock::{Clock, SystemClock};
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use notary::tree;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use trace::{Call, calls, traced};
 use warp::http::Request;
 
@@ -44,7 +44,7 @@ enum Told {
 type Answers = Vec<(f64, Told)>;
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    SystemClock.now().as_duration().as_secs_f64()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn a_sender_waits_for_its_pack_alone() {
     end(served).await;
     let syncs = |from: usize, to: usize| {
         let of = |call: &&Call| call.name.ends_with("sync") && call.ended > moments[from] && call.ended < moments[to];
-        calls(&[traces.clone()]).iter().filter(of).count()
+        calls(std::slice::from_ref(&traces)).iter().filter(of).count()
     };
     assert_eq!(syncs(0, 2), 2 * 4, "two new patients");
     assert_eq!(syncs(2, 5), 3 * 2, "a known one");
