@@ -1,4 +1,4 @@
-//! What the conditions of a map ask of one segment: each numbered test is answered once.
+//! What the conditions of a map ask of one segment, or of one value: each numbered test is answered once.
 
 use crate::look::Look;
 use crate::plan::{Bits, Question, Tests, When};
@@ -19,10 +19,16 @@ impl<'a> Answers<'a> {
         Self { tests, known: Cell::new(0), holds: Cell::new(0), read: Cell::new(0) }
     }
 
-    /// Whether some answer says that the condition does not hold.
-    fn refute(&self, when: &When) -> bool {
+    /// Forgets what was said of another repetition.
+    pub fn forget_each(&mut self) {
+        let kept = !self.tests.each;
+        [&mut self.known, &mut self.holds, &mut self.read].into_iter().for_each(|bits| *bits.get_mut() &= kept);
+    }
+
+    /// Whether the answer to one of these tests says that the condition does not hold.
+    fn refute(&self, when: &When, asked: Bits) -> bool {
         let holds = self.holds.get();
-        self.known.get() & (when.hold & !holds | when.fail & holds) != 0
+        self.known.get() & asked & (when.hold & !holds | when.fail & holds) != 0
     }
 
     fn learn(&self, tests: Bits, holds: Bits) {
@@ -39,17 +45,28 @@ impl<'a> Answers<'a> {
 
 impl Look<'_, '_> {
     pub fn holds(&self, when: &When) -> bool {
-        !self.is_ruled_out(when) && when.rest.as_ref().is_none_or(|rest| rest.holds(self))
+        !self.is_ruled_out(when, Bits::MAX) && when.rest.as_ref().is_none_or(|rest| rest.holds(self))
     }
 
     /// Whether it cannot hold for any repetition of a field: a test of the whole segment says so.
-    pub fn is_ruled_out(&self, when: &When) -> bool {
+    pub fn is_ruled_out_for_all(&self, when: &When) -> bool {
+        // A switch that decides is told of where there is a value.
+        when.switches.is_empty() && self.is_ruled_out(when, !self.run.answers.tests.each)
+    }
+
+    /// Whether what was asked before says that it does not hold.
+    pub fn is_refuted(&self, when: &When) -> bool {
+        when.switches.is_empty() && self.run.answers.refute(when, Bits::MAX)
+    }
+
+    /// Whether one of these tests says that it does not hold.
+    fn is_ruled_out(&self, when: &When, asked: Bits) -> bool {
         let answers = &self.run.answers;
         loop {
-            if answers.refute(when) {
+            if answers.refute(when, asked) {
                 return true;
             }
-            let unknown = (when.hold | when.fail) & !answers.known.get();
+            let unknown = (when.hold | when.fail) & asked & !answers.known.get();
             if unknown == 0 {
                 return false;
             }

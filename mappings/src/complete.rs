@@ -122,6 +122,9 @@ impl Run<'_> {
 
     /// Two fields may say the same: an extension stands once.
     fn drop_doubles(&mut self, list: Id) {
+        if self.tree.children(list).nth(1).is_none() {
+            return;
+        }
         let items: Vec<Id> = self.tree.children(list).take(MAX_EXTENSIONS).collect();
         let doubles =
             items.iter().enumerate().filter(|(n, item)| items[..*n].iter().any(|i| self.tree.is_same(*i, **item, 0)));

@@ -277,11 +277,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Where the ordinal stands in a key. A NUL alone may be the sender's.
+fn nth_in(key: &str) -> Option<usize> {
+    memchr::memchr_iter(0, key.as_bytes()).find(|at| key[*at..].starts_with(NTH))
+}
+
 /// Puts the ordinals into the keys that have one. It stands last, or in the key of the resource that comes last.
 fn number(identities: &mut [Option<Identity>]) {
     let waiting = identities.iter_mut().filter_map(|identity| match identity {
-        // A NUL alone may be the sender's.
-        Some(Identity::Derived(key)) if memchr::memchr(0, key.as_bytes()).is_some() && key.contains(NTH) => Some(key),
+        Some(Identity::Derived(key)) if nth_in(key).is_some() => Some(key),
         _ => None,
     });
     let mut waiting: Vec<&mut String> = waiting.collect();
@@ -290,7 +294,7 @@ fn number(identities: &mut [Option<Identity>]) {
     for same in waiting.chunk_by_mut(|one, other| one == other) {
         for (nth, key) in (1_usize..).zip(same) {
             let nth = nth.to_string();
-            while let Some(at) = key.find(NTH) {
+            while let Some(at) = nth_in(key) {
                 key.replace_range(at..at + NTH.len(), &nth);
             }
         }

@@ -7,11 +7,13 @@
 
 mod lines;
 mod parts;
+mod segment;
 mod separators;
 
 use lines::{LineEnds, is_segment_name, skip_line_end};
 pub use parts::{part, split};
 pub(crate) use parts::{position, position_of_either};
+pub use segment::Segment;
 pub use separators::Separators;
 use separators::read_separators;
 use std::fmt;
@@ -216,78 +218,6 @@ impl fmt::Display for Message<'_> {
         self.lines
             .iter()
             .try_for_each(|line| write!(f, "{}\r", self.slice(Span { start: line.name.start, end: line.end })))
-    }
-}
-
-/// One segment.
-#[derive(Debug, Clone, Copy)]
-pub struct Segment<'m, 'a> {
-    message: &'m Message<'a>,
-    index: usize,
-}
-
-impl<'m, 'a> Segment<'m, 'a> {
-    fn line(&self) -> &'m Line {
-        &self.message.lines[self.index]
-    }
-
-    /// Its 0-based place in the message.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Its name, such as `PID`.
-    pub fn name(&self) -> &'a str {
-        self.message.slice(self.line().name)
-    }
-
-    pub(crate) fn is_header(&self) -> bool {
-        self.line().header
-    }
-
-    /// The highest field number that is there.
-    pub fn len(&self) -> usize {
-        self.line().fields as usize + usize::from(self.is_header())
-    }
-
-    /// Whether it has no field at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The field of that number in the standard, still escaped; empty where it is absent.
-    pub fn field(&self, number: usize) -> &'a str {
-        let offset = match (self.is_header(), number) {
-            (_, 0) => return "",
-            (true, 1) => {
-                let at = self.line().name.end;
-                return self.message.slice(Span { start: at, end: at + 1 });
-            }
-            (true, n) => n - 2,
-            (false, n) => n - 1,
-        };
-        let line = self.line();
-        let first = line.first_field as usize;
-        let starts = &self.message.fields[first..first + line.fields as usize];
-        let Some(&start) = starts.get(offset) else { return "" };
-        let end = starts.get(offset + 1).map_or(line.end, |next| next - 1);
-        self.message.slice(Span { start, end })
-    }
-
-    /// Where it begins and ends in the message's text.
-    pub(crate) fn span(&self) -> (usize, usize) {
-        (self.line().name.start as usize, self.line().end as usize)
-    }
-
-    /// The repetitions of a field; MSH-1 and MSH-2 do not repeat.
-    pub fn repetitions(&self, number: usize) -> impl Iterator<Item = &'a str> + use<'m, 'a> {
-        self.repetitions_of(number as u16, self.field(number))
-    }
-
-    /// The repetitions of a field that was found already.
-    pub(crate) fn repetitions_of(&self, number: u16, field: &'a str) -> impl Iterator<Item = &'a str> + use<'m, 'a> {
-        let literal = self.is_header() && number <= 2;
-        split(field, (!literal).then_some(self.message.separators.repetition))
     }
 }
 

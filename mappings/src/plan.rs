@@ -172,6 +172,8 @@ pub enum Group {
     Own(u16),
     /// A field of another segment.
     Other(SegmentName, u16),
+    /// A component of the value that a datatype map was given.
+    Part(u16),
     /// The segment as a whole, or the value that a datatype map was given.
     Whole,
 }
@@ -188,9 +190,9 @@ pub struct Plan {
     /// The resource types that the identity speaks of.
     pub needs: Vec<TypeNumber>,
     pub rules: Vec<Rule>,
-    /// Neighbouring rules of one field, so that an empty field is passed over once.
+    /// Neighbouring rules of one field or component, so that an empty one is passed over once.
     pub groups: Vec<(Group, Range<u32>)>,
-    /// What the conditions of a segment map ask once for a segment.
+    /// What the conditions ask once for a segment, a repetition, or the value that a datatype map was given.
     pub tests: Tests,
     /// Fields that the map knows and leaves alone.
     pub known: Vec<u16>,

@@ -153,19 +153,19 @@ const HEADER_USED: &[u16] = &[1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 18];
 
 /// Notes every valued subcomponent that no rule read, in segments that have a map.
 pub(crate) fn unused(run: &mut Run<'_>) {
-    let sorts = sorts(run.separators);
+    let ends = ends(run.separators);
     let mut notes = std::mem::take(&mut run.notes);
     for index in 0..run.message.len() {
         let rules = run.placed[index].as_ref().map_or(&[][..], |placed| &run.plan.rules[placed.slot]);
         if !rules.is_empty() {
-            unused_in(run, index, rules, &sorts, &mut notes);
+            unused_in(run, index, rules, &ends, &mut notes);
         }
     }
     notes.shrink_to_fit();
     run.notes = notes;
 }
 
-fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], sorts: &[Sort; 256], notes: &mut Vec<Note<'a>>) {
+fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], ends: &[bool; 256], notes: &mut Vec<Note<'a>>) {
     let Some(segment) = run.message.segment(index) else { return };
     let left_alone = |field: u16| {
         let mut maps = rules.iter().filter_map(|rule| rule.with);
@@ -189,7 +189,7 @@ fn unused_in<'a>(run: &Run<'a>, index: usize, rules: &[MessageRule], sorts: &[So
         asked.1
     };
     let is_header = segment.name() == "MSH";
-    unused_leaves(run, segment, sorts, |mark, field| {
+    unused_leaves(run, segment, ends, |mark, field| {
         if field == 0 || is_header && HEADER_USED.contains(&field) {
             return;
         }
@@ -206,7 +206,7 @@ pub(crate) fn leaves_of(run: &Run<'_>, index: usize) -> Vec<Mark> {
     let mut marks = Vec::new();
     let named = run.names[index].is_some();
     if let Some(segment) = run.message.segment(index) {
-        unused_leaves(run, segment, &sorts(run.separators), |mark, field| {
+        unused_leaves(run, segment, &ends(run.separators), |mark, field| {
             if field > 0 || !named {
                 marks.push(mark);
             }
@@ -215,47 +215,36 @@ pub(crate) fn leaves_of(run: &Run<'_>, index: usize) -> Vec<Mark> {
     marks
 }
 
-/// What a byte is to the walk over the leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
-    Text,
-    Blank,
-    Sign,
-}
-
-fn sorts(signs: Separators) -> [Sort; 256] {
-    let mut sorts = [Sort::Text; 256];
-    [b' ', b'\t', b'\n', b'\r', 0x0c].iter().for_each(|blank| sorts[usize::from(*blank)] = Sort::Blank);
+/// Which bytes end a leaf.
+fn ends(signs: Separators) -> [bool; 256] {
+    let mut ends = [false; 256];
     let signs = [Some(signs.field), Some(signs.component), Some(signs.repetition), signs.subcomponent];
-    signs.into_iter().flatten().for_each(|sign| sorts[usize::from(sign)] = Sort::Sign);
-    sorts
+    signs.into_iter().flatten().for_each(|sign| ends[usize::from(sign)] = true);
+    ends
 }
 
 /// Shows the unread leaves of a segment with the number of their field, 0 being its name. One pass over its bytes: most
-/// of them are read ones.
-fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, sorts: &[Sort; 256], mut see: impl FnMut(Mark, u16)) {
+/// of them are of read leaves.
+fn unused_leaves(run: &Run<'_>, segment: Segment<'_, '_>, ends: &[bool; 256], mut see: impl FnMut(Mark, u16)) {
     let signs = run.separators;
-    let (start, end) = segment.span();
+    let (mut leaf, end) = segment.span();
     let bytes = run.message.text().as_bytes();
-    let (mut leaf, mut blank, mut level, mut field) = (start, true, 2, 0);
-    let ended = bytes[start..end].iter().copied().chain(std::iter::once(signs.field));
-    for (at, byte) in (start..).zip(ended) {
-        let sort = sorts[usize::from(byte)];
-        if sort != Sort::Sign {
-            blank &= sort == Sort::Blank;
-            continue;
-        }
-        let inner = Some(byte) == signs.subcomponent;
-        level = if inner { 3 } else { level };
-        if !blank && !run.is_used(leaf) {
+    let (mut after_subcomponent, mut field) = (false, 0);
+    while leaf <= end {
+        let rest = &bytes[leaf..end];
+        let length = rest.iter().position(|byte| ends[usize::from(*byte)]).unwrap_or(rest.len());
+        let sign = rest.get(length).copied().unwrap_or(signs.field);
+        let before_subcomponent = Some(sign) == signs.subcomponent;
+        if !run.is_used(leaf) && !rest[..length].iter().all(u8::is_ascii_whitespace) {
+            let level = if before_subcomponent || after_subcomponent { 3 } else { 2 };
             see(Mark::new(leaf as u32, level), field);
         }
-        if byte == signs.field {
+        if sign == signs.field {
             // What follows a header's name is its second field.
             field += if field == 0 && segment.is_header() { 2 } else { 1 };
         }
-        level = if inner { 3 } else { 2 };
-        (leaf, blank) = (at + 1, true);
+        after_subcomponent = before_subcomponent;
+        leaf += length + 1;
     }
 }
 

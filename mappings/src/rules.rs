@@ -1,5 +1,7 @@
 //! What one row of a segment map or datatype map does: find the source, ask the condition, convert, and set the target.
 
+mod codes;
+
 use crate::answers::Answers;
 use crate::convert::{self, ConvertError, Primitive};
 use crate::look::{At, Level, Value};
@@ -7,11 +9,11 @@ use crate::parse::split;
 use crate::path::SegmentName;
 use crate::path::Source;
 use crate::plan::{Action, Group, Hop, Piece, Plan, Rule, Table, When};
-use crate::r4::{Name, TypeNumber};
+use crate::r4::TypeNumber;
 use crate::report::Finding;
 use crate::run::{Here, Run, Spot};
 use crate::time::{self, TimeError};
-use crate::tree::{Id, Key, Mark, Reason, Scalar};
+use crate::tree::{Id, Mark, Reason, Scalar};
 use base64::Engine as _;
 use std::borrow::Cow;
 
@@ -20,8 +22,6 @@ const MAX_PARTS: usize = 100;
 /// The most bytes that repetitions gather in one text. It is written anew with each of them, so that without a bound a field of
 /// many would cost the square of its size.
 const GATHERED: usize = 1_024;
-/// The component of a CWE that has the alternate code.
-const ALTERNATE: u16 = 4;
 
 impl<'a> Run<'a> {
     /// Runs the rows of a segment map, each once for each valued repetition of its field.
@@ -32,21 +32,13 @@ impl<'a> Run<'a> {
         let Some(own) = self.message.segment(at) else { return };
         let outer = std::mem::replace(&mut self.answers, Answers::of(&plan.tests));
         for (group, range) in &plan.groups {
-            let field = match *group {
-                Group::Own(field) => own.field(field as usize),
-                Group::Other(segment, field) => self.elsewhere(segment, field, here),
-                Group::Whole => "",
-            };
             let rules = &plan.rules[range.start as usize..range.end as usize];
             match *group {
-                Group::Whole => rules.iter().for_each(|rule| self.rule(rule, spot, here)),
-                _ if field.is_empty() => {}
-                Group::Own(number) => self.of_field(rules, own.repetitions_of(number, field), number, spot, here),
-                Group::Other(..) => {
-                    let value = Some(Value::whole(At { text: field, level: Level::Repetition }));
-                    let here = &Here { field: None, value, nth: 0, ..*here };
-                    rules.iter().for_each(|rule| self.rule(rule, spot, here));
-                }
+                // Most fields are empty: they are passed over at once.
+                Group::Own(field) if !own.has(field) => {}
+                Group::Own(field) => self.of_field(rules, own.repetitions(field.into()), field, spot, here),
+                Group::Other(segment, field) => self.of_other(rules, self.elsewhere(segment, field, here), spot, here),
+                Group::Part(_) | Group::Whole => rules.iter().for_each(|rule| self.rule(rule, spot, here)),
             }
         }
         self.answers = outer;
@@ -64,18 +56,30 @@ impl<'a> Run<'a> {
         let base = self.parts.len();
         let at = |text| At { text, level: Level::Repetition };
         self.parts.extend(repetitions.filter(|text| !at(text).is_blank()));
+        let count = self.parts.len() - base;
         for rule in rules {
-            // A switch that decides is told of where there is a value.
-            let ruled_out = |when: &When| when.switches.is_empty() && self.look(here).is_ruled_out(when);
+            let ruled_out = |when: &When| self.look(here).is_ruled_out_for_all(when);
             if rule.when.as_ref().is_some_and(ruled_out) {
                 continue;
             }
-            for nth in 0..self.parts.len() - base {
+            for nth in 0..count {
+                if count > 1 {
+                    self.answers.forget_each();
+                }
                 let value = Some(Value::whole(at(self.parts[base + nth])));
                 self.rule(rule, spot, &Here { field: Some(field), value, nth: nth as u16, ..*here });
             }
         }
         self.parts.truncate(base);
+    }
+
+    /// Runs the rules of a field of another segment, if it is valued.
+    fn of_other(&mut self, rules: &'a [Rule], field: &'a str, spot: Spot, here: &Here<'a>) {
+        if !field.is_empty() {
+            let value = Some(Value::whole(At { text: field, level: Level::Repetition }));
+            let here = &Here { field: None, value, nth: 0, ..*here };
+            rules.iter().for_each(|rule| self.rule(rule, spot, here));
+        }
     }
 
     /// A field of another segment: its first valued repetition.
@@ -86,6 +90,9 @@ impl<'a> Run<'a> {
 
     fn rule(&mut self, rule: &'a Rule, spot: Spot, here: &Here<'a>) {
         let look = self.look(here);
+        if rule.when.as_ref().is_some_and(|when| look.is_refuted(when)) {
+            return;
+        }
         let value = look.narrow(&rule.source);
         if value.map_or(!matches!(rule.source, Source::Segment), |at| at.is_blank()) {
             return;
@@ -294,12 +301,14 @@ impl<'a> Run<'a> {
             self.begin(target.draft, map, inner);
         }
         let plan = &set.maps[map];
-        let outer = plan.of_segment.then(|| std::mem::replace(&mut self.answers, Answers::of(&plan.tests)));
-        for rule in &plan.rules {
+        let has_tests = !plan.tests.is_empty();
+        let outer = has_tests.then(|| std::mem::replace(&mut self.answers, Answers::of(&plan.tests)));
+        for (group, range) in &plan.groups {
             // Most components are empty: they are passed over at once.
-            let empty = |n: u16| self.parts.get(before + usize::from(n) - 1).is_none_or(|part| part.is_empty());
-            if !matches!(rule.source, Source::Part { component, .. } if component > 0 && empty(component)) {
-                self.rule(rule, target, inner);
+            let part = |n: u16| self.parts.get(before + usize::from(n) - 1).copied();
+            if !matches!(*group, Group::Part(n) if part(n).is_none_or(str::is_empty)) {
+                let rules = &plan.rules[range.start as usize..range.end as usize];
+                rules.iter().for_each(|rule| self.rule(rule, target, inner));
             }
         }
         if let Some(outer) = outer {
@@ -320,80 +329,6 @@ impl<'a> Run<'a> {
         };
         self.parts.extend(split(at.text, separator).take(MAX_PARTS));
         Value { at, base, count: self.parts.len() as u32 - base }
-    }
-
-    /// A table on a Coding or CodeableConcept: the translated codings come first, the sender's own stay behind them.
-    fn recode(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>) {
-        match rule.target.type_name {
-            "CodeableConcept" => {
-                // What goes in front goes in last.
-                self.recode_one(table, rule, spot, value, here, ALTERNATE);
-                self.recode_one(table, rule, spot, value, here, 1);
-            }
-            "Coding" => self.recode_one(table, rule, spot, value, here, 1),
-            _ => {}
-        }
-    }
-
-    /// The code in one component; its coding system is two further on.
-    fn recode_one(&mut self, table: usize, rule: &'a Rule, spot: Spot, value: At<'a>, here: &Here<'a>, component: u16) {
-        let look = self.look(here);
-        let code = look.raw_text(&Source::Part { component, subcomponent: 0 });
-        if code.is_empty() {
-            return;
-        }
-        let coding_system = look.raw_text(&Source::Part { component: component + 2, subcomponent: 0 });
-        let source = look.place(Some(value));
-        let set = self.set;
-        let table = &set.tables[table];
-        let row = table.rows.get(code.as_ref()).filter(|row| !set.is_foreign(&coding_system, row));
-        let Some(row) = row else {
-            if component != ALTERNATE {
-                self.no_row(table, true, rule, source);
-            }
-            return;
-        };
-        let node = match rule.target.type_name {
-            "Coding" => self.emptied(spot.node),
-            _ => self.first_coding(spot.node, here.run),
-        };
-        for (name, constant) in &row.coding {
-            let leaf = self.tree.field(node, *name);
-            self.tree.set_constant(leaf, *constant, Reason { rule: rule.id.0, source });
-        }
-        if rule.target.type_name == "CodeableConcept" {
-            self.drop_same_codings(spot.node, node);
-        }
-    }
-
-    fn emptied(&mut self, node: Id) -> Id {
-        let children: Vec<Id> = self.tree.children(node).collect();
-        children.into_iter().for_each(|child| self.tree.kill(child));
-        node
-    }
-
-    /// A new first coding of a CodeableConcept.
-    fn first_coding(&mut self, concept: Id, run: u32) -> Id {
-        let list = self.tree.field(concept, self.set.known.coding);
-        let key = Key::new(crate::path::Label::New, 0, run, &mut self.fresh);
-        let coding = self.tree.push_front(list, key);
-        self.tree.make_object(coding, self.set.known.coding_type);
-        coding
-    }
-
-    /// The sender's own coding goes where it says what the translated one says.
-    fn drop_same_codings(&mut self, concept: Id, first: Id) {
-        let Some(list) = self.tree.find(concept, self.set.known.coding) else { return };
-        let text = |node: Id, name: Name| self.tree.find(node, name).and_then(|n| self.tree.text(n));
-        let known = &self.set.known;
-        let is_same = |node: &Id, name: Name| text(*node, name) == text(first, name);
-        let is_bare = |node: &Id| {
-            text(*node, known.system).is_none()
-                && (text(*node, known.display).is_none() || is_same(node, known.display))
-        };
-        let same = |node: &Id| is_same(node, known.code) && (is_same(node, known.system) || is_bare(node));
-        let doubles: Vec<Id> = self.tree.children(list).filter(|node| *node != first).filter(same).collect();
-        doubles.into_iter().for_each(|node| self.tree.kill(node));
     }
 }
 

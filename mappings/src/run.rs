@@ -281,11 +281,14 @@ impl<'a> Run<'a> {
     /// Carries out one `set` of a message rule, if both sides are there.
     fn assign(&mut self, assignment: &'a Assignment, rule: RuleId, here: &Here<'a>) {
         let Assignment { each, left, given } = assignment;
-        let past = if *each { &self.past[..] } else { &[] };
-        let earlier = past.iter().filter(|b| b.kind == left.kind && b.label == left.label);
-        let mut drafts: Vec<usize> = earlier.map(|b| b.draft).collect();
-        drafts.extend(self.bound_draft(left.kind, left.label));
-        for draft in drafts {
+        let earlier = if *each { self.past.len() } else { 0 };
+        for at in 0..earlier {
+            let Binding { kind, label, draft, .. } = self.past[at];
+            if kind == left.kind && label == left.label {
+                self.assign_one(draft, &left.target, given, rule, here);
+            }
+        }
+        if let Some(draft) = self.bound_draft(left.kind, left.label) {
             self.assign_one(draft, &left.target, given, rule, here);
         }
     }

@@ -32,8 +32,7 @@ pub(crate) fn map(file: &MapFile, names: &Names<'_>) -> Result<Plan, PlanError> 
     keep_clocks(&mut rules);
     let source = SegmentName::read(&file.source);
     let of_segment = is_of_segment(file);
-    let own = source.filter(|_| of_segment);
-    let tests = own.map_or_else(Tests::default, |own| number_tests(&mut rules, own));
+    let tests = number_tests(&mut rules, source.filter(|_| of_segment));
     let identity = file.identity.iter().map(|row| match &row.by {
         By::Identifier(_) => Ok(Identify::Identifier { prefer: row.prefer.clone() }),
         By::Parts(parts) => {
@@ -73,6 +72,7 @@ fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
     let group = |rule: &Rule| match rule.source {
         Source::Field { segment, field, .. } if Some(segment) == own => Group::Own(field),
         Source::Field { segment, field, .. } => Group::Other(segment, field),
+        Source::Part { component, .. } if component > 0 => Group::Part(component),
         _ => Group::Whole,
     };
     let mut groups: Vec<(Group, Range<u32>)> = Vec::new();
@@ -85,17 +85,19 @@ fn groups(rules: &[Rule], source: &str) -> Vec<(Group, Range<u32>)> {
     groups
 }
 
-/// Numbers the tests of a segment map's conditions, unless they mean the repetition that their rule is at.
-fn number_tests(rules: &mut [Rule], own: SegmentName) -> Tests {
+/// Numbers the tests of a map's conditions. In a segment map those that mean the repetition that their rule is at have
+/// an answer for each.
+fn number_tests(rules: &mut [Rule], own: Option<SegmentName>) -> Tests {
     let mut tests = Tests::default();
     for rule in rules {
-        let at = own_field(&rule.source, own);
-        let is_once = |test: &Condition| {
-            let of_repetition = test.path().is_some_and(|path| at.is_some() && own_field(path, own) == at);
-            !of_repetition || matches!(test, Condition::Count(..))
+        let field = |path: &Source| own.and_then(|own| own_field(path, own));
+        let at = field(&rule.source);
+        let is_each = |test: &Condition| {
+            let of_repetition = at.is_some() && test.path().is_some_and(|path| field(path) == at);
+            of_repetition && !matches!(test, Condition::Count(..))
         };
         if let Some(when) = &mut rule.when {
-            when.number(&mut tests, is_once);
+            when.number(&mut tests, is_each);
         }
     }
     tests

@@ -20,7 +20,7 @@ pub(crate) fn message(file: &MessageFile, names: &Names<'_>) -> Result<MessagePl
     }
     let mut tests = Tests::default();
     let conditions = rules.iter_mut().flatten().filter_map(|rule| rule.when.as_mut());
-    conditions.for_each(|when| when.number(&mut tests, |_| true));
+    conditions.for_each(|when| when.number(&mut tests, |_| false));
     let of_slot = |(slot, rules): (usize, &Vec<MessageRule>)| {
         let group = structure.slots[slot].group;
         let each = rules.iter().flat_map(|rule| &rule.set).filter(|set| set.each);

@@ -1,10 +1,11 @@
-//! Conditions as a plan has them. Tests that have one answer for a whole segment are numbered, and a condition is bits of
-//! those numbers as far as it can be; one look at a path answers all tests of it.
+//! Conditions as a plan has them. Their tests are numbered, and a condition is bits of those numbers as far as it can be;
+//! one look at a path answers all tests of it. Most tests have one answer for a whole segment, or for the value that a
+//! datatype map was given; the rest have one for each repetition of their rule's field.
 
 use crate::condition::Condition;
 use crate::path::Source;
 
-/// The most tests of a map that are answered once for a segment; the longest has some ninety.
+/// The most tests of a map that are numbered; the rest are asked anew each time.
 const MAX_TESTS: usize = 128;
 
 /// A set of numbered tests.
@@ -30,10 +31,10 @@ impl When {
         Self { hold: 0, fail: 0, rest: Some(condition), switches }
     }
 
-    /// Numbers its tests that have one answer for a whole segment.
-    pub fn number(&mut self, tests: &mut Tests, is_once: impl Fn(&Condition) -> bool) {
+    /// Numbers its tests; `is_each` tells those that have an answer for each repetition.
+    pub fn number(&mut self, tests: &mut Tests, is_each: impl Fn(&Condition) -> bool) {
         let Some(mut condition) = self.rest.take() else { return };
-        condition.number(&mut |test| is_once(test).then(|| tests.number(test))?);
+        condition.number(&mut |test| tests.number(test, is_each(test)));
         let parts = match condition {
             Condition::All(list) => list,
             one => vec![one],
@@ -61,11 +62,14 @@ impl When {
 pub struct Tests {
     list: Vec<Numbered>,
     questions: Vec<Question>,
+    /// Those that have an answer for each repetition of their field.
+    pub each: Bits,
 }
 
 #[derive(Debug)]
 struct Numbered {
     test: Condition,
+    is_each: bool,
     question: Option<usize>,
 }
 
@@ -73,6 +77,7 @@ struct Numbered {
 #[derive(Debug)]
 pub struct Question {
     pub path: Source,
+    is_each: bool,
     pub tests: Bits,
     /// Those that ask whether it is valued.
     pub valued: Bits,
@@ -82,25 +87,28 @@ pub struct Question {
 
 impl Tests {
     /// The number of a test; none where there are too many.
-    fn number(&mut self, test: &Condition) -> Option<u8> {
-        let found = self.list.iter().position(|known| known.test == *test).unwrap_or(self.list.len());
+    fn number(&mut self, test: &Condition, is_each: bool) -> Option<u8> {
+        let is_same = |known: &Numbered| known.is_each == is_each && known.test == *test;
+        let found = self.list.iter().position(is_same).unwrap_or(self.list.len());
         let number = u8::try_from(found).ok().filter(|number| usize::from(*number) < MAX_TESTS)?;
         if found == self.list.len() {
-            let question = self.put(test, 1 << number);
-            self.list.push(Numbered { test: test.clone(), question });
+            let question = self.put(test, is_each, 1 << number);
+            self.list.push(Numbered { test: test.clone(), is_each, question });
+            self.each |= Bits::from(is_each) << number;
         }
         Some(number)
     }
 
     /// Puts a test among those of its path, if one look can answer it.
-    fn put(&mut self, test: &Condition, bit: Bits) -> Option<usize> {
+    fn put(&mut self, test: &Condition, is_each: bool, bit: Bits) -> Option<usize> {
         let (path, texts) = match test {
             Condition::Valued(path) => (path, None),
             Condition::In(path, texts) => (path, Some(texts)),
             _ => return None,
         };
-        let at = self.questions.iter().position(|question| question.path == *path).unwrap_or_else(|| {
-            self.questions.push(Question { path: *path, tests: 0, valued: 0, among: Vec::new() });
+        let is_same = |known: &Question| known.is_each == is_each && known.path == *path;
+        let at = self.questions.iter().position(is_same).unwrap_or_else(|| {
+            self.questions.push(Question { path: *path, is_each, tests: 0, valued: 0, among: Vec::new() });
             self.questions.len() - 1
         });
         let question = &mut self.questions[at];
@@ -110,6 +118,10 @@ impl Tests {
             Some(texts) => texts.iter().for_each(|text| question.add(text, bit)),
         }
         Some(at)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     pub fn test(&self, number: u8) -> &Condition {
@@ -151,7 +163,7 @@ mod tests {
 
     fn when(text: &str, tests: &mut Tests) -> When {
         let mut when = When::of(Condition::parse(text).unwrap());
-        when.number(tests, |test| !matches!(test, Condition::Length(..)));
+        when.number(tests, |test| matches!(test, Condition::Length(..)));
         when
     }
 
@@ -159,13 +171,12 @@ mod tests {
     fn a_conjunction_is_bits_and_what_is_left_of_it() {
         let mut tests = Tests::default();
         let first = when("OBX-2 EQUALS \"NM\" AND OBX-5 NOT VALUED AND OBX-5 LENGTH LESS THAN 9", &mut tests);
-        assert_eq!((first.hold, first.fail), (1, 2));
-        assert!(matches!(first.rest, Some(Condition::Length(..))));
+        assert_eq!((first.hold, first.fail, tests.each), (0b101, 0b10, 0b100));
         let second = when("OBX-2 NOT IN (\"NM\", \"SN\") AND OBX-2 EQUALS \"NM\"", &mut tests);
-        assert_eq!((second.hold, second.fail, second.rest), (1, 4, None));
+        assert_eq!((second.hold, second.fail, second.rest), (0b1, 0b1000, None));
         let either = when("OBX-2 VALUED OR OBX-3 VALUED", &mut tests);
         assert_eq!((either.hold, either.fail), (0, 0));
-        assert!(matches!(either.rest, Some(Condition::Any(list)) if matches!(list[0], Condition::Once(3, _))));
+        assert!(matches!(either.rest, Some(Condition::Any(list)) if matches!(list[0], Condition::Once(4, _))));
     }
 
     #[test]

@@ -12,8 +12,11 @@ impl Tree<'_> {
         let mut alive = 0;
         while at != NONE {
             let child = Id(at);
-            at = self.node(child).next;
-            alive += usize::from(self.shape(child) != Shape::Dead && self.prune(child, keep));
+            let node = self.node(child);
+            at = node.next;
+            // Most nodes are values: there is nothing in them to look at.
+            let is_value = node.shape.is_leaf() && node.shape != Shape::Link;
+            alive += usize::from(is_value || node.shape != Shape::Dead && self.prune(child, keep));
         }
         let kept = match shape {
             Shape::Dead => false,
