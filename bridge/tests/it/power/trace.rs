@@ -87,7 +87,9 @@ fn call(process: usize, line: &str) -> Option<Call> {
     let (rest, result) = rest.rsplit_once(" = ")?;
     let (name, args) = rest.trim_end().strip_suffix(')')?.split_once('(')?;
     let result = result.split(' ').next()?.parse().ok().filter(|result| *result >= 0)?;
-    let ended = begun.parse::<f64>().ok()? + took.parse::<f64>().ok()?;
+    let begun = begun.parse::<f64>().ok()?;
+    // A number is free as soon as its closing begins: another thread may have it again before that has ended.
+    let ended = if name == "close" { begun } else { begun + took.parse::<f64>().ok()? };
     Some(Call { ended, process, name: name.to_owned(), args: args.split(", ").map(arg).collect(), result })
 }
 
