@@ -2,6 +2,8 @@
 //! start-up runs the same code as every round.
 
 mod erased;
+pub mod evm;
+pub mod ledger;
 pub mod publish;
 
 use crate::app::{Core, StartError};
@@ -9,21 +11,22 @@ use crate::config::Log;
 use crate::error::VaultError;
 use crate::ids::{Name, Version};
 use crate::index::log::LogReader;
-use crate::index::store::{Store, StoreError};
-use crate::lease::Lease;
+use crate::index::store::StoreError;
 use crate::limits::MAX_LEAVES;
 use crate::vault::objects::ObjectError;
 use notary::anchor::AnchorBundle;
-use notary::chain::{ChainError, Head, JournalError, Keeper, Ledger};
+use notary::chain::ChainError;
+use notary::chain::evm::EvmError;
 use notary::checkpoint::CheckpointError;
 use notary::commitment::Entry;
 use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
 use notary::tree::{self, LeafHash, TreeError};
-use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use erased::erased_receipt;
+pub use evm::Evm;
+pub use ledger::Embedded;
 
 /// Why the log or the chain did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,12 @@ pub enum AnchorError {
     Publish(ObjectError),
     #[error("the outbox holds something that is no log entry")]
     Entry,
+    #[error(transparent)]
+    Evm(Box<EvmError>),
+    #[error("what is kept of the anchor on its way cannot be read: remove the setting chain.pending from the index")]
+    Pending,
+    #[error("nothing more is signed: {0}")]
+    Contradiction(String),
     #[error("another replica does the background work")]
     NotHeld,
     #[error("the worker was cut short")]
@@ -49,37 +58,79 @@ pub enum AnchorError {
 }
 
 impl AnchorError {
+    /// Whether chain and log are not of one history.
+    fn is_contradiction(&self) -> bool {
+        match self {
+            Self::Evm(error) => matches!(**error, EvmError::LogBehind { .. } | EvmError::OtherLog { .. }),
+            Self::Contradiction(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn publish(error: ObjectError) -> Self {
         Self::Publish(error)
     }
 }
 
-/// The embedded ledger and what was last seen on it.
+/// The chain that anchors go to.
 #[derive(Debug)]
-pub struct LedgerState {
-    ledger: Ledger,
-    last_error: Option<String>,
+pub struct Chain {
+    pub place: Place,
+    trouble: Mutex<Option<Trouble>>,
 }
 
-impl LedgerState {
-    /// A freshly opened ledger.
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, last_error: None }
+/// Which chain it is.
+#[derive(Debug)]
+pub enum Place {
+    Embedded(Embedded),
+    Evm(Evm),
+}
+
+/// Why it does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub what: String,
+    /// The chain and this log are not of one history: nothing more is signed.
+    pub is_contradiction: bool,
+}
+
+impl Chain {
+    /// A chain that nothing is known against.
+    pub fn new(place: Place) -> Self {
+        Self { place, trouble: Mutex::default() }
     }
 
-    /// The contract's head.
-    pub fn head(&mut self) -> Result<Head, ChainError> {
-        self.ledger.head()
+    /// Why it does not go on, if it does not.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.troubles().clone()
     }
 
-    /// The root anchored at a size, if any.
-    pub fn root_at(&mut self, size: u64) -> Result<Option<tree::Root>, ChainError> {
-        self.ledger.root_at(size)
+    /// The embedded ledger, if it is that.
+    pub fn embedded(&self) -> Option<&Embedded> {
+        match &self.place {
+            Place::Embedded(ledger) => Some(ledger),
+            Place::Evm(_) => None,
+        }
     }
 
-    /// The last failure, for the readiness page.
-    pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+    fn note(&self, error: &AnchorError) {
+        let trouble = Trouble { what: error.to_string(), is_contradiction: error.is_contradiction() };
+        let mut noted = self.troubles();
+        // What was once contradicted stays so until somebody has looked at it.
+        if !noted.as_ref().is_some_and(|before| before.is_contradiction) {
+            *noted = Some(trouble);
+        }
+    }
+
+    fn clear(&self) {
+        let mut noted = self.troubles();
+        if !noted.as_ref().is_some_and(|before| before.is_contradiction) {
+            *noted = None;
+        }
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,7 +147,7 @@ pub async fn run(core: Arc<Core>, settings: Log) {
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "the log or the ledger does not go on; entries wait in the outbox");
-                lock(&core).last_error = Some(error.to_string());
+                core.chain.note(&error);
             }
         }
         // Entries gather for a while; without any, a late anchor is still made.
@@ -139,6 +190,9 @@ async fn blocking<T: Send + 'static>(
 
 /// Takes a portion of the outbox into the log and signs the new tree, in one transaction of the index.
 fn sequence(core: &Core) -> Result<bool, AnchorError> {
+    if let Some(trouble) = core.chain.trouble().filter(|trouble| trouble.is_contradiction) {
+        return Err(AnchorError::Contradiction(trouble.what));
+    }
     let grow = |size: u64, entry: &[u8], reader: &LogReader<'_>| -> Result<_, AnchorError> {
         let entry = Entry::from_bytes(entry).map_err(|_| AnchorError::Entry)?;
         Ok(tree::append(size, LeafHash::of(&entry.to_bytes()), reader)?)
@@ -151,56 +205,36 @@ fn sequence(core: &Core) -> Result<bool, AnchorError> {
     Ok(core.store.sequence(epoch, MAX_LEAVES, grow, sign)?.is_some())
 }
 
-/// Anchors the newest checkpoint if the chain does not have it. The chain itself checks that history was only added to.
+/// Anchors the newest checkpoint if the chain does not have it.
 fn anchor(core: &Core) -> Result<bool, AnchorError> {
-    let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(false) };
-    let checkpoint = core.signer.key().open(&note)?;
-    let mut state = current(core)?;
-    let head = state.ledger.head()?;
-    if head.size >= size {
-        state.last_error = None;
-        return Ok(false);
-    }
-    let proof = core.store.read_log(|reader| tree::prove_consistency(head.size, size, reader))??;
-    let now = core.clock.now().as_second().max(0) as u64;
-    // A crash here anchors nothing; a crash inside leaves the block in the ledger's journal or not at all.
-    let gas = state.ledger.anchor(size, checkpoint.root, &proof, now)?;
-    // A crash here leaves a chain that is ahead of what the index remembers: harmless, the other way round is not.
-    core.store.remember_anchored(size)?;
-    state.last_error = None;
-    tracing::info!(size, gas, entries = size - head.size, "anchored");
-    Ok(true)
+    let done = match &core.chain.place {
+        Place::Embedded(ledger) => ledger.anchor(core),
+        Place::Evm(evm) => evm.anchor(core),
+    }?;
+    core.chain.clear();
+    Ok(done)
 }
 
-/// At the start: the chain's newest root must be a root of this very log. If not, the index was rolled back or changed.
-pub fn check(core: &Core) -> Result<(), StartError> {
-    // First what is remembered: another replica may anchor meanwhile.
-    let remembered = core.store.anchored()?;
-    let head = current(core)?.ledger.head()?;
-    if head.size < remembered {
-        return Err(StartError::Contradiction(format!(
-            "the ledger has anchored {} log entries and the index remembers {remembered}: ledger.journal was lost or is an older \
-             one; put it back from your backup",
-            head.size
-        )));
+/// At the start: the chain's newest root must be a root of this very log.
+pub async fn check(core: &Core) -> Result<(), StartError> {
+    match &core.chain.place {
+        Place::Embedded(ledger) => ledger.check(core),
+        Place::Evm(evm) => evm.check(core).await,
     }
-    if head.size == 0 {
-        return Ok(());
-    }
-    let size = core.store.log_size()?;
-    if size < head.size {
-        return Err(StartError::Contradiction(format!(
-            "the ledger has anchored {} log entries and the index holds {size}: the index was restored from an older backup",
-            head.size
-        )));
-    }
-    let root = core.store.read_log(|reader| tree::root(head.size, reader))?;
-    match root {
-        Ok(root) if root == head.root => Ok(()),
-        _ => Err(StartError::Contradiction(format!(
-            "the first {} log entries are not the ones that the ledger anchored: the index was changed",
-            head.size
-        ))),
+}
+
+/// The size that is anchored, and how a receipt proves it.
+fn anchored(core: &Core) -> Result<(u64, Option<AnchorBundle>), AnchorError> {
+    match &core.chain.place {
+        Place::Embedded(ledger) => {
+            let mut ledger = ledger.current(&core.store)?;
+            let size = ledger.head()?.size;
+            Ok((size, ledger.bundle(size)))
+        }
+        Place::Evm(_) => {
+            let bundle = evm::proved(core)?;
+            Ok((bundle.as_ref().map_or(0, |bundle| bundle.size), bundle))
+        }
     }
 }
 
@@ -214,15 +248,13 @@ pub(crate) struct Logged {
 /// The entry of a row, or nothing while it is not in a signed checkpoint.
 pub(crate) fn logged(core: &Core, row: i64) -> Result<Option<Logged>, AnchorError> {
     let Some((position, entry)) = core.store.position(row)? else { return Ok(None) };
-    let mut state = current(core)?;
-    let head = state.ledger.head()?;
+    let (size, bundle) = anchored(core)?;
     // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
-    let anchored = (position < head.size).then_some(head.size);
-    let covering = anchored.map(|size| size - 1);
-    let Some((size, note)) = core.store.checkpoint(covering)? else { return Ok(None) };
+    let is_anchored = position < size;
+    let Some((size, note)) = core.store.checkpoint(is_anchored.then(|| size - 1))? else { return Ok(None) };
     let hashes = core.store.read_log(|reader| tree::prove_inclusion(size, position, reader))??;
     let proof = TlogProof { index: position, hashes, checkpoint: note };
-    Ok(Some(Logged { entry, proof, anchor: anchored.and_then(|size| state.ledger.bundle(size)) }))
+    Ok(Some(Logged { entry, proof, anchor: bundle.filter(|_| is_anchored) }))
 }
 
 impl Logged {
@@ -258,10 +290,14 @@ pub fn receipt(core: &Core, opened: &crate::read::Opened) -> Result<Option<Recei
 pub fn progress(core: &Core) -> Result<Progress, VaultError> {
     let log = core.store.log_size()?;
     let checkpoint = core.store.checkpoint(None)?.map_or(0, |(size, _)| size);
-    // What cannot be caught up with now is told as it was known.
-    let mut state = current(core).unwrap_or_else(|_| lock(core));
-    let anchored = state.head().map_or(0, |head| head.size);
-    Ok(Progress { log, checkpoint, anchored, last_error: state.last_error().map(str::to_owned) })
+    let anchored = match &core.chain.place {
+        // What cannot be caught up with now is told as it was known.
+        Place::Embedded(ledger) => {
+            ledger.current(&core.store).map_or_else(|_| ledger.head(), |mut ledger| ledger.head()).map_or(0, |head| head.size)
+        }
+        Place::Evm(_) => core.store.proved_anchor()?.map_or(0, |anchor| anchor.size),
+    };
+    Ok(Progress { log, checkpoint, anchored, trouble: core.chain.trouble() })
 }
 
 /// How far the log has come.
@@ -270,48 +306,5 @@ pub struct Progress {
     pub log: u64,
     pub checkpoint: u64,
     pub anchored: u64,
-    pub last_error: Option<String>,
-}
-
-/// The ledger with what other replicas mined: with PostgreSQL its journal lies in the index.
-fn current(core: &Core) -> Result<MutexGuard<'_, LedgerState>, ChainError> {
-    let mut state = lock(core);
-    if core.store.is_shared() {
-        let news = core.store.blocks(state.ledger.next()).map_err(|error| JournalError::NotKept(error.into()))?;
-        state.ledger.catch_up(&news)?;
-    }
-    Ok(state)
-}
-
-fn lock(core: &Core) -> MutexGuard<'_, LedgerState> {
-    core.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps the ledger's blocks in the index.
-#[derive(Debug)]
-struct InIndex {
-    store: Arc<Store>,
-    lease: Arc<Lease>,
-}
-
-impl Keeper for InIndex {
-    fn keep(&mut self, number: u64, line: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.store.keep_block(number, line, self.lease.held())?)
-    }
-}
-
-/// Opens the ledger: its journal is a file in the data directory, or lies in the index where several replicas share that.
-pub fn ledger(data: &Path, store: &Arc<Store>, lease: &Arc<Lease>, now: u64) -> Result<Ledger, StartError> {
-    if !store.is_shared() {
-        return Ok(Ledger::open(&data.join("ledger.journal"), now)?);
-    }
-    let open = |lines: &[String]| {
-        let keeper = InIndex { store: store.clone(), lease: lease.clone() };
-        Ledger::kept(Path::new("in the index"), lines, Box::new(keeper), now)
-    };
-    match open(&store.blocks(0)?) {
-        // Another replica was quicker to deploy the contract: its block is the first.
-        Err(ChainError::Journal(JournalError::NotKept(_))) => Ok(open(&store.blocks(0)?)?),
-        opened => Ok(opened?),
-    }
+    pub trouble: Option<Trouble>,
 }

@@ -3,7 +3,7 @@
 pub mod keep;
 pub(crate) mod roots;
 
-use crate::anchor::{self, LedgerState};
+use crate::anchor::{self, Chain, Embedded, Evm, Place};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
@@ -57,7 +57,7 @@ pub struct Core {
     pub zone: Option<TimeZone>,
     pub charset: Charset,
     pub signer: LogSigner,
-    pub ledger: Mutex<LedgerState>,
+    pub chain: Chain,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
     /// Who does the background work.
@@ -107,6 +107,8 @@ pub enum StartError {
     Maps(#[from] mappings::plan::PlanError),
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error(transparent)]
+    Evm(#[from] notary::chain::evm::EvmError),
     #[error("log.origin in the configuration: {0}")]
     Log(#[from] notary::checkpoint::CheckpointError),
     #[error("configuration: {0}")]
@@ -165,7 +167,10 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let now = clock.now().as_second().max(0) as u64;
     let token_key = token_key(config, &keys, &store, &objects).await?;
     let lease = Arc::new(Lease::new(!store.is_shared()).map_err(KeyError::from)?);
-    let ledger = anchor::ledger(data, &store, &lease, now)?;
+    let place = match &config.chain {
+        None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
+        Some(settings) => Place::Evm(Evm::open(settings, data)?),
+    };
     let core = Core {
         custodian: config.custodian.clone(),
         base: config.base(),
@@ -177,7 +182,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         zone: config.zone().map_err(StartError::Config)?,
         charset: config.charset().map_err(StartError::Config)?,
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
-        ledger: Mutex::new(LedgerState::new(ledger)),
+        chain: Chain::new(place),
         wake_sequencer: Notify::new(),
         lease,
         exports: Exports::default(),
@@ -189,7 +194,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     };
     core.keep().notice_erasures()?;
     check_packs(&core).await?;
-    anchor::check(&core)?;
+    anchor::check(&core).await?;
     anchor::publish::check(&core.keep()).await?;
     catch_up(&core.keep(), core.base.clone()).await?;
     Ok(Opened { core: Arc::new(core), token_key, lock })

@@ -1,5 +1,7 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
+mod chain;
+
 use crate::index::postgres::Settings;
 use crate::vault::objects::s3::S3Settings;
 use jiff::tz::TimeZone;
@@ -7,6 +9,8 @@ use mappings::charset::Charset;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+pub use chain::Chain;
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
 const MAX_KEEP_HOURS: u64 = 366 * 24;
@@ -31,6 +35,8 @@ pub struct Config {
     pub overlays: Option<PathBuf>,
     pub feed: Feed,
     pub log: Log,
+    /// The chain that anchors go to; the embedded ledger where there is none.
+    pub chain: Option<Chain>,
     pub validation: Validation,
     pub index: Index,
     /// A bucket for packs and keys instead of the data directory.
@@ -197,6 +203,7 @@ impl Default for Config {
             overlays: None,
             feed: Feed::default(),
             log: Log::default(),
+            chain: None,
             validation: Validation::default(),
             index: Index::default(),
             s3: None,
@@ -255,6 +262,7 @@ impl Config {
         if !(1..=MAX_KEEP_HOURS).contains(&config.storage.keep_hours) {
             return Err(format!("storage.keep_hours: 1 to {MAX_KEEP_HOURS}"));
         }
+        config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
         }

@@ -64,6 +64,11 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// The contracts on an EVM chain.
+    Contracts {
+        #[command(subcommand)]
+        verb: Contracts,
+    },
     /// The keys that wrap all others.
     Keys {
         #[command(subcommand)]
@@ -99,6 +104,17 @@ enum Command {
         /// Also write the resource that it speaks for.
         #[arg(long)]
         resource: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Contracts {
+    /// Put the contracts onto a chain and print the configuration to paste.
+    Deploy {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        deploy: commands::contracts::Deploy,
     },
 }
 
@@ -184,6 +200,9 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Send(arguments) => commands::send::run(&arguments).await,
         Command::Token { place, scope, subject, ttl } => {
             commands::token::run(&place.config()?, &subject, &scope, &ttl).await
+        }
+        Command::Contracts { verb: Contracts::Deploy { place, deploy } } => {
+            commands::contracts::run(&place.config()?, &deploy).await
         }
         Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
         Command::Storage { verb: Storage::Check { place, json } } => {

@@ -2,7 +2,7 @@
 
 use super::reply::{Reply, body, failure, unreadable};
 use super::routes::not_found;
-use crate::anchor::progress;
+use crate::anchor::{Trouble, progress};
 use crate::anchor::publish::bundle;
 use crate::app::App;
 use crate::error::Issue;
@@ -96,14 +96,21 @@ fn tile_path(rest: &[&str]) -> Option<(Option<u8>, u64, u64)> {
 pub async fn readiness(app: &Arc<App>) -> Reply {
     let core = app.core.clone();
     let progress = tokio::task::spawn_blocking(move || progress(&core)).await;
-    let (ready, store, log) = match progress {
+    let (ready, store, log, chain) = match progress {
         Ok(Ok(p)) if app.takes_work() => {
-            (true, "ok", json!({"size": p.log, "checkpoint": p.checkpoint, "anchored": p.anchored}))
+            let log = json!({"size": p.log, "checkpoint": p.checkpoint, "anchored": p.anchored});
+            // A chain that is away is caught up with later; one that contradicts the log is for a person to look at.
+            let (fine, chain) = match p.trouble {
+                None => (true, "ok"),
+                Some(Trouble { is_contradiction: false, .. }) => (true, "behind"),
+                Some(_) => (false, "contradiction"),
+            };
+            (fine, "ok", log, chain)
         }
-        _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0})),
+        _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0}), "unknown"),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    body(status, "application/json", json!({"ready": ready, "store": store, "log": log}).to_string())
+    body(status, "application/json", json!({"ready": ready, "store": store, "log": log, "chain": chain}).to_string())
 }
 
 #[cfg(test)]

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The version of the schema in `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 5;
+/// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
+/// SQLite's `user_version`.
+const FIRST_VERSION: i64 = 5;
+const STEPS: &[&str] = &[ANCHORS];
+const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
+const ANCHORS: &str = include_str!("schema.anchor.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema.postgres.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.postgres.sql"), ANCHORS];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 
@@ -166,16 +170,22 @@ impl Files {
     fn migrate(&self, c: &rusqlite::Connection) -> Result<(), StoreError> {
         c.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.fault(e))?;
         let found = c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(|e| self.fault(e))?;
-        match found {
+        let at = match found {
             0 => {
                 c.execute_batch(include_str!("schema.sql")).map_err(|e| self.fault(e))?;
-                c.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(|e| self.fault(e))?;
+                FIRST_VERSION
             }
-            SCHEMA_VERSION => {}
+            FIRST_VERSION..=SCHEMA_VERSION => found,
             found => {
                 let place = self.path.display().to_string();
                 return Err(StoreError::Schema { place, found, known: SCHEMA_VERSION });
             }
+        };
+        for step in &STEPS[(at - FIRST_VERSION) as usize..] {
+            c.execute_batch(step).map_err(|e| self.fault(e))?;
+        }
+        if found != SCHEMA_VERSION {
+            c.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(|e| self.fault(e))?;
         }
         c.execute_batch("COMMIT").map_err(|e| self.fault(e))
     }

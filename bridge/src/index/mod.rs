@@ -1,6 +1,7 @@
 //! The index finds without knowing: it holds blind tokens, places in packs, log entries, and no patient data.
 
 pub mod alone;
+pub mod anchors;
 pub mod backup;
 pub mod blind;
 pub mod cells;

@@ -146,11 +146,11 @@ fn check_history(
             let proof = tree::prove_consistency(first, *size, reader).unwrap();
             tree::check_consistency(&proof, old, (*size, checkpoint.root)).unwrap();
         }
-        if let Some(root) = core.ledger.lock().unwrap().root_at(*size).unwrap() {
+        if let Some(root) = core.chain.embedded().unwrap().root_at(*size).unwrap() {
             assert_eq!(root, checkpoint.root, "the chain holds this very history");
         }
         old = Some((*size, checkpoint.root));
     }
-    let head = core.ledger.lock().unwrap().head().unwrap();
+    let head = core.chain.embedded().unwrap().head().unwrap();
     assert_eq!(head.size, checkpoints.last().map_or(0, |(size, _)| *size), "everything is anchored");
 }

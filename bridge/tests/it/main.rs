@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../../notary/tests/evm/anvil.rs"]
+#[expect(dead_code, reason = "the notary's tests need more of it")]
+mod anvil;
 mod bucket;
 mod bundles;
+mod chain;
 mod chaos;
 mod commands;
 mod compaction;

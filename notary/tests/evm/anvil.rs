@@ -47,10 +47,14 @@ impl Anvil {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Kill -9, and the same chain again: what lay in its pool is gone.
-    pub async fn kill_and_restart(&mut self) {
+    /// Kill -9.
+    pub fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The same chain again: what lay in its pool is gone.
+    pub async fn again(&mut self) {
         self.child = run(&program().unwrap(), &self.arguments);
         self.wait().await;
     }

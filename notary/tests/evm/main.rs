@@ -158,7 +158,8 @@ async fn a_node_that_dies_between_broadcast_and_block_gets_the_same_bytes_again(
     log.grow(9);
     chain.automine(false).await;
     assert_eq!(chain.round(&sender, &log).await.unwrap().1, Done::Sent);
-    chain.anvil.kill_and_restart().await;
+    chain.anvil.stop();
+    chain.anvil.again().await;
     assert_eq!(chain.round(&sender, &log).await.unwrap().1, Done::SentAgain);
     chain.settle(&sender, &log).await;
     assert_eq!(log.kept.lock().unwrap().len(), 2, "one signature for each anchor");

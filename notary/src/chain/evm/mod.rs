@@ -22,7 +22,7 @@ pub use deploy::{Deployed, deploy};
 #[cfg(feature = "chain")]
 pub use sender::{Fees, Sender, SenderKey, local_key};
 
-use alloy_primitives::{Address, B256};
+pub use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 

@@ -92,6 +92,11 @@ impl Node {
         Ok((id, first.hash))
     }
 
+    /// What an account has, in wei.
+    pub async fn balance(&self, account: Address) -> Result<U256, EvmError> {
+        self.ask(self.provider.get_balance(account)).await
+    }
+
     /// Refuses a node of another chain.
     pub async fn check(&self, pins: &Pins) -> Result<(), EvmError> {
         let (id, genesis) = self.identity().await?;

@@ -1,0 +1,174 @@
+//! A chain of others, by JSON-RPC. Nothing that comes in waits for it: what it has not taken yet is anchored later.
+
+use super::AnchorError;
+use crate::app::{Core, StartError};
+use crate::config::Chain as Settings;
+use crate::index::anchors::Anchor;
+use crate::vault::keys::root_key;
+use notary::anchor::{AnchorBundle, ChainKind};
+use notary::chain::evm::pending::Pending;
+use notary::chain::evm::round::{AnchoredLog, Done, Manner, round, same_log};
+use notary::chain::evm::{Address, EvmError, Nodes, Sender, SenderKey, View, local_key};
+use notary::tree::{self, Root};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a start waits for the chain to tell whether it knows this log: a chain that is away keeps nobody from starting.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The chain, and how it is written to.
+#[derive(Debug)]
+pub struct Evm {
+    sender: Sender,
+    manner: Manner,
+    kind: ChainKind,
+}
+
+impl Evm {
+    /// Reads the settings and the key. Asks no node yet.
+    pub fn open(settings: &Settings, data: &Path) -> Result<Self, StartError> {
+        let manner = settings.manner().map_err(StartError::Config)?;
+        let key = sender_key(&settings.key_path(data))?;
+        let nodes = Nodes::new(&settings.urls(), settings.agree, settings.pins())?;
+        Ok(Self { sender: Sender::new(nodes, key, settings.max_fee()), manner, kind: settings.kind })
+    }
+
+    /// The account that anchors.
+    pub fn account(&self) -> Address {
+        self.sender.address()
+    }
+
+    /// The contract that is written to.
+    pub fn contract(&self) -> Address {
+        self.sender.nodes().pins().contract
+    }
+
+    /// The chain's id.
+    pub fn chain_id(&self) -> u64 {
+        self.sender.nodes().pins().chain_id
+    }
+
+    /// What the receipts call it.
+    pub fn kind(&self) -> ChainKind {
+        self.kind
+    }
+
+    /// One round; see `notary::chain::evm::round`. Tells whether an anchor set out or came to rest. Call it where blocking is
+    /// allowed: the index is asked in between.
+    pub(super) fn anchor(&self, core: &Core) -> Result<bool, AnchorError> {
+        let log = Own { core, epoch: core.lease.held().ok_or(AnchorError::NotHeld)? };
+        let asked = round(&self.sender, &log, &self.manner, now(core));
+        let (view, done) = tokio::runtime::Handle::current().block_on(asked)?;
+        let settled = self.keep(core, &view)?;
+        match done {
+            Done::AboveCap => tracing::warn!("the chain asks more for gas than chain.max_fee_gwei: anchors wait"),
+            Done::SentAgain | Done::Raised => tracing::info!(?done, "an anchor was sent again"),
+            Done::Sent | Done::Nothing | Done::Waiting => {}
+        }
+        Ok(settled || done == Done::Sent)
+    }
+
+    /// Keeps the newest anchor that stays, with its proof.
+    fn keep(&self, core: &Core, view: &View) -> Result<bool, AnchorError> {
+        let (state, pins) = (&view.last, self.sender.nodes().pins());
+        let (Some(root), Some(bundle)) = (state.root, state.bundle(self.kind, pins)) else { return Ok(false) };
+        let known = proved(core)?;
+        if known.is_some_and(|known| known.contract == pins.contract && known.size >= state.size) {
+            return Ok(false);
+        }
+        // Ed25519 signs the same text the same way: after a recovery this is the checkpoint that was anchored.
+        core.store.keep_checkpoint(state.size, &core.signer.sign(state.size, root)?)?;
+        let (block, hash, time) = (state.block.number, state.block.hash.to_string(), state.block.timestamp);
+        let bundle = serde_json::to_string(&bundle).ok();
+        core.store.keep_anchor(&Anchor { size: state.size, block, hash, time, gas: None, bundle })?;
+        tracing::info!(size = state.size, block, "anchored");
+        Ok(true)
+    }
+
+    /// At the start: what the chain has anchored must be of this very log. A chain that is away is asked again later.
+    pub(super) async fn check(&self, core: &Core) -> Result<(), StartError> {
+        let asked = self.sender.nodes().view(self.manner.finality, now(core), self.manner.max_age);
+        let view = match tokio::time::timeout(START_PATIENCE, asked).await {
+            Ok(Ok(view)) => view,
+            Ok(Err(error)) if !error.is_away() => return Err(error.into()),
+            Ok(Err(error)) => return Ok(tracing::warn!(%error, "the chain is away: anchors wait")),
+            Err(_) => return Ok(tracing::warn!("the chain does not answer: anchors wait")),
+        };
+        // Nothing is written here, so no epoch is asked for.
+        let log = Own { core, epoch: 0 };
+        for state in [&view.last, &view.newest] {
+            same_log(&log, state.size, state.root).map_err(contradiction)?;
+        }
+        Ok(())
+    }
+}
+
+/// The proof that receipts carry.
+pub(super) fn proved(core: &Core) -> Result<Option<AnchorBundle>, AnchorError> {
+    let newest = core.store.proved_anchor()?;
+    Ok(newest.and_then(|anchor| serde_json::from_str(&anchor.bundle?).ok()))
+}
+
+/// Reads the key that signs transactions.
+fn sender_key(path: &Path) -> Result<SenderKey, StartError> {
+    if !path.exists() {
+        let what = format!("chain.key: {} is not there: `medseal contracts deploy` makes one", path.display());
+        return Err(StartError::Config(what));
+    }
+    let key = root_key(path, false, &crate::secret::system_random)?;
+    Ok(local_key(&hex::encode(key.expose()))?)
+}
+
+fn now(core: &Core) -> u64 {
+    core.clock.now().as_second().max(0) as u64
+}
+
+fn contradiction(error: AnchorError) -> StartError {
+    match error {
+        AnchorError::Evm(error) => StartError::Contradiction(error.to_string()),
+        AnchorError::Store(error) => error.into(),
+        other => StartError::Contradiction(other.to_string()),
+    }
+}
+
+/// Our own log, as it is anchored.
+struct Own<'c> {
+    core: &'c Core,
+    epoch: i64,
+}
+
+impl AnchoredLog for Own<'_> {
+    type Error = AnchorError;
+
+    fn newest(&self) -> Result<Option<(u64, Root)>, AnchorError> {
+        let Some((size, note)) = self.core.store.checkpoint(None)? else { return Ok(None) };
+        Ok(Some((size, self.core.signer.key().open(&note)?.root)))
+    }
+
+    fn root(&self, size: u64) -> Result<Option<Root>, AnchorError> {
+        if size > self.core.store.log_size()? {
+            return Ok(None);
+        }
+        Ok(Some(self.core.store.read_log(|reader| tree::root(size, reader))??))
+    }
+
+    fn prove(&self, from: u64, to: u64) -> Result<Vec<[u8; 32]>, AnchorError> {
+        Ok(self.core.store.read_log(|reader| tree::prove_consistency(from, to, reader))??)
+    }
+
+    fn pending(&self) -> Result<Option<Pending>, AnchorError> {
+        let kept = self.core.store.pending_anchor()?;
+        kept.map(|kept| serde_json::from_str(&kept).map_err(|_| AnchorError::Pending)).transpose()
+    }
+
+    fn keep(&self, pending: Option<&Pending>) -> Result<(), AnchorError> {
+        let text = pending.map(serde_json::to_string).transpose().map_err(|_| AnchorError::Pending)?;
+        Ok(self.core.store.keep_pending_anchor(self.epoch, text.as_deref())?)
+    }
+}
+
+impl From<EvmError> for AnchorError {
+    fn from(error: EvmError) -> Self {
+        Self::Evm(Box::new(error))
+    }
+}
