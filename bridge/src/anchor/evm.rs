@@ -91,8 +91,11 @@ impl Evm {
         let view = match tokio::time::timeout(START_PATIENCE, asked).await {
             Ok(Ok(view)) => view,
             Ok(Err(error)) if !error.is_away() => return Err(error.into()),
-            Ok(Err(error)) => return Ok(tracing::warn!(%error, "the chain is away: anchors wait")),
-            Err(_) => return Ok(tracing::warn!("the chain does not answer: anchors wait")),
+            answer => {
+                let why = answer.err().map_or("it says nothing of use", |_| "it does not answer");
+                tracing::warn!(why, "the chain is away: anchors wait");
+                return Ok(());
+            }
         };
         // Nothing is written here, so no epoch is asked for.
         let log = Own { core, epoch: 0 };
