@@ -6,11 +6,22 @@ const MEMBERS = ['log_keys', 'blocks', 'contracts']
 const CONTRACT_MEMBERS = ['chain_id', 'address', 'kind', 'code_hash']
 const KINDS = ['embedded', 'consortium', 'public']
 
-/** Reads a policy; throws where a member is unknown or cannot be read, since a misread policy trusts the wrong. */
+/** A policy that cannot be read: it would trust the wrong. It is no fault of the receipt's. */
+export class PolicyFault extends Error {}
+
+/** Reads a policy; throws a `PolicyFault` where a member is unknown or cannot be read. */
 export function readPolicy(policy = {}) {
+  try {
+    return read(policy)
+  } catch (error) {
+    throw new PolicyFault(error.message)
+  }
+}
+
+function read(policy) {
   onlyKnown(policy, MEMBERS)
   return {
-    logKeys: listOf(policy.log_keys, String),
+    logKeys: listOf(policy.log_keys, text),
     blocks: listOf(policy.blocks, (block) => from0x(block.toLowerCase(), 32)),
     contracts: listOf(policy.contracts, readContract),
   }
@@ -27,6 +38,11 @@ function readContract(contract) {
     kind,
     codeHash: codeHash === undefined ? undefined : from0x(codeHash.toLowerCase(), 32),
   }
+}
+
+function text(value) {
+  if (typeof value !== 'string') throw new Error('a log key is not a text')
+  return value
 }
 
 function onlyKnown(object, members) {
