@@ -37,10 +37,16 @@ export async function askChain() {
   button.disabled = true
   show(box, 'warn', banner('warn', 'Asking the node …', null, []))
   const contract = from0x(byId('contract').value.toLowerCase(), 20)
-  const question = { url: byId('node').value, contract, size: log.size, root: log.root, chainId: anchor?.chainId, header: anchor?.block }
+  const question = { url: byId('node').value, contract, size: log.size, root: log.root, ...saidBy(anchor) }
   const outcome = await checkChain(question).then((proved) => () => showProved(proved, question), (error) => () => showRefused(error))
   button.disabled = false
   if (asked === verified) outcome()
+}
+
+/** What the receipt says of the chain; of another contract than the receipt's it says nothing. */
+function saidBy(anchor) {
+  const own = anchor && byId('contract').value.toLowerCase() === `0x${hexOf(anchor.contract)}`
+  return own ? { chainId: anchor.chainId, codeHash: anchor.codeHash, receiptBlock: anchor.block } : {}
 }
 
 function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, size }) {
@@ -64,7 +70,7 @@ function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, siz
       ['Newest anchor', `${head.size} entries, root ${hexOf(head.root)}`],
     ]))
   const tone = receiptBlock && !receiptBlock.known ? 'warn' : 'good'
-  show(box, tone, banner(tone, 'The chain agrees', null, [says]), body)
+  show(box, tone, banner(tone, tone === 'good' ? 'The chain agrees' : 'The chain agrees, but does not know the receipt’s block', null, [says]), body)
 }
 
 function blockSentence({ number, known }) {

@@ -53,11 +53,12 @@ export function banner(tone, word, name, sentences, stamp) {
   return element('div', { class: 'banner' }, icon(tone), element('div', {}, title, texts, stamp && element('span', { class: 'stamp', text: stamp })))
 }
 
-/** Shows `children` in a verdict's box. */
-export function show(box, tone, ...children) {
+/** Shows a verdict in its box, and tells its banner, which is short, to those who hear the page. */
+export function show(box, tone, head, ...rest) {
   box.className = `verdict ${tone}`
-  box.replaceChildren(...children)
+  box.replaceChildren(head, ...rest)
   box.hidden = false
+  byId('told').textContent = [...head.querySelectorAll('h2, p, .stamp')].map((part) => part.textContent.trim()).join('. ')
 }
 
 /** Seconds since 1970 as a date in UTC, in one form for everybody. */

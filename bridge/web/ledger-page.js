@@ -29,7 +29,7 @@ import { byId, dateOf, element, grouped, icon } from './dom.js'
 
 const REFRESH_MILLISECONDS = 10_000
 const STATES = { intact: 'Intact', tampered: 'Tampered', erased: 'Erased', waiting: 'Waiting' }
-const KINDS = { embedded: 'Embedded ledger', consortium: 'Consortium chain', public: 'Public chain' }
+const KINDS = { embedded: ['Embedded', 'no independent trust'], consortium: ['Consortium', ''], public: ['Public', ''] }
 
 /** Where the table goes on, and what was counted so far. */
 let page = { find: '', next: null, counts: {} }
@@ -64,11 +64,12 @@ function trouble(text) {
 function showStatus(status) {
   const { checkpoint, anchors, lastError } = status
   trouble(lastError ? `The last attempt to anchor failed: ${lastError}. Records are still taken in and logged.` : null)
+  const [kind, trust] = KINDS[status.kind] ?? [status.kind, '']
   byId('tiles').replaceChildren(
     tile('Entries in the log', grouped(status.size), status.origin),
     tile('Anchored', grouped(anchors[0]?.size ?? 0), anchors[0] ? timeOf(anchors[0].time) : 'never yet'),
     tile('Waiting for an anchor', grouped(status.lag), status.lag === 0 ? 'all anchored' : 'entries'),
-    tile(KINDS[status.kind] ?? status.kind, `Chain ${status.chainId}`, status.kind === 'embedded' ? 'no independent trust' : 'independent of this service'),
+    tile('Ledger', kind, [trust, `chain ${status.chainId}`].filter(Boolean).join(', ')),
   )
   byId('anchors').replaceChildren(...anchors.map((anchor, i) => anchorRow(anchor, anchors[i + 1])))
   if (checkpoint) byId('tiles').append(tile('Newest checkpoint', grouped(checkpoint.size), `root ${checkpoint.root.slice(0, 16)}…`))
@@ -86,7 +87,7 @@ function anchorRow(anchor, before) {
   const each = before || block === 1 ? gas / (size - (before?.size ?? 0)) : null
   return element('tr', {},
     number(grouped(size)), element('td', { class: 'mono', text: `${root.slice(0, 16)}…`, title: root }), number(grouped(block)),
-    element('td', { text: timeOf(time) }), number(grouped(gas)), number(each === null ? '' : each.toFixed(each < 100 ? 1 : 0)))
+    element('td', { class: 'time', text: timeOf(time) }), number(grouped(gas)), number(each === null ? '' : each.toFixed(each < 100 ? 1 : 0)))
 }
 
 const number = (text) => element('td', { class: 'number', text })
@@ -131,6 +132,6 @@ function recordRow({ index, reference, versionId, state, why }) {
   const known = Object.hasOwn(STATES, state) ? state : 'tampered'
   const mark = element('span', { class: `mark ${known}` }, icon(known), STATES[known])
   return element('tr', { class: known },
-    number(index === null ? '' : grouped(index)), element('td', { class: 'mono', text: reference }), number(versionId),
-    element('td', {}, mark), element('td', { text: why ?? '' }))
+    number(index === null ? '' : grouped(index)), element('td', {}, mark),
+    element('td', { class: 'mono', text: reference }), number(versionId), element('td', { text: why ?? '' }))
 }

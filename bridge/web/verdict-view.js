@@ -5,7 +5,7 @@ import { hexOf } from './notary/bytes.js'
 import { GRADES, REFUSALS } from './words.js'
 
 export function showVerdict(box, answer, given) {
-  const { tone, says, stamp } = GRADES[answer.verdict]
+  const { tone, says, stamp } = GRADES[answer.verdict === 'LOGGED' && answer.anchor ? 'LOGGED, anchor not pinned' : answer.verdict]
   const content = given.resource ? 'The resource is the one that was sealed, unchanged.' : null
   const body = element('div', { class: 'body' }, checksOf(answer, given), restsOf(answer), factsOf(answer))
   show(box, tone, banner(tone, wordOf(answer), answer.verdict, [content, stateOf(answer), says], stamp), body)

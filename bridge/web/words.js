@@ -6,6 +6,10 @@ export const GRADES = {
     tone: 'good',
     says: 'The record stands in the log that the custodian signed. Nobody else vouches for that log yet.',
   },
+  'LOGGED, anchor not pinned': {
+    tone: 'good',
+    says: 'The record stands in the log that the custodian signed. The receipt names a block of a chain that holds the log’s root, and nothing here says that the block is that chain’s: ask a node below, or pin the block under “What I trust”.',
+  },
   'ANCHORED-LOCAL': {
     tone: 'good',
     says: 'The record stands in the log that the custodian signed, and on the custodian’s own ledger.',

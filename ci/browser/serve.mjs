@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { rootAtSlot } from '../../notary/web/anchor.js'
-import { numberOf } from '../../notary/web/bytes.js'
+import { hexOf, numberOf } from '../../notary/web/bytes.js'
 import { madeUpNode } from '../../notary/web/test/node.js'
 import { verify } from '../../notary/web/verify.js'
 
@@ -28,16 +28,21 @@ export async function servePages(answers = {}) {
   return { url: await listen(server), close: () => server.close() }
 }
 
-/** A node whose contract holds what the receipt says. */
+/** A node whose contract holds the log's root, and the receipt with an anchor on it instead of its own. */
 export async function serveNode(receipt) {
-  const { anchor, log } = await verify({ receipt })
+  const { log } = await verify({ receipt })
+  const contract = new Uint8Array(20).fill(0x77)
   const slots = [[new Uint8Array(32), log.size], [rootAtSlot(log.size), numberOf(log.root)]]
-  const answer = madeUpNode({ contract: anchor.contract, slots, chainId: anchor.chainId })
+  const { fetch: answer, header, proof } = madeUpNode({ contract, slots })
+  const { accountProof, storageProof } = proof(contract, [`0x${hexOf(rootAtSlot(log.size))}`])
+  const anchor = { kind: 'public', chainId: 7, contract: `0x${hexOf(contract)}`, size: Number(log.size), header: `0x${hexOf(header)}`,
+    accountProof, storageProof: storageProof[0].proof }
+  const anchored = Buffer.from(JSON.stringify({ ...JSON.parse(receipt), anchor }, null, 2))
   const server = createServer(async (request, reply) => {
     reply.setHeader('access-control-allow-origin', '*').setHeader('access-control-allow-headers', 'content-type')
     let body = ''
     for await (const part of request) body += part
     reply.end(request.method === 'POST' ? await (await answer('', { body })).text() : '')
   })
-  return { url: await listen(server), close: () => server.close() }
+  return { url: await listen(server), anchored, close: () => server.close() }
 }

@@ -19,24 +19,27 @@ const TIMEOUT_MILLISECONDS = 20_000
 export class NodeFault extends Error {}
 
 /**
- * Checks that `contract` holds `root` at `size` in the newest block that the node calls final. `chainId` is the chain
- * that is expected, `header` a receipt's block that the node is asked about; both may be left out. Answers with what was
- * proved, or throws a `Refusal` (docs/receipt.md) or a `NodeFault`.
+ * Checks that `contract` holds `root` at `size` in the newest block that the node calls final. What a receipt says may
+ * be given too: `chainId` and `codeHash` must then be the node's, and the node is asked whether it knows `receiptBlock`.
+ * Answers with what was proved, or throws a `Refusal` (docs/receipt.md) or a `NodeFault`.
  */
-export async function checkChain({ url, contract, size, root, chainId, header, fetch = globalThis.fetch }) {
+export async function checkChain({ url, contract, size, root, chainId, codeHash, receiptBlock, fetch = globalThis.fetch }) {
   const ask = (method, ...params) => call(fetch, url, method, params)
   const found = BigInt(await ask('eth_chainId'))
   const same = chainId === undefined || chainId === found
   demand(same, 'UNTRUSTED-CHAIN', `the node is of chain ${found}, the receipt speaks of chain ${chainId}`)
 
   const block = await newestBlock(ask)
-  const { codeHash, storage } = await stateOf(ask, contract, block, [rootAtSlot(size), HEAD_SLOT])
-  const [stored, headSize] = storage
+  const state = await stateOf(ask, contract, block, [rootAtSlot(size), HEAD_SLOT])
+  const [stored, headSize] = state.storage
   demand(holdsRoot(stored, root), 'LOG-REWRITTEN', `at that node the contract holds another root at size ${size}, or none`)
-  await checkCode(ask, contract, block, codeHash)
+  await checkCode(ask, contract, block, state.codeHash)
+  // Another code may keep roots without asking that the log only grows.
+  const sameCode = codeHash === undefined || equal(codeHash, state.codeHash)
+  demand(sameCode, 'UNTRUSTED-CHAIN', 'at that node the contract has another code than the receipt proves')
   const head = await headOf(ask, contract, block, numberOf(headSize))
-  const receiptBlock = header && (await placeOf(ask, header))
-  return { chainId: found, block, codeHash, head, receiptBlock }
+  const known = receiptBlock && (await isKnown(ask, receiptBlock))
+  return { chainId: found, block, codeHash: state.codeHash, head, receiptBlock: receiptBlock && { ...receiptBlock, known } }
 }
 
 /** The newest final block; where the node knows no finality, the newest of all. */
@@ -103,13 +106,13 @@ async function headOf(ask, contract, block, size) {
 }
 
 /** Whether the receipt's own block is in the node's chain, at its number. */
-async function placeOf(ask, { hash, number }) {
+async function isKnown(ask, { hash, number }) {
   const spelled = `0x${hexOf(hash)}`
   const [known, there] = await Promise.all([
     ask('eth_getBlockByHash', spelled, false),
     ask('eth_getBlockByNumber', `0x${number.toString(16)}`, false),
   ])
-  return { hash, number, known: known?.hash === spelled && there?.hash === spelled }
+  return known?.hash === spelled && there?.hash === spelled
 }
 
 function read(reader) {

@@ -14,7 +14,7 @@ const contract = new Uint8Array(20).fill(0x11)
 const root = new Uint8Array(32).fill(9).fill(0, 0, 1)
 const newer = new Uint8Array(32).fill(8)
 const slots = [[new Uint8Array(32), 300n], [rootAtSlot(240n), numberOf(root)], [rootAtSlot(300n), numberOf(newer)]]
-const check = (lie, more) => checkChain({ url: 'http://node', contract, size: 240n, root, fetch: madeUpNode({ contract, slots, lie }), ...more })
+const check = (lie, more) => checkChain({ url: 'http://node', contract, size: 240n, root, fetch: madeUpNode({ contract, slots, lie }).fetch, ...more })
 
 test('an honest node proves the root, the head and the code', async () => {
   const { chainId, block, head } = await check()
@@ -25,13 +25,16 @@ test('an honest node proves the root, the head and the code', async () => {
 
 test("the receipt's block is known to the node, or not", async () => {
   const { block } = await check()
-  const at = (hash) => check(undefined, { header: { hash, number: 16n } })
+  const at = (hash) => check(undefined, { receiptBlock: { hash, number: 16n } })
   assert.equal((await at(block.hash)).receiptBlock.known, true)
   assert.equal((await at(root)).receiptBlock.known, false)
 })
 
-test('another chain is refused', async () => {
+test('another chain, or another code, is refused', async () => {
   await assert.rejects(check(undefined, { chainId: 1n }), { name: 'UNTRUSTED-CHAIN' })
+  const { codeHash } = await check(undefined, { chainId: 7n })
+  assert.equal((await check(undefined, { codeHash })).codeHash.length, 32)
+  await assert.rejects(check(undefined, { codeHash: root }), { name: 'UNTRUSTED-CHAIN' })
 })
 
 test('a root that was never anchored, or is another, is a rewritten log', async () => {
@@ -54,7 +57,7 @@ test('a lying node cannot prove its lie', async () => {
 })
 
 test('a node without finality is asked for its newest block', async () => {
-  const honest = madeUpNode({ contract, slots })
+  const { fetch: honest } = madeUpNode({ contract, slots })
   const fetch = async (url, options) =>
     options.body.includes('finalized') ? new Response('{"error":{"code":-1,"message":"unknown block"}}') : honest(url, options)
   assert.equal((await check(undefined, { fetch })).block.final, false)

@@ -35,13 +35,15 @@ function path(nibbles, flag) {
   return Uint8Array.of(flag + (odd ? 0x10 + all[0] : 0), ...bytes)
 }
 
-/** A node whose contract holds `slots` ([slot, number] pairs). `lie` may change any result. */
+/** A node whose contract holds `slots` ([slot, number] pairs). `lie` may change any result. With its block's header, and its proofs. */
 export function madeUpNode({ contract, slots, chainId = 7n, lie = (_method, result) => result }) {
   const code = Uint8Array.of(0x60, 0x00)
   const storage = trie(slots.map(([slot, number]) => [slot, writeRlp(minimal(number))]))
   const account = writeRlp([minimal(1), minimal(0), storage.root, keccak(code)])
   const state = trie([[contract, account], [new Uint8Array(20), writeRlp([minimal(0)])]])
-  const block = blockWith(state.root)
+  const fields = headerWith(state.root)
+  const header = writeRlp(Object.values(fields).map(field))
+  const block = { ...fields, hash: hex(keccak(header)) }
   const methods = {
     eth_chainId: () => hex(minimal(chainId)),
     eth_getBlockByNumber: () => block,
@@ -52,23 +54,23 @@ export function madeUpNode({ contract, slots, chainId = 7n, lie = (_method, resu
       storageProof: asked.map((slot) => ({ proof: storage.prove(fromHex(slot)).map(hex) })),
     }),
   }
-  return async (_url, { body }) => {
+  const fetch = async (_url, { body }) => {
     const { method, params } = JSON.parse(body)
     return new Response(JSON.stringify({ jsonrpc: '2.0', id: 1, result: lie(method, methods[method](...params)) }))
   }
+  return { fetch, header, proof: methods.eth_getProof }
 }
 
 const hex = (bytes) => `0x${hexOf(bytes)}`
 const fromHex = (text) => bigEndian(BigInt(text), 32)
 
-function blockWith(stateRoot) {
+function headerWith(stateRoot) {
   const hash = hex(new Uint8Array(32).fill(3))
-  const block = {
+  return {
     parentHash: hash, sha3Uncles: hash, miner: hex(new Uint8Array(20)), stateRoot: hex(stateRoot), transactionsRoot: hash,
     receiptsRoot: hash, logsBloom: hex(new Uint8Array(256)), difficulty: '0x0', number: '0x10', gasLimit: '0x1', gasUsed: '0x0',
     timestamp: '0x65', extraData: '0x', mixHash: hash, nonce: hex(new Uint8Array(8)), baseFeePerGas: '0x7',
   }
-  return { ...block, hash: hex(keccak(writeRlp(Object.values(block).map(field)))) }
 }
 
 /** The numbers of a header are those that JSON-RPC spells shorter than any of its hashes. */
