@@ -133,5 +133,5 @@ function recordRow({ index, reference, versionId, state, why }) {
   const mark = element('span', { class: `mark ${known}` }, icon(known), STATES[known])
   return element('tr', { class: known },
     number(index === null ? '' : grouped(index)), element('td', {}, mark),
-    element('td', { class: 'mono', text: reference }), number(versionId), element('td', { text: why ?? '' }))
+    element('td', { class: 'mono', text: reference }), number(versionId), element('td', { class: 'why', text: why ?? '' }))
 }
