@@ -90,6 +90,11 @@ async fn measure(layout: Layout, n: usize) {
         config.s3 = bucket.as_ref().map(Bucket::settings);
         config.index.postgres =
             layout.postgres.then(|| Hidden(postgres::shared().unwrap().database(&format!("bench{n}"))));
+        if replica > 0 {
+            // Replicas share the root key.
+            std::fs::create_dir_all(&config.data).unwrap();
+            std::fs::copy(directory.path().join("replica0/root.key"), config.data.join("root.key")).unwrap();
+        }
         replicas.push(serve::start(config).await.unwrap_or_else(|e| panic!("{e}")));
     }
     for connections in CONNECTIONS {

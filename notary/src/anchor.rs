@@ -3,8 +3,8 @@
 
 use crate::tree::Root;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::{Decodable, Encodable, Header, PayloadView};
-use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
+use alloy_rlp::{Decodable, Header, PayloadView};
+use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount, proof::verify_proof};
 use serde::{Deserialize, Serialize};
 
 /// The slot of `rootAt` in `NotaryAnchor`, which its storage layout promises.
@@ -66,29 +66,45 @@ impl AnchorBundle {
         if self.account_proof.len() > MAX_NODES || self.storage_proof.len() > MAX_NODES {
             return Err(AnchorError::Account);
         }
-        let fields = header_fields(&self.header)?;
-        let account = self.account(fields.state_root)?;
-        let key = Nibbles::unpack(keccak256(root_slot(self.size)));
-        let mut value = Vec::new();
-        U256::from_be_bytes(root.0).encode(&mut value);
-        verify_proof(account.storage_root, key, Some(value), &self.storage_proof).map_err(|_| AnchorError::Storage)?;
+        let block = read_header(&self.header)?;
+        let account = proved_account(block.state_root, self.contract, &self.account_proof)?;
+        let held = U256::from_be_bytes(root.0);
+        proved_slot(account.storage_root, root_slot(self.size), held, &self.storage_proof)?;
         Ok(Anchored {
             block_hash: keccak256(&self.header),
-            block_number: fields.number,
-            timestamp: fields.timestamp,
+            block_number: block.number,
+            timestamp: block.timestamp,
             code_hash: account.code_hash,
         })
     }
+}
 
-    /// The contract's account, which the last node of its proof must hold.
-    fn account(&self, state_root: B256) -> Result<TrieAccount, AnchorError> {
-        let last = self.account_proof.last().ok_or(AnchorError::Account)?;
-        let leaf = leaf_value(last).ok_or(AnchorError::Account)?;
-        let account = TrieAccount::decode(&mut leaf.as_slice()).map_err(|_| AnchorError::Account)?;
-        let key = Nibbles::unpack(keccak256(self.contract));
-        verify_proof(state_root, key, Some(leaf), &self.account_proof).map_err(|_| AnchorError::Account)?;
-        Ok(account)
+/// The contract's account in the state of a block. It stands in the last node of its proof.
+pub fn proved_account(state_root: B256, contract: Address, proof: &[Bytes]) -> Result<TrieAccount, AnchorError> {
+    let leaf = proof.last().and_then(|node| leaf_value(node)).ok_or(AnchorError::Account)?;
+    let account = TrieAccount::decode(&mut leaf.as_slice()).map_err(|_| AnchorError::Account)?;
+    let key = Nibbles::unpack(keccak256(contract));
+    verify_proof(state_root, key, Some(leaf), proof).map_err(|_| AnchorError::Account)?;
+    Ok(account)
+}
+
+/// That there is no account at an address in the state of a block.
+pub fn proved_absent(state_root: B256, contract: Address, proof: &[Bytes]) -> Result<(), AnchorError> {
+    // An empty state has no node to prove by.
+    if state_root == EMPTY_ROOT_HASH {
+        return Ok(());
     }
+    verify_proof(state_root, Nibbles::unpack(keccak256(contract)), None, proof).map_err(|_| AnchorError::Account)
+}
+
+/// That a slot of an account's storage holds a value; zero is proved by the slot's absence.
+pub fn proved_slot(storage_root: B256, slot: B256, value: U256, proof: &[Bytes]) -> Result<(), AnchorError> {
+    let held = (value != U256::ZERO).then(|| alloy_rlp::encode(value));
+    // The storage of a contract that has stored nothing has no node at all.
+    if held.is_none() && storage_root == EMPTY_ROOT_HASH {
+        return Ok(());
+    }
+    verify_proof(storage_root, Nibbles::unpack(keccak256(slot)), held, proof).map_err(|_| AnchorError::Storage)
 }
 
 /// The storage slot of `rootAt[size]`.
@@ -99,14 +115,17 @@ pub fn root_slot(size: u64) -> B256 {
     keccak256(preimage)
 }
 
-struct HeaderFields {
-    state_root: B256,
-    number: u64,
-    timestamp: u64,
+/// What is needed of a block's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockHeader {
+    pub state_root: B256,
+    pub number: u64,
+    /// Seconds since 1970.
+    pub timestamp: u64,
 }
 
-/// Fields 3, 8 and 11 of a header; later forks only append fields.
-fn header_fields(rlp: &[u8]) -> Result<HeaderFields, AnchorError> {
+/// Reads fields 3, 8 and 11 of an RLP header; later forks only append fields.
+pub fn read_header(rlp: &[u8]) -> Result<BlockHeader, AnchorError> {
     let mut rest = rlp;
     let view = Header::decode_raw(&mut rest).map_err(|_| AnchorError::Header)?;
     let PayloadView::List(items) = view else { return Err(AnchorError::Header) };
@@ -115,7 +134,7 @@ fn header_fields(rlp: &[u8]) -> Result<HeaderFields, AnchorError> {
         return Err(AnchorError::Header);
     }
     let number = |n: usize| u64::decode(&mut field(n)?).map_err(|_| AnchorError::Header);
-    Ok(HeaderFields {
+    Ok(BlockHeader {
         state_root: B256::decode(&mut field(3)?).map_err(|_| AnchorError::Header)?,
         number: number(8)?,
         timestamp: number(11)?,

@@ -7,5 +7,5 @@ pub mod receipt;
 pub mod tree;
 pub mod verify;
 
-#[cfg(feature = "chain")]
+#[cfg(feature = "rpc")]
 pub mod chain;

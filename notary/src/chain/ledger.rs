@@ -3,7 +3,7 @@
 //! operator's own: **no independent trust**.
 
 use super::journal::{Block, Journal, Keeper};
-use super::{ChainError, INotaryAnchor, refusal, state};
+use super::{ChainError, INotaryAnchor, creation, refusal, state};
 use crate::anchor::{AnchorBundle, ChainKind, root_slot};
 use crate::tree::Root;
 use alloy_consensus::Header;
@@ -21,7 +21,6 @@ pub const CHAIN_ID: u64 = 0x6d65_6473;
 /// The account that anchors on the embedded ledger. It has no key: nothing is signed inside one process.
 const NOTARY: Address = address!("0x6d65647365616c000000000000000000000000a1");
 const GAS_LIMIT: u64 = 10_000_000;
-const ARTIFACT: &str = include_str!("../../contracts/artifacts/NotaryAnchor.json");
 
 /// The newest anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +144,8 @@ impl Ledger {
     }
 
     fn deploy(&mut self, now: u64) -> Result<(), ChainError> {
-        let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).map_err(undecodable)?;
-        let code = artifact["bytecode"].as_str().unwrap_or_default().trim_start_matches("0x");
-        let mut input = hex::decode(code).map_err(undecodable)?;
-        input.extend(NOTARY.into_word());
-        self.mine(input.into(), now).map(|_| ())
+        let input = creation(NOTARY).ok_or_else(|| undecodable("the contract's artifact"))?;
+        self.mine(input, now).map(|_| ())
     }
 
     /// Runs a transaction, writes its block, and only then keeps its state.

@@ -1,12 +1,21 @@
-//! The EVM side of the notary: the contract's interface, and the embedded ledger that runs its real bytecode.
+//! The EVM side of the notary: the contract's interface, the embedded ledger that runs its real bytecode, and chains that are reached
+//! by JSON-RPC.
 
+pub mod evm;
+#[cfg(feature = "chain")]
 mod journal;
+#[cfg(feature = "chain")]
 mod ledger;
+#[cfg(feature = "chain")]
 mod state;
 
-use alloy_sol_types::{SolInterface, sol};
+#[cfg(feature = "chain")]
+use alloy_sol_types::SolInterface;
+use alloy_sol_types::sol;
 
+#[cfg(feature = "chain")]
 pub use journal::{JournalError, Keeper};
+#[cfg(feature = "chain")]
 pub use ledger::{CHAIN_ID, Head, Ledger};
 
 sol! {
@@ -27,7 +36,21 @@ sol! {
     }
 }
 
-/// Why the chain did not do what it was asked.
+/// The compiled contract.
+#[cfg(feature = "chain")]
+const ARTIFACT: &str = include_str!("../../contracts/artifacts/NotaryAnchor.json");
+
+/// What deploys `NotaryAnchor` for the account that will anchor: creation code and the constructor's argument.
+#[cfg(feature = "chain")]
+pub fn creation(notary: alloy_primitives::Address) -> Option<alloy_primitives::Bytes> {
+    let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).ok()?;
+    let mut input = hex::decode(artifact["bytecode"].as_str()?.trim_start_matches("0x")).ok()?;
+    input.extend(notary.into_word());
+    Some(input.into())
+}
+
+/// Why the embedded ledger did not do what it was asked.
+#[cfg(feature = "chain")]
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The contract refused: the log was rewritten, or its operator is confused.
@@ -40,6 +63,7 @@ pub enum ChainError {
 }
 
 /// The contract's own word for a refusal.
+#[cfg(feature = "chain")]
 fn refusal(output: &[u8]) -> String {
     match INotaryAnchor::INotaryAnchorErrors::abi_decode(output) {
         Ok(error) => format!("{error:?}").split('(').next().unwrap_or_default().to_owned(),

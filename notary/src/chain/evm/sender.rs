@@ -1,0 +1,250 @@
+//! Transactions: made, signed, sent. Nothing here remembers: what was signed is in [`Pending`], which the caller keeps before it is
+//! sent.
+
+use super::pending::{Pending, Seen, Sent};
+use super::{EvmError, Node, Nodes, View};
+use crate::chain::{INotaryAnchor, refusal};
+use crate::tree::Root;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, TxKind};
+use alloy_provider::Provider;
+use alloy_rpc_types_eth::TransactionRequest;
+use alloy_signer::Signer;
+use alloy_signer_local::PrivateKeySigner;
+use alloy_sol_types::SolCall;
+use alloy_transport::TransportError;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A key that signs transactions, wherever it lies.
+pub type SenderKey = Arc<dyn Signer + Send + Sync>;
+
+/// What a transaction pays at most for a unit of gas, in wei (EIP-1559).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fees {
+    pub max: u128,
+    pub tip: u128,
+}
+
+impl Fees {
+    /// Fees that replace these in every node's pool, which asks for a tenth more of both; not above `cap`.
+    pub fn raised(self, wanted: Fees, cap: u128) -> Option<Self> {
+        let more = |fee: u128| fee.saturating_add(fee / 8).saturating_add(1);
+        let max = wanted.max.max(more(self.max));
+        let tip = wanted.tip.max(more(self.tip)).min(max);
+        (max <= cap).then_some(Self { max, tip })
+    }
+}
+
+/// Sends anchors.
+#[derive(Clone)]
+pub struct Sender {
+    nodes: Nodes,
+    key: SenderKey,
+    /// The most that a unit of gas may cost, in wei; 0 on a chain where gas is free.
+    cap: u128,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("address", &self.key.address()).finish_non_exhaustive()
+    }
+}
+
+/// Reads a key of 32 bytes in hexadecimal.
+pub fn local_key(hex: &str) -> Result<SenderKey, EvmError> {
+    let key: PrivateKeySigner = hex.trim().parse().map_err(|_| EvmError::Key("it is no secp256k1 key".to_owned()))?;
+    Ok(Arc::new(key))
+}
+
+impl Sender {
+    /// A sender by these nodes with this key.
+    pub fn new(nodes: Nodes, key: SenderKey, cap: u128) -> Self {
+        Self { nodes, key, cap }
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The account that anchors.
+    pub fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    /// What is seen of a pending anchor.
+    pub async fn seen(&self, view: &View, pending: &Pending) -> Result<Seen, EvmError> {
+        let node = view.node();
+        let nonce = nonce(node, self.address()).await?;
+        let mut mined = None;
+        for sent in &pending.sent {
+            let receipt = node.ask(node.provider().get_transaction_receipt(sent.hash)).await?;
+            mined = receipt.map(|receipt| receipt.status()).or(mined);
+        }
+        let newest = pending.sent.last().map_or(B256::ZERO, |sent| sent.hash);
+        let known = node.ask(node.provider().get_transaction_by_hash(newest)).await?.is_some();
+        Ok(Seen { last: view.last.size, newest: view.newest.size, nonce, mined, known })
+    }
+
+    /// Signs the anchor of a root over what the newest block holds. The contract is asked first: what it would refuse is not sent.
+    pub async fn prepare(
+        &self,
+        view: &View,
+        (size, root): (u64, Root),
+        proof: &[[u8; 32]],
+        now: u64,
+    ) -> Result<Pending, EvmError> {
+        let proof = proof.iter().copied().map(B256::from).collect();
+        let input: Bytes = INotaryAnchor::anchorCall { size, root: B256::from(root.0), proof }.abi_encode().into();
+        let node = view.node();
+        let gas_limit = self.gas(node, &input).await?;
+        let nonce = nonce(node, self.address()).await?;
+        let mut pending = Pending { size, nonce, gas_limit, input, sent: Vec::new() };
+        let fees = self.fees(node).await?;
+        pending.sent.push(self.sign(&pending, fees, now).await?);
+        Ok(pending)
+    }
+
+    /// The same with higher fees; none if they would go above what may be paid.
+    pub async fn raise(&self, view: &View, pending: &Pending, now: u64) -> Result<Option<Pending>, EvmError> {
+        let Some(before) = pending.sent.last() else { return Ok(None) };
+        let Some(fees) = before.fees.raised(self.fees(view.node()).await?, self.cap) else { return Ok(None) };
+        let mut raised = pending.clone();
+        raised.sent.push(self.sign(pending, fees, now).await?);
+        Ok(Some(raised))
+    }
+
+    /// Sends the newest transaction to all nodes. One that has it already is as good as one that takes it.
+    pub async fn broadcast(&self, pending: &Pending) -> Result<(), EvmError> {
+        let Some(sent) = pending.sent.last() else { return Ok(()) };
+        let mut done = Err(EvmError::TooFew { found: 0, wanted: 1, why: "no node is named".to_owned() });
+        for node in self.nodes.each() {
+            match broadcast(node, &sent.raw).await {
+                Ok(()) => done = Ok(()),
+                Err(error) if done.is_err() => done = Err(error),
+                Err(_) => {}
+            }
+        }
+        done
+    }
+
+    async fn gas(&self, node: &Node, input: &Bytes) -> Result<u64, EvmError> {
+        let call = TransactionRequest::default().from(self.address()).to(self.nodes.pins().contract);
+        let call = call.input(input.clone().into());
+        // Not by `ask`: an error with data is the contract's answer.
+        let asked = match node.provider().estimate_gas(call).await {
+            Err(error) => match reverted(&error) {
+                Some(name) => return Err(EvmError::Refused(name)),
+                None => node.ask(std::future::ready(Err(error))).await,
+            },
+            estimated => node.ask(std::future::ready(estimated)).await,
+        }?;
+        // What is not used is given back.
+        Ok(asked.saturating_add(asked / 4))
+    }
+
+    /// What the chain asks now, within the cap.
+    async fn fees(&self, node: &Node) -> Result<Fees, EvmError> {
+        if self.cap == 0 {
+            return Ok(Fees { max: 0, tip: 0 });
+        }
+        fees(node).await.map(|fees| Fees { max: fees.max.min(self.cap), tip: fees.tip.min(self.cap) })
+    }
+
+    async fn sign(&self, pending: &Pending, fees: Fees, now: u64) -> Result<Sent, EvmError> {
+        let pins = self.nodes.pins();
+        let transaction = Transaction {
+            chain_id: pins.chain_id,
+            nonce: pending.nonce,
+            gas_limit: pending.gas_limit,
+            to: TxKind::Call(pins.contract),
+            input: pending.input.clone(),
+        };
+        let (raw, hash) = transaction.sign(&self.key, fees).await?;
+        Ok(Sent { raw, hash, fees, at: now })
+    }
+}
+
+/// A transaction but for what it pays.
+pub(super) struct Transaction {
+    pub chain_id: u64,
+    pub nonce: u64,
+    pub gas_limit: u64,
+    pub to: TxKind,
+    pub input: Bytes,
+}
+
+impl Transaction {
+    /// The bytes to send, and their hash.
+    pub(super) async fn sign(self, key: &SenderKey, fees: Fees) -> Result<(Bytes, B256), EvmError> {
+        let transaction = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce: self.nonce,
+            gas_limit: self.gas_limit,
+            max_fee_per_gas: fees.max,
+            max_priority_fee_per_gas: fees.tip,
+            to: self.to,
+            input: self.input,
+            ..TxEip1559::default()
+        };
+        let signature = key.sign_hash(&transaction.signature_hash()).await;
+        let signature = signature.map_err(|error| EvmError::Key(error.to_string()))?;
+        let signed = transaction.into_signed(signature);
+        let hash = *signed.hash();
+        Ok((TxEnvelope::from(signed).encoded_2718().into(), hash))
+    }
+}
+
+/// The next nonce of an account in the newest block. What only lies in a pool does not count.
+pub(super) async fn nonce(node: &Node, account: Address) -> Result<u64, EvmError> {
+    node.ask(node.provider().get_transaction_count(account)).await
+}
+
+/// What the chain asks now.
+pub(super) async fn fees(node: &Node) -> Result<Fees, EvmError> {
+    let asked = node.ask(node.provider().estimate_eip1559_fees()).await?;
+    Ok(Fees { max: asked.max_fee_per_gas, tip: asked.max_priority_fee_per_gas })
+}
+
+/// Sends a transaction that may be there already.
+pub(super) async fn broadcast(node: &Node, raw: &[u8]) -> Result<(), EvmError> {
+    match node.provider().send_raw_transaction(raw).await {
+        Ok(_) => Ok(()),
+        Err(TransportError::ErrorResp(answer)) if is_there(&answer.message) => Ok(()),
+        Err(TransportError::ErrorResp(answer)) => {
+            Err(EvmError::NotTaken { node: node.name().to_owned(), why: answer.message.to_string() })
+        }
+        Err(error) => node.ask(std::future::ready(Err(error))).await,
+    }
+}
+
+/// geth, Besu, Nethermind and anvil each have their own words for it. One whose nonce is used was mined meanwhile.
+fn is_there(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let words = ["already known", "known transaction", "already imported", "alreadyknown", "nonce too low", "nonce_too_low"];
+    words.iter().any(|word| message.contains(word))
+}
+
+/// The contract's word for a refusal; nothing if it was not the contract that refused.
+pub(super) fn reverted(error: &TransportError) -> Option<String> {
+    let answer = error.as_error_resp()?;
+    answer.as_revert_data().map(|data| refusal(&data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_fees_replace_the_old_ones_and_keep_below_the_cap() {
+        let old = Fees { max: 800, tip: 80 };
+        let slack = Fees { max: 1, tip: 1 };
+        assert_eq!(old.raised(slack, 10_000), Some(Fees { max: 901, tip: 91 }));
+        assert_eq!(old.raised(Fees { max: 5_000, tip: 2 }, 10_000), Some(Fees { max: 5_000, tip: 91 }));
+        assert_eq!(old.raised(slack, 900), None, "an eighth more is above the cap");
+        assert_eq!(Fees { max: 0, tip: 0 }.raised(slack, 0), None, "what is free is not raised");
+    }
+}
