@@ -53,7 +53,7 @@ function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, siz
   const says = `The contract holds this log’s root at size ${size}, proved under block ${block.number}.`
   const rests = [
     `the word of ${new URL(url).host} that block 0x${hexOf(block.hash)} belongs to chain ${chainId}`,
-    block.final ? 'the node calls that block final' : 'the node names no final block: its newest one was taken, which a reorganisation may replace',
+    block.final ? 'the node calls that block final' : 'no block that the node calls final holds the root yet: its newest one was taken, which a reorganisation may replace',
     block.bound
       ? 'from the block’s hash down to the root everything was proved in this browser'
       : 'the block’s hash does not cover the fields as Ethereum hashes them (so it is with QBFT): its state root is the node’s word too',

@@ -19,7 +19,8 @@ const TIMEOUT_MILLISECONDS = 20_000
 export class NodeFault extends Error {}
 
 /**
- * Checks that `contract` holds `root` at `size` in the newest block that the node calls final. What a receipt says may
+ * Checks that `contract` holds `root` at `size` in the newest block that the node calls final, or, where it does not
+ * yet, in the newest of all: `block.final` tells which. What a receipt says may
  * be given too: `chainId` and `codeHash` must then be the node's, and the node is asked whether it knows `receiptBlock`.
  * Answers with what was proved, or throws a `Refusal` (docs/receipt.md) or a `NodeFault`.
  */
@@ -29,24 +30,38 @@ export async function checkChain({ url, contract, size, root, chainId, codeHash,
   const same = chainId === undefined || chainId === found
   demand(same, 'UNTRUSTED-CHAIN', `the node is of chain ${found}, the receipt speaks of chain ${chainId}`)
 
-  const block = await newestBlock(ask)
-  const state = await stateOf(ask, contract, block, [rootAtSlot(size), HEAD_SLOT])
-  const [stored, headSize] = state.storage
-  demand(holdsRoot(stored, root), 'LOG-REWRITTEN', `at that node the contract holds another root at size ${size}, or none`)
+  const held = (block) => rootUnder(ask, block, { contract, size, root })
+  const { block, ...state } = (await underFinal(ask, held)) ?? (await held(await blockAt(ask, 'latest')))
   await checkCode(ask, contract, block, state.codeHash)
   // Another code may keep roots without asking that the log only grows.
   const sameCode = codeHash === undefined || equal(codeHash, state.codeHash)
   demand(sameCode, 'UNTRUSTED-CHAIN', 'at that node the contract has another code than the receipt proves')
-  const head = await headOf(ask, contract, block, numberOf(headSize))
+  const head = await headOf(ask, contract, block, numberOf(state.headSize))
   const known = receiptBlock && (await isKnown(ask, receiptBlock))
   return { chainId: found, block, codeHash: state.codeHash, head, receiptBlock: receiptBlock && { ...receiptBlock, known } }
 }
 
-/** The newest final block; where the node knows no finality, the newest of all. */
-async function newestBlock(ask) {
-  const final = await ask('eth_getBlockByNumber', 'finalized', false).catch(() => null)
-  const block = final ?? (await ask('eth_getBlockByNumber', 'latest', false))
-  return read(() => ({ ...readBlock(block), final: final !== null }))
+/** What the final block holds; nothing where the node knows no finality, or where the anchor is too new for it. */
+async function underFinal(ask, held) {
+  try {
+    return await held(await blockAt(ask, 'finalized'))
+  } catch {
+    // The newest block is asked next: if it does not hold the root either, that is told.
+    return null
+  }
+}
+
+async function blockAt(ask, tag) {
+  const block = await ask('eth_getBlockByNumber', tag, false)
+  return read(() => ({ ...readBlock(block), final: tag === 'finalized' }))
+}
+
+/** The contract's state under `block`, which must hold the root. */
+async function rootUnder(ask, block, { contract, size, root }) {
+  const { codeHash, storage } = await stateOf(ask, contract, block, [rootAtSlot(size), HEAD_SLOT])
+  const [stored, headSize] = storage
+  demand(holdsRoot(stored, root), 'LOG-REWRITTEN', `at that node the contract holds another root at size ${size}, or none`)
+  return { block, codeHash, headSize }
 }
 
 function readBlock(block) {

@@ -58,6 +58,7 @@ test('a lying node cannot prove its lie', async () => {
 
 test('a node without finality is asked for its newest block', async () => {
   const { fetch: honest } = madeUpNode({ contract, slots })
+  // The newest block is asked instead.
   const fetch = async (url, options) =>
     options.body.includes('finalized') ? new Response('{"error":{"code":-1,"message":"unknown block"}}') : honest(url, options)
   assert.equal((await check(undefined, { fetch })).block.final, false)
