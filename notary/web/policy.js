@@ -1,0 +1,56 @@
+// What the verifier trusts: the members of docs/receipt.md, "The policy", as JSON.
+
+import { from0x } from './bytes.js'
+
+const MEMBERS = ['log_keys', 'blocks', 'contracts']
+const CONTRACT_MEMBERS = ['chain_id', 'address', 'kind', 'code_hash']
+const KINDS = ['embedded', 'consortium', 'public']
+
+/** A policy that cannot be read: it would trust the wrong. It is no fault of the receipt's. */
+export class PolicyFault extends Error {}
+
+/** Reads a policy; throws a `PolicyFault` where a member is unknown or cannot be read. */
+export function readPolicy(policy = {}) {
+  try {
+    return read(policy)
+  } catch (error) {
+    throw new PolicyFault(error.message)
+  }
+}
+
+function read(policy) {
+  onlyKnown(policy, MEMBERS)
+  return {
+    logKeys: listOf(policy.log_keys, text),
+    blocks: listOf(policy.blocks, (block) => from0x(block.toLowerCase(), 32)),
+    contracts: listOf(policy.contracts, readContract),
+  }
+}
+
+function readContract(contract) {
+  onlyKnown(contract, CONTRACT_MEMBERS)
+  const { chain_id: chainId, address, kind, code_hash: codeHash } = contract
+  if (!KINDS.includes(kind)) throw new Error(`kind is none of ${KINDS.join(', ')}`)
+  if (!Number.isSafeInteger(chainId) || chainId < 0) throw new Error('chain_id is not a number')
+  return {
+    chainId: BigInt(chainId),
+    address: from0x(address.toLowerCase(), 20),
+    kind,
+    codeHash: codeHash === undefined ? undefined : from0x(codeHash.toLowerCase(), 32),
+  }
+}
+
+function text(value) {
+  if (typeof value !== 'string') throw new Error('a log key is not a text')
+  return value
+}
+
+function onlyKnown(object, members) {
+  if (typeof object !== 'object' || object === null || Array.isArray(object)) throw new Error('not an object')
+  for (const key of Object.keys(object)) if (!members.includes(key)) throw new Error(`unknown member ${key} in the policy`)
+}
+
+function listOf(list = [], read) {
+  if (!Array.isArray(list)) throw new Error('not a list')
+  return list.map(read)
+}
