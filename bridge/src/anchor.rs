@@ -94,6 +94,16 @@ pub struct Trouble {
     pub is_contradiction: bool,
 }
 
+impl Trouble {
+    /// In words for everybody: no node's name is among them.
+    pub fn told(&self) -> &'static str {
+        match self.is_contradiction {
+            true => "chain and log are not of one history: nothing more is signed until somebody has looked at it",
+            false => "the chain is away or refuses; what waits is anchored later",
+        }
+    }
+}
+
 impl Chain {
     /// A chain that nothing is known against.
     pub fn new(place: Place) -> Self {
@@ -292,9 +302,10 @@ pub fn progress(core: &Core) -> Result<Progress, VaultError> {
     let checkpoint = core.store.checkpoint(None)?.map_or(0, |(size, _)| size);
     let anchored = match &core.chain.place {
         // What cannot be caught up with now is told as it was known.
-        Place::Embedded(ledger) => {
-            ledger.current(&core.store).map_or_else(|_| ledger.head(), |mut ledger| ledger.head()).map_or(0, |head| head.size)
-        }
+        Place::Embedded(ledger) => ledger
+            .current(&core.store)
+            .map_or_else(|_| ledger.head(), |mut ledger| ledger.head())
+            .map_or(0, |head| head.size),
         Place::Evm(_) => core.store.proved_anchor()?.map_or(0, |anchor| anchor.size),
     };
     Ok(Progress { log, checkpoint, anchored, trouble: core.chain.trouble() })

@@ -5,6 +5,7 @@ use crate::app::{Core, StartError};
 use crate::index::anchors::Anchor;
 use crate::index::store::Store;
 use crate::lease::Lease;
+use notary::chain::evm::Address;
 use notary::chain::{ChainError, Head, JournalError, Keeper, Ledger};
 use notary::tree::{self, Root};
 use std::path::Path;
@@ -40,6 +41,11 @@ impl Embedded {
             ledger.catch_up(&news)?;
         }
         Ok(ledger)
+    }
+
+    /// The contract's address.
+    pub fn contract(&self) -> Address {
+        self.lock().contract()
     }
 
     /// The contract's head, as it is known here.

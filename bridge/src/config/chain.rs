@@ -74,7 +74,9 @@ impl Chain {
             return Err("chain.agree: 1 to the number of nodes".into());
         }
         if self.kind == ChainKind::Embedded {
-            return Err("chain.kind: `consortium` or `public`; the embedded ledger is what there is without [chain]".into());
+            return Err(
+                "chain.kind: `consortium` or `public`; the embedded ledger is what there is without [chain]".into()
+            );
         }
         if !(1..=MAX_PATIENCE).contains(&self.patience_seconds) {
             return Err(format!("chain.patience_seconds: 1 to {MAX_PATIENCE}"));

@@ -2,8 +2,8 @@
 
 use super::reply::{Reply, body, failure, unreadable};
 use super::routes::not_found;
-use crate::anchor::{Trouble, progress};
 use crate::anchor::publish::bundle;
+use crate::anchor::{Trouble, progress};
 use crate::app::App;
 use crate::error::Issue;
 use crate::read::in_background;

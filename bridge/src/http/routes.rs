@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{edge, fhir, hl7v2, log, operations, smart};
+use super::{edge, fhir, hl7v2, ledger, log, operations, portal, smart};
 use crate::app::App;
 use crate::error::Issue;
 use crate::ids::TypeName;
@@ -70,6 +70,11 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get()?;
             Ok(log::checkpoint(app).await)
         }
+        ["log", "status.json"] => {
+            get()?;
+            Ok(ledger::status(app).await)
+        }
+        ["log", "records.json"] => ledger::records(guard(app, request, &[Method::GET])?).await,
         ["log", "tile", rest @ ..] if !rest.is_empty() => {
             get()?;
             Ok(log::tile(app, rest).await)
@@ -80,7 +85,10 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
-        _ => Err(not_found()),
+        _ => {
+            let file = portal::file(&request.path).ok_or_else(not_found)?;
+            get().map(|()| file)
+        }
     }
 }
 
@@ -186,6 +194,8 @@ fn landing(app: &App) -> String {
          <h1>medseal</h1><p>Records of <b>{custodian}</b>, sealed and notarised.</p><ul>\
          <li><a href=\"/fhir/metadata\">/fhir/metadata</a> what this FHIR R4 server does</li>\
          <li><a href=\"/openapi.yaml\">/openapi.yaml</a> every address, described</li>\
+         <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
+         <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
          <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
          <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\
          <p>Records need a token: run <code>medseal token --scope 'system/*.rs'</code> at the machine.</p></html>\n"

@@ -32,7 +32,10 @@ impl Store {
         let gas = anchor.gas.map(|gas| gas as i64);
         let (size, block, time) = (anchor.size as i64, anchor.block as i64, anchor.time as i64);
         self.transaction(|c| {
-            c.execute(ADD, values![size, block, &anchor.hash, time, gas, anchor.bundle.as_deref().unwrap_or_default()])?;
+            c.execute(
+                ADD,
+                values![size, block, &anchor.hash, time, gas, anchor.bundle.as_deref().unwrap_or_default()],
+            )?;
             c.execute(OLD, values![size]).map(|_| ())
         })?;
         self.remember_anchored(anchor.size)
@@ -40,14 +43,16 @@ impl Store {
 
     /// The newest anchors, at most `limit`, from below a size on.
     pub fn anchors(&self, below: Option<u64>, limit: usize) -> Result<Vec<Anchor>, StoreError> {
-        const SQL: &str = "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE size < ?1 ORDER BY size DESC LIMIT ?2";
+        const SQL: &str =
+            "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE size < ?1 ORDER BY size DESC LIMIT ?2";
         let below = below.map_or(i64::MAX, |below| below as i64);
         self.read(|c| c.rows(SQL, values![below, limit as i64], anchor))
     }
 
     /// The anchor that receipts carry the proof of.
     pub fn proved_anchor(&self) -> Result<Option<Anchor>, StoreError> {
-        const SQL: &str = "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE bundle <> '' ORDER BY size DESC LIMIT 1";
+        const SQL: &str =
+            "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE bundle <> '' ORDER BY size DESC LIMIT 1";
         self.read(|c| c.first(SQL, &[], anchor))
     }
 
@@ -91,7 +96,10 @@ mod tests {
                 store.keep_anchor(&anchor(size)).unwrap();
             }
             let kept = store.anchors(None, 10).unwrap();
-            assert_eq!(kept.iter().map(|a| (a.size, a.bundle.is_some())).collect::<Vec<_>>(), [(12, true), (7, false), (3, false)]);
+            assert_eq!(
+                kept.iter().map(|a| (a.size, a.bundle.is_some())).collect::<Vec<_>>(),
+                [(12, true), (7, false), (3, false)]
+            );
             assert_eq!((kept[1].gas, kept[1].block), (Some(80_000), 8));
             assert_eq!(store.anchors(Some(12), 1).unwrap()[0].size, 7);
             assert_eq!(store.anchored().unwrap(), 12);

@@ -23,7 +23,8 @@ async fn chain(directory: &TempDir) -> Option<(Anvil, Config)> {
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key).unwrap();
     std::io::Write::write_all(&mut file, KEY.trim_start_matches("0x").as_bytes()).unwrap();
     let printed = deployed(&config, &Deploy { rpc: anvil.url(), key: None, free_gas: false }).await.unwrap();
-    let printed = Config::parse(&printed.replace("\"finalized\"", "\"latest\"")).unwrap_or_else(|e| panic!("{e}: {printed}"));
+    let printed =
+        Config::parse(&printed.replace("\"finalized\"", "\"latest\"")).unwrap_or_else(|e| panic!("{e}: {printed}"));
     config.chain = printed.chain;
     Some((anvil, config))
 }
@@ -93,12 +94,17 @@ async fn a_chain_that_is_away_keeps_nobody_waiting_and_is_caught_up_with() {
     }
     until(&world, (200, "behind")).await;
     let world = world.restarted().await;
-    assert_eq!(msa(&world.send(&admission("7104", "7104", "Lovelace")).await).0, "AA", "a start waits for no chain either");
+    assert_eq!(
+        msa(&world.send(&admission("7104", "7104", "Lovelace")).await).0,
+        "AA",
+        "a start waits for no chain either"
+    );
     anvil.again().await;
     until(&world, (200, "ok")).await;
     for number in ["7102", "7104"] {
         let patient = world.only(&format!("/fhir/Patient?identifier={number}")).await;
-        let receipt = world.anchored_receipt(&format!("/fhir/Patient/{}/$receipt", patient["id"].as_str().unwrap())).await;
+        let receipt =
+            world.anchored_receipt(&format!("/fhir/Patient/{}/$receipt", patient["id"].as_str().unwrap())).await;
         verify(&Receipt::parse(&receipt).unwrap(), None, None, &Policy::default()).unwrap();
     }
 }

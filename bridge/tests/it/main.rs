@@ -22,6 +22,7 @@ mod fuzz_seeds;
 mod hostile;
 mod interactions;
 mod kms;
+mod ledger;
 mod messages;
 mod notary;
 mod objects;

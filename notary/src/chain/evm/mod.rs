@@ -56,9 +56,10 @@ impl FromStr for Finality {
         match text {
             "finalized" => Ok(Self::Finalized),
             "latest" => Ok(Self::Latest),
-            depth => depth.parse().map(Self::Depth).map_err(|_| {
-                format!("`{depth}` is no finality: it is `finalized`, `latest` or a number of blocks")
-            }),
+            depth => depth
+                .parse()
+                .map(Self::Depth)
+                .map_err(|_| format!("`{depth}` is no finality: it is `finalized`, `latest` or a number of blocks")),
         }
     }
 }
@@ -102,7 +103,11 @@ impl EvmError {
     pub fn is_away(&self) -> bool {
         matches!(
             self,
-            Self::Away { .. } | Self::TooFew { .. } | Self::Stale { .. } | Self::NotTaken { .. } | Self::Unproved { .. }
+            Self::Away { .. }
+                | Self::TooFew { .. }
+                | Self::Stale { .. }
+                | Self::NotTaken { .. }
+                | Self::Unproved { .. }
         )
     }
 }
