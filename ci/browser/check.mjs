@@ -119,6 +119,20 @@ await step('by keyboard alone: paste, Enter, and the verdict is told', async () 
   assert.equal(await page.getAttribute('#told', 'aria-live'), 'polite')
 })
 
+await step('a file may be dropped, and all be cleared', async () => {
+  const page = await open('/verify')
+  await page.evaluate((text) => {
+    const dataTransfer = new DataTransfer()
+    dataTransfer.items.add(new File([text], 'dropped.json'))
+    document.querySelector('[data-name=receipt]').dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))
+  }, receipt.toString())
+  await verdict(page, 'Holds')
+  assert.match(await page.textContent('#receipt-state'), /^dropped\.json, [\d,]+ bytes$/)
+  await page.click('button[type=reset]')
+  await page.locator('#verdict').waitFor({ state: 'hidden' })
+  assert.equal(await page.locator('#chain').isVisible(), false)
+})
+
 await step('a log key that is not the receipt’s is red, and so is a policy that cannot be read', async () => {
   const page = await open('/verify')
   await give(page, 'receipt', receipt)

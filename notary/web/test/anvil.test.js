@@ -44,11 +44,18 @@ async function startNode(t) {
   const node = spawn(program, ['--silent', '--port', String(port)], { stdio: 'ignore' })
   t.after(() => node.kill('SIGKILL'))
   const url = `http://127.0.0.1:${port}`
-  for (let tries = 0; tries < 300; tries += 1) {
-    if (await ask(url, 'eth_chainId').catch(() => null)) return url
+  await eventually(() => ask(url, 'eth_chainId').catch(() => null))
+  return url
+}
+
+/** What `look` finds, once it finds something; for a minute, since the machine may be busy. */
+async function eventually(look) {
+  for (let tries = 0; tries < 600; tries += 1) {
+    const found = await look()
+    if (found) return found
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
-  throw new Error('anvil did not start')
+  throw new Error('anvil did not answer within a minute')
 }
 
 const freePort = () => new Promise((resolve) => {
@@ -69,7 +76,8 @@ async function ask(url, method, ...params) {
 async function send(url, transaction) {
   const [from] = await ask(url, 'eth_accounts')
   const hash = await ask(url, 'eth_sendTransaction', { from, ...transaction })
-  const receipt = await ask(url, 'eth_getTransactionReceipt', hash)
+  // The block is made behind the answer.
+  const receipt = await eventually(() => ask(url, 'eth_getTransactionReceipt', hash))
   assert.equal(receipt.status, '0x1')
   return receipt
 }
