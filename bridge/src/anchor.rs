@@ -1,6 +1,7 @@
 //! The anchor's worker: `outbox -> log -> checkpoint -> chain`. Ingest never waits for it. Each step is safe to repeat:
 //! start-up runs the same code as every round.
 
+mod cosign;
 mod erased;
 pub mod evm;
 pub mod ledger;
@@ -24,6 +25,7 @@ use notary::tree::{self, LeafHash, TreeError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use cosign::Witnesses;
 pub use erased::erased_receipt;
 pub use evm::Evm;
 pub use ledger::Embedded;
@@ -176,6 +178,9 @@ pub async fn step(core: &Arc<Core>, anchor_due: bool) -> Result<bool, AnchorErro
     })
     .await?;
     publish::publish(core).await?;
+    if anchor_due {
+        core.witnesses.collect(core).await?;
+    }
     let core = core.clone();
     if anchor_due { blocking(move || anchor(&core)).await } else { Ok(false) }
 }

@@ -3,7 +3,7 @@
 pub mod keep;
 pub(crate) mod roots;
 
-use crate::anchor::{self, Chain, Embedded, Evm, Place};
+use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
@@ -30,6 +30,7 @@ use mappings::library::Library;
 use notary::canonical::Json;
 use notary::chain::ChainError;
 use notary::checkpoint::LogSigner;
+use notary::witness::Witness;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -58,6 +59,10 @@ pub struct Core {
     pub charset: Charset,
     pub signer: LogSigner,
     pub chain: Chain,
+    /// Who cosigns our checkpoints.
+    pub witnesses: Witnesses,
+    /// Cosigns those of others, if it is configured.
+    pub witness: Option<Witness>,
     /// Rung when something waits for the sequencer.
     pub wake_sequencer: Notify,
     /// Who does the background work.
@@ -166,6 +171,13 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
     let token_key = token_key(config, &keys, &store, &objects).await?;
+    let witness = match &config.witness {
+        Some(settings) => {
+            let key = system_key(&keys, &store, &objects, ".witness").await?;
+            Some(Witness::from_seed(&settings.name, key.expose())?)
+        }
+        None => None,
+    };
     let lease = Arc::new(Lease::new(!store.is_shared()).map_err(KeyError::from)?);
     let place = match &config.chain {
         None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
@@ -183,6 +195,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         charset: config.charset().map_err(StartError::Config)?,
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         chain: Chain::new(place),
+        witnesses: Witnesses::new(&config.log.witnesses),
+        witness,
         wake_sequencer: Notify::new(),
         lease,
         exports: Exports::default(),

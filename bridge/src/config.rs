@@ -1,6 +1,7 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
 mod chain;
+mod witness;
 
 use crate::index::postgres::Settings;
 use crate::vault::objects::s3::S3Settings;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::Chain;
+pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
 const MAX_KEEP_HOURS: u64 = 366 * 24;
@@ -37,6 +39,8 @@ pub struct Config {
     pub log: Log,
     /// The chain that anchors go to; the embedded ledger where there is none.
     pub chain: Option<Chain>,
+    /// Logs of others that are cosigned here.
+    pub witness: Option<Witness>,
     pub validation: Validation,
     pub index: Index,
     /// A bucket for packs and keys instead of the data directory.
@@ -188,6 +192,8 @@ pub struct Log {
     pub checkpoint_ms: u64,
     /// Milliseconds between anchors: each costs gas, whatever it covers.
     pub anchor_ms: u64,
+    /// Who cosigns checkpoints before they are anchored.
+    pub witnesses: Vec<WitnessPeer>,
 }
 
 impl Default for Config {
@@ -204,6 +210,7 @@ impl Default for Config {
             feed: Feed::default(),
             log: Log::default(),
             chain: None,
+            witness: None,
             validation: Validation::default(),
             index: Index::default(),
             s3: None,
@@ -216,7 +223,7 @@ impl Default for Config {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { origin: "medseal.local/log".into(), checkpoint_ms: 500, anchor_ms: 5_000 }
+        Self { origin: "medseal.local/log".into(), checkpoint_ms: 500, anchor_ms: 5_000, witnesses: Vec::new() }
     }
 }
 
@@ -263,6 +270,8 @@ impl Config {
             return Err(format!("storage.keep_hours: 1 to {MAX_KEEP_HOURS}"));
         }
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
+        config.witness.as_ref().map_or(Ok(()), Witness::check)?;
+        witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
         }

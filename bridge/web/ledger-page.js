@@ -12,7 +12,8 @@
 //       "lastError"?: TEXT,      why the last attempt to anchor failed, without any secret; null once one succeeded
 //       "kind": "embedded" | "consortium" | "public",
 //       "chainId": N,
-//       "contract": ADDRESS }
+//       "contract": ADDRESS,
+//       "evidence": [{"origin": TEXT, "size": N, "seen": TIME, "one": NOTE, "other": NOTE}] }    logs that signed two histories
 //
 //   GET log/records.json?find=F&after=N&limit=N          `Authorization: Bearer`, auditors and administrators
 //     find   Type/id (all its versions), or a leaf's index; without it, all
@@ -63,7 +64,9 @@ function trouble(text) {
 
 function showStatus(status) {
   const { checkpoint, anchors, lastError } = status
-  trouble(lastError ? `The last attempt to anchor failed: ${lastError}. Records are still taken in and logged.` : null)
+  const forked = (status.evidence ?? []).map(({ origin, size }) => `The log ${origin} has signed two histories of ${size} entries. `).join('')
+  const failed = lastError ? `The last attempt to anchor failed: ${lastError}. Records are still taken in and logged.` : ''
+  trouble(forked + failed || null)
   const [kind, trust] = KINDS[status.kind] ?? [status.kind, '']
   byId('tiles').replaceChildren(
     tile('Entries in the log', grouped(status.size), status.origin),

@@ -99,11 +99,6 @@ impl LogSigner {
 }
 
 impl LogKey {
-    /// The log's name, which is its checkpoints' origin.
-    pub fn name(&self) -> &str {
-        self.0.split('+').next().unwrap_or_default()
-    }
-
     /// Reads a verifier key.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         StandardVerifier::new(text).map(|_| Self(text.to_owned())).map_err(|_| CheckpointError::Key)

@@ -6,6 +6,7 @@ pub mod erasure;
 pub mod receipt;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 #[cfg(feature = "rpc")]
 pub mod chain;

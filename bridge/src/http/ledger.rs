@@ -11,6 +11,7 @@ use crate::ids::{Name, Version};
 use crate::index::anchors::Anchor;
 use crate::index::places::LogRow;
 use crate::index::store::Stored;
+use crate::index::witnessed::Evidence;
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
 use notary::anchor::ChainKind;
@@ -46,7 +47,7 @@ fn state(core: &Core) -> Result<Value, VaultError> {
         Place::Evm(evm) => (evm.kind(), evm.chain_id(), evm.contract()),
     };
     Ok(json!({
-        "origin": core.signer.key().name(),
+        "origin": core.signer.key().origin(),
         "size": progress.log,
         "checkpoint": checkpoint,
         "anchors": anchors,
@@ -55,7 +56,15 @@ fn state(core: &Core) -> Result<Value, VaultError> {
         "kind": kind,
         "chainId": chain,
         "contract": contract.to_string().to_lowercase(),
+        "evidence": core.store.evidence()?.iter().map(found).collect::<Vec<_>>(),
     }))
+}
+
+/// Two checkpoints of a log that cannot both be true: for everybody to see, and to check.
+fn found(evidence: &Evidence) -> Value {
+    let Evidence { origin, size, seen, one, other } = evidence;
+    let seen = jiff::Timestamp::from_millisecond(*seen).map(|seen| seen.to_string()).ok();
+    json!({"origin": origin, "size": size, "seen": seen, "one": one, "other": other})
 }
 
 fn anchor_of(core: &Core, anchor: &Anchor) -> Result<Value, VaultError> {

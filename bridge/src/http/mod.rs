@@ -28,3 +28,4 @@ mod smart;
 mod statuses;
 pub mod subscription;
 mod summary;
+mod witness;

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{edge, fhir, hl7v2, ledger, log, operations, portal, smart};
+use super::{edge, fhir, hl7v2, ledger, log, operations, portal, smart, witness};
 use crate::app::App;
 use crate::error::Issue;
 use crate::ids::TypeName;
@@ -73,6 +73,11 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         ["log", "status.json"] => {
             get()?;
             Ok(ledger::status(app).await)
+        }
+        ["witness", "key"] => get().map(|()| witness::key(app)),
+        ["witness", "add-checkpoint"] => {
+            only(request, &[Method::POST])?;
+            Ok(witness::add_checkpoint(app, request).await)
         }
         ["log", "records.json"] => ledger::records(guard(app, request, &[Method::GET])?).await,
         ["log", "tile", rest @ ..] if !rest.is_empty() => {

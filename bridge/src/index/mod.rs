@@ -22,6 +22,7 @@ mod sql;
 pub mod standing;
 pub mod store;
 pub mod tokens;
+pub mod witnessed;
 pub mod write;
 
 #[cfg(test)]

@@ -41,4 +41,5 @@ mod stores;
 mod subscriptions;
 mod tidy;
 mod validate;
+mod witness;
 mod world;

@@ -1,0 +1,103 @@
+//! C2SP tlog-witness: other logs ask for a cosignature. Who asks is not asked for: what is signed proves itself.
+
+use super::reply::{Reply, body, failure, unreadable};
+use super::routes::{Request, not_found};
+use crate::app::App;
+use crate::error::{Issue, VaultError};
+use crate::index::witnessed::Evidence;
+use crate::read::in_background;
+use notary::checkpoint::LogKey;
+use notary::tree::Root;
+use notary::witness::{AddCheckpoint, Objection};
+use std::sync::Arc;
+use warp::http::StatusCode;
+
+/// The media type in which a size is told.
+const SIZE: &str = "text/x.tlog.size";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// `GET /witness/key`: what this bridge cosigns with.
+pub fn key(app: &App) -> Reply {
+    match &app.core.witness {
+        Some(witness) => body(StatusCode::OK, TEXT, format!("{}\n", witness.key())),
+        None => not_found(),
+    }
+}
+
+/// `POST /witness/add-checkpoint`.
+pub async fn add_checkpoint(app: &Arc<App>, request: &Request) -> Reply {
+    let Some(witness) = &app.core.witness else { return not_found() };
+    let asked = request.body.as_ref().map_err(|_| Objection::Malformed).and_then(|bytes| AddCheckpoint::parse(bytes));
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(objection) => return refused(&objection),
+    };
+    let Some(log) = app.config.witness.as_ref().and_then(|w| w.log(asked.origin())) else {
+        return plain(StatusCode::NOT_FOUND, "this log is not one that is witnessed here");
+    };
+    let (app, time) = (app.clone(), app.core.clock.now());
+    let note = asked.note.clone();
+    match in_background(move || Ok(consider(&app, &log, &asked, time))).await.and_then(|done| done) {
+        Ok(Ok(())) => match witness.cosign(&note, time.as_second().max(0) as u64) {
+            Ok(line) => body(StatusCode::OK, TEXT, line),
+            Err(_) => refused(&Objection::Malformed),
+        },
+        Ok(Err(objection)) => refused(&objection),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// Remembers the checkpoint before it is signed; keeps what contradicts it.
+fn consider(
+    app: &App,
+    log: &LogKey,
+    asked: &AddCheckpoint,
+    now: jiff::Timestamp,
+) -> Result<Result<(), Objection>, VaultError> {
+    let store = &app.core.store;
+    let known = store.witnessed(log.origin())?;
+    let root = |(size, note): &(u64, String)| {
+        log.open(note).ok().map(|checkpoint: notary::checkpoint::Checkpoint| (*size, checkpoint.root))
+    };
+    let known_root: Option<(u64, Root)> = known.as_ref().and_then(root);
+    match asked.consider(log, known_root) {
+        Ok(new) => {
+            let old = known.as_ref().map_or(0, |(size, _)| *size);
+            let kept = new.size == old || store.keep_witnessed(log.origin(), old, new.size, &asked.note)?;
+            // Another replica was quicker.
+            Ok(if kept {
+                Ok(())
+            } else {
+                Err(Objection::OtherSize(store.witnessed(log.origin())?.map_or(0, |(size, _)| size)))
+            })
+        }
+        Err(Objection::Fork(size)) => {
+            let one = known.map(|(_, note)| note).unwrap_or_default();
+            tracing::error!(
+                log = log.origin(),
+                size,
+                "ALARM: a log has signed two histories; both checkpoints are kept as evidence"
+            );
+            let (origin, seen, other) = (log.origin().to_owned(), now.as_millisecond(), asked.note.clone());
+            store.keep_evidence(&Evidence { origin, size, seen, one, other })?;
+            Ok(Err(Objection::Fork(size)))
+        }
+        Err(objection) => Ok(Err(objection)),
+    }
+}
+
+fn refused(objection: &Objection) -> Reply {
+    let status = match objection {
+        Objection::Malformed | Objection::Backwards => StatusCode::BAD_REQUEST,
+        Objection::Signature => StatusCode::FORBIDDEN,
+        Objection::Inconsistent => StatusCode::UNPROCESSABLE_ENTITY,
+        Objection::OtherSize(size) | Objection::Fork(size) => {
+            return body(StatusCode::CONFLICT, SIZE, format!("{size}\n"));
+        }
+    };
+    plain(status, &objection.to_string())
+}
+
+fn plain(status: StatusCode, what: &str) -> Reply {
+    failure(status, Issue::new("processing", what))
+}

@@ -1,0 +1,105 @@
+//! Two bridges: one cosigns the other's checkpoints, and keeps what contradicts them.
+
+use super::world::{World, admission, config};
+use bridge::config::{Config, Witness, WitnessPeer};
+use bytes::Bytes;
+use notary::receipt::Receipt;
+use notary::tree::Root;
+use notary::verify::{Policy, verify};
+use notary::witness::{AddCheckpoint, WitnessKey};
+use std::time::Duration;
+use warp::http::Response;
+
+async fn admit(world: &World, number: &str) -> String {
+    world.send(&admission(number, number, "Lovelace")).await;
+    let patient = world.only(&format!("/fhir/Patient?identifier={number}")).await;
+    format!("/fhir/Patient/{}/$receipt", patient["id"].as_str().unwrap())
+}
+
+/// A log, its witness, and the witness's key.
+async fn pair() -> (World, World, WitnessKey) {
+    let log = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = config(&directory.path().join("data"));
+    let logs = vec![log.running.app.core.signer.key().to_string()];
+    settings.witness = Some(Witness { name: "b.example/witness".into(), logs });
+    let witness = World::with(directory, settings).await;
+    let key = witness.request("GET", "/witness/key", &[], b"").await;
+    let key = String::from_utf8(key.body().to_vec()).unwrap().trim().to_owned();
+    let url = format!("http://{}/witness", witness.running.http);
+    let World { running, directory, .. } = log;
+    let mut settings = Config { http: running.http, mllp: running.mllp, ..running.app.config.clone() };
+    settings.log.witnesses = vec![WitnessPeer { url, key: key.clone() }];
+    running.stop().await;
+    (World::with(directory, settings).await, witness, WitnessKey::parse(&key).unwrap())
+}
+
+async fn cosigned(log: &World, path: &str, key: &WitnessKey) -> Receipt {
+    for _ in 0..250 {
+        let receipt = Receipt::parse(&log.anchored_receipt(path).await).unwrap();
+        if key.cosigned(&receipt.tlog_proof().unwrap().checkpoint).is_some() {
+            return receipt;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no cosignature came");
+}
+
+async fn ask(witness: &World, body: &str) -> Response<Bytes> {
+    witness.request("POST", "/witness/add-checkpoint", &[], body.as_bytes()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_are_cosigned_before_they_are_anchored() {
+    let (log, _witness, key) = pair().await;
+    for number in ["9101", "9102"] {
+        let path = admit(&log, number).await;
+        let receipt = cosigned(&log, &path, &key).await;
+        verify(&receipt, None, None, &Policy::default()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_history_is_refused_and_kept_as_evidence() {
+    let (log, witness, key) = pair().await;
+    let path = admit(&log, "9201").await;
+    let receipt = cosigned(&log, &path, &key).await;
+    let honest = receipt.tlog_proof().unwrap().checkpoint;
+    let signer = &log.running.app.core.signer;
+    let size = signer.key().open(&honest).unwrap().size;
+    let again = ask(&witness, &AddCheckpoint { old: size, proof: Vec::new(), note: honest.clone() }.to_text()).await;
+    assert_eq!(again.status(), 200);
+
+    let forged = signer.sign(size, Root([9; 32])).unwrap();
+    let fork = ask(&witness, &AddCheckpoint { old: size, proof: Vec::new(), note: forged.clone() }.to_text()).await;
+    assert_eq!((fork.status().as_u16(), fork.body().as_ref()), (409, format!("{size}\n").as_bytes()));
+    let state: serde_json::Value =
+        serde_json::from_slice(witness.request("GET", "/log/status.json", &[], b"").await.body()).unwrap();
+    let evidence = &state["evidence"][0];
+    assert_eq!((evidence["size"].as_u64(), evidence["other"].as_str()), (Some(size), Some(forged.as_str())));
+    for note in ["one", "other"] {
+        assert_eq!(signer.key().open(evidence[note].as_str().unwrap()).unwrap().size, size, "it proves itself");
+    }
+    // A longer lie has no proof.
+    let longer = signer.sign(size + 5, Root([9; 32])).unwrap();
+    let refused =
+        ask(&witness, &AddCheckpoint { old: size, proof: vec![[1; 32]], note: longer.clone() }.to_text()).await;
+    assert_eq!(refused.status(), 422);
+    let other = ask(&witness, &AddCheckpoint { old: 0, proof: Vec::new(), note: longer }.to_text()).await;
+    assert_eq!(other.status(), 409);
+}
+
+#[tokio::test]
+async fn requests_that_are_none_and_logs_of_strangers_are_refused() {
+    let (log, witness, _) = pair().await;
+    for (body, status) in
+        [("", 400), ("old 0\n\nelsewhere/log\n1\nAAAA\n\n", 404), ("old 0\n\nmedseal.local/log\n1\n", 400)]
+    {
+        assert_eq!(ask(&witness, body).await.status(), status, "{body:?}");
+    }
+    let stranger = notary::checkpoint::LogSigner::from_seed("medseal.local/log", &[8; 32]).unwrap();
+    let note = stranger.sign(3, Root([9; 32])).unwrap();
+    assert_eq!(ask(&witness, &AddCheckpoint { old: 0, proof: Vec::new(), note }.to_text()).await.status(), 403);
+    assert_eq!(log.request("GET", "/witness/key", &[], b"").await.status(), 404, "it is the witness of none");
+    assert_eq!(log.request("POST", "/witness/add-checkpoint", &[], b"old 0").await.status(), 404);
+}
