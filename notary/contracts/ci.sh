@@ -47,6 +47,7 @@ trap 'rm -rf "$scratch"' EXIT
 cp -R "$tree" "$scratch/contracts"
 cp -R "$tree/../vectors" "$scratch/vectors"
 cd "$scratch/contracts"
+ln -s "$MEDSEAL_TOOLS/node_modules" node_modules
 
 # The gas is measured from nothing and compared here, since forge's own check passes what is missing.
 rm -f snapshots/*.json

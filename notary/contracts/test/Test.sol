@@ -12,7 +12,24 @@ interface Vm {
 
     function assume(bool condition) external pure;
     function prank(address caller) external;
+    function warp(uint256 time) external;
+    function chainId(uint256 id) external;
+    function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
+
+    function addr(uint256 privateKey) external pure returns (address);
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function publicKeyP256(uint256 privateKey) external pure returns (uint256 x, uint256 y);
+    function signP256(uint256 privateKey, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
+
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
 
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata data) external;
@@ -30,6 +47,14 @@ interface Vm {
 
 abstract contract Test {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    /// That artifacts/`name`.json, which build.mjs wrote, has this bytecode.
+    function _assertArtifact(string memory name, bytes memory code) internal view {
+        string memory path = string.concat("artifacts/", name, ".json");
+        bytes memory committed = vm.parseJsonBytes(vm.readFile(path), ".bytecode");
+        bool same = keccak256(committed) == keccak256(code);
+        vm.assertTrue(same, "settings of foundry.toml and build.mjs differ, or node build.mjs was not run");
+    }
 
     /// Folds any `x` into low..high, both included.
     function _bound(uint256 x, uint256 low, uint256 high) internal pure returns (uint256) {
