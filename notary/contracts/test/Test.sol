@@ -34,9 +34,15 @@ interface Vm {
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
+    function setEvmVersion(string calldata evm) external;
+    function signAndAttachDelegation(address implementation, uint256 privateKey) external;
 
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonTypeArray(string calldata json, string calldata key, string calldata typeDescription)
         external
         pure
@@ -59,6 +65,10 @@ abstract contract Test {
     /// Folds any `x` into low..high, both included.
     function _bound(uint256 x, uint256 low, uint256 high) internal pure returns (uint256) {
         return low + x % (high - low + 1);
+    }
+
+    function _bound48(uint256 x, uint256 low, uint256 high) internal pure returns (uint48) {
+        return uint48(_bound(x, low, high));
     }
 
     function _bound64(uint256 x, uint256 low, uint256 high) internal pure returns (uint64) {

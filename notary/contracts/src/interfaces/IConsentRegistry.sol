@@ -11,7 +11,7 @@ import {ISuccession} from "./ISuccession.sol";
 /// *Sealed* (the usual one): no wallet and no signature on chain. The patient makes 32 random bytes, the preimage, and
 /// gives away only its hash, the tag. Who shows the preimage revokes, so anyone can relay a revocation, and nobody who
 /// lacks the preimage can make one. Anyone may register: that gives nobody access. A grant counts for those alone who
-/// hold its opening, with the patient's signature over commitment, tag and notAfter in it.
+/// hold its opening, with the patient's signature over terms, tag and notAfter in it.
 ///
 /// *Direct*: an account grants and revokes, by its own transaction, or by a proof that anyone relays. The account's
 /// address is visible, its terms are not.
@@ -36,12 +36,15 @@ import {ISuccession} from "./ISuccession.sol";
 ///     Terms(string recipient,string purpose,string records,string until,bytes32 consent,bytes32 salt)
 ///     ConsentGrant(address grantor,Terms terms,uint48 notAfter)
 ///     ConsentRevocation(string statement,address grantor,bytes32 key)
-///     SealedConsent(Terms terms,bytes32 commitment,bytes20 tag,uint48 notAfter)
+///     SealedConsent(Terms terms,bytes20 tag,uint48 notAfter)
 ///
 /// The wallet shows the texts. The chain gets `hashStruct(terms)` alone, in which 32 random bytes, `salt`, keep anyone
-/// from guessing the texts. `consent` commits to the FHIR Consent that says the same. `statement` is always
+/// from guessing the texts. `consent` is the SHA-256 of the FHIR Consent that says the same. `statement` is always
 /// "I withdraw the consent with this key. This cannot be undone." A SealedConsent never comes here: it is what a
-/// wallet or passkey signs for the opening of a sealed grant.
+/// wallet or passkey signs for the opening of a sealed grant. The commitment of that grant is, with `lp` putting a
+/// length of four bytes before a text, and without the last part where the patient has nothing to sign with,
+///
+///     HMAC-SHA256(salt, "medseal/v1/grant" || 0x00 || lp(custodian) || digest || SHA256(signature))
 interface IConsentRegistry is ISuccession, IAccumulator {
     enum Status {
         Unknown,
