@@ -27,6 +27,8 @@ library Approval {
         // As Ethereum makes an address of a public key of its own curve.
         if (account != address(uint160(uint256(keccak256(proof[:KEY_BYTES]))))) return false;
         (bool fits, WebAuthn.WebAuthnAuth calldata assertion) = WebAuthn.tryDecodeAuth(proof[KEY_BYTES:]);
-        return fits && WebAuthn.verify(abi.encode(digest), assertion, bytes32(proof[:32]), bytes32(proof[32:KEY_BYTES]));
+        // WebAuthn reads at typeIndex before it looks whether that is inside: far outside, reading takes all the gas.
+        if (!fits || assertion.typeIndex >= bytes(assertion.clientDataJSON).length) return false;
+        return WebAuthn.verify(abi.encode(digest), assertion, bytes32(proof[:32]), bytes32(proof[32:KEY_BYTES]));
     }
 }
