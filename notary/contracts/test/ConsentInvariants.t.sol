@@ -90,7 +90,7 @@ contract ConsentHandler is Test {
         _try(abi.encodeCall(registry.forestallDirect, (GRANTOR, bytes32(i % GRANTS + 1), _notAfter(i), "")));
     }
 
-    function count() external view returns (uint256) {
+    function known() external view returns (uint256) {
         return keys.length;
     }
 
@@ -144,14 +144,14 @@ contract ConsentInvariants is Test {
     }
 
     function invariant_a_mirror_of_the_events_knows_every_grant() public view {
-        for (uint256 i; i < handler.count(); ++i) {
+        for (uint256 i; i < handler.known(); ++i) {
             bytes32 key = handler.keys(i);
             vm.assertEq(handler.mirror().wordOf(key), handler.registry().wordOf(key), "word");
         }
     }
 
     function invariant_a_revoked_grant_never_becomes_active_and_keeps_its_time() public view {
-        for (uint256 i; i < handler.count(); ++i) {
+        for (uint256 i; i < handler.known(); ++i) {
             bytes32 key = handler.keys(i);
             uint256 revoked = handler.firstRevoked(key);
             if (revoked == 0) continue;
@@ -163,7 +163,7 @@ contract ConsentInvariants is Test {
     }
 
     function invariant_tag_and_term_never_change() public view {
-        for (uint256 i; i < handler.count(); ++i) {
+        for (uint256 i; i < handler.known(); ++i) {
             bytes32 key = handler.keys(i);
             vm.assertEq(handler.registry().wordOf(key) >> 48, handler.first(key) >> 48, "tag and notAfter");
         }

@@ -9,7 +9,7 @@ import {Test} from "./Test.sol";
 contract NotaryHandler is Test {
     using ReferenceLog for bytes32[];
 
-    uint64 public constant MOST = 40;
+    uint64 public constant MOST = 24;
 
     NotaryAnchor public immutable record = new NotaryAnchor(address(this));
     mapping(uint64 size => bytes32 root) public firstRoot;
