@@ -60,7 +60,7 @@ ${anchors()}
 
 ## Consent: \`ConsentRegistry\`
 
-A grant is one new slot of 22,100 gas, which is the floor of the last column.
+A grant is one new slot of 22,100 gas: registering cannot cost less. Revoking writes the same slot again, for 5,000.
 
 ${consents()}
 
