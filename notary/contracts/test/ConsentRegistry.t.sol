@@ -3,11 +3,10 @@ pragma solidity ^0.8.28;
 
 import {ConsentRegistry} from "../src/ConsentRegistry.sol";
 import {IConsentRegistry} from "../src/interfaces/IConsentRegistry.sol";
-import {ISuccession} from "../src/interfaces/ISuccession.sol";
 import {ConsentMirror} from "./ConsentMirror.sol";
 import {Test, Vm} from "./Test.sol";
 
-/// Sealed grants, batches, storage, the accumulator, the successor. Direct grants are in ConsentDirect.t.sol.
+/// Sealed grants, batches, storage, the accumulator. Direct grants are in ConsentDirect.t.sol.
 contract ConsentRegistryTest is Test {
     address private constant ADMINISTRATOR = address(uint160(uint256(keccak256("administrator"))));
     uint48 private constant NOW = 1_800_000_000;
@@ -298,30 +297,6 @@ contract ConsentRegistryTest is Test {
 
     // The successor.
 
-    function testFuzz_only_the_administrator_names_the_successor(address stranger) public {
-        vm.assume(stranger != ADMINISTRATOR);
-        vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(ISuccession.NotAdministrator.selector, stranger));
-        registry.nameSuccessor(address(this));
-        vm.assertEq(registry.successor(), address(0), "a refusal leaves nothing");
-    }
-
-    function test_the_successor_is_a_contract_and_is_named_once() public {
-        _refuseSuccessor(address(1234), abi.encodeWithSelector(ISuccession.NoSuccessor.selector, address(1234)));
-        _refuseSuccessor(address(registry), abi.encodeWithSelector(ISuccession.NoSuccessor.selector, registry));
-
-        vm.expectEmit(address(registry));
-        bytes32 key = bytes32(uint256(uint160(address(this))));
-        emit ISuccession.SuccessorNamed(address(this), _next(0, key, 0));
-        vm.prank(ADMINISTRATOR);
-        registry.nameSuccessor(address(this));
-
-        vm.assertEq(registry.successor(), address(this), "named");
-        vm.assertEq(vm.load(address(registry), bytes32(uint256(2))), key, "slot 2");
-        address other = address(new ConsentRegistry(ADMINISTRATOR));
-        _refuseSuccessor(other, abi.encodeWithSelector(ISuccession.AlreadySucceeded.selector, address(this)));
-    }
-
     function test_revoking_goes_on_under_a_successor() public {
         (bytes32 preimage, bytes32 key,) = _registered("secret", 100);
         vm.prank(ADMINISTRATOR);
@@ -337,12 +312,6 @@ contract ConsentRegistryTest is Test {
         for (uint256 i; i < part.length; ++i) {
             part[i] = all[from + i];
         }
-    }
-
-    function _refuseSuccessor(address successor, bytes memory why) private {
-        vm.prank(ADMINISTRATOR);
-        vm.expectRevert(why);
-        registry.nameSuccessor(successor);
     }
 
     function _next(uint8 kind, bytes32 key, uint256 word) private view returns (uint256) {
