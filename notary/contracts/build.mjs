@@ -1,11 +1,10 @@
-// Compiles src/NotaryAnchor.sol into artifacts/NotaryAnchor.json, which is committed so that the
-// Rust side needs no Solidity compiler.
+// Compiles the contracts of src into artifacts/, which are committed so that the Rust side needs no Solidity compiler.
 //
-//   node build.mjs           writes the artifact
+//   node build.mjs           writes the artifacts
 //   node build.mjs --check   compiles and compares with what is committed; exit 1 if they differ
 //
 // The compiler is the `solc` that package-lock.json pins, from $MEDSEAL_TOOLS/node_modules, where
-// ci.sh installs it: never from the tree.
+// ci.sh installs it, with the libraries that the contracts import: never from the tree.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -15,11 +14,9 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const TOOLS = resolve(process.env.MEDSEAL_TOOLS || "/tmp/medseal-tools");
-const CONTRACT = "NotaryAnchor";
-const MAIN = `src/${CONTRACT}.sol`;
-const ARTIFACT = `artifacts/${CONTRACT}.json`;
+const CONTRACTS = ["NotaryAnchor", "ConsentRegistry", "Participants", "Successors"];
 
-// The same as in foundry.toml; test/NotaryAnchor.t.sol holds the two to the same bytecode.
+// The same as in foundry.toml; the tests hold the two to the same bytecode.
 const SETTINGS = {
   evmVersion: "cancun",
   optimizer: { enabled: true, runs: 10000 },
@@ -45,32 +42,38 @@ function loadSolc() {
   return solc;
 }
 
-// MAIN and all it imports, by path from here.
+// Where a source lies: ours here, what npm brings in TOOLS.
+function place(path) {
+  return path.startsWith("@") ? join(TOOLS, "node_modules", path) : join(HERE, path);
+}
+
+// The source at `path` and all it imports, by the names that they import each other under.
 function readSources(path, found = {}) {
   if (path in found) return found;
-  const content = readFileSync(join(HERE, path), "utf8");
+  const content = readFileSync(place(path), "utf8");
   found[path] = { content };
-  for (const [, target] of content.matchAll(/^import\s[^;]*?"(\.[^"]+)";/gm)) {
-    readSources(posix.join(posix.dirname(path), target), found);
+  for (const [, target] of content.matchAll(/^import\s[^;]*?"([^"]+)";/gm)) {
+    readSources(target.startsWith(".") ? posix.join(posix.dirname(path), target) : target, found);
   }
   return found;
 }
 
-function compile(solc, sources) {
+// Each contract is compiled with its own sources alone, so that its artifact changes with nothing else.
+function compile(solc, contract, main, sources) {
   const input = {
     language: "Solidity",
     sources,
     settings: {
       ...SETTINGS,
       outputSelection: {
-        "*": { [CONTRACT]: ["abi", "evm.bytecode.object", "evm.deployedBytecode", "storageLayout"] },
+        "*": { [contract]: ["abi", "evm.bytecode.object", "evm.deployedBytecode", "storageLayout"] },
       },
     },
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input)));
   // A warning stops the build too: what is committed compiles clean.
   if (output.errors?.length) fail(output.errors.map((e) => e.formattedMessage).join("\n"));
-  return output.contracts[MAIN][CONTRACT];
+  return output.contracts[main][contract];
 }
 
 // The numbers in AST ids and type names depend on what else is compiled; the layout does not.
@@ -88,56 +91,65 @@ function sortKeys(value) {
   return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sortKeys(value[key])]));
 }
 
-function buildArtifact() {
-  const solc = loadSolc();
-  const sources = readSources(MAIN);
-  const { abi, evm, storageLayout } = compile(solc, sources);
+function buildArtifact(solc, contract) {
+  const main = `src/${contract}.sol`;
+  const sources = readSources(main);
+  const { abi, evm, storageLayout } = compile(solc, contract, main, sources);
   const sourceSha256 = Object.fromEntries(
     Object.entries(sources).map(([path, { content }]) => [path, createHash("sha256").update(content).digest("hex")]),
   );
   return {
-    contract: CONTRACT,
+    contract,
     solc: solc.version(),
     settings: SETTINGS,
     sourceSha256: sortKeys(sourceSha256),
     abi: sortKeys(abi),
     bytecode: `0x${evm.bytecode.object}`,
     deployedBytecode: `0x${evm.deployedBytecode.object}`,
-    // Where the constructor writes the immutables (`notary`, 32 bytes, left-padded) into
+    // Where the constructor writes the immutables (of NotaryAnchor `notary`, 32 bytes, left-padded) into
     // deployedBytecode, whose own bytes there are zero. By position, in order.
     immutableReferences: Object.values(evm.deployedBytecode.immutableReferences).flat(),
     storageLayout: sortKeys(stableLayout(storageLayout)),
   };
 }
 
-const artifact = buildArtifact();
-const text = `${JSON.stringify(artifact, null, 2)}\n`;
-const file = join(HERE, ARTIFACT);
-
-if (process.argv[2] === "--check") {
+function check(path, artifact, text) {
   let committed;
   try {
-    committed = readFileSync(file, "utf8");
+    committed = readFileSync(join(HERE, path), "utf8");
   } catch {
-    fail(`${ARTIFACT} is missing: run node build.mjs`);
+    fail(`${path} is missing: run node build.mjs`);
   }
   if (committed !== text) {
-    let old = {};
-    try {
-      old = JSON.parse(committed);
-    } catch {
-      // Not JSON: every part differs.
-    }
-    const parts = [...new Set([...Object.keys(artifact), ...Object.keys(old)])].filter(
-      (key) => JSON.stringify(artifact[key]) !== JSON.stringify(old[key]),
-    );
-    fail(`${ARTIFACT} is not what the sources compile to (${parts.join(", ") || "layout of the file"}): run node build.mjs`);
+    fail(`${path} is not what the sources compile to (${differences(committed, artifact)}): run node build.mjs`);
   }
-  console.log(`${ARTIFACT} is what ${MAIN} compiles to with solc ${artifact.solc}`);
-} else if (process.argv[2] === undefined) {
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, text);
-  console.log(`wrote ${ARTIFACT}: ${(artifact.deployedBytecode.length - 2) / 2} bytes deployed, solc ${artifact.solc}`);
-} else {
-  fail(`unknown argument ${process.argv[2]}: none, or --check`);
+  console.log(`${path} is what src/${artifact.contract}.sol compiles to with solc ${artifact.solc}`);
+}
+
+function differences(committed, artifact) {
+  let old = {};
+  try {
+    old = JSON.parse(committed);
+  } catch {
+    // Not JSON: every part differs.
+  }
+  const parts = [...new Set([...Object.keys(artifact), ...Object.keys(old)])].filter(
+    (key) => JSON.stringify(artifact[key]) !== JSON.stringify(old[key]),
+  );
+  return parts.join(", ") || "layout of the file";
+}
+
+function write(path, artifact, text) {
+  mkdirSync(dirname(join(HERE, path)), { recursive: true });
+  writeFileSync(join(HERE, path), text);
+  console.log(`wrote ${path}: ${(artifact.deployedBytecode.length - 2) / 2} bytes deployed, solc ${artifact.solc}`);
+}
+
+const [, , mode] = process.argv;
+if (mode !== undefined && mode !== "--check") fail(`unknown argument ${mode}: none, or --check`);
+const solc = loadSolc();
+for (const contract of CONTRACTS) {
+  const artifact = buildArtifact(solc, contract);
+  const text = `${JSON.stringify(artifact, null, 2)}\n`;
+  (mode === "--check" ? check : write)(`artifacts/${contract}.json`, artifact, text);
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Checks the contracts from nothing but Node, npm and (for the vectors) Python.
 #
-#   ./ci.sh            checks the artifact, the vectors, the formatting, the tests, the gas snapshot
-#   ./ci.sh --update   writes artifact, vectors, formatting and gas snapshot anew, then checks
+#   ./ci.sh            checks the artifacts, the vectors, the formatting, the tests, the gas and its page
+#   ./ci.sh --update   writes artifacts, vectors, formatting, gas snapshots and docs/gas.md anew, then tests
 #
-# Compiler and test runner go to $MEDSEAL_TOOLS (default /tmp/medseal-tools), and the work is done on
+# Libraries, compiler and test runner go to $MEDSEAL_TOOLS (default /tmp/medseal-tools), and the work is done on
 # a copy there: the tree gets no node_modules, out or cache.
 
 set -euo pipefail
@@ -36,25 +36,30 @@ if [ "$mode" = --update ]; then
   forge fmt --root "$tree"
   node "$tree/build.mjs"
   python3 "$tree/../vectors/make_tree.py"
+  node "$tree/../vectors/make_consent.mjs"
+else
+  forge fmt --root "$tree" --check
+  node "$tree/build.mjs" --check
+  python3 "$tree/../vectors/make_tree.py" --check
+  node "$tree/../vectors/make_consent.mjs" --check
 fi
-node "$tree/build.mjs" --check
-python3 "$tree/../vectors/make_tree.py" --check
-
-forge fmt --root "$tree" --check
 
 scratch=$(mktemp -d "$MEDSEAL_TOOLS/run.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 cp -R "$tree" "$scratch/contracts"
 cp -R "$tree/../vectors" "$scratch/vectors"
 cd "$scratch/contracts"
+ln -s "$MEDSEAL_TOOLS/node_modules" node_modules
 
 # The gas is measured from nothing and compared here, since forge's own check passes what is missing.
 rm -f snapshots/*.json
 FORGE_SNAPSHOT_CHECK=false forge test --offline --use "$PWD/solc.mjs"
 if [ "$mode" = --update ]; then
   cp snapshots/*.json "$tree/snapshots/"
+  node "$tree/gas.mjs"
 fi
 if ! diff -u "$tree/snapshots" snapshots; then
   echo "ci.sh: gas is not what snapshots/ says: run ./ci.sh --update and commit the difference" >&2
   exit 1
 fi
+node "$tree/gas.mjs" --check

@@ -4,12 +4,15 @@ use super::Failed;
 use crate::config::Config;
 use crate::secret::system_random;
 use crate::vault::keys::root_key;
-use notary::chain::creation;
+use notary::chain::Contract;
 use notary::chain::evm::{Deployed, Node, SenderKey, deploy, local_key};
 use std::path::{Path, PathBuf};
 
 /// The file of the key unless another is named.
 const KEY: &str = "anchor.key";
+
+/// All that a network needs, the anchor first.
+const ALL: [Contract; 4] = [Contract::NotaryAnchor, Contract::ConsentRegistry, Contract::Participants, Contract::Successors];
 
 /// What was asked for.
 #[derive(Debug, clap::Args)]
@@ -42,11 +45,16 @@ pub async fn deployed(config: &Config, arguments: &Deploy) -> Result<String, Fai
         let why = "has no money for gas: send it some and run this again, or say --free-gas where gas costs nothing";
         return Err(Failed(format!("the account {account} (key in {}) {why}", path.display())));
     }
-    let input = creation(account).ok_or_else(|| Failed("the compiled contract cannot be read".to_owned()))?;
-    let deployed = deploy(&node, &key, input, arguments.free_gas).await.map_err(Failed::from_error)?;
-    eprintln!("NotaryAnchor stands at {}: block {}, {} gas", deployed.address, deployed.block, deployed.gas);
+    let mut standing = Vec::with_capacity(ALL.len());
+    for contract in ALL {
+        let input = contract.creation(account);
+        let input = input.ok_or_else(|| Failed("the compiled contract cannot be read".to_owned()))?;
+        let deployed = deploy(&node, &key, input, arguments.free_gas).await.map_err(Failed::from_error)?;
+        eprintln!("{contract:?} stands at {}: block {}, {} gas", deployed.address, deployed.block, deployed.gas);
+        standing.push((contract, deployed));
+    }
     let key = arguments.key.as_deref().unwrap_or(Path::new(KEY));
-    Ok(settings(arguments, chain_id, &genesis.to_string(), &deployed, key))
+    Ok(settings(arguments, chain_id, &genesis.to_string(), &standing, key))
 }
 
 /// The account that pays now and anchors later.
@@ -58,13 +66,28 @@ fn sender(path: &Path) -> Result<SenderKey, Failed> {
     local_key(&hex::encode(key.expose())).map_err(Failed::from_error)
 }
 
-fn settings(arguments: &Deploy, chain_id: u64, genesis: &str, deployed: &Deployed, key: &Path) -> String {
+fn settings(
+    arguments: &Deploy,
+    chain_id: u64,
+    genesis: &str,
+    standing: &[(Contract, Deployed)],
+    key: &Path,
+) -> String {
     let fee = if arguments.free_gas { "max_fee_gwei = 0\n" } else { "" };
-    format!(
+    let mut text = format!(
         "# Put this into medseal.toml. An index that has anchored on the embedded ledger goes on here from its first entry.\n\
-         [chain]\nrpc = [{:?}]\nkind = \"consortium\"       # or \"public\"\nchain_id = {chain_id}\ngenesis = \"{genesis}\"\n\
-         contract = \"{}\"\ncode_hash = \"{}\"\nkey = {:?}\n{fee}\
-         finality = \"finalized\"    # \"latest\" where consensus makes no forks (QBFT, IBFT), or a number of blocks\n",
-        arguments.rpc, deployed.address, deployed.code_hash, key
+         [chain]\nrpc = [{:?}]\nkind = \"consortium\"       # or \"public\"\nchain_id = {chain_id}\ngenesis = \"{genesis}\"\n",
+        arguments.rpc
+    );
+    for (contract, deployed) in standing {
+        text += &match contract {
+            Contract::NotaryAnchor => {
+                format!("contract = \"{}\"\ncode_hash = \"{}\"\n", deployed.address, deployed.code_hash)
+            }
+            other => format!("# {other:?} stands at {}\n", deployed.address),
+        };
+    }
+    text + &format!(
+        "key = {key:?}\n{fee}finality = \"finalized\"    # \"latest\" where consensus makes no forks (QBFT, IBFT), or a number of blocks\n"
     )
 }

@@ -35,9 +35,7 @@ contract NotaryAnchorTest is Vectors {
     }
 
     function test_the_committed_artifact_is_what_is_tested_here() public view {
-        bytes memory committed = vm.parseJsonBytes(vm.readFile("artifacts/NotaryAnchor.json"), ".bytecode");
-        bool same = keccak256(committed) == keccak256(type(NotaryAnchor).creationCode);
-        vm.assertTrue(same, "settings of foundry.toml and build.mjs differ, or node build.mjs was not run");
+        _assertArtifact("NotaryAnchor", type(NotaryAnchor).creationCode);
     }
 
     // The first anchor.

@@ -12,14 +12,37 @@ interface Vm {
 
     function assume(bool condition) external pure;
     function prank(address caller) external;
+    function warp(uint256 time) external;
+    function chainId(uint256 id) external;
+    function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
+
+    function addr(uint256 privateKey) external pure returns (address);
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function publicKeyP256(uint256 privateKey) external pure returns (uint256 x, uint256 y);
+    function signP256(uint256 privateKey, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
+
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
 
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
+    function setEvmVersion(string calldata evm) external;
+    function signAndAttachDelegation(address implementation, uint256 privateKey) external;
 
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonTypeArray(string calldata json, string calldata key, string calldata typeDescription)
         external
         pure
@@ -31,9 +54,21 @@ interface Vm {
 abstract contract Test {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    /// That artifacts/`name`.json, which build.mjs wrote, has this bytecode.
+    function _assertArtifact(string memory name, bytes memory code) internal view {
+        string memory path = string.concat("artifacts/", name, ".json");
+        bytes memory committed = vm.parseJsonBytes(vm.readFile(path), ".bytecode");
+        bool same = keccak256(committed) == keccak256(code);
+        vm.assertTrue(same, "settings of foundry.toml and build.mjs differ, or node build.mjs was not run");
+    }
+
     /// Folds any `x` into low..high, both included.
     function _bound(uint256 x, uint256 low, uint256 high) internal pure returns (uint256) {
         return low + x % (high - low + 1);
+    }
+
+    function _bound48(uint256 x, uint256 low, uint256 high) internal pure returns (uint48) {
+        return uint48(_bound(x, low, high));
     }
 
     function _bound64(uint256 x, uint256 low, uint256 high) internal pure returns (uint64) {

@@ -3,7 +3,7 @@
 //! operator's own: **no independent trust**.
 
 use super::journal::{Block, Journal, Keeper};
-use super::{ChainError, INotaryAnchor, creation, refusal, state};
+use super::{ChainError, Contract, INotaryAnchor, refusal, state};
 use crate::anchor::{AnchorBundle, ChainKind, root_slot};
 use crate::tree::Root;
 use alloy_consensus::Header;
@@ -144,7 +144,7 @@ impl Ledger {
     }
 
     fn deploy(&mut self, now: u64) -> Result<(), ChainError> {
-        let input = creation(NOTARY).ok_or_else(|| undecodable("the contract's artifact"))?;
+        let input = Contract::NotaryAnchor.creation(NOTARY).ok_or_else(|| undecodable("the contract's artifact"))?;
         self.mine(input, now).map(|_| ())
     }
 

@@ -36,17 +36,45 @@ sol! {
     }
 }
 
-/// The compiled contract.
+/// A contract of `notary/contracts`.
 #[cfg(feature = "chain")]
-const ARTIFACT: &str = include_str!("../../contracts/artifacts/NotaryAnchor.json");
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    NotaryAnchor,
+    ConsentRegistry,
+    Participants,
+    Successors,
+}
 
-/// What deploys `NotaryAnchor` for the account that will anchor: creation code and the constructor's argument.
+/// How long a change of the administrator of `Participants` stays open to be stopped: two days, in seconds.
 #[cfg(feature = "chain")]
-pub fn creation(notary: alloy_primitives::Address) -> Option<alloy_primitives::Bytes> {
-    let artifact: serde_json::Value = serde_json::from_str(ARTIFACT).ok()?;
-    let mut input = hex::decode(artifact["bytecode"].as_str()?.trim_start_matches("0x")).ok()?;
-    input.extend(notary.into_word());
-    Some(input.into())
+const ADMINISTRATOR_DELAY: u64 = 2 * 24 * 3_600;
+
+#[cfg(feature = "chain")]
+impl Contract {
+    fn artifact(self) -> &'static str {
+        match self {
+            Self::NotaryAnchor => include_str!("../../contracts/artifacts/NotaryAnchor.json"),
+            Self::ConsentRegistry => include_str!("../../contracts/artifacts/ConsentRegistry.json"),
+            Self::Participants => include_str!("../../contracts/artifacts/Participants.json"),
+            Self::Successors => include_str!("../../contracts/artifacts/Successors.json"),
+        }
+    }
+
+    /// What deploys it: creation code and the constructor's arguments. `account` anchors, or administers.
+    pub fn creation(self, account: alloy_primitives::Address) -> Option<alloy_primitives::Bytes> {
+        let artifact: serde_json::Value = serde_json::from_str(self.artifact()).ok()?;
+        let mut input = hex::decode(artifact["bytecode"].as_str()?.trim_start_matches("0x")).ok()?;
+        match self {
+            Self::Successors => {}
+            Self::NotaryAnchor | Self::ConsentRegistry => input.extend(account.into_word()),
+            Self::Participants => {
+                input.extend(account.into_word());
+                input.extend(alloy_primitives::U256::from(ADMINISTRATOR_DELAY).to_be_bytes::<32>());
+            }
+        }
+        Some(input.into())
+    }
 }
 
 /// Why the embedded ledger did not do what it was asked.

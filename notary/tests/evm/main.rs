@@ -5,7 +5,7 @@ mod anvil;
 
 use anvil::{Anvil, KEY, Proxy, down, pass};
 use notary::anchor::ChainKind;
-use notary::chain::creation;
+use notary::chain::Contract;
 use notary::chain::evm::pending::Pending;
 use notary::chain::evm::round::{AnchoredLog, Done, Manner, round};
 use notary::chain::evm::{EvmError, Finality, Node, Nodes, Pins, Sender, SenderKey, View, deploy, local_key};
@@ -74,7 +74,7 @@ impl Chain {
         let key = local_key(KEY).unwrap();
         let node = Node::new(&anvil.url()).unwrap();
         let (chain_id, genesis) = node.identity().await.unwrap();
-        let deployed = deploy(&node, &key, creation(key.address()).unwrap(), false).await.unwrap();
+        let deployed = deploy(&node, &key, Contract::NotaryAnchor.creation(key.address()).unwrap(), false).await.unwrap();
         let pins = Pins { chain_id, genesis, contract: deployed.address, code_hash: deployed.code_hash };
         Some(Self { anvil, pins, key, state: None })
     }
@@ -361,4 +361,14 @@ async fn a_log_that_was_put_back_or_rewritten_is_reported_and_refused() {
     log.grow(10);
     let refused = chain.round(&stranger, &log).await.unwrap_err();
     assert!(matches!(&refused, EvmError::Refused(name) if name == "NotNotary"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_contract_can_be_put_onto_a_chain() {
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let (node, key) = (Node::new(&anvil.url()).unwrap(), local_key(KEY).unwrap());
+    for contract in [Contract::NotaryAnchor, Contract::ConsentRegistry, Contract::Participants, Contract::Successors] {
+        let deployed = deploy(&node, &key, contract.creation(key.address()).unwrap(), false).await.unwrap();
+        assert!(deployed.gas > 100_000, "{contract:?}: {deployed:?}");
+    }
 }
