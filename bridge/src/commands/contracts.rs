@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 const KEY: &str = "anchor.key";
 
 /// All that a network needs, the anchor first.
-const ALL: [Contract; 4] = [Contract::NotaryAnchor, Contract::ConsentRegistry, Contract::Participants, Contract::Successors];
+const ALL: [Contract; 4] =
+    [Contract::NotaryAnchor, Contract::ConsentRegistry, Contract::Participants, Contract::Successors];
 
 /// What was asked for.
 #[derive(Debug, clap::Args)]
@@ -66,13 +67,7 @@ fn sender(path: &Path) -> Result<SenderKey, Failed> {
     local_key(&hex::encode(key.expose())).map_err(Failed::from_error)
 }
 
-fn settings(
-    arguments: &Deploy,
-    chain_id: u64,
-    genesis: &str,
-    standing: &[(Contract, Deployed)],
-    key: &Path,
-) -> String {
+fn settings(arguments: &Deploy, chain_id: u64, genesis: &str, standing: &[(Contract, Deployed)], key: &Path) -> String {
     let fee = if arguments.free_gas { "max_fee_gwei = 0\n" } else { "" };
     let mut text = format!(
         "# Put this into medseal.toml. An index that has anchored on the embedded ledger goes on here from its first entry.\n\

@@ -74,7 +74,8 @@ impl Chain {
         let key = local_key(KEY).unwrap();
         let node = Node::new(&anvil.url()).unwrap();
         let (chain_id, genesis) = node.identity().await.unwrap();
-        let deployed = deploy(&node, &key, Contract::NotaryAnchor.creation(key.address()).unwrap(), false).await.unwrap();
+        let deployed =
+            deploy(&node, &key, Contract::NotaryAnchor.creation(key.address()).unwrap(), false).await.unwrap();
         let pins = Pins { chain_id, genesis, contract: deployed.address, code_hash: deployed.code_hash };
         Some(Self { anvil, pins, key, state: None })
     }
