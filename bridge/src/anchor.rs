@@ -146,43 +146,71 @@ impl Chain {
     }
 }
 
-/// Signs and anchors for ever: a checkpoint soon after entries come in, an anchor less often.
+/// Signs and anchors for ever: a checkpoint soon after entries come in, an anchor less often. A chain or a witness that does not
+/// answer holds up no checkpoint.
 pub async fn run(core: Arc<Core>, settings: Log) {
-    let checkpoint_pause = Duration::from_millis(settings.checkpoint_ms);
     let anchor_pause = Duration::from_millis(settings.anchor_ms);
-    let mut anchored: Option<tokio::time::Instant> = None;
+    tokio::join!(
+        sign_on(&core, Duration::from_millis(settings.checkpoint_ms), anchor_pause),
+        anchor_on(&core, anchor_pause)
+    );
+}
+
+async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration) {
     loop {
         core.lease.wait().await;
-        let due = anchored.is_none_or(|at| at.elapsed() >= anchor_pause);
-        match step(&core, due).await {
-            Ok(true) => anchored = Some(tokio::time::Instant::now()),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(%error, "the log or the ledger does not go on; entries wait in the outbox");
-                core.chain.note(&error);
-            }
+        if let Err(error) = sign(core).await {
+            tracing::error!(%error, "the log does not go on; entries wait in the outbox");
         }
-        // Entries gather for a while; without any, a late anchor is still made.
-        tokio::time::sleep(checkpoint_pause).await;
-        let _ = tokio::time::timeout(anchor_pause, core.wake_sequencer.notified()).await;
+        // Entries gather for a while.
+        tokio::time::sleep(pause).await;
+        let _ = tokio::time::timeout(idle, core.wake_sequencer.notified()).await;
     }
 }
 
-/// One round: every waiting entry into the log, one checkpoint a portion, and an anchor if it is due. Tells whether one
-/// was made.
-pub async fn step(core: &Arc<Core>, anchor_due: bool) -> Result<bool, AnchorError> {
+async fn anchor_on(core: &Arc<Core>, pause: Duration) {
+    loop {
+        core.lease.wait().await;
+        match anchor(core).await {
+            // Another replica goes on with it.
+            Ok(_) | Err(AnchorError::NotHeld | AnchorError::Store(StoreError::Fenced)) => {}
+            Err(error) => {
+                tracing::error!(%error, "the chain does not go on; checkpoints wait");
+                core.chain.note(&error);
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One round: every waiting entry into the log, one checkpoint a portion, and an anchor. Tells whether one was made.
+pub async fn step(core: &Arc<Core>) -> Result<bool, AnchorError> {
+    sign(core).await?;
+    anchor(core).await
+}
+
+/// Every waiting entry into the log, and the checkpoint beside the packs.
+async fn sign(core: &Arc<Core>) -> Result<(), AnchorError> {
     let sequencing = core.clone();
     blocking(move || {
         while sequence(&sequencing)? {}
         Ok(())
     })
     .await?;
-    publish::publish(core).await?;
-    if anchor_due {
-        core.witnesses.collect(core).await?;
-    }
-    let core = core.clone();
-    if anchor_due { blocking(move || anchor(&core)).await } else { Ok(false) }
+    publish::publish(core).await
+}
+
+/// Cosignatures on the newest checkpoint, and its anchor, if the chain does not have it.
+async fn anchor(core: &Arc<Core>) -> Result<bool, AnchorError> {
+    core.witnesses.collect(core).await?;
+    let shared = core.clone();
+    let done = blocking(move || match &shared.chain.place {
+        Place::Embedded(ledger) => ledger.anchor(&shared),
+        Place::Evm(evm) => evm.anchor(&shared),
+    });
+    let done = done.await?;
+    core.chain.clear();
+    Ok(done)
 }
 
 /// One round of a command, which is no service: where replicas share the index it asks for the lease. Tells whether it was its
@@ -192,7 +220,7 @@ pub async fn step_once(core: &Arc<Core>) -> Result<bool, AnchorError> {
     if core.lease.held().is_none() {
         return Ok(false);
     }
-    let done = step(core, true).await;
+    let done = step(core).await;
     crate::lease::end(core).await;
     done.map(|_| true)
 }
@@ -218,16 +246,6 @@ fn sequence(core: &Core) -> Result<bool, AnchorError> {
     // A crash before the commit leaves the entries in the outbox; after it, log and checkpoint stand together.
     let epoch = core.lease.held().ok_or(AnchorError::NotHeld)?;
     Ok(core.store.sequence(epoch, MAX_LEAVES, grow, sign)?.is_some())
-}
-
-/// Anchors the newest checkpoint if the chain does not have it.
-fn anchor(core: &Core) -> Result<bool, AnchorError> {
-    let done = match &core.chain.place {
-        Place::Embedded(ledger) => ledger.anchor(core),
-        Place::Evm(evm) => evm.anchor(core),
-    }?;
-    core.chain.clear();
-    Ok(done)
 }
 
 /// At the start: the chain's newest root must be a root of this very log.

@@ -14,6 +14,7 @@ use crate::index::store::Stored;
 use crate::index::witnessed::Evidence;
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
+use crate::vault::objects::ObjectError;
 use notary::anchor::ChainKind;
 use notary::tree::{LeafHash, check_inclusion, prove_inclusion};
 use serde_json::{Value, json};
@@ -201,7 +202,8 @@ fn why(error: &VaultError) -> Result<String, VaultError> {
         VaultError::Pack { .. } => "the stored bytes are damaged: their check sum does not fit",
         VaultError::Seal { .. } => "the stored bytes do not open: they were changed",
         VaultError::Tampered { what, .. } => what,
-        VaultError::Object(crate::vault::objects::ObjectError::Missing { .. }) => "its pack is not there",
+        VaultError::Object(ObjectError::Missing { .. }) => "its pack is not there",
+        VaultError::Object(ObjectError::Short { .. } | ObjectError::Damaged { .. }) => "its pack is damaged",
         _ => {
             return Err(VaultError::Index(crate::index::store::StoreError::Nonsense(
                 "a record that cannot be read now",

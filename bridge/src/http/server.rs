@@ -5,7 +5,7 @@ use super::encoding::{packed, unpacked};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch, known};
 use crate::app::{App, BODY_UNIT};
-use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS};
+use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS, MAX_WITNESS_BYTES};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
 use http_body_util::{Either, StreamBody};
@@ -96,9 +96,11 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
-                if takes_body(&request.method) && known(&app, &request.headers) {
+                if is_witness_request(&request) {
+                    request.body = collect(body, MAX_WITNESS_BYTES).await.ok_or(BadBody::TooLong);
+                } else if takes_body(&request.method) && known(&app, &request.headers) {
                     room = app.bodies.acquire_many(room_for(&request.headers)).await.ok();
-                    request.body = match collect(body).await {
+                    request.body = match collect(body, MAX_BODY_BYTES).await {
                         Some(whole) => unpacked(&request.headers, whole).await,
                         None => Err(BadBody::TooLong),
                     };
@@ -119,6 +121,11 @@ fn room_for(headers: &HeaderMap) -> u32 {
     (bytes / BODY_UNIT + 1) as u32
 }
 
+/// What a stranger may send: a log asks for a cosignature, and its request proves itself.
+fn is_witness_request(request: &Request) -> bool {
+    request.method == Method::POST && request.path == "/witness/add-checkpoint"
+}
+
 fn takes_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
@@ -129,14 +136,14 @@ fn percent_decoded(path: &str) -> String {
 }
 
 /// The whole body, or nothing where it is too long or does not arrive.
-async fn collect<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Option<Bytes> {
+async fn collect<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>, most: usize) -> Option<Bytes> {
     use futures_util::StreamExt;
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     let read = async {
         while let Some(part) = body.next().await {
             let mut part = part.ok()?;
-            if whole.len() + part.remaining() > MAX_BODY_BYTES {
+            if whole.len() + part.remaining() > most {
                 return None;
             }
             whole.put(part.copy_to_bytes(part.remaining()));

@@ -1,7 +1,7 @@
 //! What becomes of an anchor that is on its way. Pure: what was seen comes in, what to do comes out.
 
 use super::sender::Fees;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize};
 
 /// How often fees are raised. Each time by an eighth at least: fifty times are more than three hundredfold.
@@ -12,6 +12,9 @@ const MAX_RAISES: usize = 50;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
+    /// The chain and the contract that it was signed for: it is nothing on another.
+    pub chain_id: u64,
+    pub contract: Address,
     /// The log size that it anchors.
     pub size: u64,
     pub nonce: u64,
@@ -83,7 +86,16 @@ mod tests {
 
     fn pending() -> Pending {
         let sent = |at| Sent { raw: Bytes::new(), hash: B256::ZERO, fees: Fees { max: 10, tip: 1 }, at };
-        Pending { size: 100, nonce: 7, gas_limit: 1, input: Bytes::new(), sent: vec![sent(1_000), sent(1_060)] }
+        let (chain_id, contract) = (1, Address::ZERO);
+        Pending {
+            chain_id,
+            contract,
+            size: 100,
+            nonce: 7,
+            gas_limit: 1,
+            input: Bytes::new(),
+            sent: vec![sent(1_000), sent(1_060)],
+        }
     }
 
     const SEEN: Seen = Seen { last: 50, newest: 50, nonce: 7, mined: None, known: true };

@@ -89,6 +89,11 @@ async fn follow<L: AnchoredLog>(
     (view, pending): (&View, &Pending),
     now: u64,
 ) -> Result<Option<Done>, L::Error> {
+    let pins = sender.nodes().pins();
+    if (pending.chain_id, pending.contract) != (pins.chain_id, pins.contract) {
+        // It was for a chain that the configuration named before.
+        return Ok(None);
+    }
     let seen = sender.seen(view, pending).await?;
     Ok(match step(pending, &seen, now, manner.patience) {
         Step::Done | Step::GiveUp(_) => None,

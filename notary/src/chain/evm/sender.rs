@@ -102,7 +102,8 @@ impl Sender {
         let node = view.node();
         let gas_limit = self.gas(node, &input).await?;
         let nonce = nonce(node, self.address()).await?;
-        let mut pending = Pending { size, nonce, gas_limit, input, sent: Vec::new() };
+        let (chain_id, contract) = (self.nodes.pins().chain_id, self.nodes.pins().contract);
+        let mut pending = Pending { chain_id, contract, size, nonce, gas_limit, input, sent: Vec::new() };
         let fees = self.fees(node).await?;
         pending.sent.push(self.sign(&pending, fees, now).await?);
         Ok(pending)
