@@ -29,6 +29,22 @@ async fn a_receipt_proves_the_resource_and_the_message() {
 }
 
 #[tokio::test]
+async fn a_receipt_is_filed_as_a_provenance() {
+    use base64::Engine;
+    let world = World::new().await;
+    let (receipt, resource, _) = receipt_of_an_admission(&world).await;
+    let path = format!("/fhir/{}/$receipt?_format=application/fhir%2Bjson", receipt.reference);
+    let (status, provenance) = world.get(&path).await;
+    assert_eq!((status, provenance["resourceType"].as_str()), (200, Some("Provenance")), "{provenance}");
+    let data = provenance["signature"][0]["data"].as_str().unwrap();
+    let filed = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+    verify(&Receipt::parse(&filed).unwrap(), Some(&resource), None, &Policy::default()).unwrap();
+    let (status, kept) = world.call("POST", "/fhir/Provenance", &provenance.to_string()).await;
+    assert_eq!(status, 201, "{kept}");
+    assert_eq!(kept["signature"][0]["data"].as_str(), Some(data), "it comes back as it was filed");
+}
+
+#[tokio::test]
 async fn every_forgery_is_refused_by_name() {
     let world = World::new().await;
     let (receipt, resource, raw) = receipt_of_an_admission(&world).await;

@@ -5,6 +5,7 @@ mod bundle;
 pub mod history;
 pub(super) mod page;
 mod prefer;
+mod provenance;
 mod read;
 mod search;
 pub mod validate;

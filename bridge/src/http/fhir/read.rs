@@ -3,12 +3,13 @@
 use super::super::reply::{Reply, body, empty, failure, fhir, unreadable, versioned};
 use super::super::routes::{Call, Request, not_found};
 use super::binary::{content, content_wanted, is_binary};
-use super::{may, one_view, parse_name, text};
+use super::{may, one_view, parse_name, provenance, text};
 use crate::anchor;
-use crate::clock::parse_http_date;
+use crate::clock::{instant, parse_http_date};
 use crate::error::{Issue, VaultError};
 use crate::fhir::view::View;
 use crate::fhir::write::if_match;
+use crate::http::query;
 use crate::ids::{Name, Version};
 use crate::read::{self, Opened};
 use crate::smart::scopes::Interaction;
@@ -49,6 +50,10 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
         }
     };
     match made {
+        Ok(Some(receipt)) if as_fhir(call.request) => {
+            let now = instant(call.app.core.clock.now());
+            Ok(fhir(StatusCode::OK, provenance::of(&receipt, &call.app.core.base, &now).to_string()))
+        }
         Ok(Some(receipt)) => Ok(body(StatusCode::OK, "application/json", receipt.to_json())),
         Ok(None) => {
             let text = "this version is not in a signed checkpoint yet: ask again in a moment";
@@ -59,6 +64,12 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
             Err(failure(StatusCode::INTERNAL_SERVER_ERROR, Issue::new("exception", "the receipt cannot be made")))
         }
     }
+}
+
+/// Whether a receipt is asked for as FHIR. By its name alone: what clients of FHIR always accept asks for nothing.
+fn as_fhir(request: &Request) -> bool {
+    let pairs = query::pairs(&request.query).unwrap_or_default();
+    pairs.iter().any(|(name, value)| name == "_format" && value == "application/fhir+json")
 }
 
 fn answer(read: Result<Option<Opened>, VaultError>, request: &Request, view: &View) -> Result<Reply, Reply> {
