@@ -164,10 +164,15 @@ fn text(note: &str) -> Result<&[u8], CheckpointError> {
     Ok(&note.as_bytes()[..=end])
 }
 
-/// The note with more signature lines at its end.
+/// The note with more signature lines at its end, each once.
 pub fn with_cosignatures(note: &str, lines: &[String]) -> String {
-    let new = lines.iter().filter(|line| !note.contains(line.as_str()));
-    new.fold(note.to_owned(), |note, line| note + line)
+    let mut note = note.to_owned();
+    for line in lines {
+        if !note.contains(line.as_str()) {
+            note.push_str(line);
+        }
+    }
+    note
 }
 
 impl AddCheckpoint {
