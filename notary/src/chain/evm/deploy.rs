@@ -31,7 +31,8 @@ pub async fn deploy(node: &Node, key: &SenderKey, input: Bytes, free: bool) -> R
     let call = TransactionRequest { to: Some(TxKind::Create), ..call };
     let gas = node.ask(node.provider().estimate_gas(call)).await?;
     let nonce = nonce(node, account).await?;
-    let transaction = Transaction { chain_id, nonce, gas_limit: gas.saturating_add(gas / 4), to: TxKind::Create, input };
+    let transaction =
+        Transaction { chain_id, nonce, gas_limit: gas.saturating_add(gas / 4), to: TxKind::Create, input };
     let fees = if free { super::Fees { max: 0, tip: 0 } } else { fees(node).await? };
     let (raw, hash) = transaction.sign(key, fees).await?;
     broadcast(node, &raw).await?;

@@ -2,6 +2,8 @@
 //! proofs under a block's header, the chain and the contract's code are pinned, and where several nodes are named they must agree
 //! on the blocks.
 
+mod confirm;
+mod events;
 mod node;
 mod nodes;
 
@@ -14,6 +16,8 @@ pub mod round;
 #[cfg(feature = "chain")]
 mod sender;
 
+pub use confirm::confirm;
+pub use events::Held;
 pub use node::{Block, Node, State};
 pub use nodes::{Nodes, View};
 
@@ -56,9 +60,10 @@ impl FromStr for Finality {
         match text {
             "finalized" => Ok(Self::Finalized),
             "latest" => Ok(Self::Latest),
-            depth => depth.parse().map(Self::Depth).map_err(|_| {
-                format!("`{depth}` is no finality: it is `finalized`, `latest` or a number of blocks")
-            }),
+            depth => depth
+                .parse()
+                .map(Self::Depth)
+                .map_err(|_| format!("`{depth}` is no finality: it is `finalized`, `latest` or a number of blocks")),
         }
     }
 }
@@ -102,7 +107,11 @@ impl EvmError {
     pub fn is_away(&self) -> bool {
         matches!(
             self,
-            Self::Away { .. } | Self::TooFew { .. } | Self::Stale { .. } | Self::NotTaken { .. } | Self::Unproved { .. }
+            Self::Away { .. }
+                | Self::TooFew { .. }
+                | Self::Stale { .. }
+                | Self::NotTaken { .. }
+                | Self::Unproved { .. }
         )
     }
 }

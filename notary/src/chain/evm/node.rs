@@ -77,7 +77,10 @@ impl Node {
     }
 
     /// Waits for an answer, within bounds.
-    pub(super) async fn ask<T>(&self, question: impl IntoFuture<Output = Result<T, TransportError>>) -> Result<T, EvmError> {
+    pub(super) async fn ask<T>(
+        &self,
+        question: impl IntoFuture<Output = Result<T, TransportError>>,
+    ) -> Result<T, EvmError> {
         let away = |why: String| EvmError::Away { node: self.name.clone(), why };
         match tokio::time::timeout(ANSWER_TIME, question.into_future()).await {
             Ok(answer) => answer.map_err(|error| away(told(&error))),

@@ -50,7 +50,12 @@ pub enum Done {
 }
 
 /// Takes anchoring one step further. `now` in seconds since 1970.
-pub async fn round<L: AnchoredLog>(sender: &Sender, log: &L, manner: &Manner, now: u64) -> Result<(View, Done), L::Error> {
+pub async fn round<L: AnchoredLog>(
+    sender: &Sender,
+    log: &L,
+    manner: &Manner,
+    now: u64,
+) -> Result<(View, Done), L::Error> {
     let view = sender.nodes().view(manner.finality, now, manner.max_age).await?;
     for held in [&view.last, &view.newest] {
         same_log(log, held.size, held.root)?;

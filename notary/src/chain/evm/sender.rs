@@ -224,7 +224,8 @@ pub(super) async fn broadcast(node: &Node, raw: &[u8]) -> Result<(), EvmError> {
 /// geth, Besu, Nethermind and anvil each have their own words for it. One whose nonce is used was mined meanwhile.
 fn is_there(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    let words = ["already known", "known transaction", "already imported", "alreadyknown", "nonce too low", "nonce_too_low"];
+    let words =
+        ["already known", "known transaction", "already imported", "alreadyknown", "nonce too low", "nonce_too_low"];
     words.iter().any(|word| message.contains(word))
 }
 
