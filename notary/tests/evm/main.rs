@@ -83,7 +83,8 @@ impl Chain {
     async fn durable() -> Option<Self> {
         let state = tempfile::tempdir().unwrap();
         let file = state.path().join("state").to_string_lossy().into_owned();
-        let mut chain = Self::start(&["--state", &file, "--state-interval", "1", "--preserve-historical-states"]).await?;
+        let mut chain =
+            Self::start(&["--state", &file, "--state-interval", "1", "--preserve-historical-states"]).await?;
         chain.state = Some(state);
         Some(chain)
     }
@@ -326,7 +327,10 @@ async fn a_node_that_says_more_than_it_proves_is_not_believed() {
     for (n, lie) in lies.into_iter().enumerate() {
         proxy.fail(lie);
         let refused = chain.round(&sender, &log).await.unwrap_err();
-        assert!(matches!(refused, EvmError::Unproved { .. } | EvmError::Away { .. } | EvmError::TooFew { .. }), "{n}: {refused}");
+        assert!(
+            matches!(refused, EvmError::Unproved { .. } | EvmError::Away { .. } | EvmError::TooFew { .. }),
+            "{n}: {refused}"
+        );
     }
 }
 
