@@ -1,7 +1,7 @@
 //! An erasure: the key of a patient was destroyed, and with it everything that was sealed under it. The log has a tombstone for
 //! it, whose commitment binds whose key it was, when, and which log entries lost their content. Pure.
 
-use crate::checkpoint::{Checkpoint, LogKey};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::commitment::{Commitment, Digest, Entry, Kind, Salt, keyed, length};
 use crate::receipt::{ReceiptError, TlogProof};
 use crate::tree::{LeafHash, MAX_PROOF, MemoryTree, Proof, Root, TreeError, check_inclusion, prove_inclusion, root};
@@ -118,8 +118,14 @@ impl ErasedEntries {
 }
 
 impl ErasureProof {
-    /// Checks that the entry was erased, as the log's tombstone says. Gives the checkpoint that the tombstone stands under.
-    pub fn check(&self, custodian: &str, entry: &Entry, key: &LogKey) -> Result<Checkpoint, ErasureFault> {
+    /// Checks that the entry was erased, as the log's tombstone says. Gives the checkpoint that the tombstone stands under,
+    /// which `open` checks the signature of.
+    pub fn check(
+        &self,
+        custodian: &str,
+        entry: &Entry,
+        open: impl FnOnce(&str) -> Result<Checkpoint, CheckpointError>,
+    ) -> Result<Checkpoint, ErasureFault> {
         let (erased, salt) = self.read(custodian)?;
         let hashes = self.hashes.iter().map(|h| digest(h).map(|d| d.0)).collect::<Result<Vec<_>, _>>()?;
         let leaf = LeafHash::of(&entry.to_bytes());
@@ -129,7 +135,7 @@ impl ErasureProof {
         if tombstone != erased.entry(&salt) {
             return Err(ErasureFault::Opening);
         }
-        self.logged(&tombstone, key)
+        self.logged(&tombstone, open)
     }
 
     fn read<'p>(&'p self, custodian: &'p str) -> Result<(Erased<'p>, Salt), ErasureFault> {
@@ -141,9 +147,13 @@ impl ErasureProof {
         Ok((erased, Salt(digest(&self.salt)?.0)))
     }
 
-    fn logged(&self, tombstone: &Entry, key: &LogKey) -> Result<Checkpoint, ErasureFault> {
+    fn logged(
+        &self,
+        tombstone: &Entry,
+        open: impl FnOnce(&str) -> Result<Checkpoint, CheckpointError>,
+    ) -> Result<Checkpoint, ErasureFault> {
         let proof = TlogProof::parse(&self.proof).map_err(|_: ReceiptError| ErasureFault::Malformed)?;
-        let checkpoint = key.open(&proof.checkpoint).map_err(|_| ErasureFault::NotLogged)?;
+        let checkpoint = open(&proof.checkpoint).map_err(|_| ErasureFault::NotLogged)?;
         let leaf = LeafHash::of(&tombstone.to_bytes());
         let included = check_inclusion(&proof.hashes, checkpoint.size, checkpoint.root, proof.index, leaf);
         included.map_err(|_| ErasureFault::NotLogged).map(|()| checkpoint)

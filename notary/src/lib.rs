@@ -3,6 +3,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
 pub mod erasure;
+pub mod monitor;
 pub mod receipt;
 pub mod tree;
 pub mod verify;

@@ -94,7 +94,6 @@ impl Receipt {
 
     /// Each member has one spelling: hexadecimal in lower case. Two receipts that say the same are the same.
     fn in_its_only_form(&self, bytes: &[u8]) -> Result<(), ReceiptError> {
-        let read: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
         let hex = |text: &str| !text.bytes().any(|b| b.is_ascii_uppercase());
         let opening = self.opening.as_ref();
         let lower = hex(&self.entry)
@@ -103,7 +102,21 @@ impl Receipt {
                 .erasure
                 .as_ref()
                 .is_none_or(|e| [&e.reason, &e.salt, &e.root, &e.entry].into_iter().chain(&e.hashes).all(|h| hex(h)));
-        if lower && read == serde_json::to_value(self).ok() { Ok(()) } else { Err(bad("spelling")) }
+        if lower && (self.is_written_as(bytes) || self.says_the_same_as(bytes)) { Ok(()) } else { Err(bad("spelling")) }
+    }
+
+    /// Whether the bytes are our own writing, on several lines or on one: seen at once, as nearly all receipts are.
+    fn is_written_as(&self, bytes: &[u8]) -> bool {
+        let bytes = bytes.trim_ascii();
+        let written =
+            if bytes.starts_with(b"{\n") { serde_json::to_vec_pretty(self) } else { serde_json::to_vec(self) };
+        written.is_ok_and(|written| written == bytes)
+    }
+
+    /// Whether the bytes say what was read, member by member, in any order and with any white space.
+    fn says_the_same_as(&self, bytes: &[u8]) -> bool {
+        let read: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+        read.is_some() && read == serde_json::to_value(self).ok()
     }
 
     /// The receipt as people file it.

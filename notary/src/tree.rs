@@ -178,13 +178,17 @@ impl EdgeTree {
     /// Appends a leaf; gives the hashes that are stored for it.
     pub fn push(&mut self, leaf: LeafHash) -> Result<Vec<[u8; 32]>, TreeError> {
         let new = append(self.size, leaf, self)?;
-        self.edge.extend((stored_hash_count(self.size)..).zip(new.iter().copied().map(StoredHash)));
         self.size += 1;
-        // The whole subtrees that the tree is made of: one for each bit of its size.
-        let size = self.size;
-        let whole = (0..64).filter(|level| size >> level & 1 == 1);
-        let kept: Vec<u64> = whole.map(|level| stored_hash_index(level, (size >> level) - 1)).collect();
-        self.edge.retain(|number, _| kept.contains(number));
+        // The subtrees that this leaf completes swallow their left halves: what is left is one for each bit of the size.
+        for (level, hash) in new.iter().enumerate() {
+            let (level, number) = (level as u8, self.size >> level);
+            self.edge.insert(stored_hash_index(level, number - 1), StoredHash(*hash));
+            if level > 0 {
+                let (left, right) = (number * 2 - 2, number * 2 - 1);
+                self.edge.remove(&stored_hash_index(level - 1, left));
+                self.edge.remove(&stored_hash_index(level - 1, right));
+            }
+        }
         Ok(new)
     }
 

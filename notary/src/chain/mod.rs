@@ -22,6 +22,7 @@ sol! {
     /// `notary/contracts/src/interfaces/INotaryAnchor.sol`
     #[derive(Debug)]
     interface INotaryAnchor {
+        event Anchored(uint64 indexed size, bytes32 root);
         error NoNotary();
         error NotNotary(address caller);
         error SizeNotGrowing(uint64 head, uint64 size);

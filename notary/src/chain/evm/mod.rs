@@ -2,6 +2,8 @@
 //! proofs under a block's header, the chain and the contract's code are pinned, and where several nodes are named they must agree
 //! on the blocks.
 
+mod confirm;
+mod events;
 mod node;
 mod nodes;
 
@@ -14,6 +16,8 @@ pub mod round;
 #[cfg(feature = "chain")]
 mod sender;
 
+pub use confirm::confirm;
+pub use events::Held;
 pub use node::{Block, Node, State};
 pub use nodes::{Nodes, View};
 
