@@ -15,6 +15,10 @@ export const GRADES = {
     says: 'The record stands in the log that the custodian signed, and on the custodian’s own ledger.',
     stamp: 'No independent trust: the ledger is the custodian’s own',
   },
+  WITNESSED: {
+    tone: 'good',
+    says: 'The record stands in the log that the custodian signed, and witnesses that you named say that this log only grew.',
+  },
   'ANCHORED-CONSORTIUM': {
     tone: 'good',
     says: 'The record stands in the log, and a consortium’s chain holds the log’s root in a block that you pinned.',
@@ -37,6 +41,7 @@ export const REFUSALS = {
   'RESOURCE-SWAPPED': ['The resource is another one, or another version, than the receipt is for.', 'Check that receipt and resource belong together.'],
   'RESOURCE-CHANGED': ['The resource was changed after it was sealed: it is the same by name, and not by content.', 'Do not rely on its content. Ask the custodian for the resource anew, and compare.'],
   'MESSAGE-CHANGED': ['The HL7 message is not the one that was received, or the record came from no message.', 'Take the message as it was sent, byte for byte: editors change line ends.'],
+  'NOT-WITNESSED': ['Too few of the witnesses that you named have cosigned the log’s head.', 'Ask for a fresh receipt, or look at the witnesses under “What I trust”.'],
   'UNTRUSTED-LOG': ['The receipt comes from a log that is not among those you trust.', 'Check the log keys under “What I trust”. If they are right, do not rely on the receipt.'],
   'CHECKPOINT-FORGED': ['The head of the log was not signed by the log’s key, or was changed after it was signed.', 'Do not rely on it. Ask the custodian for the receipt anew.'],
   'PROOF-FORGED': ['The entry is not in the log at the place that the receipt says.', 'Do not rely on it. Tell the custodian.'],

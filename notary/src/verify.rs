@@ -6,6 +6,7 @@ mod cache;
 mod policy;
 mod refusal;
 mod verdict;
+mod witnessed;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::commitment::{Digest, Entry, Kind, Subject};
 use crate::receipt::{Opening, Receipt};
 use crate::tree::{LeafHash, check_inclusion};
 use anchored::anchored;
+use witnessed::witnessed;
 
 /// Verifies a receipt, and the resource and raw message if they are given.
 pub fn verify(
@@ -66,9 +68,10 @@ pub fn verify_with(
         .map_err(|_| Refusal::NotIncluded)?;
     rests_on.push(format!("entry {} of {} in the log {}", proof.index, checkpoint.size, checkpoint.origin));
     let erased = erased(receipt, &entry, |note| cache.open(&key, note), &mut rests_on)?;
+    let witnessed = witnessed(&proof.checkpoint, policy, &mut rests_on)?;
     let (grade, anchored) = anchored(receipt, &checkpoint, policy, cache, &mut rests_on)?;
     Ok(Verdict {
-        grade,
+        grade: if witnessed { grade.max(Grade::Witnessed) } else { grade },
         checkpoint,
         index: proof.index,
         anchored,

@@ -4,6 +4,9 @@ import { concat, equal, fromBase64, fromHex, utf8 } from './bytes.js'
 import { ed25519, sha256 } from './hash.js'
 
 const ED25519 = Uint8Array.of(1)
+const COSIGNATURE = Uint8Array.of(4)
+/** A time of eight bytes and an Ed25519 signature. */
+const COSIGNATURE_BYTES = 72
 const LINE_FEED = Uint8Array.of(10)
 const U64_MAX = 2n ** 64n - 1n
 /** A checkpoint is some hundred bytes; witnesses add a line each. */
@@ -25,11 +28,13 @@ export function hash32(text) {
   return bytes
 }
 
-/** Reads `name+id+key`. */
-export async function readLogKey(text) {
+/** Reads a log's `name+id+key`. */
+export const readLogKey = (text) => readKey(text, ED25519)
+
+async function readKey(text, type) {
   const [, name, id, key] = /^([^+\p{White_Space}]+)\+([0-9a-f]{8})\+(.+)$/su.exec(text) ?? fail('not name+id+key')
   const typed = fromBase64(key)
-  if (typed.length !== 33 || typed[0] !== ED25519[0]) throw new Error('not an Ed25519 key')
+  if (typed.length !== 33 || typed[0] !== type[0]) throw new Error('not a key of this type')
   const expected = (await sha256(concat(utf8(name), LINE_FEED, typed))).slice(0, 4)
   if (!equal(expected, fromHex(id))) throw new Error('the id is not that of the key')
   return { name, id: expected, publicKey: typed.slice(1) }
@@ -44,6 +49,21 @@ export async function openCheckpoint(note, key) {
   const signature = signatureOf(note.slice(end + 2, -1).split('\n'), key)
   if (!(await ed25519(key.publicKey, signature, utf8(text)))) throw new Error("the signature is not the key's")
   return readCheckpoint(text, key.name)
+}
+
+/** The witness and the time, in seconds since 1970, if the witness of this key cosigned the note; nothing if not. */
+export async function cosignedBy(note, witnessKey) {
+  try {
+    const key = await readKey(witnessKey, COSIGNATURE)
+    const end = note.lastIndexOf('\n\n')
+    const signature = signatureOf(note.slice(end + 2, -1).split('\n'), key)
+    if (signature.length !== COSIGNATURE_BYTES) return undefined
+    const time = signature.slice(0, 8).reduce((all, byte) => all * 256n + BigInt(byte), 0n)
+    const message = utf8(`cosignature/v1\ntime ${time}\n${note.slice(0, end + 1)}`)
+    return (await ed25519(key.publicKey, signature.slice(8), message)) ? { name: key.name, time } : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** Signatures by others are skipped, and so is a second one by the key. */

@@ -2,7 +2,7 @@
 
 import { from0x } from './bytes.js'
 
-const MEMBERS = ['log_keys', 'blocks', 'contracts']
+const MEMBERS = ['log_keys', 'witnesses', 'witnesses_needed', 'blocks', 'contracts']
 const CONTRACT_MEMBERS = ['chain_id', 'address', 'kind', 'code_hash']
 const KINDS = ['embedded', 'consortium', 'public']
 
@@ -22,6 +22,8 @@ function read(policy) {
   onlyKnown(policy, MEMBERS)
   return {
     logKeys: listOf(policy.log_keys, text),
+    witnesses: [...new Set(listOf(policy.witnesses, text))],
+    witnessesNeeded: count(policy.witnesses_needed),
     blocks: listOf(policy.blocks, (block) => from0x(block.toLowerCase(), 32)),
     contracts: listOf(policy.contracts, readContract),
   }
@@ -40,8 +42,13 @@ function readContract(contract) {
   }
 }
 
+function count(value = 1) {
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error('witnesses_needed is not a number')
+  return Math.max(value, 1)
+}
+
 function text(value) {
-  if (typeof value !== 'string') throw new Error('a log key is not a text')
+  if (typeof value !== 'string') throw new Error('a key is not a text')
   return value
 }
 

@@ -12,10 +12,13 @@ import { checkErasure } from './erasure.js'
 import { gradeOf } from './grade.js'
 import { sha256 } from './hash.js'
 import { checkLog, forged } from './log.js'
-import { readLogKey, readProof } from './note.js'
+import { cosignedBy, readLogKey, readProof } from './note.js'
 import { readPolicy } from './policy.js'
 import { readOpening, readReceipt } from './receipt.js'
 import { Refusal, demand, named } from './refusal.js'
+
+/** The grades that witnesses lift. */
+const BELOW_WITNESSED = ['LOGGED', 'ANCHORED-LOCAL']
 
 /**
  * Verifies `receipt`, and that it speaks for `resource` and `raw` where they are given; all three are bytes. `policy`
@@ -31,18 +34,32 @@ export async function verify({ receipt: bytes, resource, raw, policy }) {
   const key = await trustedKey(receipt, trust)
   const log = await checkLog(receipt.entry, proof, key)
   const erasure = receipt.erasure && (await checkErasure(receipt, key))
+  const witnesses = await checkWitnesses(proof.note, trust)
   const anchor = receipt.anchor && checkAnchor(receipt.anchor, log)
   const { verdict, restsOn } = gradeOf(anchor, trust)
   return {
-    verdict,
+    verdict: witnesses.length > 0 && BELOW_WITNESSED.includes(verdict) ? 'WITNESSED' : verdict,
     deletion: entry.kind === TOMBSTONE,
     erased: erasure?.time ?? null,
     checked: whatWasChecked({ resource, raw, anchor }),
     log,
     anchor,
     receipt,
-    restsOn: [...sentences(receipt, entry, trust, log, erasure), ...restsOn],
+    restsOn: [...sentences(receipt, entry, trust, log, erasure), ...witnesses.map(witnessSentence), ...restsOn],
   }
+}
+
+/** The policy's witnesses that cosigned the checkpoint; refused if they are too few. */
+async function checkWitnesses(note, { witnesses, witnessesNeeded }) {
+  if (witnesses.length === 0) return []
+  const signed = (await Promise.all(witnesses.map((key) => cosignedBy(note, key)))).filter(Boolean)
+  const why = `${signed.length} of the ${witnessesNeeded} witnesses that the policy asks for have cosigned the checkpoint`
+  demand(signed.length >= witnessesNeeded, 'NOT-WITNESSED', why)
+  return signed
+}
+
+function witnessSentence({ name, time }) {
+  return `the witness ${name}, which cosigned the checkpoint ${time} seconds after 1970 as the newest of a log that only grew`
 }
 
 /** `verify`, with a refusal as a value instead of an exception. */

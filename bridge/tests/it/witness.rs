@@ -1,12 +1,12 @@
 //! Two bridges: one cosigns the other's checkpoints, and keeps what contradicts them.
 
-use super::world::{World, admission, config};
-use bridge::config::{Config, Witness, WitnessPeer};
+use super::world::{World, admission};
+use bridge::config::{self, Config, WitnessPeer};
 use bytes::Bytes;
 use notary::receipt::Receipt;
 use notary::tree::Root;
-use notary::verify::{Policy, verify};
-use notary::witness::{AddCheckpoint, WitnessKey};
+use notary::verify::{Grade, Policy, Refusal, verify};
+use notary::witness::{AddCheckpoint, Witness, WitnessKey};
 use std::time::Duration;
 use warp::http::Response;
 
@@ -20,9 +20,9 @@ async fn admit(world: &World, number: &str) -> String {
 async fn pair() -> (World, World, WitnessKey) {
     let log = World::new().await;
     let directory = tempfile::tempdir().unwrap();
-    let mut settings = config(&directory.path().join("data"));
+    let mut settings = super::world::config(&directory.path().join("data"));
     let logs = vec![log.running.app.core.signer.key().to_string()];
-    settings.witness = Some(Witness { name: "b.example/witness".into(), logs });
+    settings.witness = Some(config::Witness { name: "b.example/witness".into(), logs });
     let witness = World::with(directory, settings).await;
     let key = witness.request("GET", "/witness/key", &[], b"").await;
     let key = String::from_utf8(key.body().to_vec()).unwrap().trim().to_owned();
@@ -55,7 +55,22 @@ async fn checkpoints_are_cosigned_before_they_are_anchored() {
     for number in ["9101", "9102"] {
         let path = admit(&log, number).await;
         let receipt = cosigned(&log, &path, &key).await;
-        verify(&receipt, None, None, &Policy::default()).unwrap();
+        let by = |witnesses: &[&str], needed| Policy {
+            witnesses: witnesses.iter().map(|key| (*key).to_owned()).collect(),
+            witnesses_needed: needed,
+            ..Policy::default()
+        };
+        let ours = key.to_string();
+        assert_eq!(verify(&receipt, None, None, &by(&[], None)).unwrap().grade, Grade::AnchoredLocal);
+        assert_eq!(verify(&receipt, None, None, &by(&[&ours, &ours], None)).unwrap().grade, Grade::Witnessed);
+        let stranger = Witness::from_seed("b.example/witness", &[9; 32]).unwrap().key().to_string();
+        let few = |found, wanted| Err(Refusal::NotWitnessed { found, wanted });
+        assert_eq!(verify(&receipt, None, None, &by(&[&stranger], None)), few(0, 1));
+        assert_eq!(
+            verify(&receipt, None, None, &by(&[&ours, &ours, &stranger], Some(2))),
+            few(1, 2),
+            "each counts once"
+        );
     }
 }
 

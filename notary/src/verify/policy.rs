@@ -13,6 +13,10 @@ pub struct Policy {
     pub log_keys: Vec<String>,
     /// Contracts that count, as (chain id, address).
     pub contracts: Vec<TrustedContract>,
+    /// Witnesses that count, as `name+hash+key`.
+    pub witnesses: Vec<String>,
+    /// How many of them must have cosigned; one unless said.
+    pub witnesses_needed: Option<usize>,
     /// Block hashes that the verifier knows to be final.
     pub blocks: Vec<B256>,
     /// What nodes said in this very run; none where nobody was asked. No file can say it.

@@ -37,6 +37,8 @@ pub enum Refusal {
     UntrustedChain,
     #[error("FOREIGN-BLOCK: {0}")]
     ForeignBlock(String),
+    #[error("NOT-WITNESSED: {found} of the {wanted} witnesses that the policy asks for have cosigned the checkpoint")]
+    NotWitnessed { found: usize, wanted: usize },
     #[error("NOT-ANCHORED: the policy, or asking nodes, takes an anchor, and the receipt has none")]
     NotAnchored,
     #[error("OTHER-KIND: the log entry speaks of a {0}, not of a resource")]

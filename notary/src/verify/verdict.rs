@@ -11,6 +11,8 @@ pub enum Grade {
     Logged,
     /// The embedded ledger of the same operator holds it: no independent trust.
     AnchoredLocal,
+    /// Others whom the policy names have cosigned the log's head.
+    Witnessed,
     /// A consortium chain holds it.
     AnchoredConsortium,
     /// A public chain holds it.
@@ -41,6 +43,7 @@ impl fmt::Display for Grade {
         f.write_str(match self {
             Self::Logged => "LOGGED",
             Self::AnchoredLocal => "ANCHORED-LOCAL",
+            Self::Witnessed => "WITNESSED",
             Self::AnchoredConsortium => "ANCHORED-CONSORTIUM",
             Self::AnchoredPublic => "ANCHORED-PUBLIC",
         })

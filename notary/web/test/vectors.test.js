@@ -1,11 +1,13 @@
 // The vectors that Rust and Solidity read too.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import { fromHex, from0x, hexOf, textOf, utf8 } from '../bytes.js'
 import { canonical } from '../canonical.js'
 import { opens, readEntry } from '../commitment.js'
 import { keccak, sha256 } from '../hash.js'
+import { cosignedBy } from '../note.js'
 import { leafHash, nodeHash, rootFrom } from '../tree.js'
 import { vectors } from './support.js'
 
@@ -18,6 +20,17 @@ test('the canonical form is that of the vectors', () => {
 
 test('what has no canonical form is refused', () => {
   for (const { input } of vectors('canonical').refused) assert.throws(() => canonical(utf8(input)), input)
+})
+
+test('a cosignature is that of the vectors, and any change is noticed', async () => {
+  const file = (name) => readFileSync(new URL(`../../vectors/cosignature.${name}`, import.meta.url), 'utf8')
+  const key = file('key').trim()
+  const note = `log\n12\nBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=\n\n${file('line')}`
+  assert.deepEqual(await cosignedBy(note, key), { name: 'witness.example/w1', time: 1679315147n })
+  for (const changed of [note.replace('12', '13'), note.replace('qkoJ', 'qkoK'), note.replace('witness.', 'witnes.')]) {
+    assert.equal(await cosignedBy(changed, key), undefined)
+  }
+  assert.equal(await cosignedBy(note, key.replace('+BI', '+BJ')), undefined)
 })
 
 test('depth and length are bounded', () => {
