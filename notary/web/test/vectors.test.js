@@ -30,7 +30,7 @@ test('a cosignature is that of the vectors, and any change is noticed', async ()
   for (const changed of [note.replace('12', '13'), note.replace('qkoJ', 'qkoK'), note.replace('witness.', 'witnes.')]) {
     assert.equal(await cosignedBy(changed, key), undefined)
   }
-  assert.equal(await cosignedBy(note, key.replace('+BI', '+BJ')), undefined)
+  assert.equal(await cosignedBy(note, key.replace('+BOpK', '+BOpL')), undefined)
 })
 
 test('depth and length are bounded', () => {
