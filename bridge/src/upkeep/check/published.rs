@@ -8,8 +8,8 @@ use crate::error::VaultError;
 use crate::index::places::LogRow;
 use crate::vault::objects::ObjectError;
 
-/// How often the end is looked for that a service publishes anew meanwhile.
-const TRIES: usize = 3;
+/// How often the end is looked for that a service publishes anew meanwhile, several times a second.
+const TRIES: usize = 20;
 
 /// What was published: the checkpoint, and the entries at the end that do not fill an object. Those are removed when more follow.
 pub(super) struct Published {
