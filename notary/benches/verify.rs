@@ -9,7 +9,7 @@ use notary::checkpoint::LogSigner;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
 use notary::tree::{self, LeafHash, MemoryTree};
-use notary::verify::{Policy, verify};
+use notary::verify::{Cache, Policy, verify, verify_with};
 
 const RESOURCE: &[u8] = br#"{"birthDate":"1980-02-29","id":"a","meta":{"lastUpdated":"2026-01-01T00:00:00.000Z","versionId":"1"},"resourceType":"Patient"}"#;
 
@@ -58,6 +58,15 @@ fn parse_and_verify_receipt(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(1usize))
         .bench(|| verify(&Receipt::parse(json.as_bytes()).unwrap(), Some(RESOURCE), None, &policy).unwrap());
+}
+
+/// As `medseal-verify many` does it: all but the first receipt of a checkpoint find its signature and its anchor proved.
+#[divan::bench]
+fn parse_and_verify_receipt_cached(bencher: Bencher<'_, '_>) {
+    let (json, policy, mut cache) = (anchored().to_json(), Policy::default(), Cache::default());
+    bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
+        verify_with(&mut cache, &Receipt::parse(json.as_bytes()).unwrap(), Some(RESOURCE), None, &policy).unwrap()
+    });
 }
 
 #[divan::bench]

@@ -8,21 +8,21 @@ use std::process::ExitCode;
 /// Verifies medseal receipts and logs. Exits with 0 only if everything asked for holds, with 1 if something is refused, and
 /// with 2 if nothing can be said.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(name = "medseal-verify", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    one: Option<cli::one::Arguments>,
+    one: Option<cli::one::One>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Verify thousands of receipts in one run, and sum up.
-    Many(cli::many::Arguments),
+    Many(cli::many::Many),
     /// Re-read a whole log from its tiles, and all its anchors.
     #[cfg(feature = "rpc")]
-    Log(cli::log::Arguments),
+    Log(cli::log::Log),
 }
 
 fn main() -> ExitCode {

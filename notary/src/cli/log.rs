@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct Log {
     /// Where the log is published, such as https://HOST/log.
     url: String,
     /// The log's public key, where no policy names it.
@@ -48,7 +48,7 @@ struct Wanted {
 }
 
 /// Re-reads the log, and prints that it fits or where it first breaks.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub fn run(arguments: &Log) -> Result<ExitCode, String> {
     let policy = policy(arguments.policy.as_deref())?;
     let keys = keys(arguments, &policy)?;
     let wanted = wanted(arguments, &policy)?;
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
 /// The chain before the checkpoint: an anchor that is made meanwhile is of no log that is longer than what is read.
 async fn check(
-    arguments: &Arguments,
+    arguments: &Log,
     keys: &[LogKey],
     wanted: Option<Wanted>,
 ) -> Result<(Checkpoint, Option<Anchors>, Walked), Stop> {
@@ -88,7 +88,7 @@ async fn check(
     Ok((checkpoint, anchors, walked?))
 }
 
-async fn read_anchors(arguments: &Arguments, wanted: &Wanted) -> Result<Anchors, Stop> {
+async fn read_anchors(arguments: &Log, wanted: &Wanted) -> Result<Anchors, Stop> {
     let nodes = nodes(&arguments.rpc).map_err(Stop::Away)?;
     let &Wanted { chain_id, contract, code_hash } = wanted;
     let question = Question { nodes: &nodes, chain_id, contract, code_hash, from_block: arguments.from_block };
@@ -102,7 +102,7 @@ async fn read_anchors(arguments: &Arguments, wanted: &Wanted) -> Result<Anchors,
     found
 }
 
-fn keys(arguments: &Arguments, policy: &Policy) -> Result<Vec<LogKey>, String> {
+fn keys(arguments: &Log, policy: &Policy) -> Result<Vec<LogKey>, String> {
     let all = arguments.key.iter().chain(&policy.log_keys);
     let keys: Vec<_> =
         all.map(|key| LogKey::parse(key).map_err(|e| format!("{key}: {e}"))).collect::<Result<_, _>>()?;
@@ -113,7 +113,7 @@ fn keys(arguments: &Arguments, policy: &Policy) -> Result<Vec<LogKey>, String> {
 }
 
 /// The contract of the arguments, else the policy's only one. The policy's word for the code counts for both.
-fn wanted(arguments: &Arguments, policy: &Policy) -> Result<Option<Wanted>, String> {
+fn wanted(arguments: &Log, policy: &Policy) -> Result<Option<Wanted>, String> {
     if arguments.rpc.is_empty() {
         return Ok(None);
     }

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 const WAITING: usize = 16;
 
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct Many {
     /// Receipts: files, directories of *.json, and *.ndjson or *.jsonl with a receipt on each line.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -52,7 +52,7 @@ struct Outcome {
 type Batch = (u64, Vec<Outcome>);
 
 /// Verifies all, prints what is wrong and sums up.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub fn run(arguments: &Many) -> Result<ExitCode, String> {
     let policy = policy(arguments.policy.as_deref())?;
     let source = Source::new(&arguments.paths)?;
     let threads = arguments.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 /// One thread: takes receipts until there are none.
-fn work(source: &Mutex<(u64, Source)>, arguments: &Arguments, policy: &Policy, send: &SyncSender<Batch>) {
+fn work(source: &Mutex<(u64, Source)>, arguments: &Many, policy: &Policy, send: &SyncSender<Batch>) {
     let mut cache = Cache::default();
     loop {
         let (number, items) = next(source);
@@ -106,7 +106,7 @@ fn next(source: &Mutex<(u64, Source)>) -> (u64, Vec<Item>) {
     (source.0, items)
 }
 
-fn verified(item: Item, arguments: &Arguments, policy: &Policy, cache: &mut Cache) -> Outcome {
+fn verified(item: Item, arguments: &Many, policy: &Policy, cache: &mut Cache) -> Outcome {
     let (name, read) = item.read();
     match read {
         Err(problem) => Outcome { name, bytes: 0, judged: Judged::Unread(problem) },
@@ -118,7 +118,7 @@ fn verified(item: Item, arguments: &Arguments, policy: &Policy, cache: &mut Cach
 }
 
 /// The receipt's resource, if it lies there. Its name is the receipt's word: only what FHIR allows in a name is looked for.
-fn resource(receipt: &Receipt, arguments: &Arguments) -> Result<Option<Vec<u8>>, String> {
+fn resource(receipt: &Receipt, arguments: &Many) -> Result<Option<Vec<u8>>, String> {
     let Some(folder) = &arguments.resources else { return Ok(None) };
     let name = format!("{}-{}", receipt.reference.replacen('/', "-", 1), receipt.version_id);
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct One {
     /// The receipt (`medseal-receipt/1`).
     receipt: PathBuf,
     /// The FHIR resource that the receipt is to speak for, as JSON.
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// Verifies one receipt and prints what comes out.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub fn run(arguments: &One) -> Result<ExitCode, String> {
     let receipt = read(&arguments.receipt, MAX_RECEIPT_BYTES)?;
     let optional = |path: &Option<PathBuf>| path.as_deref().map(|p| read(p, notary::canonical::MAX_BYTES)).transpose();
     let (resource, raw) = (optional(&arguments.resource)?, optional(&arguments.raw)?);
@@ -64,7 +64,7 @@ fn said(value: &serde_json::Value, code: ExitCode) -> ExitCode {
 
 /// Asks the nodes that were named. Why nobody answered, if nobody did.
 #[cfg(feature = "rpc")]
-fn ask(arguments: &Arguments, receipt: &[u8], policy: &mut notary::verify::Policy) -> Result<Option<String>, String> {
+fn ask(arguments: &One, receipt: &[u8], policy: &mut notary::verify::Policy) -> Result<Option<String>, String> {
     if arguments.rpc.is_empty() {
         return Ok(None);
     }
@@ -72,6 +72,6 @@ fn ask(arguments: &Arguments, receipt: &[u8], policy: &mut notary::verify::Polic
 }
 
 #[cfg(not(feature = "rpc"))]
-fn ask(_: &Arguments, _: &[u8], _: &mut notary::verify::Policy) -> Result<Option<String>, String> {
+fn ask(_: &One, _: &[u8], _: &mut notary::verify::Policy) -> Result<Option<String>, String> {
     Ok(None)
 }

@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod anvil;
+#[path = "../sample/mod.rs"]
+mod sample;
+mod tiles;
+mod watch;
 
 use anvil::{Anvil, KEY, Proxy, down, pass};
 use notary::anchor::ChainKind;

@@ -1,0 +1,100 @@
+//! Writes random receipts, good and changed ones, with what this verifier says of them:
+//!
+//!   cargo run -p notary --features chain --example receipts -- SEED COUNT | node notary/web/agree.mjs
+//!
+//! `--plain` writes the good receipts alone, one a line, for `medseal-verify many`. The same seed gives the same lines.
+#![expect(clippy::unwrap_used, reason = "a generator that cannot go on stops")]
+
+mod change;
+mod random;
+mod world;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use notary::anchor::ChainKind;
+use notary::receipt::Receipt;
+use notary::verify::{Policy, TrustedContract, verify};
+use random::Random;
+use serde_json::{Value, json};
+use std::io::Write;
+use world::{Case, World};
+
+/// So many cases share a log.
+const A_WORLD: u64 = 250;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let plain = arguments.iter().any(|a| a == "--plain");
+    let numbers: Vec<u64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
+    let [seed, count] = numbers[..] else { panic!("usage: receipts SEED COUNT [--plain]") };
+    let (mut random, mut out) = (Random(seed), std::io::BufWriter::new(std::io::stdout().lock()));
+    let mut world = World::new(&mut random);
+    for n in 1..=count {
+        if n % A_WORLD == 0 {
+            world = World::new(&mut random);
+        }
+        let case = world.case(&mut random);
+        let line =
+            if plain { serde_json::to_string(&case.receipt).unwrap() } else { judged(case, &world, &mut random) };
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
+    }
+}
+
+/// A case, perhaps changed, under some policy, and what comes out.
+fn judged(mut case: Case, world: &World, random: &mut Random) -> String {
+    let mut policy = policy(&case, random);
+    let receipt = match random.below(3) {
+        0 => case.receipt.to_json().into_bytes(),
+        _ => change::change(&mut case, &mut policy, world, random),
+    };
+    let mut line = json!({"receipt": STANDARD.encode(&receipt), "policy": as_json(&policy)});
+    let judged = Receipt::parse(&receipt)
+        .map_err(Into::into)
+        .and_then(|read| verify(&read, case.resource.as_deref(), case.raw.as_deref(), &policy));
+    for (name, bytes) in [("resource", &case.resource), ("raw", &case.raw)] {
+        if let Some(bytes) = bytes {
+            line[name] = json!(STANDARD.encode(bytes));
+        }
+    }
+    match judged {
+        Ok(verdict) => {
+            line["verdict"] = json!(verdict.grade.to_string());
+            (line["deletion"], line["erased"]) = (json!(verdict.deletion), json!(verdict.erased));
+        }
+        Err(refusal) => line["verdict"] = json!(refusal.to_string().split(':').next()),
+    }
+    line.to_string()
+}
+
+/// What somebody trusts who has this receipt: everything that it rests on, or some of it, or nothing.
+fn policy(case: &Case, random: &mut Random) -> Policy {
+    let mut policy = Policy::default();
+    if random.one_in(2) {
+        policy.log_keys = vec![case.receipt.log_key.clone()];
+    }
+    let Some((anchor, anchored)) = case.receipt.anchor.as_ref().zip(case.anchored) else { return policy };
+    if random.one_in(2) {
+        let code_hash = random.one_in(2).then_some(anchored.code_hash);
+        let kind = *random.of(&[ChainKind::Embedded, ChainKind::Consortium, ChainKind::Public]);
+        policy.contracts =
+            vec![TrustedContract { chain_id: anchor.chain_id, address: anchor.contract, code_hash, kind }];
+    }
+    if random.one_in(2) {
+        policy.blocks = vec![anchored.block_hash];
+    }
+    policy
+}
+
+fn as_json(policy: &Policy) -> Value {
+    let contract = |c: &TrustedContract| {
+        let mut value = json!({"chain_id": c.chain_id, "address": c.address, "kind": c.kind});
+        if let Some(hash) = c.code_hash {
+            value["code_hash"] = json!(hash);
+        }
+        value
+    };
+    let contracts: Vec<_> = policy.contracts.iter().map(contract).collect();
+    json!({"log_keys": policy.log_keys, "contracts": contracts, "blocks": policy.blocks})
+}
