@@ -106,6 +106,18 @@ impl Chain {
         round(sender, log, &MANNER, self.anvil.now().await).await
     }
 
+    /// Rounds until the newest block has all of the log: a node mines when it comes to it.
+    async fn mined(&self, sender: &Sender, log: &Log, manner: &Manner) -> (View, Done) {
+        for _ in 0..500 {
+            let (view, done) = round(sender, log, manner, self.anvil.now().await).await.unwrap();
+            if view.newest.size == log.tree.size() {
+                return (view, done);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("not in a block after 500 rounds: {:?}", log.pending());
+    }
+
     /// Rounds, a block after each, until all is anchored in a block that stays.
     async fn settle(&self, sender: &Sender, log: &Log) -> View {
         for _ in 0..20 {
@@ -146,7 +158,7 @@ async fn anchors_on_a_chain_are_final_before_they_count() {
     for size in [1, 7, 8, 1_000] {
         log.grow(size);
         assert_eq!(chain.round(&sender, &log).await.unwrap().1, Done::Sent);
-        let (view, done) = chain.round(&sender, &log).await.unwrap();
+        let (view, done) = chain.mined(&sender, &log, &MANNER).await;
         assert_eq!((done, view.newest.size), (Done::Waiting, size), "mined, and not final");
         assert!(view.last.size < size);
         chain.settle(&sender, &log).await;
@@ -240,8 +252,9 @@ async fn reorganisations_are_followed() {
         let size = log.tree.size();
         let (_, done) = round(&sender, &log, &manner, chain.anvil.now().await).await.unwrap();
         assert_eq!(done, Done::Sent);
+        chain.mined(&sender, &log, &manner).await;
         chain.anvil.mine(depth - 1).await;
-        let seen = round(&sender, &log, &manner, chain.anvil.now().await).await.unwrap();
+        let seen = chain.mined(&sender, &log, &manner).await;
         assert_eq!((seen.1, seen.0.newest.size), (Done::Waiting, size));
         chain.anvil.ask("anvil_reorg", json!([depth, []])).await;
         let mut anchored = false;
