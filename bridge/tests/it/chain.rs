@@ -137,6 +137,8 @@ async fn a_data_directory_that_was_put_back_is_refused_even_when_the_chain_comes
     assert_eq!(msa(&world.send(&admission("7203", "7203", "Hopper")).await).0, "AA");
     anvil.again().await;
     until(&world, (503, "contradiction")).await;
+    // What was being signed when the contradiction came is shown yet.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     let checkpoint = world.bytes("/log/checkpoint").await;
     world.send(&admission("7204", "7204", "Hopper")).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
