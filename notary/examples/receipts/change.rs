@@ -134,7 +134,7 @@ fn member(value: &mut Value, world: &World, random: &mut Random) {
         (0 | 1, _) if elsewhere.is_some() => *at = elsewhere.unwrap_or_default(),
         (2, Value::String(text)) => *at = json!(text.chars().take(text.chars().count() / 2).collect::<String>()),
         (3, Value::String(text)) => *at = json!(format!("{text}00")),
-        (2 | 3, Value::Array(mut list)) => {
+        (2 | 3, Value::Array(mut list)) if !list.is_empty() => {
             let item = random.of(&list).clone();
             list.extend(std::iter::repeat_n(item, if random.one_in(2) { 1 } else { 70 }));
             *at = json!(list);
