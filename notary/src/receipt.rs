@@ -154,7 +154,7 @@ impl Opening {
 impl TlogProof {
     pub(crate) fn parse(text: &str) -> Result<Self, ReceiptError> {
         let (head, checkpoint) = text.split_once("\n\n").ok_or_else(|| bad("proof"))?;
-        let mut lines = head.lines();
+        let mut lines = head.split('\n');
         if lines.next() != Some(PROOF_HEADER) {
             return Err(bad("proof"));
         }
@@ -196,6 +196,8 @@ mod tests {
     #[test]
     fn a_tlog_proof_prints_as_it_reads() {
         let proof = TlogProof { index: 7, hashes: vec![[1; 32], [2; 32]], checkpoint: "log\n9\n".into() };
+        let windows = proof.to_text().replacen("index 7\n", "index 7\r\n", 1);
+        assert!(TlogProof::parse(&windows).is_err(), "a second spelling");
         assert_eq!(TlogProof::parse(&proof.to_text()), Ok(proof));
         for bad in [
             "",
