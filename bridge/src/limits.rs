@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest HTTP body: a transaction Bundle with some scanned documents.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
 /// The longest request for a cosignature, which a stranger may send: a signed note with some dozens of signatures, and 64 hashes.
-pub const MAX_WITNESS_BYTES: usize = 128 << 10;
+pub const MAX_WITNESS_BYTES: usize = 32 << 10;
 /// Bytes of bodies in memory at the same time, from their first byte to their answer; what is read out of them takes several
 /// times as much.
 pub const MAX_BODIES_BYTES: usize = 256 << 20;
