@@ -4,6 +4,8 @@
 mod cosign;
 mod erased;
 pub mod evm;
+pub mod key;
+mod kms;
 pub mod ledger;
 pub mod publish;
 
@@ -202,11 +204,12 @@ async fn sign(core: &Arc<Core>) -> Result<(), AnchorError> {
 
 /// Cosignatures on the newest checkpoint, and its anchor, if the chain does not have it.
 async fn anchor(core: &Arc<Core>) -> Result<bool, AnchorError> {
-    core.witnesses.collect(core).await?;
+    // A newer one, signed meanwhile, has no cosignatures: what was shown to the witnesses is what is anchored.
+    let newest = core.witnesses.collect(core).await?;
     let shared = core.clone();
     let done = blocking(move || match &shared.chain.place {
-        Place::Embedded(ledger) => ledger.anchor(&shared),
-        Place::Evm(evm) => evm.anchor(&shared),
+        Place::Embedded(ledger) => ledger.anchor(&shared, newest),
+        Place::Evm(evm) => evm.anchor(&shared, newest),
     });
     let done = done.await?;
     core.chain.clear();
