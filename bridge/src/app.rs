@@ -1,7 +1,10 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
 pub mod keep;
+mod refusal;
 pub(crate) mod roots;
+
+pub use refusal::StartError;
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
 use crate::clock::Clock;
@@ -11,7 +14,7 @@ use crate::error::VaultError;
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
-use crate::index::store::{Batch, Store, StoreError};
+use crate::index::store::{Batch, Store};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
 use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
@@ -22,17 +25,16 @@ use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
-use crate::vault::objects::{ObjectError, Objects, make_directory};
+use crate::vault::objects::{Objects, make_directory};
 use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
 use notary::canonical::Json;
-use notary::chain::ChainError;
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -93,53 +95,6 @@ pub struct App {
     _lock: File,
 }
 
-/// Why the service does not start: what, where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("data directory {path}: {source}")]
-    Directory { path: PathBuf, source: std::io::Error },
-    #[error("data directory {path} is in use by another medseal: stop that one, or name another directory with --data")]
-    InUse { path: PathBuf },
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Object(#[from] ObjectError),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error(transparent)]
-    Maps(#[from] mappings::plan::PlanError),
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    #[error(transparent)]
-    Evm(#[from] notary::chain::evm::EvmError),
-    #[error("log.origin in the configuration: {0}")]
-    Log(#[from] notary::checkpoint::CheckpointError),
-    #[error("configuration: {0}")]
-    Config(String),
-    #[error(
-        "the index in {data} is new, but {what} is not: put index.sqlite back from your backup, or build it anew with `medseal recover`; nothing was changed"
-    )]
-    IndexLost { data: PathBuf, what: String },
-    #[error("a recovery of this index was begun and is not finished: run `medseal recover` again")]
-    Recovering,
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    #[error("the index and the ledger contradict each other: {0}")]
-    Contradiction(String),
-    #[error(
-        "{place} holds no wrapped keys (keys/...): without them nothing can be recovered; put them back from a backup"
-    )]
-    Keyless { place: String },
-    #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
-    Nothing { path: PathBuf },
-    #[error(
-        "pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}; if the index was put back from a backup, run `medseal recover`"
-    )]
-    Pack { name: String, place: String },
-}
-
 /// Everything opened, not working yet: for the service, and for commands at the machine.
 pub struct Opened {
     pub core: Arc<Core>,
@@ -181,7 +136,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let lease = Arc::new(Lease::new(!store.is_shared()).map_err(KeyError::from)?);
     let place = match &config.chain {
         None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
-        Some(settings) => Place::Evm(Evm::open(settings, data)?),
+        Some(settings) => Place::Evm(Evm::open(settings, &config.keys, data).await?),
     };
     let core = Core {
         custodian: config.custodian.clone(),

@@ -8,6 +8,8 @@ use alloy_provider::Provider;
 use alloy_rpc_types_eth::TransactionRequest;
 use std::time::Duration;
 
+/// No transaction may use more (EIP-7825), whatever a node says.
+const MAX_GAS: u64 = 1 << 24;
 /// How often a node is asked whether a transaction is in a block.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How long a deployment waits for its block: a public chain takes some minutes at worst.
@@ -23,8 +25,9 @@ pub struct Deployed {
     pub gas: u64,
 }
 
-/// Deploys `input` (creation code and constructor's arguments) and waits until it is in a block. `free`: gas costs nothing there.
-pub async fn deploy(node: &Node, key: &SenderKey, input: Bytes, free: bool) -> Result<Deployed, EvmError> {
+/// Deploys `input` (creation code and constructor's arguments) and waits until it is in a block. `cap`: the most that a unit of gas
+/// may cost, in wei; 0 where it costs nothing.
+pub async fn deploy(node: &Node, key: &SenderKey, input: Bytes, cap: u128) -> Result<Deployed, EvmError> {
     let (chain_id, _) = node.identity().await?;
     let account = key.address();
     let call = TransactionRequest::default().from(account).input(input.clone().into());
@@ -32,8 +35,8 @@ pub async fn deploy(node: &Node, key: &SenderKey, input: Bytes, free: bool) -> R
     let gas = node.ask(node.provider().estimate_gas(call)).await?;
     let nonce = nonce(node, account).await?;
     let transaction =
-        Transaction { chain_id, nonce, gas_limit: gas.saturating_add(gas / 4), to: TxKind::Create, input };
-    let fees = if free { super::Fees { max: 0, tip: 0 } } else { fees(node).await? };
+        Transaction { chain_id, nonce, gas_limit: gas.saturating_add(gas / 4).min(MAX_GAS), to: TxKind::Create, input };
+    let fees = fees(node, cap).await?;
     let (raw, hash) = transaction.sign(key, fees).await?;
     broadcast(node, &raw).await?;
     let (block, gas) = mined(node, hash).await?;

@@ -6,6 +6,7 @@ mod confirm;
 mod events;
 mod node;
 mod nodes;
+mod transport;
 
 #[cfg(feature = "chain")]
 mod deploy;
@@ -17,8 +18,7 @@ pub mod round;
 mod sender;
 
 pub use confirm::confirm;
-pub use events::Held;
-pub use node::{Block, Node, State};
+pub use node::{Block, Held, Node, State};
 pub use nodes::{Nodes, View};
 
 #[cfg(feature = "chain")]
@@ -72,8 +72,9 @@ impl FromStr for Finality {
 /// person to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum EvmError {
-    #[error("{0} is no address of a node: give http://HOST:PORT or https://HOST")]
-    Url(String),
+    /// It is not repeated: it may hold a secret.
+    #[error("that is no address of a node: give http://HOST:PORT or https://HOST")]
+    Url,
     /// Retry later.
     #[error("the node at {node} does not answer: {why}")]
     Away { node: String, why: String },

@@ -4,6 +4,7 @@
 use super::node::{Block, Node, State};
 use super::{EvmError, Finality, Pins};
 use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::B256;
 
 /// The nodes that are asked.
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ impl Nodes {
         self.agree(&answers, &last).await?;
         let last = node.state(last, &self.pins).await?;
         let newest = if last.block == newest { last.clone() } else { node.state(newest, &self.pins).await? };
-        if newest.code_hash.is_none() {
+        if !newest.is_there {
             return Err(node.other_code(&self.pins));
         }
         Ok(View { last, newest, node })
@@ -108,10 +109,10 @@ impl Nodes {
         let Some((first, _)) = answers.get(self.quorum - 1) else { return Ok(()) };
         for (node, newest) in answers.iter().filter(|(node, _)| node.name() != first.name()) {
             let number = block.number.min(newest.number);
-            let (ours, theirs) = (first.block(number.into()).await?, node.block(number.into()).await?);
-            let same = |(ours, theirs): (Block, Block)| ours.hash == theirs.hash;
-            // One that has moved on meanwhile has no answer, and is asked again next time.
-            if !ours.zip(theirs).is_none_or(same) {
+            let ours = if number == block.number { Some(block.hash) } else { hash(first, number).await? };
+            let theirs = if number == newest.number { Some(newest.hash) } else { hash(node, number).await? };
+            // One that has gone back meanwhile has no answer, and is asked again next time.
+            if ours.zip(theirs).is_some_and(|(ours, theirs)| ours != theirs) {
                 let (one, other) = (first.name().to_owned(), node.name().to_owned());
                 return Err(EvmError::Disagree { one, other, number });
             }
@@ -122,4 +123,8 @@ impl Nodes {
     fn too_few(&self, found: usize, why: String) -> EvmError {
         EvmError::TooFew { found, wanted: self.quorum, why }
     }
+}
+
+async fn hash(node: &Node, number: u64) -> Result<Option<B256>, EvmError> {
+    Ok(node.block(number.into()).await?.map(|block| block.hash))
 }
