@@ -81,7 +81,7 @@ mod tests {
                 Evidence { origin: "log".into(), size: 9, seen: 1, one: "nine".into(), other: "another nine".into() };
             store.keep_evidence(&found).unwrap();
             store.keep_evidence(&Evidence { seen: 2, ..found.clone() }).unwrap();
-            assert_eq!(store.evidence().unwrap(), [found.clone()]);
+            assert_eq!(store.evidence().unwrap(), std::slice::from_ref(&found));
             for size in 10..20 {
                 store.keep_evidence(&Evidence { size, ..found.clone() }).unwrap();
             }
