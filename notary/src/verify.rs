@@ -21,6 +21,9 @@ use crate::tree::{LeafHash, check_inclusion};
 use anchored::anchored;
 use witnessed::witnessed;
 
+/// Only resources of this type have entries of the kinds access and emergency.
+const AUDIT: &str = "AuditEvent/";
+
 /// Verifies a receipt, and the resource and raw message if they are given.
 pub fn verify(
     receipt: &Receipt,
@@ -40,12 +43,16 @@ pub fn verify_with(
     policy: &Policy,
 ) -> Result<Verdict, Refusal> {
     let entry = receipt.log_entry()?;
+    let mut rests_on = Vec::new();
     let deletion = match entry.kind {
         Kind::Resource => false,
         Kind::Tombstone => true,
+        Kind::Access | Kind::Emergency if receipt.reference.starts_with(AUDIT) => {
+            rests_on.push("a record of an access, which the custodian's own service wrote".into());
+            false
+        }
         other => return Err(Refusal::OtherKind(other.name())),
     };
-    let mut rests_on = Vec::new();
     if deletion {
         check_tombstone(receipt, resource)?;
         rests_on.push("a deletion: from this version on the custodian says that the resource is no more".into());
@@ -275,8 +282,16 @@ mod tests {
 
     #[test]
     fn an_entry_of_another_kind_is_no_resource() {
-        let refused = verify(&receipt(Kind::Access), Some(RESOURCE), None, &Policy::default());
-        assert_eq!(refused, Err(Refusal::OtherKind("access")));
+        for kind in [Kind::Access, Kind::Emergency, Kind::Consent] {
+            let refused = verify(&receipt(kind), Some(RESOURCE), None, &Policy::default());
+            assert_eq!(refused, Err(Refusal::OtherKind(kind.name())));
+        }
+        let event = |kind| Receipt { reference: "AuditEvent/a".into(), opening: None, ..receipt(kind) };
+        let verdict = verify(&event(Kind::Access), None, None, &Policy::default()).unwrap();
+        assert!(verdict.rests_on[0].contains("access") && !verdict.deletion, "{:?}", verdict.rests_on);
+        assert!(verify(&event(Kind::Emergency), None, None, &Policy::default()).is_ok());
+        let refused = verify(&event(Kind::Consent), None, None, &Policy::default());
+        assert_eq!(refused, Err(Refusal::OtherKind("consent")));
     }
 
     #[test]

@@ -47,9 +47,10 @@ pub struct World {
 
 impl Record {
     fn new(index: u64, random: &mut Random) -> Self {
-        let kind = *random.of(&[Kind::Resource, Kind::Resource, Kind::Resource, Kind::Tombstone, Kind::Access]);
+        let kind = *random.of(&[Kind::Resource, Kind::Resource, Kind::Tombstone, Kind::Access, Kind::Emergency]);
         let kind = if random.one_in(4) { Kind::Resource } else { kind };
-        let (name, version) = (*random.of(&["Patient", "Observation"]), (1 + random.below(9)).to_string());
+        let (name, version) =
+            (*random.of(&["Patient", "Observation", "AuditEvent"]), (1 + random.below(9)).to_string());
         let reference = format!("{name}/p-{index}");
         let value = random.of(&["1.00", "1E+5", "-0", "\"Zoë\"", "[true,null,{}]", "9007199254740993"]);
         let resource =
