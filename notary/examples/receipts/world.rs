@@ -49,8 +49,9 @@ impl Record {
     fn new(index: u64, random: &mut Random) -> Self {
         let kind = *random.of(&[Kind::Resource, Kind::Resource, Kind::Tombstone, Kind::Access, Kind::Emergency]);
         let kind = if random.one_in(4) { Kind::Resource } else { kind };
-        let (name, version) =
-            (*random.of(&["Patient", "Observation", "AuditEvent"]), (1 + random.below(9)).to_string());
+        let is_access = matches!(kind, Kind::Access | Kind::Emergency) && !random.one_in(4);
+        let names: &[_] = if is_access { &["AuditEvent"] } else { &["Patient", "Observation", "AuditEvent"] };
+        let (name, version) = (*random.of(names), (1 + random.below(9)).to_string());
         let reference = format!("{name}/p-{index}");
         let value = random.of(&["1.00", "1E+5", "-0", "\"Zoë\"", "[true,null,{}]", "9007199254740993"]);
         let resource =
@@ -145,7 +146,7 @@ impl World {
             anchor,
             erasure,
         };
-        let of_a_resource = opening.is_some() && record.kind == Kind::Resource;
+        let of_a_resource = opening.is_some() && record.kind != Kind::Tombstone;
         let resource = (of_a_resource && !random.one_in(4)).then(|| record.resource.clone());
         let raw = record.raw.clone().filter(|_| opening.is_some() && random.one_in(2));
         Case { receipt, resource, raw, anchored }
