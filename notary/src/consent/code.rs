@@ -91,8 +91,8 @@ impl RevocationCode {
             return Err(CodeError::Format);
         }
         let line = |name: &'static str| {
-            let values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
-            values.map(str::trim).last().ok_or(CodeError::Line(name))
+            let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+            values.next_back().map(str::trim).ok_or(CodeError::Line(name))
         };
         let chain_id = line("chain")?.parse().map_err(|_| CodeError::Line("chain"))?;
         let contract: Address = line("contract")?.parse().map_err(|_| CodeError::Line("contract"))?;
