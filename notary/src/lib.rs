@@ -11,3 +11,5 @@ pub mod witness;
 
 #[cfg(feature = "rpc")]
 pub mod chain;
+#[cfg(feature = "rpc")]
+pub mod consent;
