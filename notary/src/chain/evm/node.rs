@@ -78,6 +78,10 @@ impl Node {
     /// A node at a URL. Connects to nothing yet.
     pub fn new(url: &str) -> Result<Self, EvmError> {
         let parsed: url::Url = url.parse().map_err(|_| EvmError::Url)?;
+        // The parser skips further slashes and would take a path, which may hold a secret, for the host.
+        if url.contains(":///") {
+            return Err(EvmError::Url);
+        }
         let host = parsed.host_str().filter(|_| matches!(parsed.scheme(), "http" | "https")).ok_or(EvmError::Url)?;
         let name = parsed.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let transport = Transport::new(parsed, ANSWER_TIME).map_err(|_| EvmError::Url)?;
