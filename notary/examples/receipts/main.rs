@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a generator that cannot go on stops")]
 
 mod change;
+#[path = "../../tests/sample/qbft.rs"]
+mod qbft;
 mod random;
 mod world;
 
@@ -13,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::anchor::ChainKind;
 use notary::receipt::Receipt;
-use notary::verify::{Policy, TrustedContract, verify};
+use notary::verify::{Policy, TrustedContract, Validators, verify};
 use random::Random;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -44,7 +46,7 @@ fn main() {
 
 /// A case, perhaps changed, under some policy, and what comes out.
 fn judged(mut case: Case, world: &World, random: &mut Random) -> String {
-    let mut policy = policy(&case, random);
+    let mut policy = policy(&case, world, random);
     let receipt = match random.below(3) {
         0 => case.receipt.to_json().into_bytes(),
         _ => change::change(&mut case, &mut policy, world, random),
@@ -69,7 +71,7 @@ fn judged(mut case: Case, world: &World, random: &mut Random) -> String {
 }
 
 /// What somebody trusts who has this receipt: everything that it rests on, or some of it, or nothing.
-fn policy(case: &Case, random: &mut Random) -> Policy {
+fn policy(case: &Case, world: &World, random: &mut Random) -> Policy {
     let mut policy = Policy::default();
     if random.one_in(2) {
         policy.log_keys = vec![case.receipt.log_key.clone()];
@@ -84,6 +86,12 @@ fn policy(case: &Case, random: &mut Random) -> Policy {
     if random.one_in(2) {
         policy.blocks = vec![anchored.block_hash];
     }
+    // Of a chain that seals nothing, somebody may think that it does.
+    let pins = if world.validators.is_some() { random.one_in(2) } else { random.one_in(12) };
+    if pins {
+        let chain = world.validators.as_ref().map_or_else(|| qbft::Validators::new(3).addresses(), |c| c.addresses());
+        policy.validators = vec![Validators { chain_id: anchor.chain_id, addresses: chain.into_iter().collect() }];
+    }
     policy
 }
 
@@ -96,5 +104,7 @@ fn as_json(policy: &Policy) -> Value {
         value
     };
     let contracts: Vec<_> = policy.contracts.iter().map(contract).collect();
-    json!({"log_keys": policy.log_keys, "contracts": contracts, "blocks": policy.blocks})
+    let validators: Vec<_> =
+        policy.validators.iter().map(|set| json!({"chain_id": set.chain_id, "addresses": set.addresses})).collect();
+    json!({"log_keys": policy.log_keys, "contracts": contracts, "blocks": policy.blocks, "validators": validators})
 }

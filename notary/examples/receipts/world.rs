@@ -1,6 +1,8 @@
 //! A log with resources, deletions and an erasure in it, anchored at some sizes on an embedded ledger.
 
+use crate::qbft::Validators;
 use crate::random::Random;
+use alloy_primitives::Bytes;
 use notary::anchor::{Anchored, ChainKind};
 use notary::chain::Ledger;
 use notary::checkpoint::LogSigner;
@@ -38,6 +40,10 @@ pub struct World {
     log: MemoryTree,
     pub signer: LogSigner,
     ledger: Ledger,
+    /// Who seals the blocks, if this is a chain of QBFT.
+    pub validators: Option<Validators>,
+    /// The newest block's header as they sealed it.
+    sealed: Option<Bytes>,
     /// The sizes that are anchored, and one that is not.
     sizes: Vec<u64>,
     closed: ErasedEntries,
@@ -105,7 +111,12 @@ impl World {
         }
         records.retain(|record| record.index < size);
         let signer = LogSigner::from_seed("example.org/log", &random.bytes()).unwrap();
-        Self { records, log, signer, ledger, sizes, closed, erasure_salt, _directory: directory }
+        let count = 1 + random.below(7);
+        let validators = random.one_in(2).then(|| Validators::new(count as u8));
+        let by = random.below(3).min(count - 1);
+        let header = ledger.bundle(size + 1).unwrap().header;
+        let sealed = validators.as_ref().map(|chain| chain.seal_rlp(&header, count - by).0);
+        Self { records, log, signer, ledger, validators, sealed, sizes, closed, erasure_salt, _directory: directory }
     }
 
     /// A signed checkpoint at a size.
@@ -129,6 +140,9 @@ impl World {
         let erasure = (record.index.is_multiple_of(5) && random.one_in(2)).then(|| self.erasure(&entry, random));
         let opening = (erasure.is_none() && !random.one_in(5)).then(|| record.opening());
         let mut anchor = if random.one_in(4) { None } else { self.ledger.bundle(size) };
+        if let (Some(bundle), Some(header)) = (&mut anchor, &self.sealed) {
+            bundle.header = header.clone();
+        }
         let anchored = anchor.as_ref().map(|a| a.check(tree::root(size, &self.log).unwrap()).unwrap());
         if let Some(bundle) = &mut anchor {
             bundle.kind = *random.of(&[ChainKind::Embedded, ChainKind::Consortium, ChainKind::Public]);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod anvil;
+mod besu;
 #[path = "../sample/mod.rs"]
 mod sample;
 mod tiles;
