@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 FILE = Path(__file__).with_name("seals.json")
-STATE_ROOT, NUMBER, EXTRA, MIX = 3, 8, 12, 13
+NUMBER, EXTRA, MIX = 8, 12, 13
 # "tical byzantine fault tolerance", in every header of IBFT and QBFT.
 DIGEST = bytes.fromhex("63746963616c2062797a616e74696e65206661756c7420746f6c6572616e6365")
 NO_UNCLES = bytes.fromhex("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347")

@@ -2,9 +2,11 @@
 //!
 //!   cargo run -p notary --features chain --example receipts -- SEED COUNT | node notary/web/agree.mjs
 //!
-//! `--plain` writes the good receipts alone, one a line, for `medseal-verify many`. The same seed gives the same lines.
+//! `--plain` writes the good receipts alone, one a line, for `medseal-verify many`; `--anchors` before the receipts of each log what a
+//! contract is to take of it, for notary/contracts/agree.mjs. The same seed gives the same lines.
 #![expect(clippy::unwrap_used, reason = "a generator that cannot go on stops")]
 
+mod anchors;
 mod change;
 #[path = "../../tests/sample/qbft.rs"]
 mod qbft;
@@ -26,22 +28,27 @@ const A_WORLD: u64 = 250;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let plain = arguments.iter().any(|a| a == "--plain");
+    let flag = |name: &str| arguments.iter().any(|a| a == name);
     let numbers: Vec<u64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
-    let [seed, count] = numbers[..] else { panic!("usage: receipts SEED COUNT [--plain]") };
-    let (mut random, mut out) = (Random(seed), std::io::BufWriter::new(std::io::stdout().lock()));
-    let mut world = World::new(&mut random);
-    for n in 1..=count {
-        if n % A_WORLD == 0 {
-            world = World::new(&mut random);
+    let [seed, count] = numbers[..] else { panic!("usage: receipts SEED COUNT [--plain | --anchors]") };
+    let (plain, with_anchors) = (flag("--plain"), flag("--anchors"));
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // Who reads may have had enough.
+    let _ = lines(&mut Random(seed), count, plain, with_anchors).try_for_each(|line| writeln!(out, "{line}"));
+}
+
+fn lines(random: &mut Random, count: u64, plain: bool, with_anchors: bool) -> impl Iterator<Item = String> {
+    let mut world = World::new(random);
+    (0..count).flat_map(move |n| {
+        if n % A_WORLD == 0 && n > 0 {
+            world = World::new(random);
         }
-        let case = world.case(&mut random);
-        let line =
-            if plain { serde_json::to_string(&case.receipt).unwrap() } else { judged(case, &world, &mut random) };
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
-    }
+        // The anchors take no part in the chances of the cases: the same seed gives the same receipts with and without them.
+        let anchors = (with_anchors && n % A_WORLD == 0).then(|| anchors::anchors(&world, &mut Random(n)).to_string());
+        let case = world.case(random);
+        let line = if plain { serde_json::to_string(&case.receipt).unwrap() } else { judged(case, &world, random) };
+        anchors.into_iter().chain([line])
+    })
 }
 
 /// A case, perhaps changed, under some policy, and what comes out.

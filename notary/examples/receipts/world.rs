@@ -9,7 +9,7 @@ use notary::checkpoint::LogSigner;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use notary::erasure::{Erased, ErasedEntries, ErasureProof};
 use notary::receipt::{FORMAT, FORMAT_ERASED, Opening, Receipt, TlogProof};
-use notary::tree::{self, LeafHash, MemoryTree};
+use notary::tree::{self, LeafHash, MemoryTree, Root};
 
 const CUSTODIANS: [&str; 3] = ["St. Ursula", "Klinik Köln 🏥", "c"];
 const TIME: &str = "2026-03-02T08:15:00.000Z";
@@ -121,7 +121,21 @@ impl World {
 
     /// A signed checkpoint at a size.
     pub fn checkpoint(&self, size: u64) -> String {
-        self.signer.sign(size, tree::root(size, &self.log).unwrap()).unwrap()
+        self.signer.sign(size, self.root(size)).unwrap()
+    }
+
+    /// The sizes of all checkpoints that receipts may have.
+    pub fn all_sizes(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(1).chain(self.sizes.iter().copied().filter(|size| *size > 1))
+    }
+
+    pub fn root(&self, size: u64) -> Root {
+        tree::root(size, &self.log).unwrap()
+    }
+
+    /// That the log of one size begins with the one of a smaller size.
+    pub fn consistency(&self, from: u64, to: u64) -> Vec<[u8; 32]> {
+        if from == 0 { Vec::new() } else { tree::prove_consistency(from, to, &self.log).unwrap() }
     }
 
     /// The proof of an entry in the smallest tree that holds it, or in a larger one.
