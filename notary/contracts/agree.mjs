@@ -9,9 +9,9 @@
 //   {"anchors": [{"size": NUMBER, "root": HEX, "proof": [HEX, ...], "holds": BOOLEAN, "changed": BOOLEAN}, ...]}
 //
 // `holds` is what Rust says of the consistency proof behind the last one that is not `changed`. Each log gets a contract of its own, on
-// a node of its own (anvil). It must take what holds and refuse the rest; what is not changed is anchored. Then `verifyInclusion` is asked for the entry of each receipt that can be read so
-// far, and for the tombstone of an erasure, and for each again with one thing changed: the contract's own root at the checkpoint's size is
-// what counts, not the receipt's.
+// a node of its own (anvil). It must take what holds and refuse the rest; what is not changed is anchored. Then `verifyInclusion` is
+// asked for the entry of each receipt that can be read so far, for the tombstone of an erasure, and for each again with one thing
+// changed: the contract's own root at the checkpoint's size is what counts, not the receipt's.
 //
 // Prints each difference, and a summary. Exits with 0 only if there is none, and something was compared.
 
@@ -144,14 +144,16 @@ class Comparison {
     const led = await rootFrom(place.leaf, place.index, place.size, place.hashes)
     const javascript = led !== null && this.roots.has(place.size) && equal(led, this.roots.get(place.size))
     this.counts[contract === true ? 'included' : 'not'] += 1
-    const agree = contract === javascript && (rust === undefined || contract === rust)
-    if (!agree) this.differ(`case ${number} (${verdict ?? 'changed here'}): the contract says ${contract}, JavaScript ${javascript}, Rust ${rust ?? 'nothing'}`)
+    if (contract === javascript && (rust === undefined || contract === rust)) return
+    const said = `the contract says ${contract}, JavaScript ${javascript}, Rust ${rust ?? 'nothing'}`
+    this.differ(`case ${number} (${verdict ?? 'changed here'}): ${said}`)
   }
 
   summary() {
     const { logs, taken, refused, cases, unread, included, not, differing } = this.counts
     console.log(`${logs} logs, each with a contract: ${taken} anchors taken, ${refused} refused`)
-    console.log(`${cases} receipts, ${unread} of them not readable so far: of ${included + not} places asked for ${included} hold, ${not} do not`)
+    console.log(`${cases} receipts, ${unread} of them not readable so far`)
+    console.log(`${included + not} places asked for: ${included} hold, ${not} do not`)
     console.log(`${differing} differences between Rust, JavaScript and the contract`)
     return taken > 0 && refused > 0 && included > 0 && not > 0 && differing === 0
   }
