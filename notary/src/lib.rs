@@ -1,4 +1,5 @@
 pub mod anchor;
+pub mod bft;
 pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
