@@ -21,6 +21,8 @@ use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::secret::{Key, system_random};
+use crate::smart::key_sets::KeySets;
+use crate::smart::standing::Standing;
 use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
@@ -81,6 +83,10 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// Which tokens were revoked.
+    pub standing: Standing,
+    /// Clients' keys that were fetched.
+    pub key_sets: KeySets,
     /// Sends requests of our own.
     pub outgoing: Outgoing,
     /// What `$validate` checks by, beside the standard.
@@ -125,7 +131,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
-    let token_key = token_key(config, &keys, &store, &objects).await?;
+    let token_key = token_key(config, &keys, &store, &objects).await?.serving(&config.base());
     let witness = match &config.witness {
         Some(settings) => {
             let key = system_key(&keys, &store, &objects, ".witness").await?;
@@ -184,6 +190,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         core,
         config,
         token_key,
+        standing: Standing::default(),
+        key_sets: KeySets::default(),
         profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
@@ -389,6 +397,14 @@ fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
     let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
     let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
     Ok(TokenKey::from_der(&der, path)?)
+}
+
+/// The index, for a command beside a running service.
+pub fn existing_index(config: &Config) -> Result<Store, StartError> {
+    if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
+        return Err(StartError::Nothing { path: config.data.clone() });
+    }
+    index(config)
 }
 
 /// The key that signs tokens, for a command beside a running service.

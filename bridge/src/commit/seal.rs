@@ -1,12 +1,13 @@
 //! Writing: references, merge, version, seal. What leaves here is sealed.
 
+use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, RawMessage, Stage, Written};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
-use crate::fhir::search::criterion::normal;
+use crate::fhir::search::criterion::{Surroundings, normal};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
 use crate::fhir::{membership, merge, references};
@@ -45,6 +46,7 @@ enum Content {
 impl Group<'_> {
     pub(super) async fn write_one(
         &mut self,
+        rights: &Rights,
         act: Act,
         goal: Goal,
         by_url: &HashMap<String, String>,
@@ -54,6 +56,7 @@ impl Group<'_> {
         let (found, new) = (matches!(goal, Goal::Found(_)), matches!(goal, Goal::New(_)));
         let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
         let newest = if new { None } else { self.newest(&name).await? };
+        rights.hold(&name, newest.as_ref(), &self.around())?;
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
@@ -77,9 +80,15 @@ impl Group<'_> {
         not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
+        rights.hold_new(&name, &json, newest.is_some(), &self.around())?;
         let made = Made { by: verb, created };
         let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// What comparisons need to know.
+    fn around(&self) -> Surroundings<'_> {
+        Surroundings { base: &self.core.base, now: self.now * 1_000 }
     }
 
     /// The resource that is there, patched; what comes out is validated like anything that comes in.

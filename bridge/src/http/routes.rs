@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{edge, fhir, hl7v2, ledger, log, operations, portal, smart, witness};
+use super::{auth, edge, fhir, hl7v2, ledger, log, login, operations, portal, smart, witness};
 use crate::app::App;
 use crate::error::Issue;
 use crate::ids::TypeName;
@@ -85,7 +85,12 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             Ok(log::tile(app, rest).await)
         }
         [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
-            get().map(|()| smart::configuration())
+            get().map(|()| smart::configuration(app))
+        }
+        ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
+        ["auth", endpoint @ ("token" | "introspect" | "revoke")] => {
+            only(request, &[Method::POST])?;
+            Ok(auth::answer(app, request, endpoint).await)
         }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
@@ -132,9 +137,7 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
 /// Method, then caller, then size: nothing is done for a stranger.
 pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
     only(request, methods)?;
-    let login =
-        || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));
-    let caller = authenticate(app, &request.headers).ok_or_else(login)?;
+    let caller = login::caller(app, &request.headers)?;
     let body = request.body.as_ref().map_err(|bad| bad_body(*bad))?;
     Ok(Call { app, caller, request, body })
 }
@@ -151,18 +154,6 @@ fn bad_body(bad: BadBody) -> Reply {
         BadBody::Broken => (StatusCode::BAD_REQUEST, "structure", "the body is not gzip, as its header says".into()),
     };
     failure(status, Issue::new(code, text))
-}
-
-/// Whether the request bears a valid token.
-pub fn known(app: &App, headers: &HeaderMap) -> bool {
-    authenticate(app, headers).is_some()
-}
-
-fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let now = app.core.clock.now().as_second().max(0) as u64;
-    scheme.eq_ignore_ascii_case("bearer").then(|| app.token_key.check(token.trim(), now).ok())?
 }
 
 /// A 405 unless the method is one of those.

@@ -1,6 +1,7 @@
 //! Compartments (R4 4.14.1, `$everything`): what belongs to a patient or to an encounter, type by type in the order of the
 //! rows, and what that refers to. A page ends by count or by weight, so that no record is held in memory as a whole.
 
+use super::bounds::narrow;
 use super::{FETCHES, Result, Run};
 use crate::app::Core;
 use crate::consent::decide::{Permit, decide};
@@ -193,7 +194,8 @@ impl Run<'_> {
                 continue;
             };
             let after = if from.kind == Some(kind) { from.after } else { 0 };
-            let scan = self.belonging(wanted, kind, &members, after, from.upto);
+            let mut scan = self.belonging(wanted, kind, &members, after, from.upto);
+            narrow(&self.core.tokens, &permit, &self.around, &mut scan);
             if let Some(after) = self.of_type(&permit, wanted, &members, scan, page).await? {
                 page.found.next = Some(Start { upto: from.upto, kind: Some(kind), after });
                 break;
@@ -241,6 +243,8 @@ impl Run<'_> {
                 }
                 after = row;
             }
+            // Those that were held back, or erased since, are passed too.
+            after = rows.last().map_or(after, |last| last.row);
             if rows.len() < FETCHES {
                 return Ok(None);
             }

@@ -5,6 +5,7 @@
 #[path = "../../../notary/tests/evm/anvil.rs"]
 #[expect(dead_code, reason = "the notary's tests need more of it")]
 mod anvil;
+mod backend;
 mod bucket;
 mod bundles;
 mod chain;
@@ -35,6 +36,7 @@ mod proxy;
 mod recovery;
 mod replicas;
 mod rotation;
+mod scopes;
 mod search;
 mod storage;
 mod stores;

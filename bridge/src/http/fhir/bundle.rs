@@ -9,7 +9,7 @@ use super::prefer::{Prefer, told};
 use super::{acceptable, base, beside, history, json_body, needs, parse, read, search, write};
 use crate::app::App;
 use crate::clock::{http_date, instant, parse_http_date};
-use crate::commit::{Done, Transaction};
+use crate::commit::{Author, Done, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue};
 use crate::fhir::bundle::{self, Bundle, Get, Operation, What};
@@ -83,7 +83,8 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
     let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
-    Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
+    let by = Author::Client(call.caller.clone());
+    Ok(commit(call.app, Transaction { by, writes, message: None }).await?.done)
 }
 
 /// Whether the token allows an entry.
