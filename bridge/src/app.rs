@@ -7,6 +7,7 @@ pub(crate) mod roots;
 pub use refusal::StartError;
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
+use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
@@ -55,6 +56,8 @@ pub struct Core {
     pub keys: Arc<KeyRing>,
     pub tokens: Arc<Tokenizer>,
     pub(crate) erasures: Key,
+    /// What of accesses is not told yet.
+    pub trail: Trail,
     /// Seals the cursors of pages.
     pub cursor_key: Key,
     identities: Tokenizer,
@@ -149,6 +152,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
+        trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
         maps: RwLock::new(Arc::new(library(config)?)),
@@ -203,6 +207,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(lease::run(app.core.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(audit::worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }
@@ -225,7 +230,10 @@ pub struct Workers {
 
 impl Workers {
     /// Takes nothing more in, commits what waits, signs and anchors what was committed.
-    pub async fn drain(self, app: &App) {
+    pub async fn drain(self, app: &Arc<App>) {
+        if let Err(error) = audit::worker::flush(app).await {
+            tracing::error!(%error, "what was read last could not be told");
+        }
         drop(app.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");

@@ -17,6 +17,7 @@
 
 pub mod anchor;
 pub mod app;
+pub mod audit;
 pub mod clock;
 pub mod commands;
 pub mod commit;

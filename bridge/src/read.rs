@@ -49,6 +49,8 @@ pub enum Verb {
 #[derive(Clone)]
 pub struct Opened {
     pub stored: Stored,
+    /// Under whose key it is sealed.
+    pub owner: Owner,
     pub salt: Salt,
     pub raw: Option<Digest>,
     pub made: Option<Made>,
@@ -105,6 +107,17 @@ impl Plain {
 /// The current version, or the named one. What the permit is not for is not there; of a part of the resources an older version
 /// is shown only where the current one is, too: one that was put right must not be seen as it was.
 pub async fn read(
+    core: &Core,
+    permit: &Permit,
+    name: &Name,
+    version: Option<Version>,
+) -> Result<Option<Opened>, VaultError> {
+    let shown = allowed(core, permit, name, version).await?;
+    permit.seen().shows(shown.iter().map(Opened::as_shown));
+    Ok(shown)
+}
+
+async fn allowed(
     core: &Core,
     permit: &Permit,
     name: &Name,
@@ -182,6 +195,7 @@ pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Version
     if !whole {
         hold_back(core, permit, &mut versions).await?;
     }
+    permit.seen().shows(versions.iter().map(Opened::as_shown));
     Ok(Versions { total, versions, more })
 }
 
@@ -191,7 +205,7 @@ async fn hold_back(core: &Core, permit: &Permit, versions: &mut Vec<Opened>) -> 
     for version in versions.iter() {
         let name = &version.stored.name;
         if !shown.contains_key(name) {
-            shown.insert(name.clone(), read(core, permit, name, None).await?.is_some());
+            shown.insert(name.clone(), allowed(core, permit, name, None).await?.is_some());
         }
     }
     let around = core.around();
@@ -219,6 +233,11 @@ impl Opened {
     /// was, and is for those alone who may see everything.
     pub fn is_for(&self, permit: &Permit, around: &Surroundings<'_>) -> bool {
         permit.is_whole() || (!self.stored.deleted && permit.covers(&self.stored.name, &self.json(), around))
+    }
+
+    /// What is told of it where it is shown.
+    pub fn as_shown(&self) -> (Owner, Name, Version) {
+        (self.owner.clone(), self.stored.name.clone(), self.stored.version)
     }
 
     /// The resource as JSON.
@@ -290,7 +309,8 @@ impl Core {
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let Plain { salt, raw, made, resource } = plain;
-        let opened = Opened { stored: stored.clone(), salt, raw, made, resource };
+        let owner = label.owner.clone();
+        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }

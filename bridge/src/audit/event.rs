@@ -122,9 +122,7 @@ fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value
 }
 
 fn entities(patient: Option<&Name>, detail: &Detail) -> Vec<Value> {
-    let entity = |kind: &str, role: &str| {
-        json!({"type": {"system": ENTITY_TYPE, "code": kind}, "role": {"system": ENTITY_ROLE, "code": role}})
-    };
+    let entity = |kind: &str, role: &str| json!({"type": {"system": ENTITY_TYPE, "code": kind}, "role": {"system": ENTITY_ROLE, "code": role}});
     let with = |mut entity: Value, member: &str, value: Value| {
         entity[member] = value;
         entity
@@ -175,9 +173,12 @@ mod tests {
             let access = Access { who, did: Did(did), outcome: Outcome::Done, patient: Some(name("Patient/p")) };
             audit_event(&access, &detail, "Hospital", "http://h/fhir")
         };
-        for (did, action, client) in
-            [("read", "R", "110152"), ("search-type", "E", "110152"), ("create", "C", "110153"), ("delete", "D", "110153")]
-        {
+        for (did, action, client) in [
+            ("read", "R", "110152"),
+            ("search-type", "E", "110152"),
+            ("create", "C", "110153"),
+            ("delete", "D", "110153"),
+        ] {
             let event = event(did);
             let coding = &event["agent"][0]["type"]["coding"][0];
             assert_eq!((event["action"].as_str(), coding["code"].as_str()), (Some(action), Some(client)), "{did}");

@@ -5,3 +5,14 @@
 pub mod event;
 pub mod seen;
 pub mod trail;
+pub mod worker;
+
+use crate::ids::TypeName;
+
+/// The type of what is told.
+pub const TYPE: &str = "AuditEvent";
+
+/// Whether resources of a type are what is told.
+pub fn is_trail(kind: TypeName) -> bool {
+    kind.as_str() == TYPE
+}

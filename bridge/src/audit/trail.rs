@@ -1,17 +1,21 @@
 //! What waits to be told. Bounded: when it is full, whoever reads waits, because what is not told must not be shown.
 
-use super::event::{Access, Detail, audit_event};
+use super::event::{Access, Detail};
 use crate::limits::{MAX_AUDIT_ENTITIES, MAX_AUDIT_WAITING};
 use jiff::Timestamp;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// How long a query is that takes as much room as a resource's name, in bytes.
+const QUERY_UNIT: usize = 256;
 
 /// Accesses that are not committed yet.
 #[derive(Default)]
 pub struct Trail {
     waiting: Mutex<Waiting>,
+    /// It is half full.
+    pub crowded: Notify,
     /// Room was made.
     pub emptied: Notify,
 }
@@ -34,14 +38,17 @@ impl std::fmt::Debug for Trail {
 }
 
 impl Trail {
-    /// Adds what was done, all of it or nothing.
-    pub fn add(&self, accesses: Vec<(Access, Detail)>) -> Result<(), Full> {
+    /// Adds what was done, all of it; or gives it back, where there is no room for it.
+    pub fn add(&self, accesses: Vec<(Access, Detail)>) -> Result<(), Vec<(Access, Detail)>> {
         let mut waiting = self.lock();
         if waiting.len() + accesses.len() > MAX_AUDIT_WAITING {
-            return Err(Full);
+            return Err(accesses);
         }
         for (access, detail) in accesses {
             waiting.add(access, detail);
+        }
+        if waiting.len() > MAX_AUDIT_WAITING / 2 {
+            self.crowded.notify_one();
         }
         Ok(())
     }
@@ -104,13 +111,8 @@ impl Detail {
     }
 
     fn entities(&self) -> usize {
-        self.resources.len() + self.queries.len()
+        self.resources.len() + self.queries.iter().map(|query| 1 + query.len() / QUERY_UNIT).sum::<usize>()
     }
-}
-
-/// The AuditEvents of what was taken.
-pub fn events(taken: &[(Access, Detail)], custodian: &str, base: &str) -> Vec<Value> {
-    taken.iter().map(|(access, detail)| audit_event(access, detail, custodian, base)).collect()
 }
 
 #[cfg(test)]
@@ -154,11 +156,10 @@ mod tests {
         let taken = trail.take();
         assert_eq!(taken.iter().map(|(_, d)| d.resources.len()).sum::<usize>(), resources);
         assert!(taken.iter().all(|(_, d)| d.resources.len() <= MAX_AUDIT_ENTITIES));
-        let many: Vec<_> = (0..MAX_AUDIT_WAITING)
-            .map(|n| (access(&n.to_string(), "Patient/p"), detail(1, "Patient/p")))
-            .collect();
+        let many: Vec<_> =
+            (0..MAX_AUDIT_WAITING).map(|n| (access(&n.to_string(), "Patient/p"), detail(1, "Patient/p"))).collect();
         trail.add(many).unwrap();
-        assert_eq!(trail.add(vec![(access("x", "Patient/p"), detail(1, "Patient/p"))]), Err(Full));
+        assert!(trail.add(vec![(access("x", "Patient/p"), detail(1, "Patient/p"))]).is_err());
         trail.put_back(taken);
         assert!(trail.len() > MAX_AUDIT_WAITING, "what could not be committed stays");
     }

@@ -2,6 +2,7 @@
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
 mod accept;
+mod audit;
 mod auth;
 mod cursor;
 mod docref;

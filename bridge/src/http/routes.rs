@@ -2,8 +2,9 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{auth, edge, fhir, hl7v2, ledger, log, login, operations, portal, smart, witness};
+use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, portal, smart, witness};
 use crate::app::App;
+use crate::audit::seen::Seen;
 use crate::error::Issue;
 use crate::ids::TypeName;
 use crate::limits::MAX_BODY_BYTES;
@@ -19,6 +20,8 @@ pub struct Request {
     pub query: String,
     pub headers: HeaderMap,
     pub body: Result<Bytes, BadBody>,
+    /// What the answer shows.
+    pub seen: Seen,
 }
 
 /// Why a body cannot be taken.
@@ -49,7 +52,10 @@ pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
     let origins = &app.config.cors;
     let reply = match edge::preflight(&request, origins) {
         Some(reply) => reply,
-        None => route(app, &request).await.unwrap_or_else(|refused| refused),
+        None => {
+            let reply = route(app, &request).await.unwrap_or_else(|refused| refused);
+            audit::told(app, &request, reply).await
+        }
     };
     edge::marked(reply, &request.headers, origins)
 }
@@ -139,6 +145,7 @@ pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Meth
     only(request, methods)?;
     let caller = login::caller(app, &request.headers)?;
     let body = request.body.as_ref().map_err(|bad| bad_body(*bad))?;
+    let caller = caller.asks(&request.seen);
     Ok(Call { app, caller, request, body })
 }
 

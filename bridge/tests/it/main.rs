@@ -5,6 +5,7 @@
 #[path = "../../../notary/tests/evm/anvil.rs"]
 #[expect(dead_code, reason = "the notary's tests need more of it")]
 mod anvil;
+mod audit;
 mod backend;
 mod bucket;
 mod bundles;

@@ -27,6 +27,9 @@ const LAYERS: &[&[&str]] = &[
         "fhir",
         "vault::seal",
         "vault::pack",
+        "audit::event",
+        "audit::seen",
+        "audit::trail",
         "consent::decide",
         "smart",
         "intake::frame",
@@ -49,6 +52,7 @@ const LAYERS: &[&[&str]] = &[
         "message",
         "export",
         "notify",
+        "audit",
         "lease",
         "anchor",
         "summary",
@@ -100,7 +104,8 @@ fn nothing_is_left_unfinished_and_nothing_from_outside_is_unwrapped() {
     let mut found = Vec::new();
     for folder in ["src", "../notary/src", "../mappings/src"] {
         for (path, text) in sources(folder) {
-            let code = text.split("#[cfg(test)]").next().unwrap();
+            // `#![cfg(test)]` makes a file of tests alone: the compiler leaves it out of all else.
+            let code = text.split("#![cfg(test)]").next().unwrap().split("#[cfg(test)]").next().unwrap();
             for (n, line) in code.lines().enumerate() {
                 let words = ["todo!", "unimplemented!", "dbg!", ".unwrap()", ".expect(", "panic!("];
                 if words.iter().any(|w| line.contains(w)) && !line.trim_start().starts_with("//") {

@@ -1,5 +1,7 @@
 //! The vectors that Solidity holds to as well, and the laws of the mirror.
 
+#![cfg(test)]
+
 use super::*;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use proptest::prelude::*;
