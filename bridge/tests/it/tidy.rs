@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::seal",
         "vault::pack",
         "consent::decide",
+        "consent::labels",
         "consent::policy",
         "smart::scopes",
         "smart::token",

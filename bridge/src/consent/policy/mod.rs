@@ -15,7 +15,7 @@ pub use consent::{Coding, Consent, Effect};
 pub use decide::{Because, Combining, Decision, Policy, decide};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
-pub use terms::is_kind_of;
+pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};
 
 #[cfg(test)]
 mod naive;

@@ -9,8 +9,10 @@ const HL7: &str = "http://terminology.hl7.org/CodeSystem/";
 
 pub(super) const SCOPE: &str = "http://terminology.hl7.org/CodeSystem/consentscope";
 pub(super) const ACTION: &str = "http://terminology.hl7.org/CodeSystem/consentaction";
-pub(super) const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
-pub(super) const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
+/// The code system of degrees of confidentiality.
+pub const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+/// The code system of sensitivities, obligations and more.
+pub const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 pub(super) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 pub(super) const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
 
@@ -49,7 +51,7 @@ pub(super) fn is_obligation(label: &Coding) -> bool {
 }
 
 /// How confidential, from 0, unrestricted, to 5, very restricted; nothing for what is no degree of it.
-pub(super) fn degree(label: &Coding) -> Option<usize> {
+pub fn degree(label: &Coding) -> Option<usize> {
     let degrees = ["U", "L", "M", "N", "R", "V"];
     degrees.iter().position(|code| label.system == CONFIDENTIALITY && *code == label.code)
 }
