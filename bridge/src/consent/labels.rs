@@ -1,5 +1,6 @@
-//! Labels that a resource gets on its way in, by the codes in it: what sort of sensitive information it is (v3-ActCode) and how
-//! confidential that makes it (v3-Confidentiality). Rules are data; those that come with medseal are `data/sensitive-codes.tsv`. Pure.
+//! Labels that a resource gets on its way in, by the codes in it: what sort of sensitive information it is (v3-ActCode)
+//! and how confidential that makes it (v3-Confidentiality). Rules are data; those that come with medseal are
+//! `data/sensitive-codes.tsv`. Pure.
 
 use super::policy::{ACT_CODE, CONFIDENTIALITY, Coding, degree};
 use notary::canonical::Json;
@@ -83,8 +84,8 @@ impl Rules {
         Ok(())
     }
 
-    /// The labels that a resource gets: sensitivities in the order of their codes, then how confidential they make it. None for
-    /// what is not sensitive: that is normal.
+    /// The labels that a resource gets: sensitivities in the order of their codes, then how confidential they make it.
+    /// None for what is not sensitive: that is normal.
     pub fn labels(&self, resource: &Json) -> Vec<Coding> {
         let mut found = BTreeSet::new();
         for (_, value) in resource.members().iter().filter(|(name, _)| name != "meta") {
@@ -96,8 +97,8 @@ impl Rules {
         found.iter().map(|label| Coding::new(ACT_CODE, label)).chain(highest).collect()
     }
 
-    /// Puts the labels on that are not there yet. None is taken off but a lower degree of confidentiality, of which a resource has one.
-    /// Whether anything was changed.
+    /// Puts the labels on that are not there yet. None is taken off but a lower degree of confidentiality, of which a
+    /// resource has one. Whether anything was changed.
     pub fn apply(&self, resource: &mut Json) -> bool {
         let labels = self.labels(resource);
         let meta = resource.get("meta").cloned().unwrap_or_else(|| Json::Object(Vec::new()));

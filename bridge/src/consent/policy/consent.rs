@@ -37,7 +37,7 @@ pub struct Consent {
 #[derive(Debug, Clone)]
 pub(super) enum Rule {
     /// `closed`: whatever the provision does not permit is refused (OPTOUT).
-    Provisions { root: Provision, closed: bool },
+    Provisions { root: Box<Provision>, closed: bool },
     /// Something in it is not understood, and might forbid anything.
     Dark(Dark),
 }
@@ -71,8 +71,9 @@ pub(super) struct Frame {
     pub purposes: Vec<Option<Coding>>,
 }
 
-/// Which resources: an exception has that of its provision, but for what it says itself. An empty list is no condition. Labels
-/// and period are understood by the effect of the provision that says them, also where an exception has them from there.
+/// Which resources: an exception has that of its provision, but for what it says itself. An empty list is no condition.
+/// Labels and period are understood by the effect of the provision that says them, also where an exception has them
+/// from there.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Matter {
     pub labels: Option<(Effect, Vec<Option<Coding>>)>,

@@ -29,8 +29,8 @@ pub enum Combining {
 pub struct Decision {
     pub effect: Effect,
     pub because: Because,
-    /// What the resource's labels ask of whoever receives it: what to do, or not to do, with it (v3 ObligationPolicy and
-    /// RefrainPolicy). Who cannot see to it does not hand it out.
+    /// What the resource's labels ask of whoever receives it: what to do, or not to do, with it (v3 ObligationPolicy
+    /// and RefrainPolicy). Who cannot see to it does not hand it out.
     pub obligations: Vec<Coding>,
 }
 
@@ -129,13 +129,13 @@ impl Consent {
         let spoken_of = root.effect == Effect::Permit && root.frame.fit(ask) != Fit::No;
         let path = if spoken_of { &root.path } else { "policyRule" }.to_owned();
         (spoken_of || closed)
-            .then(|| Word { force: Force::Withholds, because: Because::NotPermitted { consent, path } })
+            .then_some(Word { force: Force::Withholds, because: Because::NotPermitted { consent, path } })
     }
 }
 
 impl Provision {
-    /// What it says, by the innermost exceptions that apply, of which one that denies is enough. `around`: the matter and the
-    /// frame of the provisions around it.
+    /// What it says, by the innermost exceptions that apply, of which one that denies is enough. `around`: the matter
+    /// and the frame of the provisions around it.
     fn say(&self, ask: &Ask, facts: &Facts, matter: &Matter, frame: Fit) -> Option<(Effect, &str)> {
         let frame = frame.min(self.frame.fit(ask));
         if frame == Fit::No {

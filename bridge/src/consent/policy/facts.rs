@@ -10,18 +10,10 @@ use crate::fhir::search::value::Value;
 use crate::ids::TypeName;
 use notary::canonical::Json;
 
-/// The search parameters that tell when something took place, in the order in which they are tried.
-const DATES: [&str; 9] = [
-    "date",
-    "onset-date",
-    "authoredon",
-    "effective-time",
-    "effective",
-    "whenprepared",
-    "created",
-    "sent",
-    "recorded-date",
-];
+/// The search parameters that tell when something took place, in the order in which they are tried. A prescription's
+/// `date` is when to take it, so `authoredon` comes first.
+const DATES: &str = "authoredon date onset-date occurrence event-date effective-time effective period started collected \
+    whenhandedover whenprepared authored authored-on start-date created sent when recorded-date recorded issued";
 /// The elements that tell who made it.
 const AUTHORS: [&str; 6] = ["author", "recorder", "performer", "requester", "asserter", "sender"];
 
@@ -98,7 +90,7 @@ fn gather(json: &Json, base: &str, codes: &mut Vec<Coding>, references: &mut Vec
 /// From the first to the last that the first parameter finds which finds anything.
 fn span(kind: &str, resource: &Json) -> Option<Span> {
     let kind = TypeName::parse(kind)?;
-    DATES.iter().filter_map(|name| parameter(kind, name)).find_map(|parameter| {
+    DATES.split(' ').filter_map(|name| parameter(kind, name)).find_map(|parameter| {
         let spans = found(parameter, resource).into_iter().filter_map(|value| match value {
             Value::Span(span) => Some(span),
             _ => None,

@@ -1,5 +1,5 @@
-//! Whether a provision's conditions fit an access. There are three answers: what is not understood may fit or may not, and then a
-//! permission does not apply and a prohibition does.
+//! Whether a provision's conditions fit an access. There are three answers: what is not understood may fit or may not,
+//! and then a permission does not apply and a prohibition does.
 
 use super::Coding;
 use super::consent::{Actor, Data, Effect, Frame, Matter, Meaning, Who, Window};
@@ -34,7 +34,8 @@ impl Action {
 /// An access that is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// Who asks, as everything that he is at once: `Practitioner/1`, `PractitionerRole/2`, `Organization/3`, `Device/app`.
+    /// Who asks, as everything that he is at once: `Practitioner/1`, `PractitionerRole/2`, `Organization/3`,
+    /// `Device/app`.
     pub actors: Vec<String>,
     /// The same by business identifiers.
     pub identifiers: Vec<Coding>,

@@ -55,8 +55,8 @@ const ELSEWHERE: [&str; 3] = ["adr", "research", "treatment"];
 type Read<T> = Result<T, Dark>;
 
 impl Consent {
-    /// Reads a Consent resource; nothing where it has nothing to say: not active, or not about privacy. `base` is the address of
-    /// this server.
+    /// Reads a Consent resource; nothing where it has nothing to say: not active, or not about privacy. `base` is the
+    /// address of this server.
     pub fn read(resource: &Json, base: &str) -> Option<Self> {
         if resource.text("status").is_some_and(|status| SILENT.contains(&status)) {
             return None;
@@ -86,7 +86,7 @@ fn rule(resource: &Json, scopes: &[Coding], base: &str) -> Read<Rule> {
     }
     let Some(root) = resource.get("provision") else { return dark("provision", "no provision") };
     let closed = codings(resource.get("policyRule")).contains(&Coding::new(ACT_CODE, "OPTOUT"));
-    Ok(Rule::Provisions { root: provision(root, "provision".to_owned(), base)?, closed })
+    Ok(Rule::Provisions { root: Box::new(provision(root, "provision".to_owned(), base)?), closed })
 }
 
 fn provision(json: &Json, path: String, base: &str) -> Read<Provision> {

@@ -115,6 +115,31 @@ fn the_situations_are_decided_as_they_read() {
 }
 
 #[test]
+fn when_something_took_place_is_found_in_each_type() {
+    let year = |text: &str| Facts::of(&Json::parse(text.as_bytes()).unwrap(), BASE).span.map(|span| span.from);
+    let y2022 = moment("2022").map(|span| span.from);
+    for text in [
+        r#"{"resourceType":"Condition","onsetDateTime":"2022","recordedDate":"2024"}"#,
+        r#"{"resourceType":"Condition","recordedDate":"2022"}"#,
+        r#"{"resourceType":"MedicationRequest","authoredOn":"2022","dosageInstruction":[{"timing":{"event":["2024"]}}]}"#,
+        r#"{"resourceType":"ServiceRequest","authoredOn":"2022"}"#,
+        r#"{"resourceType":"Encounter","period":{"start":"2022"}}"#,
+        r#"{"resourceType":"Immunization","occurrenceDateTime":"2022"}"#,
+        r#"{"resourceType":"Procedure","performedDateTime":"2022"}"#,
+        r#"{"resourceType":"DocumentReference","date":"2022-01-01T00:00:00Z"}"#,
+        r#"{"resourceType":"Specimen","collection":{"collectedDateTime":"2022"}}"#,
+        r#"{"resourceType":"Task","authoredOn":"2022"}"#,
+    ] {
+        assert_eq!(year(text), y2022, "{text}");
+    }
+    assert_eq!(
+        year(r#"{"resourceType":"Patient","birthDate":"2022"}"#),
+        None,
+        "when somebody was born is not when this took place"
+    );
+}
+
+#[test]
 fn what_is_a_kind_of_what() {
     let reason = |code| Coding::new(REASON, code);
     let act = |code| Coding::new(ACT_CODE, code);

@@ -1,4 +1,5 @@
-//! One transaction, sent and waited for. For what does no harm if it is sent twice: deployments, registrations, revocations.
+//! One transaction, sent and waited for. For what does no harm if it is sent twice: deployments, registrations,
+//! revocations.
 
 use super::sender::{Transaction, broadcast, fees, nonce, reverted};
 use super::{EvmError, Fees, Node, SenderKey};
@@ -23,7 +24,8 @@ pub struct Mined {
     pub nonce: u64,
 }
 
-/// Calls a contract and waits until that is in a block. `free`: gas costs nothing there.
+/// Calls a contract and waits until that is in a block. `free`: gas costs nothing there. The account must not be the one
+/// that anchors: the two would take each other's nonces.
 pub async fn transact(node: &Node, key: &SenderKey, to: Address, input: Bytes, free: bool) -> Result<Mined, EvmError> {
     send(node, key, TxKind::Call(to), input, free).await
 }

@@ -1,5 +1,5 @@
-//! The same decision once more, by somebody who has not seen the first: all provisions in one flat list, from the JSON as it stands,
-//! with as little cleverness as possible. For tests alone.
+//! The same decision once more, by somebody who has not seen the first: all provisions in one flat list, from the JSON
+//! as it stands, with as little cleverness as possible. For tests alone.
 
 use serde_json::Value;
 
