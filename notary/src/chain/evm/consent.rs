@@ -101,7 +101,7 @@ async fn listen(
     reading: &Reading,
     shown: Option<&Shown>,
 ) -> Result<Vec<Event>, EvmError> {
-    let next = mirror.settled().map_or(reading.from_block, |settled| settled.number + 1);
+    let next = mirror.settled().map_or(0, |settled| settled.number + 1).max(reading.from_block);
     let newest = shown.map(|shown| shown.newest.point.number);
     let quiet = shown.is_some_and(|shown| shown.newest.accumulator == Some(mirror.accumulator()));
     // Nothing has come up to the newest block: only what is beyond it is asked for.
