@@ -31,6 +31,8 @@ const LAYERS: &[&[&str]] = &[
         "audit::seen",
         "audit::trail",
         "consent::decide",
+        "consent::labels",
+        "consent::policy",
         "smart",
         "intake::frame",
         "http::query",

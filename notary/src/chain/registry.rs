@@ -1,5 +1,5 @@
-//! The interface of `ConsentRegistry`, its events as the mirror reads them, and the calldata of its transactions. Anybody may send
-//! these: none of them gives anything to who sends it.
+//! The interface of `ConsentRegistry`, its events as the mirror reads them, and the calldata of its transactions.
+//! Anybody may send these: none of them gives anything to who sends it.
 
 use crate::consent::{Event, GrantKey, Kind, Preimage, Sealed};
 use alloy_primitives::aliases::U48;
@@ -60,7 +60,8 @@ pub fn event(log: &Log, block: u64) -> Option<Event> {
     }
 }
 
-/// The calls that register grants, [`MAX_BATCH`] in each. What is there already is passed over, so sending twice does no harm.
+/// The calls that register grants, [`MAX_BATCH`] in each. What is there already is passed over, so sending twice does
+/// no harm.
 pub fn register(grants: &[Sealed]) -> Vec<Bytes> {
     let one = |grant: &Sealed| IConsentRegistry::SealedGrant {
         commitment: grant.commitment,

@@ -1,5 +1,5 @@
-//! The hash chain over all events of the registry, which is one slot: whoever replays what he was given and comes to what a
-//! storage proof of that slot shows has missed nothing (`IAccumulator.sol`).
+//! The hash chain over all events of the registry, which is one slot: whoever replays what he was given and comes to
+//! what a storage proof of that slot shows has missed nothing (`IAccumulator.sol`).
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::SolValue;

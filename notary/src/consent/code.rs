@@ -1,5 +1,5 @@
-//! The revocation code: what a patient holds to revoke a grant without asking anybody. A text file that a person can read, and a
-//! secret in it that can be printed, read out and typed.
+//! The revocation code: what a patient holds to revoke a grant without asking anybody. A text file that a person can
+//! read, and a secret in it that can be printed, read out and typed.
 
 use super::terms::Registry;
 use super::word::{GrantKey, Preimage};

@@ -1,7 +1,7 @@
 //! The mirror of a registry: its events replayed, and the proof that none is missing. Pure; it is kept as JSON.
 //!
-//! Grants count where the chain has settled them. A revocation counts from when it is first seen, wherever, and stays when the
-//! block that brought it goes away again: a patient who has revoked has revoked.
+//! Grants count where the chain has settled them. A revocation counts from when it is first seen, wherever, and stays
+//! when the block that brought it goes away again: a patient who has revoked has revoked.
 
 use super::accumulator::{Accumulator, Event, Kind};
 use super::terms::Registry;
@@ -179,7 +179,8 @@ impl Mirror {
         new.map(|event| GrantKey(event.key)).collect()
     }
 
-    /// A revocation from elsewhere: the patient's click, a preimage that was shown. Whether it is news. `at` in seconds since 1970.
+    /// A revocation from elsewhere: the patient's click, a preimage that was shown. Whether it is news. `at` in seconds
+    /// since 1970.
     pub fn stick(&mut self, key: GrantKey, at: u64) -> bool {
         let known = self.grants.get(&key).is_some_and(|word| word.revoked_at.is_some());
         if known || self.revoked.contains_key(&key) {
@@ -198,8 +199,8 @@ impl Mirror {
         keys.into_iter().filter(|key| self.stick(*key, now)).collect()
     }
 
-    /// Takes in what came after the settled block: events in their order up to `newest`, of which those up to `last` stay.
-    /// `now` in seconds since 1970. Revocations stick even where the rest is refused.
+    /// Takes in what came after the settled block: events in their order up to `newest`, of which those up to `last`
+    /// stay. `now` in seconds since 1970. Revocations stick even where the rest is refused.
     pub fn take(&mut self, events: &[Event], last: Proved, newest: Proved, now: u64) -> Result<Taken, MirrorError> {
         let revoked = self.sight(events);
         if let Some(settled) = self.settled.filter(|settled| newest.point.number < settled.number) {

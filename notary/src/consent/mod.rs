@@ -1,5 +1,5 @@
-//! Grants of access as `ConsentRegistry` keeps them (`docs/adr/0014`, `docs/consent.md`), pure: what patients sign, what opens a
-//! grant, what revokes it, and a mirror of the contract that knows when it missed something.
+//! Grants of access as `ConsentRegistry` keeps them (`docs/adr/0014`, `docs/consent.md`), pure: what patients sign,
+//! what opens a grant, what revokes it, and a mirror of the contract that knows when it missed something.
 //!
 //! The words and hashes are those of `notary/contracts/src/interfaces/IConsentRegistry.sol`, held to it by
 //! `notary/vectors/consent.json`.

@@ -1,5 +1,6 @@
-//! Whether a digest was signed, and by whom: an account of Ethereum's curve, or a passkey (WebAuthn Level 2, section 7.2). What is
-//! taken here the contract takes too (`Approval.sol`); contract accounts (ERC-1271) need a chain, and are refused here.
+//! Whether a digest was signed, and by whom: an account of Ethereum's curve, or a passkey (WebAuthn Level 2, section
+//! 7.2). What is taken here the contract takes too (`Approval.sol`); contract accounts (ERC-1271) need a chain, and are
+//! refused here.
 
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, Signature, U256, keccak256, uint};
 use alloy_sol_types::SolValue;
@@ -28,7 +29,8 @@ const SECP256K1_HALF: U256 = uint!(0x7fffffffffffffffffffffffffffffff5d576e7357a
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signer {
     Wallet(Address),
-    /// A passkey, by the address that Ethereum would make of its public key, and the SHA-256 of the site that it was made for.
+    /// A passkey, by the address that Ethereum would make of its public key, and the SHA-256 of the site that it was
+    /// made for.
     Passkey {
         address: Address,
         site: B256,

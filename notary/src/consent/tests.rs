@@ -310,14 +310,15 @@ fn a_code_is_read_back_and_a_slip_is_noticed() {
 }
 
 proptest! {
-    /// Whatever a chain does short of changing what is final: what was ever seen revoked stays so, and what is allowed stands
-    /// settled on it.
+    /// Whatever a chain does short of changing what is final: what was ever seen revoked stays so, and what is allowed
+    /// stands settled on it.
     #[test]
     fn revoked_is_revoked(steps in prop::collection::vec((0_u64..4, any::<bool>(), 1_u8..6, 0_u64..3), 1..40)) {
         let (mut mirror, mut chain, mut newest) = (Mirror::new(HERE), Vec::<Event>::new(), 10);
         let mut seen = std::collections::BTreeSet::new();
         for (now, (undone, revokes, n, more)) in steps.into_iter().enumerate() {
-            // A reorganisation of up to three blocks, then another event, then blocks above it; finality lies four deep.
+            // A reorganisation of up to three blocks, then another event, then blocks above it; finality lies four
+            // deep.
             chain.retain(|event| event.block + undone <= newest);
             let registered = chain.iter().any(|event: &Event| event.key == register(0, n).key);
             let revoked = chain.iter().any(|event| event.key == register(0, n).key && event.kind == Kind::Revoked);

@@ -1,5 +1,5 @@
-//! Following a `ConsentRegistry`: events from any node, and from a proof of the accumulator that they are all. A node that leaves
-//! some out is noticed, and another one's are taken.
+//! Following a `ConsentRegistry`: events from any node, and from a proof of the accumulator that they are all. A node
+//! that leaves some out is noticed, and another one's are taken.
 
 use super::nodes::Agreed;
 use super::{Block, EvmError, Finality, Node, Nodes, Pins};
@@ -14,7 +14,8 @@ use alloy_rpc_types_eth::Filter;
 const ACCUMULATOR_SLOT: B256 = B256::ZERO;
 /// So many blocks are asked for at once: what public nodes allow.
 const RANGE: u64 = 2_000;
-/// How far beyond what is agreed a single node is listened to, in blocks: its word for the newest block may be any number.
+/// How far beyond what is agreed a single node is listened to, in blocks: its word for the newest block may be any
+/// number.
 const AHEAD: u64 = 10 * RANGE;
 /// So many events more than the contract counts are read of a node that goes on and on.
 const TOO_MANY: u64 = 10_000;
@@ -23,7 +24,8 @@ const TOO_MANY: u64 = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     pub finality: Finality,
-    /// How old the newest block may be, in seconds, where blocks come regularly. Without it a node that stands still is not noticed.
+    /// How old the newest block may be, in seconds, where blocks come regularly. Without it a node that stands still is
+    /// not noticed.
     pub max_age: Option<u64>,
     /// The block of the contract's deployment, or one before it.
     pub from_block: u64,
@@ -35,8 +37,9 @@ struct Shown {
     newest: Proved,
 }
 
-/// Takes in what has come since the last time. `now` in seconds since 1970. Revocations that any node shows are taken in and
-/// told even where the rest is an error: then nothing else has changed, and the mirror grows stale until it goes on.
+/// Takes in what has come since the last time. `now` in seconds since 1970. Revocations that any node shows are taken
+/// in and told even where the rest is an error: then nothing else has changed, and the mirror grows stale until it goes
+/// on.
 pub async fn follow(nodes: &Nodes, mirror: &mut Mirror, reading: &Reading, now: u64) -> (Taken, Result<(), EvmError>) {
     let proved = prove(nodes, mirror, reading, now).await;
     let heard = hear(nodes, mirror, reading, proved.as_ref().ok()).await;
@@ -98,7 +101,7 @@ async fn listen(
     reading: &Reading,
     shown: Option<&Shown>,
 ) -> Result<Vec<Event>, EvmError> {
-    let next = mirror.settled().map_or(reading.from_block, |settled| settled.number + 1);
+    let next = mirror.settled().map_or(0, |settled| settled.number + 1).max(reading.from_block);
     let newest = shown.map(|shown| shown.newest.point.number);
     let quiet = shown.is_some_and(|shown| shown.newest.accumulator == Some(mirror.accumulator()));
     // Nothing has come up to the newest block: only what is beyond it is asked for.

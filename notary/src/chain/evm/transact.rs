@@ -1,4 +1,5 @@
-//! One transaction, sent and waited for. For what does no harm if it is sent twice: deployments, registrations, revocations.
+//! One transaction, sent and waited for. For what does no harm if it is sent twice: deployments, registrations,
+//! revocations.
 
 use super::sender::{Transaction, broadcast, fees, nonce, reverted};
 use super::{EvmError, Node, SenderKey};
@@ -26,7 +27,7 @@ pub struct Mined {
 }
 
 /// Calls a contract and waits until that is in a block. `cap`: the most that a unit of gas may cost, in wei; 0
-/// where it costs nothing.
+/// where it costs nothing. The account must not be the one that anchors: the two would take each other's nonces.
 pub async fn transact(node: &Node, key: &SenderKey, to: Address, input: Bytes, cap: u128) -> Result<Mined, EvmError> {
     send(node, key, TxKind::Call(to), input, cap).await
 }
