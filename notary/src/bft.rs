@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// The mix hash of all these blocks: "tical byzantine fault tolerance".
 const DIGEST: B256 = b256!("63746963616c2062797a616e74696e65206661756c7420746f6c6572616e6365");
-/// More than any network has validators. To find whose a seal is takes some 0.1 ms.
+/// More than any network has validators. To find whose a seal is takes some 0.2 ms.
 const MAX_SEALS: usize = 256;
 /// IBFT 2.0 writes a round in so many bytes, QBFT in as few as will do. No QBFT block comes to the round 2^24: they double in time.
 const ROUND_BYTES: usize = 4;
