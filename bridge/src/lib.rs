@@ -35,6 +35,7 @@ pub mod limits;
 pub mod message;
 pub mod notify;
 pub mod outgoing;
+pub mod people;
 pub mod read;
 pub mod search;
 pub mod secret;

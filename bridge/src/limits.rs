@@ -156,3 +156,7 @@ pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
 pub const MAX_ROOTS: usize = 1_000;
 /// How long an open key may outlive its time in memory.
 pub const KEY_TIDY: Duration = Duration::from_secs(30);
+/// The longest body of a request to the authorization server, which a stranger may send: a form with one assertion.
+pub const MAX_AUTH_BYTES: usize = 64 << 10;
+/// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
+pub const MAX_SIGN_INS: usize = 16;

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{edge, fhir, hl7v2, ledger, log, operations, portal, smart, witness};
+use super::{edge, fhir, hl7v2, ledger, log, operations, people, portal, smart, witness};
 use crate::app::App;
 use crate::error::Issue;
 use crate::ids::TypeName;
@@ -87,6 +87,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
             get().map(|()| smart::configuration())
         }
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
@@ -166,7 +167,7 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {
 }
 
 /// A 405 unless the method is one of those.
-fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
+pub(super) fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     if methods.contains(&request.method) {
         return Ok(());
     }

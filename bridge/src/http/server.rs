@@ -5,7 +5,9 @@ use super::encoding::{packed, unpacked};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch, known};
 use crate::app::{App, BODY_UNIT};
-use crate::limits::{BODY_TIMEOUT, HEADER_TIMEOUT, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS, MAX_WITNESS_BYTES};
+use crate::limits::{
+    BODY_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS, MAX_WITNESS_BYTES,
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
 use http_body_util::{Either, StreamBody};
@@ -96,8 +98,8 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
-                if is_witness_request(&request) {
-                    request.body = collect(body, MAX_WITNESS_BYTES).await.ok_or(BadBody::TooLong);
+                if let Some(most) = for_strangers(&request) {
+                    request.body = collect(body, most).await.ok_or(BadBody::TooLong);
                 } else if takes_body(&request.method) && known(&app, &request.headers) {
                     room = app.bodies.acquire_many(room_for(&request.headers)).await.ok();
                     request.body = match collect(body, MAX_BODY_BYTES).await {
@@ -121,9 +123,14 @@ fn room_for(headers: &HeaderMap) -> u32 {
     (bytes / BODY_UNIT + 1) as u32
 }
 
-/// What a stranger may send: a log asks for a cosignature, and its request proves itself.
-fn is_witness_request(request: &Request) -> bool {
-    request.method == Method::POST && request.path == "/witness/add-checkpoint"
+/// How much a stranger may send where his request proves itself: a log asks for a cosignature, a client for a token.
+fn for_strangers(request: &Request) -> Option<usize> {
+    match request.path.as_str() {
+        _ if request.method != Method::POST => None,
+        "/witness/add-checkpoint" => Some(MAX_WITNESS_BYTES),
+        path if path.starts_with("/auth/") => Some(MAX_AUTH_BYTES),
+        _ => None,
+    }
 }
 
 fn takes_body(method: &Method) -> bool {

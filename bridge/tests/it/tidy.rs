@@ -40,6 +40,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index",
         "outgoing",
+        "people",
     ],
     &[
         "app",
