@@ -298,3 +298,146 @@ fn credential(r: &Row<'_>) -> Result<Credential, StoreError> {
         used: r.int(6)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::stores;
+    use crate::people::SESSION_IDLE;
+    use crate::secret::system_random;
+
+    const DAY: i64 = 86_400_000;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn answered(text: &str) -> Answered {
+        Answered { digest: digest(text), expires: DAY }
+    }
+
+    fn account_id(n: u8) -> AccountId {
+        AccountId(ResourceId::from_bytes([n; 16]))
+    }
+
+    fn key(name: &str, account: &AccountId) -> Credential {
+        let name = Blind(name.to_owned());
+        Credential {
+            name,
+            account: account.clone(),
+            kind: Kind::Passkey,
+            sealed: "00".into(),
+            counter: 0,
+            made: 1,
+            used: 0,
+        }
+    }
+
+    fn patient(id: &str) -> Person {
+        Person::new(Role::Patient, Name::parse(&format!("Patient/{id}")), None).unwrap()
+    }
+
+    fn beginning<'a>(name: &str, credential: &'a Blind, now: i64) -> Beginning<'a> {
+        Beginning { digest: digest(name), instead_of: None, credential, now, expires: now + DAY }
+    }
+
+    #[test]
+    fn one_invitation_one_account_one_answer() {
+        for (_keep, store) in stores() {
+            let (one, two) = (account_id(1), account_id(2));
+            store.invite(&digest("a"), &patient("p"), DAY, 0).unwrap();
+            store.invite(&digest("b"), &patient("p"), DAY, 0).unwrap();
+            let joined = store.join(&digest("a"), &key("k1", &one), answered("1"), 5).unwrap();
+            assert_eq!((joined.person, joined.made), (patient("p"), 5));
+            let again =
+                |code: &str, key: &Credential, answer: &str| store.join(&digest(code), key, answered(answer), 5);
+            assert!(matches!(again("a", &key("k2", &one), "2"), Err(Refused::Invitation)), "used");
+            assert!(matches!(again("b", &key("k2", &one), "1"), Err(Refused::Challenge)), "answered before");
+            assert!(
+                matches!(again("b", &key("k2", &two), "2"), Err(Refused::Challenge)),
+                "the person has another account"
+            );
+            assert!(matches!(again("b", &key("k1", &one), "2"), Err(Refused::Taken)));
+            assert!(matches!(store.join(&digest("b"), &key("k2", &one), answered("2"), DAY), Err(Refused::Invitation)));
+            // None of the refusals has used anything up.
+            assert_eq!(again("b", &key("k2", &one), "2").unwrap().id, one);
+            assert_eq!(store.credentials(&one).unwrap().len(), 2);
+            assert_eq!(store.accounts().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn invitations_end_and_are_bounded_by_time() {
+        for (_keep, store) in stores() {
+            store.invite(&digest("a"), &patient("p"), 10, 0).unwrap();
+            assert!(store.invited(&digest("a"), 9).unwrap().is_some());
+            assert!(store.invited(&digest("a"), 10).unwrap().is_none());
+            store.invite(&digest("b"), &patient("p"), 20, 10).unwrap();
+            let left = store.with(|c| c.number("SELECT count(*) FROM invitation", &[])).unwrap();
+            assert_eq!(left, 1, "what has ended goes");
+        }
+    }
+
+    #[test]
+    fn a_counter_grows_or_stays_away_and_closing_ends_sessions() {
+        for (_keep, store) in stores() {
+            let id = account_id(1);
+            store.invite(&digest("a"), &patient("p"), DAY, 0).unwrap();
+            store.join(&digest("a"), &key("k", &id), answered("0"), 1).unwrap();
+            let name = Blind("k".into());
+            let begin = |n: u32, counter| {
+                store.begin(&beginning(&format!("s{n}"), &name, 1), counter, answered(&format!("c{n}")))
+            };
+            assert!(begin(1, 0).is_ok() && begin(2, 0).is_ok() && begin(3, 7).is_ok());
+            assert!(matches!(begin(4, 7), Err(Refused::Counter)));
+            assert!(matches!(begin(5, 0), Err(Refused::Counter)));
+            assert!(matches!(begin(3, 8), Err(Refused::Challenge)), "answered before");
+            let kept = store.session(&digest("s3")).unwrap().unwrap();
+            let idle = SESSION_IDLE.as_millis() as i64;
+            assert!(kept.lives(idle) && !kept.lives(1 + idle) && !Kept { seen: DAY, ..kept }.lives(1 + DAY));
+            store.saw_session(&digest("s3"), 77).unwrap();
+            assert_eq!(store.session(&digest("s3")).unwrap().unwrap().seen, 77);
+            assert!(store.close_account(&id, true).unwrap() && !store.close_account(&account_id(9), true).unwrap());
+            assert_eq!(store.session(&digest("s3")).unwrap(), None);
+            assert!(matches!(begin(6, 9), Err(Refused::Disabled)));
+            assert!(matches!(store.add_credential(&key("k2", &id), answered("x"), 1), Err(Refused::Disabled)));
+        }
+    }
+
+    #[test]
+    fn an_account_has_so_many_sessions_and_keys_and_no_more() {
+        for (_keep, store) in stores() {
+            let id = account_id(1);
+            store.invite(&digest("a"), &patient("p"), DAY, 0).unwrap();
+            store.join(&digest("a"), &key("k0", &id), answered("0"), 1).unwrap();
+            let name = Blind("k0".into());
+            assert!(matches!(store.remove_credential(&id, &name), Err(Refused::Last)));
+            for n in 0..MAX_SESSIONS + 3 {
+                store.begin_new(&beginning(&format!("s{n}"), &name, n as i64)).unwrap();
+            }
+            let of = |n: usize| store.session(&digest(&format!("s{n}"))).unwrap();
+            assert!(of(2).is_none() && of(3).is_some() && of(MAX_SESSIONS + 2).is_some());
+            store.begin_new(&beginning("late", &name, 2 * DAY)).unwrap();
+            assert!(of(3).is_none(), "what has ended goes");
+            for n in 1..MAX_CREDENTIALS {
+                store.add_credential(&key(&format!("k{n}"), &id), answered(&format!("a{n}")), 1).unwrap();
+            }
+            assert!(matches!(store.add_credential(&key("more", &id), answered("more"), 1), Err(Refused::TooMany)));
+            store.remove_credential(&id, &name).unwrap();
+            assert_eq!(store.session(&digest("late")).unwrap(), None, "a session ends with its key");
+            assert!(matches!(store.remove_credential(&id, &name), Err(Refused::Unknown)));
+        }
+    }
+
+    #[test]
+    fn a_stolen_database_names_no_wallet() {
+        use crate::people::secrets::Secrets;
+        use crate::secret::Key;
+        let secrets = Secrets::new(&Key::new([1; 32]), Key::new([2; 32]));
+        let address = "0xd8da6bf26964af9d7eed9e03e53415d37aa96045";
+        let name = secrets.blind(Kind::Wallet, &[address]);
+        let sealed = secrets.seal(&name, &account_id(1), address.as_bytes(), &system_random).unwrap();
+        let row = format!("{}{sealed}", name.0);
+        assert!(!row.contains("d8da6bf2") && !row.contains(&hex::encode(address)));
+    }
+}

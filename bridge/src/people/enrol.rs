@@ -16,8 +16,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Invites somebody, once. The code is for that person alone.
+/// Invites somebody, once; the resources named must be stored. The code is for that person alone.
 pub fn invite(store: &Store, person: &Person, now: Timestamp, random: Random<'_>) -> Result<Bearer, Refused> {
+    for name in [&person.resource, &person.organisation].into_iter().flatten() {
+        let stored = store.current(name)?.filter(|stored| !stored.deleted);
+        stored.ok_or_else(|| Refused::Missing(name.clone()))?;
+    }
     let code = Bearer::new(random)?;
     let now = now.as_millisecond();
     store.invite(&code.digest(), person, now + INVITATION_LIFE.as_millis() as i64, now)?;

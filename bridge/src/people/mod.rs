@@ -175,6 +175,8 @@ pub enum Refused {
     Signature,
     #[error("there are too many open invitations: they end after three days")]
     Invitations,
+    #[error("{0} is not stored here")]
+    Missing(Name),
 }
 
 #[cfg(test)]

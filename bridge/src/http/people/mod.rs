@@ -7,7 +7,7 @@ mod refusal;
 pub mod session;
 
 use super::query;
-use super::reply::{Reply, body, with_header};
+use super::reply::{Reply, body, empty, with_header};
 use super::routes::{Request, not_found, only};
 use crate::app::App;
 use crate::people::enrol::{Desk, Intent, Signed, Welcome};
@@ -112,8 +112,7 @@ fn refused(app: &App, refusal: &Refusal) -> Reply {
 }
 
 fn see_other(to: &str) -> Reply {
-    let reply = body(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
-    with_header(reply, header::LOCATION, to)
+    with_header(empty(StatusCode::SEE_OTHER), header::LOCATION, to)
 }
 
 fn json(value: &Value) -> Reply {

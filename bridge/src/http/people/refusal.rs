@@ -68,8 +68,11 @@ fn of_person(refused: &Refused) -> StatusCode {
         Refused::Challenge => StatusCode::BAD_REQUEST,
         Refused::Invitation => StatusCode::GONE,
         Refused::Taken | Refused::TooMany | Refused::Last => StatusCode::CONFLICT,
-        Refused::Unknown | Refused::Disabled | Refused::Counter | Refused::Passkey(_) | Refused::Signature => {
-            StatusCode::FORBIDDEN
-        }
+        Refused::Missing(_)
+        | Refused::Unknown
+        | Refused::Disabled
+        | Refused::Counter
+        | Refused::Passkey(_)
+        | Refused::Signature => StatusCode::FORBIDDEN,
     }
 }
