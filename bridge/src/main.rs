@@ -119,7 +119,7 @@ enum User {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
-        who: commands::user::Invite,
+        who: commands::user::Invited,
     },
     /// List them: id, role, state, resource, organisation, what they sign in with, since when, and when last.
     List {

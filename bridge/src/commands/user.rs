@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Who is invited.
 #[derive(Debug, clap::Args)]
-pub struct Invite {
+pub struct Invited {
     /// patient, clinician, administrator or auditor.
     #[arg(long, value_parser = role)]
     role: Role,
@@ -35,7 +35,7 @@ fn name(text: &str) -> Result<Name, String> {
 }
 
 /// Prints a link that lets one person in, once.
-pub async fn invite_one(config: &Config, who: &Invite) -> Result<(), Failed> {
+pub async fn invite_one(config: &Config, who: &Invited) -> Result<(), Failed> {
     let person = Person::new(who.role, who.resource.clone(), who.organisation.clone()).map_err(Failed::from_error)?;
     let keep = keep(config).await?;
     let code = invite(&keep.store, &person, keep.clock.now(), &system_random).map_err(Failed::from_error)?;

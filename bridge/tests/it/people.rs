@@ -1,6 +1,7 @@
 //! People sign in: what works, and every way that must not.
 
 use super::door::{Browser, Passkey, Wallet, invitation, text};
+use super::stores::arguments;
 use super::world::World;
 use bridge::people::Role;
 use serde_json::{Value, json};
@@ -406,4 +407,31 @@ async fn a_closed_account_is_out_at_once() {
     assert!(store.close_account(&account.id, false).unwrap());
     assert!(!browser.is_signed_in().await, "what ended stays ended");
     assert_eq!(browser.sign_in(&mut passkey).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_administrator_at_the_machine_invites_lists_and_closes_beside_the_service() {
+    let world = World::new().await;
+    let data = world.directory.path().join("data");
+    let medseal = |verb: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_medseal"));
+        let done = command.args(["user", verb]).args(arguments(&data)).args(more).output().unwrap();
+        (done.status.success(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (done, _, told) = medseal("invite", &["--role", "patient", "--for", "Patient/nobody"]);
+    assert!(!done && told.contains("Patient/nobody is not stored here"), "{told}");
+    let (done, _, told) = medseal("invite", &["--role", "clinician", "--for", "Practitioner/x"]);
+    assert!(!done && told.contains("Organization/id"), "{told}");
+    let (done, link, told) = medseal("invite", &["--role", "administrator"]);
+    assert!(done && told.contains("once"), "{told}");
+    let (_, code) = link.trim().split_once("/auth/join?code=").unwrap();
+    let mut browser = Browser::new(&world);
+    browser.join(code).await;
+    let (_, listed, _) = medseal("list", &[]);
+    let fields: Vec<&str> = listed.trim().split('\t').collect();
+    assert_eq!((fields[1], fields[2], fields[5]), ("administrator", "enabled", "passkey"), "{listed}");
+    assert!(medseal("disable", &[fields[0]]).0 && !medseal("disable", &["nobody"]).0);
+    assert!(!browser.is_signed_in().await);
+    assert!(medseal("list", &[]).1.contains("\tdisabled\t"));
+    assert!(medseal("enable", &[fields[0]]).0);
 }
