@@ -86,7 +86,7 @@ try {
     await accessible(auditor, 'join')
     await press(auditor, 'Make a passkey')
     await at(auditor, '/me')
-    assert.match(await auditor.textContent('.facts'), /an auditor/)
+    assert.match(await auditor.textContent('.lead'), /an auditor/)
     await accessible(auditor, 'me')
   })
   await step('sign out, and in again by the passkey, with no name typed', async () => {
@@ -108,7 +108,7 @@ try {
     await signOut(auditor)
     await press(auditor, 'Sign in with a wallet')
     await at(auditor, '/me')
-    assert.match(await auditor.textContent('tr:has-text("0x")'), /this session’s/)
+    assert.match(await auditor.textContent('tr:has-text("0x")'), /signed in with now/)
   })
   await step('the passkey is removed, and does not sign in any more', async () => {
     await auditor.locator('tr:has-text("Passkey")').getByRole('button').click()
@@ -116,7 +116,7 @@ try {
     assert.equal(await auditor.locator('tbody tr').count(), 1)
     await signOut(auditor)
     await press(auditor, 'Sign in with a passkey')
-    await auditor.getByRole('alert').getByText('nobody here signs in with this').waitFor()
+    await auditor.getByRole('alert').getByText('Nobody here signs in with this.').waitFor()
     await accessible(auditor, 'login-refused')
   })
   await step('a used invitation, and a strange wallet, are refused in words', async () => {
@@ -131,7 +131,7 @@ try {
     await accessible(other, 'join-used')
     await other.goto(`${site}/auth/login`)
     await press(other, 'Sign in with a wallet')
-    await other.getByRole('alert').getByText('nobody here signs in with this').waitFor()
+    await other.getByRole('alert').getByText('Nobody here signs in with this.').waitFor()
   })
   await step('by keyboard alone, on a phone; who is not verified does not get in', async () => {
     const phone = await person({ viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true })
@@ -159,7 +159,7 @@ try {
     await page.goto(`${site}/me`)
     await at(page, '/auth/login?next=%2Fme')
     await press(page, 'Sign in with a passkey')
-    await page.getByRole('alert').getByText('this account is closed').waitFor()
+    await page.getByRole('alert').getByText('This account is closed').waitFor()
   })
   await step('by address one goes on by name', async () => {
     const page = await person()

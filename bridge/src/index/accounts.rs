@@ -2,7 +2,7 @@
 
 use super::sql::{Connection, Row, values};
 use super::store::{Store, StoreError};
-use crate::ids::{Name, ResourceId};
+use crate::ids::{Name, Owner, ResourceId};
 use crate::people::secrets::Blind;
 use crate::people::session::Kept;
 use crate::people::{Account, AccountId, Kind, MAX_CREDENTIALS, MAX_INVITATIONS, MAX_SESSIONS, Person, Refused, Role};
@@ -144,10 +144,26 @@ impl Store {
         })
     }
 
+    /// A patient was erased: who signed in as him does no more, and nothing of it is left.
+    pub fn forget_person(&self, patient: &Owner) -> Result<(), StoreError> {
+        self.transaction(|c| {
+            for sql in [
+                "DELETE FROM session WHERE account IN (SELECT id FROM account WHERE person = ?1)",
+                "DELETE FROM credential WHERE account IN (SELECT id FROM account WHERE person = ?1)",
+                "DELETE FROM account WHERE person = ?1",
+                "DELETE FROM invitation WHERE person = ?1",
+            ] {
+                c.execute(sql, values![patient.as_str()])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Begins a session by a credential whose signature was checked. A counter (of a passkey) must have grown, unless both are 0.
     pub fn begin(&self, begins: &Beginning<'_>, counter: u32, answered: Answered) -> Result<Account, Refused> {
         self.transaction(|c| {
             answer(c, answered, begins.now)?;
+            owner(c, begins.credential)?;
             use_up(c, begins, counter)?;
             begin(c, begins)
         })
@@ -244,19 +260,22 @@ fn use_up(c: &Connection, begins: &Beginning<'_>, counter: u32) -> Result<(), Re
     }
 }
 
+/// Whose a credential is, unless the account is closed.
+fn owner(c: &Connection, credential: &Blind) -> Result<Account, Refused> {
+    const WHOSE: &str = "SELECT a.id, a.role, a.person, a.organisation, a.disabled, a.made FROM account a \
+         JOIN credential c ON c.account = a.id WHERE c.name = ?1";
+    let account = c.first(WHOSE, values![&credential.0], account)?.ok_or(Refused::Unknown)?;
+    if account.disabled { Err(Refused::Disabled) } else { Ok(account) }
+}
+
 /// Sweeps too: what has ended goes, and of too many the one that was used least lately.
 fn begin(c: &Connection, begins: &Beginning<'_>) -> Result<Account, Refused> {
     const SQL: &str = "INSERT INTO session (digest, account, credential, made, seen, expires) \
          SELECT ?1, account, name, ?3, ?3, ?4 FROM credential WHERE name = ?2";
     const TRIM: &str = "DELETE FROM session WHERE account = ?1 AND digest NOT IN \
          (SELECT digest FROM session WHERE account = ?1 ORDER BY seen DESC, digest LIMIT ?2)";
-    const WHOSE: &str = "SELECT a.id, a.role, a.person, a.organisation, a.disabled, a.made FROM account a \
-         JOIN credential c ON c.account = a.id WHERE c.name = ?1";
     let Beginning { digest, instead_of, credential, now, expires } = begins;
-    let account = c.first(WHOSE, values![&credential.0], account)?.ok_or(Refused::Unknown)?;
-    if account.disabled {
-        return Err(Refused::Disabled);
-    }
+    let account = owner(c, credential)?;
     c.execute("DELETE FROM session WHERE expires <= ?1", values![*now])?;
     if let Some(old) = instead_of {
         c.execute("DELETE FROM session WHERE digest = ?1", values![&old.to_string()])?;
@@ -392,6 +411,9 @@ mod tests {
             assert!(matches!(begin(4, 7), Err(Refused::Counter)));
             assert!(matches!(begin(5, 0), Err(Refused::Counter)));
             assert!(matches!(begin(3, 8), Err(Refused::Challenge)), "answered before");
+            let nobody = Blind("nobody".into());
+            let strange = store.begin(&beginning("s9", &nobody, 1), 0, answered("c9"));
+            assert!(matches!(strange, Err(Refused::Unknown)));
             let kept = store.session(&digest("s3")).unwrap().unwrap();
             let idle = SESSION_IDLE.as_millis() as i64;
             assert!(kept.lives(idle) && !kept.lives(1 + idle) && !Kept { seen: DAY, ..kept }.lives(1 + DAY));
@@ -426,6 +448,23 @@ mod tests {
             store.remove_credential(&id, &name).unwrap();
             assert_eq!(store.session(&digest("late")).unwrap(), None, "a session ends with its key");
             assert!(matches!(store.remove_credential(&id, &name), Err(Refused::Unknown)));
+        }
+    }
+
+    #[test]
+    fn of_an_erased_patient_nothing_is_left() {
+        for (_keep, store) in stores() {
+            for (n, who) in [(1, "p"), (2, "q")] {
+                let name = Blind(who.into());
+                store.invite(&digest(who), &patient(who), DAY, 0).unwrap();
+                store.join(&digest(who), &key(who, &account_id(n)), answered(who), 1).unwrap();
+                store.begin_new(&beginning(who, &name, 1)).unwrap();
+                store.invite(&digest(&format!("{who} again")), &patient(who), DAY, 0).unwrap();
+            }
+            store.forget_person(&Owner::from_stored("Patient/p")).unwrap();
+            let left = |table: &str| store.with(|c| c.number(&format!("SELECT count(*) FROM {table}"), &[])).unwrap();
+            assert_eq!(["account", "credential", "session", "invitation"].map(left), [1; 4]);
+            assert!(store.session(&digest("q")).unwrap().is_some() && store.session(&digest("p")).unwrap().is_none());
         }
     }
 

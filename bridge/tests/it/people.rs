@@ -301,8 +301,8 @@ async fn a_wallet_signs_in_where_its_owner_linked_it() {
     let wallet = Wallet::new();
     let mut stranger = Browser::new(&world);
     let (message, nonce) = stranger.message("login", &wallet.address(), json!({})).await;
-    let (status, _) = stranger.post("/auth/login/wallet", &json!({"answer": wallet.sign(&message, &nonce)})).await;
-    assert_eq!(status, 403, "nobody has linked it");
+    let (status, told) = stranger.post("/auth/login/wallet", &json!({"answer": wallet.sign(&message, &nonce)})).await;
+    assert_eq!((status, &told["error"]), (403, &json!("Nobody here signs in with this.")), "nobody has linked it");
 
     let token = browser.token().await;
     let (linking, nonce) = browser.message("keys", &wallet.address(), json!({"token": token})).await;

@@ -143,8 +143,8 @@ pub(super) fn me(site: &Site, session: &Session, keys: &[Shown], fresh: bool) ->
         wallet: "Add a wallet",
     };
     let content = html! {
+        p.lead { "You are signed in as " strong { (article(account.person.role)) } "." }
         dl.facts {
-            dt { "I am" } dd { (article(account.person.role)) }
             @if let Some(resource) = &account.person.resource { dt { "My record" } dd { (resource) } }
             @if let Some(organisation) = &account.person.organisation { dt { "Organisation" } dd { (organisation) } }
             dt { "Account" } dd { (account.id) }
@@ -174,7 +174,7 @@ fn table(site: &Site, session: &Session, keys: &[Shown], token: &str, fresh: boo
                     @for key in keys {
                         tr {
                             td { (kind(key.kind)) }
-                            td.mono { (key.what) @if key.name == session.credential { span.hint { " this session’s" } } }
+                            td.mono { (key.what) @if key.name == session.credential { span.hint { " signed in with now" } } }
                             td.time { (time(key.made)) }
                             td.time { @if key.used == 0 { "never" } @else { (time(key.used)) } }
                             td { @if fresh && keys.len() > 1 { (remove(site, key, token)) } }

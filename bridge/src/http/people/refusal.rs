@@ -47,8 +47,15 @@ impl Refusal {
         }
     }
 
-    /// What the person reads.
+    /// What the person reads: a sentence.
     pub(super) fn text(&self) -> String {
+        let text = self.words();
+        let mut letters = text.chars();
+        let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+        format!("{first}{}.", letters.as_str())
+    }
+
+    fn words(&self) -> String {
         match self {
             Self::Person(Refused::Store(error)) => {
                 tracing::error!(%error, "somebody could not come in");
