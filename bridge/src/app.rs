@@ -18,9 +18,10 @@ use crate::ids::Owner;
 use crate::index::store::{Batch, Store};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
-use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_SIGN_INS, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
+use crate::people::secrets::Secrets;
 use crate::secret::{Key, system_random};
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
@@ -61,6 +62,8 @@ pub struct Core {
     /// Seals the cursors of pages.
     pub cursor_key: Key,
     identities: Tokenizer,
+    /// What accounts are kept with.
+    pub secrets: Arc<Secrets>,
     maps: RwLock<Arc<Library>>,
     pub zone: Option<TimeZone>,
     pub charset: Charset,
@@ -98,6 +101,8 @@ pub struct App {
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// Room for people who are signing in.
+    pub sign_ins: Semaphore,
     /// When the service was started.
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
@@ -132,6 +137,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
     let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
+    let marks = system_key(&keys, &store, &objects, ".marks").await?;
+    let accounts = system_key(&keys, &store, &objects, ".accounts").await?;
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
     let token_key = token_key(config, &keys, &store, &objects).await?.serving(&config.base());
@@ -155,6 +162,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
+        secrets: Arc::new(Secrets::new(&marks, accounts)),
         maps: RwLock::new(Arc::new(library(config)?)),
         zone: config.zone().map_err(StartError::Config)?,
         charset: config.charset().map_err(StartError::Config)?,
@@ -199,6 +207,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
+        sign_ins: Semaphore::new(MAX_SIGN_INS),
         _lock: lock,
     });
     let others = vec![

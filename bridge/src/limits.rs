@@ -191,3 +191,5 @@ pub const MAX_AUDIT_AT_ONCE: usize = 500;
 pub const MAX_AUDIT_ENTITIES: usize = 200;
 /// How long a reader waits for room for what is to be told of him.
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
+pub const MAX_SIGN_INS: usize = 16;

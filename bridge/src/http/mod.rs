@@ -19,6 +19,7 @@ mod matching;
 mod meta;
 mod operations;
 mod parameters;
+pub mod people;
 mod portal;
 pub mod pretty;
 pub mod query;

@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/inputs.js" "bridge/web/inputs.js",
     "/portal/ledger-page.js" "bridge/web/ledger-page.js",
     "/portal/page.css" "bridge/web/page.css",
+    "/portal/people.js" "bridge/web/people.js",
     "/portal/verdict-view.js" "bridge/web/verdict-view.js",
     "/portal/verify-page.js" "bridge/web/verify-page.js",
     "/portal/words.js" "bridge/web/words.js",

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, portal, smart, witness};
+use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::error::Issue;
@@ -98,6 +98,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
@@ -164,7 +165,7 @@ fn bad_body(bad: BadBody) -> Reply {
 }
 
 /// A 405 unless the method is one of those.
-fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
+pub(super) fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     if methods.contains(&request.method) {
         return Ok(());
     }

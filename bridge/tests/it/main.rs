@@ -16,6 +16,7 @@ mod compaction;
 mod contract;
 mod corpora;
 mod crash;
+mod door;
 mod erasure;
 mod export;
 mod faults;
@@ -29,6 +30,7 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+mod people;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod power;

@@ -44,6 +44,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index",
         "outgoing",
+        "people",
     ],
     &[
         "app",
