@@ -123,7 +123,7 @@ async fn allowed(
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
-    if permit.is_whole() {
+    if permit.shows_all() {
         return opened(core, name, version).await;
     }
     let current = for_permit(core, permit, name, None).await?;
@@ -142,7 +142,10 @@ async fn for_permit(
 ) -> Result<Option<Opened>, VaultError> {
     match opened(core, name, version).await {
         Err(VaultError::Erased) => Ok(None),
-        opened => Ok(opened?.filter(|opened| opened.is_for(permit, &core.around()))),
+        opened => {
+            let own = opened?.filter(|opened| opened.is_for(permit, &core.around()));
+            Ok(core.consented(permit, own.into_iter().collect()).await?.pop())
+        }
     }
 }
 
@@ -181,7 +184,7 @@ pub struct Versions {
 pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
     let limit = page.limit;
-    let whole = permit.is_whole();
+    let whole = permit.shows_all();
     let (total, stored) = in_background(move || {
         let counted = whole && matches!(page.of, Of::Resource(_));
         let total = if counted { Some(store.versions(&page)?) } else { None };
@@ -210,6 +213,7 @@ async fn hold_back(core: &Core, permit: &Permit, versions: &mut Vec<Opened>) -> 
     }
     let around = core.around();
     versions.retain(|version| shown.get(&version.stored.name) == Some(&true) && version.is_for(permit, &around));
+    *versions = core.consented(permit, std::mem::take(versions)).await?;
     Ok(())
 }
 

@@ -164,13 +164,18 @@ impl Slice {
 
     /// Who asked may see every resource of the type.
     fn is_whole(&self) -> bool {
-        self.permits.as_ref().is_some_and(|permits| permits.iter().all(Permit::is_whole))
+        self.permits.as_ref().is_some_and(|permits| permits.iter().all(Permit::shows_all))
     }
 
-    /// Whether who asked may see a resource.
-    fn lets_through(&self, opened: &Opened, base: &str) -> bool {
-        let around = Surroundings { base, now: self.scan.now };
-        self.permits.as_ref().is_some_and(|permits| permits.iter().all(|permit| opened.is_for(permit, &around)))
+    /// What of some resources who asked may see.
+    async fn let_through(&self, core: &Core, mut opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
+        let around = Surroundings { base: &core.base, now: self.scan.now };
+        let Some(permits) = &self.permits else { return Ok(Vec::new()) };
+        for permit in permits.iter() {
+            opened.retain(|opened| opened.is_for(permit, &around));
+            opened = core.consented(permit, opened).await?;
+        }
+        Ok(opened)
     }
 
     pub(super) fn upto(&self) -> i64 {
@@ -274,9 +279,8 @@ impl<'c> Reader<'c> {
         let rows = self.slice.rows(self.core, self.at, self.last, EXPORT_PAGE).await?;
         self.went_to(&rows, EXPORT_PAGE);
         let mut lines = Vec::new();
-        for opened in open(self.core, &rows).await? {
-            let base = &self.core.base;
-            if self.slice.lets_through(&opened, base) && self.slice.takes(&opened.json(), base) {
+        for opened in self.slice.let_through(self.core, open(self.core, &rows).await?).await? {
+            if self.slice.takes(&opened.json(), &self.core.base) {
                 lines.extend(&opened.resource);
                 lines.push(b'\n');
             }
@@ -309,8 +313,8 @@ impl<'c> Reader<'c> {
         match in_background(move || store.version(&name, version)).await? {
             Some(before) => {
                 let opened = self.core.open_unless_erased(&before).await?;
-                let base = &self.core.base;
-                Ok(opened.is_some_and(|o| self.slice.lets_through(&o, base) && self.slice.took(&o.json(), base)))
+                let shown = self.slice.let_through(self.core, opened.into_iter().collect()).await?;
+                Ok(shown.iter().any(|opened| self.slice.took(&opened.json(), &self.core.base)))
             }
             None => Ok(false),
         }

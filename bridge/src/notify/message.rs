@@ -108,14 +108,15 @@ async fn event(
     if stored.erased {
         return Ok(None);
     }
-    if permit.is_whole() && content != Content::Resources {
+    if permit.shows_all() && content != Content::Resources {
         return Ok(Some(Event { notice: notice.clone(), stored, resource: Vec::new() }));
     }
     let opened = match damaged {
         Damaged::Refused => Some(core.open(&stored).await?),
         Damaged::LeftOut => open_or_leave(core, &stored).await?,
     };
-    let opened = opened.filter(|opened| opened.is_for(permit, &core.around()));
+    let own = opened.filter(|opened| opened.is_for(permit, &core.around()));
+    let opened = core.consented(permit, own.into_iter().collect()).await?.pop();
     let told = |opened: Opened| if content == Content::Resources { opened.resource } else { Vec::new() };
     Ok(opened.map(|opened| Event { notice: notice.clone(), stored, resource: told(opened) }))
 }

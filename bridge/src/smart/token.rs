@@ -120,6 +120,8 @@ pub struct Kept {
     patient: Option<String>,
     #[serde(default)]
     user: Option<String>,
+    #[serde(default)]
+    client: Option<String>,
 }
 
 impl Kept {
@@ -127,14 +129,15 @@ impl Kept {
     pub fn of(caller: &Caller) -> Self {
         let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
         let (subject, scopes) = (caller.subject.clone(), scopes::text(&caller.scopes));
-        Self { subject, scopes, patient: text(&caller.patient), user: text(&caller.user) }
+        let (patient, user, client) = (text(&caller.patient), text(&caller.user), caller.client.clone());
+        Self { subject, scopes, patient, user, client }
     }
 
     /// The caller again; none: something of it cannot be read, and nothing is allowed.
     pub fn caller(&self) -> Option<Caller> {
         let scopes = scopes::parse(&self.scopes).ok()?;
         let (patient, user) = (name(&self.patient)?, name(&self.user)?);
-        Some(Caller { patient, user, ..Caller::new(&self.subject, scopes) })
+        Some(Caller { patient, user, client: self.client.clone(), ..Caller::new(&self.subject, scopes) })
     }
 }
 
