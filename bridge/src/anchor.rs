@@ -4,6 +4,8 @@
 mod cosign;
 mod erased;
 pub mod evm;
+pub mod key;
+mod kms;
 pub mod ledger;
 pub mod publish;
 
@@ -202,11 +204,12 @@ async fn sign(core: &Arc<Core>) -> Result<(), AnchorError> {
 
 /// Cosignatures on the newest checkpoint, and its anchor, if the chain does not have it.
 async fn anchor(core: &Arc<Core>) -> Result<bool, AnchorError> {
-    core.witnesses.collect(core).await?;
+    // A newer one, signed meanwhile, has no cosignatures: what was shown to the witnesses is what is anchored.
+    let newest = core.witnesses.collect(core).await?;
     let shared = core.clone();
     let done = blocking(move || match &shared.chain.place {
-        Place::Embedded(ledger) => ledger.anchor(&shared),
-        Place::Evm(evm) => evm.anchor(&shared),
+        Place::Embedded(ledger) => ledger.anchor(&shared, newest),
+        Place::Evm(evm) => evm.anchor(&shared, newest),
     });
     let done = done.await?;
     core.chain.clear();
@@ -284,7 +287,9 @@ pub(crate) fn logged(core: &Core, row: i64) -> Result<Option<Logged>, AnchorErro
     let (size, bundle) = anchored(core)?;
     // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
     let is_anchored = position < size;
-    let Some((size, note)) = core.store.checkpoint(is_anchored.then(|| size - 1))? else { return Ok(None) };
+    let checkpoint = core.store.checkpoint(is_anchored.then(|| size - 1))?;
+    // One that is in the log already may be in no published checkpoint yet.
+    let Some((size, note)) = checkpoint.filter(|(size, _)| *size > position) else { return Ok(None) };
     let hashes = core.store.read_log(|reader| tree::prove_inclusion(size, position, reader))??;
     let proof = TlogProof { index: position, hashes, checkpoint: note };
     Ok(Some(Logged { entry, proof, anchor: bundle.filter(|_| is_anchored) }))

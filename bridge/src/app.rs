@@ -1,9 +1,13 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
 pub mod keep;
+mod refusal;
 pub(crate) mod roots;
 
+pub use refusal::StartError;
+
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
+use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
@@ -11,12 +15,13 @@ use crate::error::VaultError;
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
-use crate::index::store::{Batch, Store, StoreError};
+use crate::index::store::{Batch, Store};
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
-use crate::limits::{MAX_BODIES_BYTES, MAX_WAITING};
+use crate::limits::{MAX_BODIES_BYTES, MAX_SIGN_INS, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
+use crate::people::secrets::Secrets;
 use crate::secret::{Key, system_random};
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
@@ -24,17 +29,16 @@ use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
-use crate::vault::objects::{ObjectError, Objects, make_directory};
+use crate::vault::objects::{Objects, make_directory};
 use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
 use notary::canonical::Json;
-use notary::chain::ChainError;
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -53,9 +57,13 @@ pub struct Core {
     pub keys: Arc<KeyRing>,
     pub tokens: Arc<Tokenizer>,
     pub(crate) erasures: Key,
+    /// What of accesses is not told yet.
+    pub trail: Trail,
     /// Seals the cursors of pages.
     pub cursor_key: Key,
     identities: Tokenizer,
+    /// What accounts are kept with.
+    pub secrets: Arc<Secrets>,
     maps: RwLock<Arc<Library>>,
     pub zone: Option<TimeZone>,
     pub charset: Charset,
@@ -93,57 +101,12 @@ pub struct App {
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// Room for people who are signing in.
+    pub sign_ins: Semaphore,
     /// When the service was started.
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
-}
-
-/// Why the service does not start: what, where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("data directory {path}: {source}")]
-    Directory { path: PathBuf, source: std::io::Error },
-    #[error("data directory {path} is in use by another medseal: stop that one, or name another directory with --data")]
-    InUse { path: PathBuf },
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Object(#[from] ObjectError),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error(transparent)]
-    Maps(#[from] mappings::plan::PlanError),
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    #[error(transparent)]
-    Evm(#[from] notary::chain::evm::EvmError),
-    #[error("log.origin in the configuration: {0}")]
-    Log(#[from] notary::checkpoint::CheckpointError),
-    #[error("configuration: {0}")]
-    Config(String),
-    #[error(
-        "the index in {data} is new, but {what} is not: put index.sqlite back from your backup, or build it anew with `medseal recover`; nothing was changed"
-    )]
-    IndexLost { data: PathBuf, what: String },
-    #[error("a recovery of this index was begun and is not finished: run `medseal recover` again")]
-    Recovering,
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    #[error("the index and the ledger contradict each other: {0}")]
-    Contradiction(String),
-    #[error(
-        "{place} holds no wrapped keys (keys/...): without them nothing can be recovered; put them back from a backup"
-    )]
-    Keyless { place: String },
-    #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
-    Nothing { path: PathBuf },
-    #[error(
-        "pack {name} is missing or too short, but the index refers to it: restore it from a backup of {place}; if the index was put back from a backup, run `medseal recover`"
-    )]
-    Pack { name: String, place: String },
 }
 
 /// Everything opened, not working yet: for the service, and for commands at the machine.
@@ -174,6 +137,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
     let log_key = system_key(&keys, &store, &objects, ".log").await?;
     let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
+    let marks = system_key(&keys, &store, &objects, ".marks").await?;
+    let accounts = system_key(&keys, &store, &objects, ".accounts").await?;
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
     let token_key = token_key(config, &keys, &store, &objects).await?.serving(&config.base());
@@ -187,15 +152,17 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let lease = Arc::new(Lease::new(!store.is_shared()).map_err(KeyError::from)?);
     let place = match &config.chain {
         None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
-        Some(settings) => Place::Evm(Evm::open(settings, data)?),
+        Some(settings) => Place::Evm(Evm::open(settings, &config.keys, data).await?),
     };
     let core = Core {
         custodian: config.custodian.clone(),
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
+        trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
+        secrets: Arc::new(Secrets::new(&marks, accounts)),
         maps: RwLock::new(Arc::new(library(config)?)),
         zone: config.zone().map_err(StartError::Config)?,
         charset: config.charset().map_err(StartError::Config)?,
@@ -240,6 +207,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
+        sign_ins: Semaphore::new(MAX_SIGN_INS),
         _lock: lock,
     });
     let others = vec![
@@ -248,6 +216,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(lease::run(app.core.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(audit::worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }
@@ -270,7 +239,10 @@ pub struct Workers {
 
 impl Workers {
     /// Takes nothing more in, commits what waits, signs and anchors what was committed.
-    pub async fn drain(self, app: &App) {
+    pub async fn drain(self, app: &Arc<App>) {
+        if let Err(error) = audit::worker::flush(app).await {
+            tracing::error!(%error, "what was read last could not be told");
+        }
         drop(app.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");

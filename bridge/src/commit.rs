@@ -5,6 +5,7 @@ mod allowed;
 mod moment;
 mod resolve;
 mod seal;
+mod told;
 mod view;
 
 use crate::app::Core;
@@ -338,6 +339,7 @@ impl<'c> Group<'c> {
         stage: &mut Stage,
     ) -> Result<Vec<Done>, IngestError> {
         allowed::conditions(by, &writes)?;
+        let intended = told::intended(&writes);
         let goals = self.resolve_all(&writes, stage).await?;
         let mut writes: Vec<_> = writes.into_iter().zip(goals.goals).enumerate().collect();
         writes.sort_by_key(|(_, (write, _))| write.act.rank());
@@ -352,7 +354,11 @@ impl<'c> Group<'c> {
             done.push((n, written.map_err(|error| located(error, entry))?));
         }
         done.sort_by_key(|(n, _)| *n);
-        Ok(done.into_iter().map(|(_, done)| done).collect())
+        let done: Vec<Done> = done.into_iter().map(|(_, done)| done).collect();
+        if let Author::Client(caller) = by {
+            self.tell(caller, (&intended, &done), stage).await?;
+        }
+        Ok(done)
     }
 
     fn keep(&mut self, stage: Stage, done: Option<Vec<Done>>) -> Committed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest HTTP body: a transaction Bundle with some scanned documents.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
 /// The longest request for a cosignature, which a stranger may send: a signed note with some dozens of signatures, and 64 hashes.
-pub const MAX_WITNESS_BYTES: usize = 128 << 10;
+pub const MAX_WITNESS_BYTES: usize = 32 << 10;
 /// Bytes of bodies in memory at the same time, from their first byte to their answer; what is read out of them takes several
 /// times as much.
 pub const MAX_BODIES_BYTES: usize = 256 << 20;
@@ -181,3 +181,15 @@ pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
 pub const MAX_ROOTS: usize = 1_000;
 /// How long an open key may outlive its time in memory.
 pub const KEY_TIDY: Duration = Duration::from_secs(30);
+/// How long accesses gather before they are told: a chart is read in less.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(1);
+/// Events that wait to be committed: some seconds of a busy server's. Then readers wait.
+pub const MAX_AUDIT_WAITING: usize = 20_000;
+/// Events that are committed at once, beside what else is.
+pub const MAX_AUDIT_AT_ONCE: usize = 500;
+/// How much one event tells of, in resources: more makes it a burden to read.
+pub const MAX_AUDIT_ENTITIES: usize = 200;
+/// How long a reader waits for room for what is to be told of him.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
+pub const MAX_SIGN_INS: usize = 16;

@@ -58,6 +58,11 @@ enum Command {
         #[arg(long, default_value = "8h")]
         ttl: String,
     },
+    /// People who may sign in.
+    User {
+        #[command(subcommand)]
+        verb: User,
+    },
     /// Copy the index into a file while the service goes on (SQLite; of PostgreSQL take pg_dump).
     Backup {
         #[command(flatten)]
@@ -115,6 +120,34 @@ enum Command {
         /// Also write the resource that it speaks for.
         #[arg(long)]
         resource: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum User {
+    /// Print a link that lets one person in, once, within 72 hours. One who has an account already adds a key to it.
+    Invite {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        who: commands::user::Invited,
+    },
+    /// List them: id, role, state, resource, organisation, what they sign in with, since when, and when last.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Close an account, and end all its sessions at once.
+    Disable {
+        #[command(flatten)]
+        place: Place,
+        id: String,
+    },
+    /// Open a closed account again.
+    Enable {
+        #[command(flatten)]
+        place: Place,
+        id: String,
     },
 }
 
@@ -238,6 +271,10 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Client { verb: Client::Add { place, new } } => commands::clients::add(&place.config()?, &new).await,
         Command::Client { verb: Client::List { place } } => commands::clients::list(&place.config()?),
         Command::Client { verb: Client::Remove { place, id } } => commands::clients::remove(&place.config()?, &id),
+        Command::User { verb: User::Invite { place, who } } => commands::user::invite_one(&place.config()?, &who).await,
+        Command::User { verb: User::List { place } } => commands::user::list(&place.config()?).await,
+        Command::User { verb: User::Disable { place, id } } => commands::user::close(&place.config()?, &id, true).await,
+        Command::User { verb: User::Enable { place, id } } => commands::user::close(&place.config()?, &id, false).await,
         Command::Contracts { verb: Contracts::Deploy { place, deploy } } => {
             commands::contracts::run(&place.config()?, &deploy).await
         }

@@ -49,6 +49,8 @@ pub enum Verb {
 #[derive(Clone)]
 pub struct Opened {
     pub stored: Stored,
+    /// Under whose key it is sealed.
+    pub owner: Owner,
     pub salt: Salt,
     pub raw: Option<Digest>,
     pub made: Option<Made>,
@@ -105,6 +107,17 @@ impl Plain {
 /// The current version, or the named one. What the permit is not for is not there; of a part of the resources an older version
 /// is shown only where the current one is, too: one that was put right must not be seen as it was.
 pub async fn read(
+    core: &Core,
+    permit: &Permit,
+    name: &Name,
+    version: Option<Version>,
+) -> Result<Option<Opened>, VaultError> {
+    let shown = allowed(core, permit, name, version).await?;
+    permit.seen().shows(shown.iter().map(Opened::as_shown));
+    Ok(shown)
+}
+
+async fn allowed(
     core: &Core,
     permit: &Permit,
     name: &Name,
@@ -180,6 +193,7 @@ pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Version
     let last = looked_at.checked_sub(1).and_then(|last| stored.get(last)).map(|last| last.row);
     let more = last.filter(|_| looked_at < stored.len());
     let versions = let_through(core, permit, versions).await?;
+    permit.seen().shows(versions.iter().map(Opened::as_shown));
     Ok(Versions { total, versions, more })
 }
 
@@ -228,6 +242,11 @@ impl Opened {
     /// was, and is for those alone who may see everything.
     pub fn is_for(&self, permit: &Permit, around: &Surroundings<'_>) -> bool {
         permit.is_whole() || (!self.stored.deleted && permit.covers(&self.stored.name, &self.json(), around))
+    }
+
+    /// What is told of it where it is shown.
+    pub fn as_shown(&self) -> (Owner, Name, Version) {
+        (self.owner.clone(), self.stored.name.clone(), self.stored.version)
     }
 
     /// The resource as JSON.
@@ -299,7 +318,8 @@ impl Core {
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let Plain { salt, raw, made, resource } = plain;
-        let opened = Opened { stored: stored.clone(), salt, raw, made, resource };
+        let owner = label.owner.clone();
+        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }

@@ -136,6 +136,7 @@ impl Run<'_> {
             order::page(self, &permit, plan, &search.sort, count, from).await?
         };
         page.included = include::of(self, &search.includes, &page.matches, upto).await?;
+        self.caller.seen.shows(page.matches.iter().chain(&page.included.resources).map(Opened::as_shown));
         Ok(page)
     }
 

@@ -5,6 +5,8 @@ import { hmacSha256 } from './hash.js'
 
 export const RESOURCE = 1
 export const TOMBSTONE = 2
+export const ACCESS = 4
+export const EMERGENCY = 5
 const KINDS = [1, 2, 3, 4, 5]
 
 /** The kind and the commitment in an entry's 35 bytes. Throws at another version, kind or suite. */

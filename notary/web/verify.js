@@ -7,7 +7,7 @@
 import { checkAnchor } from './anchor.js'
 import { equal, hexOf, utf8 } from './bytes.js'
 import { readDocument, write } from './canonical.js'
-import { RESOURCE, TOMBSTONE, opens, readEntry } from './commitment.js'
+import { ACCESS, EMERGENCY, RESOURCE, TOMBSTONE, opens, readEntry } from './commitment.js'
 import { checkErasure } from './erasure.js'
 import { gradeOf } from './grade.js'
 import { sha256 } from './hash.js'
@@ -73,11 +73,17 @@ export async function judge(input) {
 }
 
 async function checkKind(receipt, { kind }, resource) {
-  demand(kind === RESOURCE || kind === TOMBSTONE, 'OTHER-KIND', 'the log entry speaks neither of a resource nor of a deletion')
-  if (kind === RESOURCE) return
+  const fits = kind === RESOURCE || kind === TOMBSTONE || isAccess(receipt, kind)
+  demand(fits, 'OTHER-KIND', 'the log entry speaks neither of a resource nor of a deletion')
+  if (kind !== TOMBSTONE) return
   const empty = !receipt.opening || receipt.opening.canonical === hexOf(await sha256(new Uint8Array()))
   demand(empty, 'TOMBSTONE-FILLED', 'the log entry says that it is a deletion, and it was sealed over some content')
   demand(!resource, 'DELETED', 'the receipt is of a deletion, and a deletion has no resource')
+}
+
+/** Only AuditEvents have entries of these kinds. */
+function isAccess({ reference }, kind) {
+  return (kind === ACCESS || kind === EMERGENCY) && reference.startsWith('AuditEvent/')
 }
 
 async function checkContent(receipt, entry, resource, raw) {
@@ -134,6 +140,7 @@ function sentences(receipt, entry, trust, log, erasure) {
   const { logKey } = receipt
   return [
     entry.kind === TOMBSTONE && 'a deletion: from this version on the custodian says that the resource is no more',
+    isAccess(receipt, entry.kind) && "a record of an access, which the custodian's own service wrote",
     !receipt.opening && "no opening: custodian, resource name and version are the receipt's own words, unproved",
     trust.logKeys.length > 0
       ? `the log key ${logKey}, which the policy pins`

@@ -8,6 +8,12 @@ use notary::tree;
 use notary::witness::{AddCheckpoint, WitnessKey, with_cosignatures};
 use warp::http::{HeaderMap, Method, StatusCode};
 
+/// How many lines of an answer are looked at: a witness signs with one key, or two while it changes keys.
+const MAX_LINES: usize = 16;
+
+/// The size of a checkpoint and its note.
+pub(super) type Newest = (u64, String);
+
 /// Who is asked, and how.
 #[derive(Debug)]
 pub struct Witnesses {
@@ -41,9 +47,9 @@ impl Witnesses {
         Self { peers: peers.iter().filter_map(read).collect(), outgoing: Outgoing::new(rules) }
     }
 
-    /// Collects what is missing on the newest published checkpoint.
-    pub(super) async fn collect(&self, core: &Core) -> Result<(), AnchorError> {
-        let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(()) };
+    /// Collects what is missing on the newest checkpoint, and gives it with what was collected.
+    pub(super) async fn collect(&self, core: &Core) -> Result<Option<Newest>, AnchorError> {
+        let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(None) };
         let mut lines = Vec::new();
         for (url, key) in &self.peers {
             if key.cosigned(&note).is_some() {
@@ -59,10 +65,12 @@ impl Witnesses {
             }
         }
         if lines.is_empty() {
-            return Ok(());
+            return Ok(Some((size, note)));
         }
         // The published one beside the packs stays as it is: whoever writes there is the sequencer.
-        Ok(core.store.replace_checkpoint(size, &with_cosignatures(&note, &lines))?)
+        let note = with_cosignatures(&note, &lines);
+        core.store.replace_checkpoint(size, &note)?;
+        Ok(Some((size, note)))
     }
 
     /// The witness's line. A witness that knows another size than we remember says which.
@@ -83,6 +91,7 @@ impl Witnesses {
                 StatusCode::OK => {
                     let line = text
                         .lines()
+                        .take(MAX_LINES)
                         .map(|line| format!("{line}\n"))
                         .find(|line| key.cosigned(&(note.to_owned() + line)).is_some());
                     let line = line.ok_or(Missing::Answer)?;

@@ -1,17 +1,19 @@
 //! A chain of others, by JSON-RPC. Nothing that comes in waits for it: what it has not taken yet is anchored later.
 
 use super::AnchorError;
+use super::cosign::Newest;
+use super::key::KeyPlace;
 use crate::app::{Core, StartError};
-use crate::config::Chain as Settings;
+use crate::config::{Chain as Settings, Keys};
 use crate::index::anchors::Anchor;
-use crate::vault::keys::root_key;
 use notary::anchor::{AnchorBundle, ChainKind};
 use notary::chain::evm::pending::Pending;
 use notary::chain::evm::round::{AnchoredLog, Done, Manner, round, same_log};
-use notary::chain::evm::{Address, EvmError, Nodes, Sender, SenderKey, View, local_key};
+use notary::chain::evm::{Address, EvmError, Nodes, Sender, View};
 use notary::tree::{self, Root};
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// How long a start waits for the chain to tell whether it knows this log: a chain that is away keeps nobody from starting.
 const START_PATIENCE: Duration = Duration::from_secs(15);
@@ -19,33 +21,43 @@ const START_PATIENCE: Duration = Duration::from_secs(15);
 /// The chain, and how it is written to.
 #[derive(Debug)]
 pub struct Evm {
-    sender: Sender,
+    nodes: Nodes,
+    key: KeyPlace,
+    /// Made when the key is at hand: a key service that is away keeps nobody from starting.
+    sender: OnceCell<Sender>,
+    /// The most that a unit of gas may cost, in wei.
+    max_fee: u128,
     manner: Manner,
     kind: ChainKind,
 }
 
 impl Evm {
-    /// Reads the settings and the key. Asks no node yet.
-    pub fn open(settings: &Settings, data: &Path) -> Result<Self, StartError> {
+    /// Reads the settings, and the key's file. Asks no node and no key service yet.
+    pub async fn open(settings: &Settings, keys: &Keys, data: &Path) -> Result<Self, StartError> {
         let manner = settings.manner().map_err(StartError::Config)?;
-        let key = sender_key(&settings.key_path(data))?;
         let nodes = Nodes::new(&settings.urls(), settings.agree, settings.pins())?;
-        Ok(Self { sender: Sender::new(nodes, key, settings.max_fee()), manner, kind: settings.kind })
+        let key = key_place(settings, keys, data)?;
+        let (max_fee, kind, sender) = (settings.max_fee(), settings.kind, OnceCell::new());
+        let opened = Self { nodes, key, sender, max_fee, manner, kind };
+        if let KeyPlace::File { .. } = opened.key {
+            opened.sender().await?;
+        }
+        Ok(opened)
     }
 
-    /// The account that anchors.
-    pub fn account(&self) -> Address {
-        self.sender.address()
+    async fn sender(&self) -> Result<&Sender, EvmError> {
+        let made = || async { Ok(Sender::new(self.nodes.clone(), self.key.open().await?, self.max_fee)) };
+        self.sender.get_or_try_init(made).await
     }
 
     /// The contract that is written to.
     pub fn contract(&self) -> Address {
-        self.sender.nodes().pins().contract
+        self.nodes.pins().contract
     }
 
     /// The chain's id.
     pub fn chain_id(&self) -> u64 {
-        self.sender.nodes().pins().chain_id
+        self.nodes.pins().chain_id
     }
 
     /// What the receipts call it.
@@ -55,9 +67,9 @@ impl Evm {
 
     /// One round; see `notary::chain::evm::round`. Tells whether an anchor set out or came to rest. Call it where blocking is
     /// allowed: the index is asked in between.
-    pub(super) fn anchor(&self, core: &Core) -> Result<bool, AnchorError> {
-        let log = Own { core, epoch: core.lease.held().ok_or(AnchorError::NotHeld)? };
-        let asked = round(&self.sender, &log, &self.manner, now(core));
+    pub(super) fn anchor(&self, core: &Core, newest: Option<Newest>) -> Result<bool, AnchorError> {
+        let log = Own { core, epoch: core.lease.held().ok_or(AnchorError::NotHeld)?, newest };
+        let asked = async { round(self.sender().await?, &log, &self.manner, now(core)).await };
         let (view, done) = tokio::runtime::Handle::current().block_on(asked)?;
         let settled = self.keep(core, &view)?;
         match done {
@@ -70,7 +82,7 @@ impl Evm {
 
     /// Keeps the newest anchor that stays, with its proof.
     fn keep(&self, core: &Core, view: &View) -> Result<bool, AnchorError> {
-        let (state, pins) = (&view.last, self.sender.nodes().pins());
+        let (state, pins) = (&view.last, self.nodes.pins());
         let (Some(root), Some(bundle)) = (state.root, state.bundle(self.kind, pins)) else { return Ok(false) };
         let known = proved(core)?;
         if known.is_some_and(|known| known.contract == pins.contract && known.size >= state.size) {
@@ -87,7 +99,7 @@ impl Evm {
 
     /// At the start: what the chain has anchored must be of this very log. A chain that is away is asked again later.
     pub(super) async fn check(&self, core: &Core) -> Result<(), StartError> {
-        let asked = self.sender.nodes().view(self.manner.finality, now(core), self.manner.max_age);
+        let asked = self.nodes.view(self.manner.finality, now(core), self.manner.max_age);
         let view = match tokio::time::timeout(START_PATIENCE, asked).await {
             Ok(Ok(view)) => view,
             Ok(Err(error)) if !error.is_away() => return Err(error.into()),
@@ -98,7 +110,7 @@ impl Evm {
             }
         };
         // Nothing is written here, so no epoch is asked for.
-        let log = Own { core, epoch: 0 };
+        let log = Own { core, epoch: 0, newest: None };
         for state in [&view.last, &view.newest] {
             same_log(&log, state.size, state.root).map_err(contradiction)?;
         }
@@ -112,14 +124,17 @@ pub(super) fn proved(core: &Core) -> Result<Option<AnchorBundle>, AnchorError> {
     Ok(newest.and_then(|anchor| serde_json::from_str(&anchor.bundle?).ok()))
 }
 
-/// Reads the key that signs transactions.
-fn sender_key(path: &Path) -> Result<SenderKey, StartError> {
+/// Where the configuration says that the key is.
+fn key_place(settings: &Settings, keys: &Keys, data: &Path) -> Result<KeyPlace, StartError> {
+    if let Some(key) = &settings.kms {
+        return Ok(KeyPlace::service(key, keys)?);
+    }
+    let path = settings.key_path(data);
     if !path.exists() {
         let what = format!("chain.key: {} is not there: `medseal contracts deploy` makes one", path.display());
         return Err(StartError::Config(what));
     }
-    let key = root_key(path, false, &crate::secret::system_random)?;
-    Ok(local_key(&hex::encode(key.expose()))?)
+    Ok(KeyPlace::File { path, new_allowed: false })
 }
 
 fn now(core: &Core) -> u64 {
@@ -138,14 +153,16 @@ fn contradiction(error: AnchorError) -> StartError {
 struct Own<'c> {
     core: &'c Core,
     epoch: i64,
+    /// The checkpoint that may be anchored.
+    newest: Option<Newest>,
 }
 
 impl AnchoredLog for Own<'_> {
     type Error = AnchorError;
 
     fn newest(&self) -> Result<Option<(u64, Root)>, AnchorError> {
-        let Some((size, note)) = self.core.store.checkpoint(None)? else { return Ok(None) };
-        Ok(Some((size, self.core.signer.key().open(&note)?.root)))
+        let Some((size, note)) = &self.newest else { return Ok(None) };
+        Ok(Some((*size, self.core.signer.key().open(note)?.root)))
     }
 
     fn root(&self, size: u64) -> Result<Option<Root>, AnchorError> {

@@ -1,6 +1,7 @@
 //! The embedded ledger: the chain of whoever has no other. No independent trust.
 
 use super::AnchorError;
+use super::cosign::Newest;
 use crate::app::{Core, StartError};
 use crate::index::anchors::Anchor;
 use crate::index::store::Store;
@@ -59,8 +60,8 @@ impl Embedded {
     }
 
     /// Anchors the newest checkpoint if the ledger does not have it. The contract itself checks that history was only added to.
-    pub(super) fn anchor(&self, core: &Core) -> Result<bool, AnchorError> {
-        let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(false) };
+    pub(super) fn anchor(&self, core: &Core, newest: Option<Newest>) -> Result<bool, AnchorError> {
+        let Some((size, note)) = newest else { return Ok(false) };
         let checkpoint = core.signer.key().open(&note)?;
         let mut ledger = self.current(&core.store)?;
         let head = ledger.head()?;

@@ -13,6 +13,7 @@ pub mod send;
 pub mod serve;
 pub mod storage;
 pub mod token;
+pub mod user;
 
 /// A command that failed: one line for people, what, where, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 
 use super::view::Newest;
 use super::{Author, located};
+use crate::audit::is_trail;
 use crate::consent::decide::{Denied, Permit, decide, decide_whole};
 use crate::error::{IngestError, Issue};
 use crate::fhir::references;
@@ -19,13 +20,20 @@ pub(super) struct Rights {
     /// Of what is made where nothing is there, and of what a change makes of what is.
     created: Vec<Permit>,
     changed: Vec<Permit>,
+    /// It is this service that writes.
+    pub(super) is_service: bool,
 }
 
 impl Rights {
+    /// The service's own: nothing is held back.
+    pub(super) fn service() -> Self {
+        Self { old: Vec::new(), created: Vec::new(), changed: Vec::new(), is_service: true }
+    }
+
     /// What an author may do by an act. Permits for every resource hold nothing back, and are left out.
     pub(super) fn of(by: &Author, act: &Act) -> Result<Self, IngestError> {
         let Author::Client(caller) = by else {
-            return Ok(Self { old: Vec::new(), created: Vec::new(), changed: Vec::new() });
+            return Ok(Self::service());
         };
         let permits = |interactions: &[Interaction]| {
             let each = interactions.iter().map(|interaction| decide(caller, *interaction, Some(act.kind())));
@@ -40,7 +48,7 @@ impl Rights {
             Act::Patch { .. } => (&[Update, Read], &[], &[Update]),
             Act::Delete { .. } => (&[Delete], &[], &[]),
         };
-        Ok(Self { old: permits(old)?, created: permits(created)?, changed: permits(changed)? })
+        Ok(Self { old: permits(old)?, created: permits(created)?, changed: permits(changed)?, is_service: false })
     }
 
     /// Whether what is there may be changed. Whose a deleted one was nobody can tell.
@@ -57,6 +65,15 @@ impl Rights {
             None if self.old.is_empty() => Ok(()),
             _ => outside(),
         }
+    }
+
+    /// Nobody changes or deletes what was told of an access.
+    pub(super) fn only_grows(&self, name: &Name, is_there: bool) -> Result<(), IngestError> {
+        if !is_trail(name.kind) || !is_there {
+            return Ok(());
+        }
+        let text = "the audit trail only grows: an AuditEvent is neither changed nor deleted";
+        Err(IngestError::Forbidden(Issue::new("forbidden", text)))
     }
 
     /// Whether what is about to be stored may be.

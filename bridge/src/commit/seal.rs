@@ -4,6 +4,7 @@ use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, RawMessage, Stage, Written};
+use crate::audit::is_trail;
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
@@ -38,7 +39,7 @@ fn not_its_own(json: &Json, name: &Name) -> Result<(), IngestError> {
 
 /// What a version holds.
 enum Content {
-    Resource(Json, Made),
+    Resource(Json, Made, Kind),
     /// A deletion, sealed like what it deletes.
     Nothing(Owner),
 }
@@ -60,6 +61,7 @@ impl Group<'_> {
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
+        rights.only_grows(&name, newest.is_some())?;
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
         let verb = verb(&act, newest.is_some());
@@ -82,7 +84,11 @@ impl Group<'_> {
         stamp(&mut json, &name, version, self.now);
         rights.hold_new(&name, &json, newest.is_some(), &self.around())?;
         let made = Made { by: verb, created };
-        let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
+        // What this service itself tells of accesses has log entries of a kind of its own: no client can write what looks like it.
+        let is_access = rights.is_service && is_trail(name.kind);
+        let kind = if is_access { Kind::Access } else { Kind::Resource };
+        let content = Content::Resource(json, made, kind);
+        let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
     }
 
@@ -199,14 +205,13 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Arc<Vec<u8>>, IngestError> {
-        let (resource, owner, made, blinded) = match &content {
-            Content::Resource(json, made) => {
+        let (resource, owner, made, kind, blinded) = match &content {
+            Content::Resource(json, made, kind) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json, &self.core.base), Some(*made), blinded)
+                (json.canonical(), owner(name, json, &self.core.base), Some(*made), *kind, blinded)
             }
-            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Kind::Tombstone, Blinded::default()),
         };
-        let kind = if made.is_some() { Kind::Resource } else { Kind::Tombstone };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Wei in a gwei.
-const GWEI: u128 = 1_000_000_000;
+pub const GWEI: u128 = 1_000_000_000;
 /// An hour: who waits longer for a block before paying more has a chain that is down.
 const MAX_PATIENCE: u64 = 3_600;
 /// The most nodes: each is asked in turn, in every round.
@@ -34,6 +34,8 @@ pub struct Chain {
     /// The file of the key that signs transactions, in the data directory unless its path is absolute.
     #[serde(default = "key_file")]
     pub key: PathBuf,
+    /// Instead of a file: a key of the service that `[keys]` names (its ARN, or `alias/...`), `ECC_SECG_P256K1`, to sign and verify.
+    pub kms: Option<String>,
     /// `finalized`, `latest` (a chain without forks: QBFT, IBFT), or after how many blocks one stays.
     #[serde(default = "finalized")]
     pub finality: String,

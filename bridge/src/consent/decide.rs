@@ -1,6 +1,7 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
 //! without a decision does not compile; and the permit is asked about each resource that was opened.
 
+use crate::audit::seen::Seen;
 use crate::fhir::membership;
 use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::Surroundings;
@@ -16,6 +17,8 @@ pub struct Permit {
     interaction: Interaction,
     /// One of them must let a resource through.
     bounds: Vec<Bound>,
+    /// Where what is shown by it is told.
+    seen: Seen,
 }
 
 /// What a resource must be for one scope to speak for it; nothing said: any.
@@ -51,7 +54,7 @@ pub fn decide(caller: &Caller, interaction: Interaction, kind: Option<TypeName>)
     if bounds.is_empty() {
         return Err(Denied::Scope { kind, letter: interaction.letter() });
     }
-    Ok(Permit { interaction, bounds })
+    Ok(Permit { interaction, bounds, seen: caller.seen.clone() })
 }
 
 /// The same where no resource can be looked at on its own: only for who may do this with all of them.
@@ -78,6 +81,11 @@ fn bound(caller: &Caller, access: &Access) -> Option<Bound> {
 }
 
 impl Permit {
+    /// Where whoever shows something by this permit says so.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Whether it is for every resource of its type.
     pub fn is_whole(&self) -> bool {
         self.bounds.iter().any(|bound| bound.patient.is_none() && bound.only.is_none())

@@ -1,5 +1,6 @@
 //! What an export was asked for: read from a query or from Parameters, checked, and kept sealed. Pure.
 
+use crate::audit::is_trail;
 use crate::consent::decide::{Denied, Permit, decide};
 use crate::error::Issue;
 use crate::fhir::membership::supports;
@@ -104,13 +105,13 @@ impl Request {
         Ok(asked)
     }
 
-    /// The types that are named, or all that the caller may read.
+    /// The types that are named, or all that the caller may read but the audit trail, which is no part of the record.
     fn choose(&mut self, named: Vec<String>, caller: &Caller) -> Result<(), Refusal> {
         let may = |kind: TypeName| {
             decide(caller, Interaction::Read, Some(kind)).and_then(|_| decide(caller, Interaction::Search, Some(kind)))
         };
         if named.is_empty() {
-            let kinds = self.possible().into_iter().filter(|kind| may(*kind).is_ok());
+            let kinds = self.possible().into_iter().filter(|kind| !is_trail(*kind) && may(*kind).is_ok());
             self.types = kinds.map(|kind| kind.to_string()).collect();
             let any = decide(caller, Interaction::Search, None);
             return if self.types.is_empty() { any.map(|_| ()).map_err(Refusal::Denied) } else { self.filtered() };

@@ -168,7 +168,7 @@ async fn introspect(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal>
 }
 
 fn told(app: &App, bearer: &Bearer) -> Value {
-    let Caller { subject, scopes, patient, user, client } = &bearer.caller;
+    let Caller { subject, scopes, patient, user, client, .. } = &bearer.caller;
     let mut told = json!({
         "active": true,
         "scope": scopes::text(scopes),

@@ -1,6 +1,6 @@
 //! What every answer bears, whatever it is: the name of its request, and what a browser needs to let another origin's page read
-//! it (CORS, the Fetch standard, section 3.3). Tokens come in a header that a page must set itself; there are no cookies, so
-//! that nothing is allowed with credentials.
+//! it (CORS, the Fetch standard, section 3.3). Tokens come in a header that a page must set itself; the cookie of
+//! people who are signed in is for our own pages, so that nothing is allowed with credentials.
 
 use super::reply::{Reply, empty, with_header};
 use super::routes::Request;

@@ -2,6 +2,7 @@
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
 mod accept;
+mod audit;
 mod auth;
 mod cursor;
 mod docref;
@@ -18,6 +19,7 @@ mod matching;
 mod meta;
 mod operations;
 mod parameters;
+pub mod people;
 mod portal;
 pub mod pretty;
 pub mod query;

@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/inputs.js" "bridge/web/inputs.js",
     "/portal/ledger-page.js" "bridge/web/ledger-page.js",
     "/portal/page.css" "bridge/web/page.css",
+    "/portal/people.js" "bridge/web/people.js",
     "/portal/verdict-view.js" "bridge/web/verdict-view.js",
     "/portal/verify-page.js" "bridge/web/verify-page.js",
     "/portal/words.js" "bridge/web/words.js",
@@ -41,6 +42,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/notary/receipt.js" "notary/web/receipt.js",
     "/portal/notary/refusal.js" "notary/web/refusal.js",
     "/portal/notary/rlp.js" "notary/web/rlp.js",
+    "/portal/notary/seals.js" "notary/web/seals.js",
     "/portal/notary/tree.js" "notary/web/tree.js",
     "/portal/notary/trie.js" "notary/web/trie.js",
     "/portal/notary/verify.js" "notary/web/verify.js",
@@ -48,6 +50,8 @@ const FILES: &[(&str, &str)] = files![
     "/portal/notary/vendor/noble-hashes/_u64.js" "notary/web/vendor/noble-hashes/_u64.js",
     "/portal/notary/vendor/noble-hashes/sha3.js" "notary/web/vendor/noble-hashes/sha3.js",
     "/portal/notary/vendor/noble-hashes/utils.js" "notary/web/vendor/noble-hashes/utils.js",
+    "/portal/notary/vendor/noble-secp256k1/LICENSE" "notary/web/vendor/noble-secp256k1/LICENSE",
+    "/portal/notary/vendor/noble-secp256k1/index.js" "notary/web/vendor/noble-secp256k1/index.js",
 ];
 
 /// The file at a path, if it is one of the pages'.

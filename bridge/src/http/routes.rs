@@ -2,8 +2,9 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{auth, edge, fhir, hl7v2, ledger, log, login, operations, portal, smart, witness};
+use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
 use crate::app::App;
+use crate::audit::seen::Seen;
 use crate::error::Issue;
 use crate::ids::TypeName;
 use crate::limits::MAX_BODY_BYTES;
@@ -19,6 +20,8 @@ pub struct Request {
     pub query: String,
     pub headers: HeaderMap,
     pub body: Result<Bytes, BadBody>,
+    /// What the answer shows.
+    pub seen: Seen,
 }
 
 /// Why a body cannot be taken.
@@ -49,7 +52,10 @@ pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
     let origins = &app.config.cors;
     let reply = match edge::preflight(&request, origins) {
         Some(reply) => reply,
-        None => route(app, &request).await.unwrap_or_else(|refused| refused),
+        None => {
+            let reply = route(app, &request).await.unwrap_or_else(|refused| refused);
+            audit::told(app, &request, reply).await
+        }
     };
     edge::marked(reply, &request.headers, origins)
 }
@@ -92,6 +98,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
@@ -139,6 +146,7 @@ pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Meth
     only(request, methods)?;
     let caller = login::caller(app, &request.headers)?;
     let body = request.body.as_ref().map_err(|bad| bad_body(*bad))?;
+    let caller = caller.asks(&request.seen);
     Ok(Call { app, caller, request, body })
 }
 
@@ -157,7 +165,7 @@ fn bad_body(bad: BadBody) -> Reply {
 }
 
 /// A 405 unless the method is one of those.
-fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
+pub(super) fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     if methods.contains(&request.method) {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The index finds without knowing: it holds blind tokens, places in packs, log entries, and no patient data.
 
+pub mod accounts;
 pub mod alone;
 pub mod anchors;
 pub mod backup;

@@ -3,6 +3,9 @@
 use super::sql::values;
 use super::store::{Store, StoreError};
 
+/// How much is kept against a log. One piece convicts it; who holds its key can make as many as he likes.
+const MOST_OF_A_LOG: i64 = 4;
+
 /// Two checkpoints that cannot both be true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
@@ -34,17 +37,17 @@ impl Store {
         })
     }
 
-    /// Keeps two contradicting checkpoints, once.
+    /// Keeps two contradicting checkpoints, once, and a few of a log.
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<(), StoreError> {
-        const SQL: &str =
-            "INSERT INTO evidence (origin, size, seen, one, other) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+        const SQL: &str = "INSERT INTO evidence (origin, size, seen, one, other) SELECT ?1, ?2, ?3, ?4, ?5 \
+             WHERE (SELECT count(*) FROM evidence WHERE origin = ?1) < ?6 ON CONFLICT DO NOTHING";
         let Evidence { origin, size, seen, one, other } = evidence;
-        self.with(|c| c.execute(SQL, values![origin, *size as i64, *seen, one, other])).map(|_| ())
+        self.with(|c| c.execute(SQL, values![origin, *size as i64, *seen, one, other, MOST_OF_A_LOG])).map(|_| ())
     }
 
-    /// What was found against logs, the oldest first; at most a hundred.
+    /// What was found against logs, the oldest first; at most ten.
     pub fn evidence(&self) -> Result<Vec<Evidence>, StoreError> {
-        const SQL: &str = "SELECT origin, size, seen, one, other FROM evidence ORDER BY seen LIMIT 100";
+        const SQL: &str = "SELECT origin, size, seen, one, other FROM evidence ORDER BY seen LIMIT 10";
         self.read(|c| {
             c.rows(SQL, &[], |r| {
                 let (origin, size, seen) = (r.string(0)?, r.size(1)?, r.int(2)?);
@@ -78,7 +81,11 @@ mod tests {
                 Evidence { origin: "log".into(), size: 9, seen: 1, one: "nine".into(), other: "another nine".into() };
             store.keep_evidence(&found).unwrap();
             store.keep_evidence(&Evidence { seen: 2, ..found.clone() }).unwrap();
-            assert_eq!(store.evidence().unwrap(), [found]);
+            assert_eq!(store.evidence().unwrap(), std::slice::from_ref(&found));
+            for size in 10..20 {
+                store.keep_evidence(&Evidence { size, ..found.clone() }).unwrap();
+            }
+            assert_eq!(store.evidence().unwrap().len() as i64, MOST_OF_A_LOG, "no more of one log");
         }
     }
 }

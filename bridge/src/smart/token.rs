@@ -2,6 +2,8 @@
 //! administrator at the machine. Clients are issued theirs by the token endpoint, with the same key.
 
 use super::scopes::{self, Scope};
+use crate::audit::event::Who;
+use crate::audit::seen::Seen;
 use crate::ids::Name;
 use crate::limits::{MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
 use crate::secret::{bytes, system_random};
@@ -87,12 +89,25 @@ pub struct Caller {
     pub user: Option<Name>,
     /// The client that the token was issued to; none: it was minted at the machine.
     pub client: Option<String>,
+    /// What the present request is shown.
+    pub seen: Seen,
 }
 
 impl Caller {
+    /// As he is told of.
+    pub fn who(&self) -> Who {
+        Who { client: self.subject.clone(), user: self.user.clone() }
+    }
+
+    /// The same for one request, whose answer is told of.
+    pub fn asks(self, seen: &Seen) -> Self {
+        seen.by(self.who());
+        Self { seen: seen.clone(), ..self }
+    }
+
     /// One with nothing but scopes.
     pub fn new(subject: &str, scopes: Vec<Scope>) -> Self {
-        Self { subject: subject.to_owned(), scopes, patient: None, user: None, client: None }
+        Self { subject: subject.to_owned(), scopes, patient: None, user: None, client: None, seen: Seen::default() }
     }
 }
 
@@ -292,7 +307,7 @@ impl TokenKey {
 fn caller(claims: Claims) -> Option<Caller> {
     let scopes = scopes::parse(&claims.scope).ok()?;
     let (patient, user) = (name(&claims.patient)?, name(&claims.user)?);
-    Some(Caller { subject: claims.sub, scopes, patient, user, client: claims.client_id })
+    Some(Caller { patient, user, client: claims.client_id, ..Caller::new(&claims.sub, scopes) })
 }
 
 /// A point on P-384 as a JWK (RFC 7518, section 6.2), named by its thumbprint (RFC 7638).

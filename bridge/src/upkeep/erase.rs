@@ -126,6 +126,7 @@ async fn empty(keep: &Keep, owner: &Owner, rows: &[i64]) -> Result<(), VaultErro
     let (store, owner) = (keep.store.clone(), owner.clone());
     in_background(move || {
         store.forget_erased()?;
+        store.forget_person(&owner)?;
         store.end_erasure(&owner)
     })
     .await

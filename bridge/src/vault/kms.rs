@@ -55,6 +55,16 @@ impl Kms {
         Self { client: Client::from_conf(config.build()), key: key.to_owned() }
     }
 
+    /// What reaches the service.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The key's name there.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The same service's key of another name: the one that an older root was wrapped with.
     pub fn named(&self, key: &str) -> Self {
         Self { client: self.client.clone(), key: key.to_owned() }

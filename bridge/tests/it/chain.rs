@@ -21,8 +21,9 @@ async fn chain(directory: &TempDir) -> Option<(Anvil, Config)> {
     std::fs::create_dir_all(&config.data).unwrap();
     let key = config.data.join("anchor.key");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key).unwrap();
-    std::io::Write::write_all(&mut file, KEY.trim_start_matches("0x").as_bytes()).unwrap();
-    let printed = deployed(&config, &Deploy { rpc: anvil.url(), key: None, free_gas: false }).await.unwrap();
+    std::io::Write::write_all(&mut file, hex::encode(KEY).as_bytes()).unwrap();
+    let asked = Deploy { rpc: anvil.url(), key: None, kms: None, free_gas: false, max_fee_gwei: 300 };
+    let printed = deployed(&config, &asked).await.unwrap();
     let printed =
         Config::parse(&printed.replace("\"finalized\"", "\"latest\"")).unwrap_or_else(|e| panic!("{e}: {printed}"));
     config.chain = printed.chain;

@@ -1,11 +1,13 @@
 //! A key service holds the root key: moto's KMS stands for AWS's. Where moto is not installed the tests say so and pass;
 //! `ci/test` installs it.
 
+use super::anvil::Anvil;
 use super::commands::{MEDSEAL, Served};
 use super::world::{admission, msa};
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use bridge::commands::send::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -31,25 +33,26 @@ impl Drop for Moto {
 impl Moto {
     async fn start() -> Option<Self> {
         let tools = std::env::var("MEDSEAL_TOOLS").unwrap_or_else(|_| "/tmp/medseal-tools".into());
-        let program = PathBuf::from(tools).join("moto/bin/moto_server");
+        let program = PathBuf::from(tools).join("moto/bin/python");
         if !program.exists() {
             println!("skipped: moto is not here ({}); ci/test installs it", program.display());
             return None;
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-c", include_str!("moto.py"), "-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let endpoint = format!("http://127.0.0.1:{port}");
         let mut moto = Self { child, endpoint, key: String::new() };
-        moto.key = moto.new_key().await;
+        moto.key = moto.new_key(None).await;
         Some(moto)
     }
 
-    async fn new_key(&self) -> String {
+    /// A key to encrypt with, or one of a chain's accounts.
+    async fn new_key(&self, signs: Option<KeySpec>) -> String {
         let config = aws_sdk_kms::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -57,7 +60,9 @@ impl Moto {
             .endpoint_url(&self.endpoint);
         let client = aws_sdk_kms::Client::from_conf(config.build());
         for _ in 0..300 {
-            if let Ok(made) = client.create_key().send().await {
+            let usage = signs.as_ref().map(|_| KeyUsageType::SignVerify);
+            let request = client.create_key().set_key_spec(signs.clone()).set_key_usage(usage);
+            if let Ok(made) = request.send().await {
                 return made.key_metadata.unwrap().key_id;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -146,7 +151,7 @@ async fn the_root_key_is_the_key_services_and_its_absence_loses_nothing() {
     }
     let ended = tokio::task::spawn_blocking(move || served.terminate()).await.unwrap();
     assert_eq!(ended, 0);
-    let other = moto.new_key().await;
+    let other = moto.new_key(None).await;
     // What wrapped a root is written beside it: an alias that points elsewhere changes nothing.
     for name in [&moto.key, &other] {
         let keys = format!("[keys]\nkms = \"{name}\"\nendpoint = \"{}\"\n", moto.endpoint);
@@ -159,4 +164,57 @@ async fn the_root_key_is_the_key_services_and_its_absence_loses_nothing() {
     let out = medseal(&["serve", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).output();
     let error = String::from_utf8(out.unwrap().stderr).unwrap();
     assert!(error.contains("root.key is missing"), "{error}");
+}
+
+/// What `medseal contracts deploy` prints or says.
+fn deploy(config: &Path, data: &Path, rpc: &str, key: &str) -> (bool, String) {
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    let arguments = ["contracts", "deploy", "--rpc", rpc, "--kms", key, "--config", config, "--data", data];
+    let done = medseal(&arguments).output().unwrap();
+    let said = if done.status.success() { done.stdout } else { done.stderr };
+    (done.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// The account that stands in a message.
+fn account(said: &str) -> &str {
+    said.split_whitespace().find(|word| word.starts_with("0x")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_service_signs_anchors() {
+    let Some(moto) = Moto::start().await else { return };
+    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (config, data) = (directory.path().join("medseal.toml"), directory.path().join("data"));
+    let service = format!("[keys]\nendpoint = \"{}\"\n", moto.endpoint);
+    std::fs::write(&config, &service).unwrap();
+    let (_, said) = deploy(&config, &data, &anvil.url(), &moto.key);
+    assert!(said.contains("it is no secp256k1 key"), "a key to encrypt with: {said}");
+    let key = moto.new_key(Some(KeySpec::EccSecgP256K1)).await;
+    let (_, said) = deploy(&config, &data, &anvil.url(), &key);
+    assert!(said.contains("has no money for gas"), "{said}");
+    anvil.ask("anvil_setBalance", json!([account(&said), "0xde0b6b3a7640000"])).await;
+    let (done, printed) = deploy(&config, &data, &anvil.url(), &key);
+    assert!(done && !data.join("anchor.key").exists(), "{printed}");
+    std::fs::write(&config, service + &printed.replace("\"finalized\"", "\"latest\"")).unwrap();
+    moto.signal("STOP");
+    let served = serve(&config, &data).await;
+    deliver(&served, "C1", "77").await;
+    assert_eq!(anchors(&served).await, 0, "started and took a message without the service");
+    moto.signal("CONT");
+    for _ in 0..600 {
+        if anchors(&served).await > 0 {
+            assert_eq!(served.terminate(), 0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nothing was anchored");
+}
+
+async fn anchors(served: &Served) -> usize {
+    let request = warp::http::Request::builder().uri("/log/status.json").body(Default::default()).unwrap();
+    let reply = bridge::commands::client::send(served.http.parse().unwrap(), request).await.unwrap();
+    let status: Value = serde_json::from_slice(reply.body()).unwrap();
+    status["anchors"].as_array().unwrap().len()
 }

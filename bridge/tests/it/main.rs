@@ -5,6 +5,7 @@
 #[path = "../../../notary/tests/evm/anvil.rs"]
 #[expect(dead_code, reason = "the notary's tests need more of it")]
 mod anvil;
+mod audit;
 mod backend;
 mod bucket;
 mod bundles;
@@ -15,6 +16,7 @@ mod compaction;
 mod contract;
 mod corpora;
 mod crash;
+mod door;
 mod erasure;
 mod export;
 mod faults;
@@ -28,6 +30,7 @@ mod messages;
 mod notary;
 mod objects;
 mod operations;
+mod people;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod power;

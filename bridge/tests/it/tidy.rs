@@ -27,7 +27,12 @@ const LAYERS: &[&[&str]] = &[
         "fhir",
         "vault::seal",
         "vault::pack",
+        "audit::event",
+        "audit::seen",
+        "audit::trail",
         "consent::decide",
+        "consent::labels",
+        "consent::policy",
         "smart",
         "intake::frame",
         "http::query",
@@ -39,6 +44,7 @@ const LAYERS: &[&[&str]] = &[
         "vault::objects",
         "index",
         "outgoing",
+        "people",
     ],
     &[
         "app",
@@ -49,6 +55,7 @@ const LAYERS: &[&[&str]] = &[
         "message",
         "export",
         "notify",
+        "audit",
         "lease",
         "anchor",
         "summary",
@@ -100,11 +107,8 @@ fn nothing_is_left_unfinished_and_nothing_from_outside_is_unwrapped() {
     let mut found = Vec::new();
     for folder in ["src", "../notary/src", "../mappings/src"] {
         for (path, text) in sources(folder) {
-            // A module of tests alone.
-            if path.ends_with("tests.rs") {
-                continue;
-            }
-            let code = text.split("#[cfg(test)]").next().unwrap();
+            // `#![cfg(test)]` makes a file of tests alone: the compiler leaves it out of all else.
+            let code = text.split("#![cfg(test)]").next().unwrap().split("#[cfg(test)]").next().unwrap();
             for (n, line) in code.lines().enumerate() {
                 let words = ["todo!", "unimplemented!", "dbg!", ".unwrap()", ".expect(", "panic!("];
                 if words.iter().any(|w| line.contains(w)) && !line.trim_start().starts_with("//") {

@@ -1,13 +1,15 @@
 //! A log with resources, deletions and an erasure in it, anchored at some sizes on an embedded ledger.
 
+use crate::qbft::Validators;
 use crate::random::Random;
+use alloy_primitives::Bytes;
 use notary::anchor::{Anchored, ChainKind};
 use notary::chain::Ledger;
 use notary::checkpoint::LogSigner;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use notary::erasure::{Erased, ErasedEntries, ErasureProof};
 use notary::receipt::{FORMAT, FORMAT_ERASED, Opening, Receipt, TlogProof};
-use notary::tree::{self, LeafHash, MemoryTree};
+use notary::tree::{self, LeafHash, MemoryTree, Root};
 
 const CUSTODIANS: [&str; 3] = ["St. Ursula", "Klinik Köln 🏥", "c"];
 const TIME: &str = "2026-03-02T08:15:00.000Z";
@@ -38,6 +40,10 @@ pub struct World {
     log: MemoryTree,
     pub signer: LogSigner,
     ledger: Ledger,
+    /// Who seals the blocks, if this is a chain of QBFT.
+    pub validators: Option<Validators>,
+    /// The newest block's header as they sealed it.
+    sealed: Option<Bytes>,
     /// The sizes that are anchored, and one that is not.
     sizes: Vec<u64>,
     closed: ErasedEntries,
@@ -47,9 +53,11 @@ pub struct World {
 
 impl Record {
     fn new(index: u64, random: &mut Random) -> Self {
-        let kind = *random.of(&[Kind::Resource, Kind::Resource, Kind::Resource, Kind::Tombstone, Kind::Access]);
+        let kind = *random.of(&[Kind::Resource, Kind::Resource, Kind::Tombstone, Kind::Access, Kind::Emergency]);
         let kind = if random.one_in(4) { Kind::Resource } else { kind };
-        let (name, version) = (*random.of(&["Patient", "Observation"]), (1 + random.below(9)).to_string());
+        let is_access = matches!(kind, Kind::Access | Kind::Emergency) && !random.one_in(4);
+        let names: &[_] = if is_access { &["AuditEvent"] } else { &["Patient", "Observation", "AuditEvent"] };
+        let (name, version) = (*random.of(names), (1 + random.below(9)).to_string());
         let reference = format!("{name}/p-{index}");
         let value = random.of(&["1.00", "1E+5", "-0", "\"Zoë\"", "[true,null,{}]", "9007199254740993"]);
         let resource =
@@ -103,12 +111,31 @@ impl World {
         }
         records.retain(|record| record.index < size);
         let signer = LogSigner::from_seed("example.org/log", &random.bytes()).unwrap();
-        Self { records, log, signer, ledger, sizes, closed, erasure_salt, _directory: directory }
+        let count = 1 + random.below(7);
+        let validators = random.one_in(2).then(|| Validators::new(count as u8));
+        let by = random.below(3).min(count - 1);
+        let header = ledger.bundle(size + 1).unwrap().header;
+        let sealed = validators.as_ref().map(|chain| chain.seal_rlp(&header, count - by).0);
+        Self { records, log, signer, ledger, validators, sealed, sizes, closed, erasure_salt, _directory: directory }
     }
 
     /// A signed checkpoint at a size.
     pub fn checkpoint(&self, size: u64) -> String {
-        self.signer.sign(size, tree::root(size, &self.log).unwrap()).unwrap()
+        self.signer.sign(size, self.root(size)).unwrap()
+    }
+
+    /// The sizes of all checkpoints that receipts may have.
+    pub fn all_sizes(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(1).chain(self.sizes.iter().copied().filter(|size| *size > 1))
+    }
+
+    pub fn root(&self, size: u64) -> Root {
+        tree::root(size, &self.log).unwrap()
+    }
+
+    /// That the log of one size begins with the one of a smaller size.
+    pub fn consistency(&self, from: u64, to: u64) -> Vec<[u8; 32]> {
+        if from == 0 { Vec::new() } else { tree::prove_consistency(from, to, &self.log).unwrap() }
     }
 
     /// The proof of an entry in the smallest tree that holds it, or in a larger one.
@@ -127,6 +154,9 @@ impl World {
         let erasure = (record.index.is_multiple_of(5) && random.one_in(2)).then(|| self.erasure(&entry, random));
         let opening = (erasure.is_none() && !random.one_in(5)).then(|| record.opening());
         let mut anchor = if random.one_in(4) { None } else { self.ledger.bundle(size) };
+        if let (Some(bundle), Some(header)) = (&mut anchor, &self.sealed) {
+            bundle.header = header.clone();
+        }
         let anchored = anchor.as_ref().map(|a| a.check(tree::root(size, &self.log).unwrap()).unwrap());
         if let Some(bundle) = &mut anchor {
             bundle.kind = *random.of(&[ChainKind::Embedded, ChainKind::Consortium, ChainKind::Public]);
@@ -144,7 +174,7 @@ impl World {
             anchor,
             erasure,
         };
-        let of_a_resource = opening.is_some() && record.kind == Kind::Resource;
+        let of_a_resource = opening.is_some() && record.kind != Kind::Tombstone;
         let resource = (of_a_resource && !random.one_in(4)).then(|| record.resource.clone());
         let raw = record.raw.clone().filter(|_| opening.is_some() && random.one_in(2));
         Case { receipt, resource, raw, anchored }

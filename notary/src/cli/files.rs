@@ -3,6 +3,7 @@
 use notary::checkpoint::LogKey;
 use notary::receipt::MAX_RECEIPT_BYTES;
 use notary::verify::Policy;
+use notary::witness::WitnessKey;
 use std::io::Read;
 use std::path::Path;
 
@@ -30,8 +31,12 @@ fn read_policy(text: &str) -> Result<Policy, (Option<usize>, String)> {
     let line_at = |at: usize| text.get(..at).map(|before| before.matches('\n').count() + 1);
     let policy: Policy =
         toml::from_str(text).map_err(|e| (e.span().and_then(|span| line_at(span.start)), e.message().to_owned()))?;
+    let line_of = |key: &str| text.find(key).and_then(line_at);
     for key in &policy.log_keys {
-        LogKey::parse(key).map_err(|e| (text.find(key.as_str()).and_then(line_at), e.to_string()))?;
+        LogKey::parse(key).map_err(|e| (line_of(key), e.to_string()))?;
+    }
+    for key in &policy.witnesses {
+        WitnessKey::parse(key).map_err(|_| (line_of(key), "not a witness's key (name+hash+base64)".to_owned()))?;
     }
     Ok(policy)
 }
@@ -60,6 +65,7 @@ mod tests {
         refused(good.replace("public", "private"), 6, "private");
         refused(good.replace("0x68014d", "0x"), 7, "");
         refused(good.replace("+30d6", "+30d7"), 2, "not a log key");
+        refused(format!("log_keys = []\nwitnesses = [\"{KEY}\"]\n"), 2, "not a witness's key");
         refused("blocks = [\"0x12\"]".into(), 1, "");
     }
 }

@@ -131,7 +131,7 @@ async fn bear_out(
 ) -> Result<B256, Stop> {
     // Slot 0 holds the head's size.
     let held = held(prover, question, block, &[B256::ZERO]).await?;
-    let head = held.values.first().and_then(|value| u64::try_from(*value).ok()).unwrap_or(u64::MAX);
+    let head = held.values().next().and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX);
     let shown = all.last_key_value().map_or(0, |(size, _)| *size);
     let node = || question.nodes.iter().map(Node::name).collect::<Vec<_>>().join(", ");
     if head > shown {
@@ -140,8 +140,8 @@ async fn bear_out(
     let events: Vec<_> = all.iter().collect();
     for some in events.chunks(SLOTS) {
         let slots: Vec<_> = some.iter().map(|(size, _)| root_slot(**size)).collect();
-        let values = self::held(prover, question, block, &slots).await?.values;
-        for ((size, (root, node)), value) in some.iter().zip(values) {
+        let held = self::held(prover, question, block, &slots).await?;
+        for ((size, (root, node)), value) in some.iter().zip(held.values()) {
             if value != U256::from_be_bytes(root.0) || **size > head {
                 return Err(Broken::Event { size: **size, node: node.name().to_owned() }.into());
             }
@@ -154,7 +154,7 @@ async fn bear_out(
 async fn held(node: &Node, question: &Question<'_>, block: &Block, slots: &[B256]) -> Result<Held, Stop> {
     let contract = question.contract;
     let chain = |found: String, wanted: String| Broken::Chain { node: node.name().to_owned(), found, wanted };
-    let held = node.slots(block, contract, slots).await.map_err(away)?;
+    let held = node.held(block, contract, slots).await.map_err(away)?;
     let held = held.ok_or_else(|| chain(format!("nothing at {contract}"), "a contract".to_owned()))?;
     match question.code_hash.filter(|wanted| *wanted != held.code_hash) {
         Some(wanted) => Err(chain(format!("the code {} at {contract}", held.code_hash), wanted.to_string()).into()),

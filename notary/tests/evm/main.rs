@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod anvil;
+mod besu;
+mod consent;
 #[path = "../sample/mod.rs"]
 mod sample;
 mod tiles;
@@ -75,11 +77,10 @@ struct Chain {
 impl Chain {
     async fn start(arguments: &[&str]) -> Option<Self> {
         let anvil = Anvil::start(arguments).await?;
-        let key = local_key(KEY).unwrap();
+        let key = local_key(&KEY).unwrap();
         let node = Node::new(&anvil.url()).unwrap();
         let (chain_id, genesis) = node.identity().await.unwrap();
-        let deployed =
-            deploy(&node, &key, Contract::NotaryAnchor.creation(key.address()).unwrap(), false).await.unwrap();
+        let deployed = deploy(&node, &key, Contract::NotaryAnchor.creation(key.address()).unwrap(), CAP).await.unwrap();
         let pins = Pins { chain_id, genesis, contract: deployed.address, code_hash: deployed.code_hash };
         Some(Self { anvil, pins, key, state: None })
     }
@@ -374,7 +375,7 @@ async fn a_log_that_was_put_back_or_rewritten_is_reported_and_refused() {
     let root = tree::root(12, &old.tree).unwrap();
     let refused = sender.prepare(&view, (12, root), &proof, 1).await.unwrap_err();
     assert!(matches!(&refused, EvmError::Refused(name) if name == "InconsistentHead"), "{refused}");
-    let stranger = local_key("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d").unwrap();
+    let stranger = local_key(&[7; 32]).unwrap();
     let stranger = Sender::new(sender.nodes().clone(), stranger, CAP);
     log.grow(10);
     let refused = chain.round(&stranger, &log).await.unwrap_err();
@@ -384,9 +385,9 @@ async fn a_log_that_was_put_back_or_rewritten_is_reported_and_refused() {
 #[tokio::test]
 async fn every_contract_can_be_put_onto_a_chain() {
     let Some(anvil) = Anvil::start(&[]).await else { return };
-    let (node, key) = (Node::new(&anvil.url()).unwrap(), local_key(KEY).unwrap());
+    let (node, key) = (Node::new(&anvil.url()).unwrap(), local_key(&KEY).unwrap());
     for contract in [Contract::NotaryAnchor, Contract::ConsentRegistry, Contract::Participants, Contract::Successors] {
-        let deployed = deploy(&node, &key, contract.creation(key.address()).unwrap(), false).await.unwrap();
+        let deployed = deploy(&node, &key, contract.creation(key.address()).unwrap(), CAP).await.unwrap();
         assert!(deployed.gas > 100_000, "{contract:?}: {deployed:?}");
     }
 }

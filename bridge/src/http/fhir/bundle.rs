@@ -238,7 +238,14 @@ async fn operated(call: &Call<'_>, operation: Operation, body: Bytes) -> Entry {
     }
     headers.extend(call.request.headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone())));
     let method = if operation.posted { Method::POST } else { Method::GET };
-    let request = Request { method, path: operation.path, query: operation.query, headers, body: Ok(body) };
+    let request = Request {
+        method,
+        path: operation.path,
+        query: operation.query,
+        headers,
+        body: Ok(body),
+        seen: call.request.seen.clone(),
+    };
     let reply = operations::entry(call.app, &request).await;
     told_of(&reply.unwrap_or_else(|refused| refused), operation.head)
 }
@@ -273,8 +280,14 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
             headers.insert(name, value);
         }
     }
-    let request =
-        Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
+    let request = Request {
+        method: Method::GET,
+        path: String::new(),
+        query: get.query.clone(),
+        headers,
+        body: Ok(Bytes::new()),
+        seen: call.request.seen.clone(),
+    };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
     if let Err(refused) = acceptable(&request, &[]) {
         return refused;

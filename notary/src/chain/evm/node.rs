@@ -1,21 +1,24 @@
 //! One node, by JSON-RPC.
 
+use super::transport::Transport;
 use super::{EvmError, Pins};
-use crate::anchor::{AnchorBundle, ChainKind, proved_absent, proved_account, proved_slot, read_header, root_slot};
+use crate::anchor::{
+    AnchorBundle, BlockHeader, ChainKind, proved_absent, proved_account, proved_slot, read_header, root_slot,
+};
 use crate::tree::Root;
 use alloy_eips::BlockNumberOrTag;
 use alloy_network_primitives::HeaderResponse;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_provider::{Provider, RootProvider};
 use alloy_rpc_client::RpcClient;
-use alloy_rpc_types_eth::EIP1186AccountProofResponse;
 use alloy_transport::TransportError;
-use alloy_transport_http::Http;
 use std::future::IntoFuture;
 use std::time::Duration;
 
 /// How long one question may take. A node behind a busy proxy answers within a few seconds or not at all.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How much of a node's own words stands in a message, in characters.
+const MOST_WORDS: usize = 200;
 /// The slot of the head's size in `NotaryAnchor`, which its storage layout promises.
 const HEAD_SLOT: B256 = B256::ZERO;
 
@@ -39,32 +42,52 @@ pub struct Block {
     pub header: Bytes,
 }
 
+/// What an account holds in a block, proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub code_hash: B256,
+    account_proof: Vec<Bytes>,
+    /// What was asked for, in that order: each value and its proof.
+    slots: Vec<(U256, Vec<Bytes>)>,
+}
+
 /// What the contract holds in a block, proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub block: Block,
+    /// Whether the contract stands in it; it does not before its deployment.
+    pub is_there: bool,
     /// The size of the head; 0 before the first anchor.
     pub size: u64,
     /// The root at that size.
     pub root: Option<Root>,
-    /// None in a block before the contract's deployment.
-    pub code_hash: Option<B256>,
-    account_proof: Vec<Bytes>,
-    storage_proof: Vec<Bytes>,
+    /// What proves the root.
+    held: Option<Held>,
+}
+
+impl Held {
+    /// The values, in the order of the question.
+    pub fn values(&self) -> impl Iterator<Item = U256> {
+        self.slots.iter().map(|(value, _)| *value)
+    }
+
+    fn first(&self) -> U256 {
+        self.values().next().unwrap_or_default()
+    }
 }
 
 impl Node {
     /// A node at a URL. Connects to nothing yet.
     pub fn new(url: &str) -> Result<Self, EvmError> {
-        let wrong = || EvmError::Url(url.split('?').next().unwrap_or_default().to_owned());
-        let parsed: url::Url = url.parse().map_err(|_| wrong())?;
-        let host = parsed.host_str().filter(|_| matches!(parsed.scheme(), "http" | "https")).ok_or_else(wrong)?;
+        let parsed: url::Url = url.parse().map_err(|_| EvmError::Url)?;
+        // The parser skips further slashes and would take a path, which may hold a secret, for the host.
+        if url.contains(":///") {
+            return Err(EvmError::Url);
+        }
+        let host = parsed.host_str().filter(|_| matches!(parsed.scheme(), "http" | "https")).ok_or(EvmError::Url)?;
         let name = parsed.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        // No redirect: it would carry what is asked to whom nobody named.
-        let client = reqwest::Client::builder().timeout(ANSWER_TIME).redirect(reqwest::redirect::Policy::none());
-        let client = client.build().map_err(|_| wrong())?;
-        let client = RpcClient::new(Http::with_client(client, parsed), false);
-        Ok(Self { name, provider: RootProvider::new(client) })
+        let transport = Transport::new(parsed, ANSWER_TIME).map_err(|_| EvmError::Url)?;
+        Ok(Self { name, provider: RootProvider::new(RpcClient::new(transport, false)) })
     }
 
     /// Host and port, for messages.
@@ -119,57 +142,55 @@ impl Node {
         let header: Bytes = alloy_rlp::encode(&answer.header.inner).into();
         let read = read_header(&header).map_err(|_| self.unproved())?;
         // The node's own word for the hash is worth nothing; a header that does not lead to it is of a form we do not know.
-        let hash = keccak256(&header);
-        if hash != answer.header.hash() {
+        // Nor is a true block of another number an answer.
+        let is_asked = !matches!(which, BlockNumberOrTag::Number(number) if number != read.number);
+        if read.hash != answer.header.hash() || !is_asked {
             return Err(self.unproved());
         }
-        let (number, timestamp, state_root) = (read.number, read.timestamp, read.state_root);
+        let BlockHeader { number, hash, timestamp, state_root } = read;
         Ok(Some(Block { number, hash, timestamp, state_root, header }))
     }
 
     /// What the anchor contract holds in the state of a block; in a block before its deployment, nothing.
     pub async fn state(&self, block: Block, pins: &Pins) -> Result<State, EvmError> {
-        let first = self.proof(pins.contract, HEAD_SLOT, block.number).await?;
-        if proved_absent(block.state_root, pins.contract, &first.account_proof).is_ok() {
-            let (account_proof, storage_proof) = (Vec::new(), Vec::new());
-            return Ok(State { block, size: 0, root: None, code_hash: None, account_proof, storage_proof });
-        }
-        let size = first.storage_proof.first().map_or(U256::ZERO, |slot| slot.value);
-        let size: u64 = size.try_into().map_err(|_| self.unproved())?;
-        let (code_hash, _) = self.held(&block, pins, &first, HEAD_SLOT)?;
-        let code_hash = Some(code_hash);
+        let Some(head) = self.ours(&block, pins, HEAD_SLOT).await? else {
+            return Ok(State { block, is_there: false, size: 0, root: None, held: None });
+        };
+        let size: u64 = head.first().try_into().map_err(|_| self.unproved())?;
         if size == 0 {
-            let (account_proof, storage_proof) = (first.account_proof, Vec::new());
-            return Ok(State { block, size, root: None, code_hash, account_proof, storage_proof });
+            return Ok(State { block, is_there: true, size, root: None, held: None });
         }
-        let at = root_slot(size);
-        let second = self.proof(pins.contract, at, block.number).await?;
-        let (_, root) = self.held(&block, pins, &second, at)?;
-        let storage_proof = second.storage_proof.into_iter().next().map(|slot| slot.proof).unwrap_or_default();
-        let (root, account_proof) = (Some(Root(root.to_be_bytes())), second.account_proof);
-        Ok(State { block, size, root, code_hash, account_proof, storage_proof })
+        let held = self.ours(&block, pins, root_slot(size)).await?.ok_or_else(|| self.unproved())?;
+        let root = Some(Root(held.first().to_be_bytes()));
+        Ok(State { block, is_there: true, size, root, held: Some(held) })
     }
 
-    async fn proof(&self, contract: Address, slot: B256, at: u64) -> Result<EIP1186AccountProofResponse, EvmError> {
-        self.ask(self.provider.get_proof(contract, vec![slot]).number(at)).await
+    /// A slot of the contract, which has the code that is pinned.
+    async fn ours(&self, block: &Block, pins: &Pins, slot: B256) -> Result<Option<Held>, EvmError> {
+        let held = self.held(block, pins.contract, &[slot]).await?;
+        match held {
+            Some(held) if held.code_hash != pins.code_hash => Err(self.other_code(pins)),
+            held => Ok(held),
+        }
     }
 
-    /// Checks a proof and returns the code's hash and the slot's value.
-    fn held(
-        &self,
-        block: &Block,
-        pins: &Pins,
-        proof: &EIP1186AccountProofResponse,
-        slot: B256,
-    ) -> Result<(B256, U256), EvmError> {
-        let account = proved_account(block.state_root, pins.contract, &proof.account_proof);
+    /// The values of slots in the state of a block; nothing where there is no such account, which is proved too.
+    pub async fn held(&self, block: &Block, contract: Address, slots: &[B256]) -> Result<Option<Held>, EvmError> {
+        let answer = self.ask(self.provider.get_proof(contract, slots.to_vec()).number(block.number)).await?;
+        if proved_absent(block.state_root, contract, &answer.account_proof).is_ok() {
+            return Ok(None);
+        }
+        let account = proved_account(block.state_root, contract, &answer.account_proof);
         let account = account.map_err(|_| self.unproved())?;
-        if account.code_hash != pins.code_hash {
-            return Err(self.other_code(pins));
+        if answer.storage_proof.len() != slots.len() {
+            return Err(self.unproved());
         }
-        let told = proof.storage_proof.first().ok_or_else(|| self.unproved())?;
-        let proved = proved_slot(account.storage_root, slot, told.value, &told.proof);
-        proved.map(|()| (account.code_hash, told.value)).map_err(|_| self.unproved())
+        for (slot, told) in slots.iter().zip(&answer.storage_proof) {
+            let proved = proved_slot(account.storage_root, *slot, told.value, &told.proof);
+            proved.map_err(|_| self.unproved())?;
+        }
+        let slots = answer.storage_proof.into_iter().map(|told| (told.value, told.proof)).collect();
+        Ok(Some(Held { code_hash: account.code_hash, account_proof: answer.account_proof, slots }))
     }
 
     pub(super) fn other_code(&self, pins: &Pins) -> EvmError {
@@ -184,15 +205,15 @@ impl Node {
 impl State {
     /// The proof of the head, for receipts.
     pub fn bundle(&self, kind: ChainKind, pins: &Pins) -> Option<AnchorBundle> {
-        self.root?;
+        let held = self.held.as_ref()?;
         Some(AnchorBundle {
             kind,
             chain_id: pins.chain_id,
             contract: pins.contract,
             size: self.size,
             header: self.block.header.clone(),
-            account_proof: self.account_proof.clone(),
-            storage_proof: self.storage_proof.clone(),
+            account_proof: held.account_proof.clone(),
+            storage_proof: held.slots.first()?.1.clone(),
         })
     }
 }
@@ -200,9 +221,30 @@ impl State {
 /// An error in few words: a URL, which may hold a secret, is not among them.
 fn told(error: &TransportError) -> String {
     match error {
-        TransportError::ErrorResp(answer) => format!("error {}: {}", answer.code, answer.message),
+        TransportError::ErrorResp(answer) => format!("error {}: {}", answer.code, in_few_words(&answer.message)),
         TransportError::DeserError { .. } => "an answer of another form".to_owned(),
         TransportError::NullResp => "an empty answer".to_owned(),
-        _ => "no connection".to_owned(),
+        _ => "no connection, or an answer that is none".to_owned(),
+    }
+}
+
+/// A stranger's words, as a log can bear them: on one line, and not many.
+pub(super) fn in_few_words(message: &str) -> String {
+    message.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_fits_on_a_line_and_a_url_is_not_repeated() {
+        assert_eq!(in_few_words("a\n\u{1b}[31mb"), "a  [31mb");
+        assert_eq!(in_few_words(&"x".repeat(9_000)).len(), MOST_WORDS);
+        for secret in ["ftp://node/KEY", "KEY", "http:///KEY"] {
+            let refused = Node::new(secret).unwrap_err().to_string();
+            assert!(!refused.contains("KEY"), "{refused}");
+        }
+        assert_eq!(Node::new("https://u:KEY@node.example:8545/KEY").unwrap().name(), "node.example:8545");
     }
 }

@@ -4,6 +4,7 @@
 use super::node::{Block, Node, State};
 use super::{EvmError, Finality, Pins};
 use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::B256;
 
 /// The nodes that are asked.
 #[derive(Debug, Clone)]
@@ -23,6 +24,17 @@ pub struct View {
     pub newest: State,
     /// Which node answered it.
     node: Node,
+}
+
+/// The blocks that the nodes agree on.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// A node that has them.
+    pub node: Node,
+    /// The newest block that stays.
+    pub last: Block,
+    /// The newest block of all.
+    pub newest: Block,
 }
 
 impl View {
@@ -50,8 +62,19 @@ impl Nodes {
         &self.pins
     }
 
-    /// Reads the contract. `now` in seconds since 1970; `max_age`: how old, in seconds, the newest block may be.
+    /// Reads the anchor contract. `now` in seconds since 1970; `max_age`: how old, in seconds, the newest block may be.
     pub async fn view(&self, finality: Finality, now: u64, max_age: Option<u64>) -> Result<View, EvmError> {
+        let Agreed { node, last, newest } = self.agreed(finality, now, max_age).await?;
+        let last = node.state(last, &self.pins).await?;
+        let newest = if last.block == newest { last.clone() } else { node.state(newest, &self.pins).await? };
+        if !newest.is_there {
+            return Err(node.other_code(&self.pins));
+        }
+        Ok(View { last, newest, node })
+    }
+
+    /// The blocks that so many nodes have as must agree, and that none contradicts.
+    pub async fn agreed(&self, finality: Finality, now: u64, max_age: Option<u64>) -> Result<Agreed, EvmError> {
         let mut answers = self.newest().await?;
         // The most that a quorum has: a single node that is ahead of all others decides nothing.
         answers.sort_by_key(|(_, block)| std::cmp::Reverse(block.number));
@@ -63,12 +86,7 @@ impl Nodes {
         }
         let last = self.last(&node, &newest, finality).await?;
         self.agree(&answers, &last).await?;
-        let last = node.state(last, &self.pins).await?;
-        let newest = if last.block == newest { last.clone() } else { node.state(newest, &self.pins).await? };
-        if newest.code_hash.is_none() {
-            return Err(node.other_code(&self.pins));
-        }
-        Ok(View { last, newest, node })
+        Ok(Agreed { node, last, newest })
     }
 
     /// The newest block of each node that answers. One of another chain is an error, not an absence.
@@ -108,10 +126,10 @@ impl Nodes {
         let Some((first, _)) = answers.get(self.quorum - 1) else { return Ok(()) };
         for (node, newest) in answers.iter().filter(|(node, _)| node.name() != first.name()) {
             let number = block.number.min(newest.number);
-            let (ours, theirs) = (first.block(number.into()).await?, node.block(number.into()).await?);
-            let same = |(ours, theirs): (Block, Block)| ours.hash == theirs.hash;
-            // One that has moved on meanwhile has no answer, and is asked again next time.
-            if !ours.zip(theirs).is_none_or(same) {
+            let ours = if number == block.number { Some(block.hash) } else { hash(first, number).await? };
+            let theirs = if number == newest.number { Some(newest.hash) } else { hash(node, number).await? };
+            // One that has gone back meanwhile has no answer, and is asked again next time.
+            if ours.zip(theirs).is_some_and(|(ours, theirs)| ours != theirs) {
                 let (one, other) = (first.name().to_owned(), node.name().to_owned());
                 return Err(EvmError::Disagree { one, other, number });
             }
@@ -122,4 +140,8 @@ impl Nodes {
     fn too_few(&self, found: usize, why: String) -> EvmError {
         EvmError::TooFew { found, wanted: self.quorum, why }
     }
+}
+
+async fn hash(node: &Node, number: u64) -> Result<Option<B256>, EvmError> {
+    Ok(node.block(number.into()).await?.map(|block| block.hash))
 }

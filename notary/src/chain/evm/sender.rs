@@ -1,7 +1,9 @@
 //! Transactions: made, signed, sent. Nothing here remembers: what was signed is in [`Pending`], which the caller keeps before it is
 //! sent.
 
+use super::node::in_few_words;
 use super::pending::{Pending, Seen, Sent};
+use super::transact::estimate;
 use super::{EvmError, Node, Nodes, View};
 use crate::chain::{INotaryAnchor, refusal};
 use crate::tree::Root;
@@ -9,13 +11,15 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_provider::Provider;
-use alloy_rpc_types_eth::TransactionRequest;
 use alloy_signer::Signer;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
 use alloy_transport::TransportError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// What an anchor may use: the longest proof, of 126 hashes, takes a tenth of it.
+const MAX_ANCHOR_GAS: u64 = 2_000_000;
 
 /// A key that signs transactions, wherever it lies.
 pub type SenderKey = Arc<dyn Signer + Send + Sync>;
@@ -53,9 +57,9 @@ impl std::fmt::Debug for Sender {
     }
 }
 
-/// Reads a key of 32 bytes in hexadecimal.
-pub fn local_key(hex: &str) -> Result<SenderKey, EvmError> {
-    let key: PrivateKeySigner = hex.trim().parse().map_err(|_| EvmError::Key("it is no secp256k1 key".to_owned()))?;
+/// A key of 32 bytes that lies in a file.
+pub fn local_key(bytes: &[u8; 32]) -> Result<SenderKey, EvmError> {
+    let key = PrivateKeySigner::from_slice(bytes).map_err(|_| EvmError::Key("it is no secp256k1 key".to_owned()))?;
     Ok(Arc::new(key))
 }
 
@@ -104,7 +108,7 @@ impl Sender {
         let nonce = nonce(node, self.address()).await?;
         let (chain_id, contract) = (self.nodes.pins().chain_id, self.nodes.pins().contract);
         let mut pending = Pending { chain_id, contract, size, nonce, gas_limit, input, sent: Vec::new() };
-        let fees = self.fees(node).await?;
+        let fees = fees(node, self.cap).await?;
         pending.sent.push(self.sign(&pending, fees, now).await?);
         Ok(pending)
     }
@@ -112,7 +116,7 @@ impl Sender {
     /// The same with higher fees; none if they would go above what may be paid.
     pub async fn raise(&self, view: &View, pending: &Pending, now: u64) -> Result<Option<Pending>, EvmError> {
         let Some(before) = pending.sent.last() else { return Ok(None) };
-        let Some(fees) = before.fees.raised(self.fees(view.node()).await?, self.cap) else { return Ok(None) };
+        let Some(fees) = before.fees.raised(fees(view.node(), self.cap).await?, self.cap) else { return Ok(None) };
         let mut raised = pending.clone();
         raised.sent.push(self.sign(pending, fees, now).await?);
         Ok(Some(raised))
@@ -133,26 +137,9 @@ impl Sender {
     }
 
     async fn gas(&self, node: &Node, input: &Bytes) -> Result<u64, EvmError> {
-        let call = TransactionRequest::default().from(self.address()).to(self.nodes.pins().contract);
-        let call = call.input(input.clone().into());
-        // Not by `ask`: an error with data is the contract's answer.
-        let asked = match node.provider().estimate_gas(call).await {
-            Err(error) => match reverted(&error) {
-                Some(name) => return Err(EvmError::Refused(name)),
-                None => node.ask(std::future::ready(Err(error))).await,
-            },
-            estimated => node.ask(std::future::ready(estimated)).await,
-        }?;
+        let asked = estimate(node, self.address(), TxKind::Call(self.nodes.pins().contract), input).await?;
         // What is not used is given back.
-        Ok(asked.saturating_add(asked / 4))
-    }
-
-    /// What the chain asks now, within the cap.
-    async fn fees(&self, node: &Node) -> Result<Fees, EvmError> {
-        if self.cap == 0 {
-            return Ok(Fees { max: 0, tip: 0 });
-        }
-        fees(node).await.map(|fees| Fees { max: fees.max.min(self.cap), tip: fees.tip.min(self.cap) })
+        Ok(asked.saturating_add(asked / 4).min(MAX_ANCHOR_GAS))
     }
 
     async fn sign(&self, pending: &Pending, fees: Fees, now: u64) -> Result<Sent, EvmError> {
@@ -204,10 +191,13 @@ pub(super) async fn nonce(node: &Node, account: Address) -> Result<u64, EvmError
     node.ask(node.provider().get_transaction_count(account)).await
 }
 
-/// What the chain asks now.
-pub(super) async fn fees(node: &Node) -> Result<Fees, EvmError> {
+/// What the chain asks now, within the cap.
+pub(super) async fn fees(node: &Node, cap: u128) -> Result<Fees, EvmError> {
+    if cap == 0 {
+        return Ok(Fees { max: 0, tip: 0 });
+    }
     let asked = node.ask(node.provider().estimate_eip1559_fees()).await?;
-    Ok(Fees { max: asked.max_fee_per_gas, tip: asked.max_priority_fee_per_gas })
+    Ok(Fees { max: asked.max_fee_per_gas.min(cap), tip: asked.max_priority_fee_per_gas.min(cap) })
 }
 
 /// Sends a transaction that may be there already.
@@ -216,7 +206,7 @@ pub(super) async fn broadcast(node: &Node, raw: &[u8]) -> Result<(), EvmError> {
         Ok(_) => Ok(()),
         Err(TransportError::ErrorResp(answer)) if is_there(&answer.message) => Ok(()),
         Err(TransportError::ErrorResp(answer)) => {
-            Err(EvmError::NotTaken { node: node.name().to_owned(), why: answer.message.to_string() })
+            Err(EvmError::NotTaken { node: node.name().to_owned(), why: in_few_words(&answer.message) })
         }
         Err(error) => node.ask(std::future::ready(Err(error))).await,
     }

@@ -1,0 +1,296 @@
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from a page of this
+//! very origin; those of somebody who is signed in bear the session's token, too.
+
+mod guard;
+mod pages;
+mod refusal;
+pub mod session;
+
+use super::query;
+use super::reply::{Reply, body, empty, with_header};
+use super::routes::{Request, not_found, only};
+use crate::app::App;
+use crate::people::enrol::{Desk, Intent, Signed, Welcome};
+use crate::people::passkey::{Assertion, Attestation};
+use crate::people::secrets::{Bearer, Blind};
+use crate::people::session::{Session, cookie, no_cookie};
+use crate::people::site::{Site, own_path};
+use crate::people::{AccountId, Refused};
+use guard::{form, from_here, signed_in};
+use maud::Markup;
+use refusal::Refusal;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use warp::http::{Method, StatusCode, header};
+
+/// Where somebody goes who has signed in and asked for nothing else.
+const HOME: &str = "/me";
+/// The chain that a wallet's message names where anchors go to the embedded ledger, which no wallet knows: Ethereum's own.
+const MAINNET: u64 = 1;
+
+/// Answers what is the door's.
+pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Reply, Reply> {
+    const GET: &[Method] = &[Method::GET];
+    const POST: &[Method] = &[Method::POST];
+    let done = match path {
+        ["auth", "keys", "remove"] => {
+            only(request, POST)?;
+            remove(app, request).await
+        }
+        ["auth", "logout"] if request.method == Method::POST => logout(app, request).await,
+        ["auth", "logout"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            leaving(app, request).await
+        }
+        ["auth", door @ ("login" | "join" | "keys"), step @ ("options" | "passkey" | "message" | "wallet")] => {
+            only(request, POST)?;
+            return Ok(ask(app, request, door, step).await.unwrap_or_else(Refusal::told));
+        }
+        path => {
+            only(request, GET)?;
+            show(app, request, path).await?
+        }
+    };
+    Ok(done.unwrap_or_else(|refusal| refused(app, &refusal)))
+}
+
+async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result<Reply, Refusal>, Reply> {
+    if let Some(elsewhere) = by_name(app, request) {
+        return Ok(Ok(elsewhere));
+    }
+    Ok(match path {
+        ["me"] => me(app, request).await,
+        ["auth", "login"] => login(app, request).await,
+        ["auth", "join"] => join(app, request).await,
+        _ => return Err(not_found()),
+    })
+}
+
+/// Browsers bind cookies and keys to a name: who came by a loopback address goes on to the same by name.
+fn by_name(app: &App, request: &Request) -> Option<Reply> {
+    let host = request.headers.get(header::HOST)?.to_str().ok()?;
+    let by_address = app.config.base_url.is_none() && host == app.config.http.to_string();
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let site = site(app);
+    (by_address && site.authority != host).then(|| see_other(&format!("{}{query}", site.address(&request.path))))
+}
+
+fn site(app: &App) -> Site {
+    Site::of(&app.core.base)
+}
+
+fn desk(app: &App) -> Desk {
+    let core = &app.core;
+    let chain = app.config.chain.as_ref().map_or(MAINNET, |chain| chain.chain_id);
+    Desk { store: core.store.clone(), secrets: core.secrets.clone(), site: site(app), chain, now: core.clock.now() }
+}
+
+/// Work at the desk, beside the network threads.
+async fn at_desk<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&Desk) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refusal> {
+    let desk = desk(app);
+    let joined = tokio::task::spawn_blocking(move || work(&desk)).await;
+    Ok(joined.unwrap_or(Err(Refused::Secret))?)
+}
+
+/// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be able to prove
+/// where a form comes from, so that the referrer is not left out altogether.
+fn page(status: StatusCode, content: &Markup) -> Reply {
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                          base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+    let reply = body(status, "text/html; charset=utf-8", content.0.clone());
+    let reply = with_header(reply, header::CONTENT_SECURITY_POLICY, POLICY);
+    with_header(reply, header::REFERRER_POLICY, "same-origin")
+}
+
+fn refused(app: &App, refusal: &Refusal) -> Reply {
+    page(refusal.status(), &pages::refused(&site(app), refusal))
+}
+
+fn see_other(to: &str) -> Reply {
+    with_header(empty(StatusCode::SEE_OTHER), header::LOCATION, to)
+}
+
+fn json(value: &Value) -> Reply {
+    body(StatusCode::OK, "application/json", value.to_string())
+}
+
+/// A parameter of the address.
+fn parameter(request: &Request, name: &str) -> Option<String> {
+    let pairs = query::pairs(&request.query).ok()?;
+    pairs.into_iter().find(|(called, _)| called == name).map(|(_, value)| value)
+}
+
+/// Where to go on to; only ever a path of this server.
+fn next(given: Option<&str>) -> &str {
+    given.and_then(own_path).unwrap_or(HOME)
+}
+
+/// `GET /auth/login?next=`.
+async fn login(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let asked = parameter(request, "next");
+    let next = next(asked.as_deref());
+    if session::of(app, &request.headers).await.is_some() {
+        return Ok(see_other(&site(app).path(next)));
+    }
+    Ok(page(StatusCode::OK, &pages::login(&site(app), next)))
+}
+
+/// `GET /auth/join?code=`. Looking does not use the invitation up: programs that preview links look, too.
+async fn join(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let code = parameter(request, "code").and_then(|code| Bearer::parse(&code)).ok_or(Refused::Invitation)?;
+    let shown = code.clone();
+    let (person, _) = at_desk(app, move |desk| desk.invited(&code)).await?;
+    Ok(page(StatusCode::OK, &pages::join(&site(app), &person, &shown)))
+}
+
+/// `GET /me`.
+async fn me(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let Some(session) = session::of(app, &request.headers).await else {
+        return Ok(see_other(&site(app).path(&format!("/auth/login?next={}", query::encode(HOME)))));
+    };
+    let account = session.account.id.clone();
+    let keys = at_desk(app, move |desk| desk.shown(&account)).await?;
+    let fresh = session.is_fresh(app.core.clock.now().as_millisecond());
+    Ok(page(StatusCode::OK, &pages::me(&site(app), &session, &keys, fresh)))
+}
+
+/// `GET /auth/logout`: a link cannot sign anybody out, its button can.
+async fn leaving(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    Ok(match session::of(app, &request.headers).await {
+        Some(session) => page(StatusCode::OK, &pages::leaving(&site(app), &session)),
+        None => see_other(&site(app).path("/auth/login")),
+    })
+}
+
+/// `POST /auth/logout`.
+async fn logout(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = form(app, request)?;
+    let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    let digest = session.bearer().digest();
+    at_desk(app, move |desk| Ok(desk.store.end_session(&digest)?)).await?;
+    let reply = see_other(&site(app).path("/auth/login"));
+    Ok(with_header(reply, header::SET_COOKIE, &no_cookie()))
+}
+
+/// `POST /auth/keys/remove`.
+async fn remove(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = form(app, request)?;
+    let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    fresh(app, &session)?;
+    let (account, name) = (session.account.id.clone(), Blind(form.get("key").cloned().unwrap_or_default()));
+    at_desk(app, move |desk| desk.store.remove_credential(&account, &name)).await?;
+    news(&session.account.id, "a way to sign in was removed");
+    Ok(see_other(&site(app).path(HOME)))
+}
+
+fn fresh(app: &App, session: &Session) -> Result<(), Refusal> {
+    if session.is_fresh(app.core.clock.now().as_millisecond()) { Ok(()) } else { Err(Refusal::Stale) }
+}
+
+/// What a script sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// Of the invitation.
+    code: Option<String>,
+    /// Of the session.
+    token: Option<String>,
+    next: Option<String>,
+    /// The wallet's.
+    address: Option<String>,
+    /// What the passkey or the wallet says.
+    #[serde(default)]
+    answer: Value,
+}
+
+/// `POST /auth/{login,join,keys}/{options,passkey,message,wallet}`.
+async fn ask(app: &Arc<App>, request: &Request, door: &str, step: &str) -> Result<Reply, Refusal> {
+    from_here(&site(app), &request.headers)?;
+    let _place = app.sign_ins.try_acquire().map_err(|_| Refusal::Busy)?;
+    let asked: Asked = guard::json(request)?;
+    let intent = intent(app, request, door, &asked).await?;
+    match step {
+        "options" => at_desk(app, move |desk| desk.options(&intent)).await.map(|options| json(&options)),
+        "message" => {
+            let address = asked.address.unwrap_or_default();
+            let (message, nonce) = at_desk(app, move |desk| desk.message(&intent, &address)).await?;
+            Ok(json(&json!({"message": message, "nonce": nonce})))
+        }
+        _ => {
+            let to = site(app).path(next(asked.next.as_deref()));
+            let old = guard::borne(&request.headers);
+            let welcome = enter(app, intent, step == "passkey", asked.answer, old).await?;
+            Ok(welcomed(&welcome, &to))
+        }
+    }
+}
+
+async fn intent(app: &Arc<App>, request: &Request, door: &str, asked: &Asked) -> Result<Intent, Refusal> {
+    match door {
+        "login" => Ok(Intent::SignIn),
+        "join" => {
+            let code = asked.code.as_deref().and_then(Bearer::parse);
+            Ok(Intent::Join(code.ok_or(Refused::Invitation)?))
+        }
+        _ => {
+            let session = signed_in(app, request, asked.token.as_deref()).await?;
+            fresh(app, &session)?;
+            Ok(Intent::Add(session.account))
+        }
+    }
+}
+
+async fn enter(
+    app: &Arc<App>,
+    intent: Intent,
+    passkey: bool,
+    said: Value,
+    old: Option<Bearer>,
+) -> Result<Welcome, Refusal> {
+    match (intent, passkey) {
+        (Intent::SignIn, true) => {
+            let said: Assertion = read(said)?;
+            at_desk(app, move |desk| desk.sign_in_with_passkey(&said, old.as_ref())).await
+        }
+        (Intent::SignIn, false) => {
+            let said: Signed = read(said)?;
+            at_desk(app, move |desk| desk.sign_in_with_wallet(&said, old.as_ref())).await
+        }
+        (intent, true) => {
+            let said: Attestation = read(said)?;
+            at_desk(app, move |desk| desk.add_passkey(&intent, &said, old.as_ref())).await
+        }
+        (intent, false) => {
+            let said: Signed = read(said)?;
+            at_desk(app, move |desk| desk.add_wallet(&intent, &said, old.as_ref())).await
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(said: Value) -> Result<T, Refusal> {
+    serde_json::from_value(said).map_err(|_| Refusal::Form)
+}
+
+fn welcomed(welcome: &Welcome, next: &str) -> Reply {
+    let reply = json(&json!({"next": next}));
+    match &welcome.bearer {
+        Some(bearer) => {
+            news(&welcome.account.id, "signed in");
+            with_header(reply, header::SET_COOKIE, &cookie(bearer))
+        }
+        None => {
+            news(&welcome.account.id, "a way to sign in was added");
+            reply
+        }
+    }
+}
+
+/// For the operator's log: a random id and no more.
+fn news(account: &AccountId, what: &str) {
+    tracing::info!(%account, "{what}");
+}

@@ -1,0 +1,85 @@
+//! What the door refuses, and how it says so.
+
+use crate::http::reply::{Reply, body, with_header};
+use crate::index::store::StoreError;
+use crate::people::Refused;
+use serde_json::json;
+use warp::http::{StatusCode, header};
+
+/// Why a request of a person is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Person(#[from] Refused),
+    #[error("this did not come from a page of this site: open the page again")]
+    Foreign,
+    #[error("this cannot be read: open the page again")]
+    Form,
+    #[error("you are not signed in, or not any more")]
+    Login,
+    #[error("to change how you sign in, sign out and in again first: it must have been within the last 15 minutes")]
+    Stale,
+    #[error("too many are signing in at this moment: try again")]
+    Busy,
+}
+
+impl Refusal {
+    /// HTTP's word for it.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Foreign | Self::Stale => StatusCode::FORBIDDEN,
+            Self::Form => StatusCode::BAD_REQUEST,
+            Self::Login => StatusCode::UNAUTHORIZED,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Person(refused) => of_person(refused),
+        }
+    }
+
+    /// For a script. What is ours to mend is told to the operator.
+    pub(super) fn told(self) -> Reply {
+        let status = self.status();
+        let text = self.text();
+        let reply = body(status, "application/json", json!({"error": text}).to_string());
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => with_header(reply, header::RETRY_AFTER, "1"),
+            StatusCode::UNAUTHORIZED => with_header(reply, header::WWW_AUTHENTICATE, "Session"),
+            _ => reply,
+        }
+    }
+
+    /// What the person reads: a sentence.
+    pub(super) fn text(&self) -> String {
+        let text = self.words();
+        let mut letters = text.chars();
+        let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+        format!("{first}{}.", letters.as_str())
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Person(Refused::Store(error)) => {
+                tracing::error!(%error, "somebody could not come in");
+                "the service cannot look it up at this moment: try again".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+fn of_person(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::Store(StoreError::Query(_) | StoreError::Nonsense(_)) | Refused::Secret => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        Refused::Store(_) | Refused::Invitations => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Challenge => StatusCode::BAD_REQUEST,
+        Refused::Invitation => StatusCode::GONE,
+        Refused::Taken | Refused::TooMany | Refused::Last => StatusCode::CONFLICT,
+        Refused::Missing(_)
+        | Refused::Unknown
+        | Refused::Disabled
+        | Refused::Counter
+        | Refused::Passkey(_)
+        | Refused::Signature => StatusCode::FORBIDDEN,
+    }
+}
