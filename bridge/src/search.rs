@@ -21,7 +21,7 @@ use crate::index::store::{Store, StoreError, Stored};
 use crate::limits::{
     DEFAULT_PAGE, MAX_CHAINED, MAX_CHEAP_TOTAL, MAX_OPENED, MAX_OPENED_FOR_TOTAL, MAX_PAGE_BYTES, SEARCH_TIMEOUT,
 };
-use crate::read::{Opened, in_background};
+use crate::read::{Opened, in_background, let_through};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use bounds::narrow;
@@ -296,9 +296,8 @@ impl Run<'_> {
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
             let fetches: Vec<_> = some.iter().map(|row| self.core.open_unless_erased(row)).collect();
-            let found = try_join_all(fetches).await?.into_iter().flatten();
-            let own = found.filter(|one| one.is_for(permit, &self.around)).collect();
-            opened.extend(self.core.consented(permit, own).await?);
+            let found = try_join_all(fetches).await?.into_iter().flatten().collect();
+            opened.extend(let_through(self.core, permit, found).await?);
         }
         Ok(opened)
     }
