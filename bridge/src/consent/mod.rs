@@ -1,4 +1,4 @@
-//! Who may see what. Today the token's scopes decide; patients' own consent joins in the same place.
+//! Who may see what: the token's scopes decide (`decide`), then the patients' own Consents (`gate`).
 
 pub mod decide;
 pub mod gate;
