@@ -1,6 +1,7 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
 mod chain;
+mod login;
 mod witness;
 
 use crate::index::postgres::Settings;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI};
+pub use login::{Login, Provider};
 pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
@@ -48,6 +50,7 @@ pub struct Config {
     pub keys: Keys,
     pub storage: Storage,
     pub outgoing: Outgoing,
+    pub login: Login,
 }
 
 /// What the service does by itself to what it has stored.
@@ -217,6 +220,7 @@ impl Default for Config {
             keys: Keys::default(),
             storage: Storage::default(),
             outgoing: Outgoing::default(),
+            login: Login::default(),
         }
     }
 }
@@ -271,6 +275,7 @@ impl Config {
         }
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
+        config.login.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
@@ -364,6 +369,8 @@ mod tests {
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
             ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
             ("cors = [\"https://app.example/\"]", "is no origin"),
+            ("[[login.openid]]\nname = \"H\"\nissuer = \"login.example\"\nclient_id = \"m\"", "login.openid.issuer"),
+            ("[[login.openid]]\nname = \"H\"\nclient_id = \"m\"", "missing field `issuer`"),
             ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {

@@ -7,6 +7,7 @@ use super::secrets::{Bearer, Blind, Secrets};
 use super::site::Site;
 use super::wallet::{self, SignIn};
 use super::{Account, AccountId, INVITATION_LIFE, Kind, Person, Refused, SESSION_LIFE};
+use crate::config::Provider;
 use crate::index::accounts::{Answered, Beginning, Credential};
 use crate::index::store::Store;
 use crate::secret::{Random, system_random};
@@ -244,6 +245,34 @@ impl Desk {
     pub fn sign_in_with_wallet(&self, said: &Signed, old: Option<&Bearer>) -> Result<Welcome, Refused> {
         let (address, challenge) = self.signed(&Intent::SignIn, said)?;
         self.begin(&self.secrets.blind(Kind::Wallet, &[&wallet::name(address)]), 0, challenge, old)
+    }
+
+    /// What comes back from an outside provider, once.
+    pub fn state(&self, intent: &Intent) -> Result<String, Refused> {
+        if !matches!(intent, Intent::SignIn) {
+            self.whom(intent)?;
+        }
+        Ok(hex::encode(self.challenge(&intent.purpose(Kind::OpenId))?.as_bytes()))
+    }
+
+    /// Somebody comes by an outside provider, which has said who it is: signs in, joins, or adds this.
+    pub fn with_provider(
+        &self,
+        intent: &Intent,
+        state: &str,
+        (provider, subject): (&Provider, &str),
+        old: Option<&Bearer>,
+    ) -> Result<Welcome, Refused> {
+        let state = hex::decode(state).map_err(|_| Refused::Challenge)?;
+        let challenge = self.check(&intent.purpose(Kind::OpenId), &state)?;
+        let name = self.secrets.blind(Kind::OpenId, &[&provider.issuer, subject]);
+        match intent {
+            Intent::SignIn => self.begin(&name, 0, challenge, old),
+            _ => {
+                let new = New { kind: Kind::OpenId, name, plain: provider.name.as_bytes(), counter: 0 };
+                self.add(intent, new, challenge, old)
+            }
+        }
     }
 
     fn add(&self, to: &Intent, new: New<'_>, answer: Challenge, old: Option<&Bearer>) -> Result<Welcome, Refused> {

@@ -3,6 +3,7 @@
 
 pub mod challenge;
 pub mod enrol;
+pub mod openid;
 pub mod passkey;
 pub mod secrets;
 pub mod session;
@@ -171,6 +172,8 @@ pub enum Refused {
     Counter,
     #[error("{0}")]
     Passkey(#[from] passkey::PasskeyError),
+    #[error("{0}")]
+    OpenId(#[from] openid::OpenIdError),
     #[error("the signature is not this wallet's over this message")]
     Signature,
     #[error("there are too many open invitations: they end after three days")]

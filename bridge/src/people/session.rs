@@ -85,7 +85,7 @@ pub fn borne<'h>(cookies: impl Iterator<Item = &'h str>) -> Option<Bearer> {
 }
 
 /// The value of the only cookie of a name.
-pub(super) fn only<'h>(cookies: impl Iterator<Item = &'h str>, name: &str) -> Option<&'h str> {
+pub fn only<'h>(cookies: impl Iterator<Item = &'h str>, name: &str) -> Option<&'h str> {
     let pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut found = pairs.filter(|(called, _)| *called == name);
     let (_, value) = found.next()?;

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::http::query;
 use crate::http::routes::Request;
 use crate::people::secrets::Bearer;
-use crate::people::session::{Session, borne as read};
+use crate::people::session::{Session, borne as read, only};
 use crate::people::site::Site;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -22,6 +22,11 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 /// The cookie of a request.
 pub(super) fn borne(headers: &HeaderMap) -> Option<Bearer> {
     read(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// The value of a cookie.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    only(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), name)
 }
 
 /// Whether a browser sent this from a page of ours. Each browser names the origin of a POST; one that says more (Fetch Metadata)
