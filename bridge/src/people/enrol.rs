@@ -1,5 +1,5 @@
-//! What happens at the door: somebody is invited, joins with a key, signs in with it, adds another. Pages, commands and the
-//! administrator's pages use these same functions. They ask the index: call them beside the network threads.
+//! What happens at the door: somebody is invited, joins with a key, signs in with it, adds another. Pages, commands and
+//! the administrator's pages use these same functions. They ask the index: call them beside the network threads.
 
 use super::challenge::{CHALLENGE_LIFE, Challenge};
 use super::passkey::{self, ALGORITHMS, Assertion, Attestation, Bytes, Passkey, PasskeyError};

@@ -1,5 +1,5 @@
-//! Outside providers: OpenID Connect Core 1.0, the authorization code flow with PKCE (RFC 7636), discovery, and RS256 or ES256. They are
-//! asked through the guard that all requests of this server go through.
+//! Outside providers: OpenID Connect Core 1.0, the authorization code flow with PKCE (RFC 7636), discovery, and RS256
+//! or ES256. They are asked through the guard that all requests of this server go through.
 
 use crate::config::Provider;
 use crate::http::query;

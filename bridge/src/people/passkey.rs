@@ -1,6 +1,6 @@
-//! Passkeys: the relying party's part of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (assertion). No attestation is
-//! asked for, so that what a browser reads out of the new credential (`getPublicKey()`) says as much as the credential itself, and no
-//! CBOR need be read. Pure; the challenge is checked by who calls.
+//! Passkeys: the relying party's part of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (assertion). No
+//! attestation is asked for, so that what a browser reads out of the new credential (`getPublicKey()`) says as much as
+//! the credential itself, and no CBOR need be read. Pure; the challenge is checked by who calls.
 
 use super::site::Site;
 use aws_lc_rs::signature::{
@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use notary::commitment::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The algorithms that are taken (IANA's COSE numbers), the preferred first: ES256, which a consent can be signed with too, EdDSA, and
-/// RS256 of older Windows machines.
+/// The algorithms that are taken (IANA's COSE numbers), the preferred first: ES256, which a consent can be signed with
+/// too, EdDSA, and RS256 of older Windows machines.
 pub const ALGORITHMS: [i32; 3] = [-7, -8, -257];
 /// Longest id of a credential (section 4).
 const MAX_ID: usize = 1_023;

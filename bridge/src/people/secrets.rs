@@ -72,7 +72,8 @@ fn purpose(name: &Blind, account: &AccountId) -> String {
     format!("medseal/v1/credential\0{}\0{account}", name.0)
 }
 
-/// A random text that only its bearer has: the code of an invitation, the value of a cookie. What is stored is its digest.
+/// A random text that only its bearer has: the code of an invitation, the value of a cookie. What is stored is its
+/// digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bearer(Zeroizing<String>);
 

@@ -46,8 +46,8 @@ impl Kept {
 }
 
 impl Session {
-    /// What each form of a page carries, so that no other site's page can send it: it follows from the cookie, which other pages
-    /// cannot read.
+    /// What each form of a page carries, so that no other site's page can send it: it follows from the cookie, which
+    /// other pages cannot read.
     pub fn token(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.bearer.expose().as_bytes());
         hex::encode(hmac::sign(&key, b"medseal/v1/form"))

@@ -3,6 +3,7 @@
 use super::door::{Browser, invitation, text};
 use super::world::{World, config};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use bridge::clock::{Clock, SystemClock};
 use bridge::config::{Hidden, Provider};
 use bridge::http::query;
 use bridge::people::Role;
@@ -112,7 +113,7 @@ impl Saying {
         if !fits || challenge != self.asked["code_challenge"] {
             return Value::Null;
         }
-        let now = jiff::Timestamp::now().as_second();
+        let now = SystemClock.now().as_second();
         let mut claims = json!({
             "iss": self.issuer, "sub": self.subject, "aud": "medseal", "iat": now, "exp": now + 300,
             "nonce": self.asked["nonce"],
@@ -219,7 +220,8 @@ async fn a_proof_that_is_not_for_us_now_and_signed_is_none() {
     let mock = Mock::start().await;
     let world = world(&mock).await;
     join(&world, &mock).await;
-    let changes: [(&str, fn(&mut Value)); 8] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 8] = [
         ("issuer", |claims| claims["iss"] = "https://evil.example".into()),
         ("audience", |claims| claims["aud"] = "other".into()),
         ("several audiences, and nobody named", |claims| claims["aud"] = json!(["medseal", "other"])),

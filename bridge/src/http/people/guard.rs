@@ -29,8 +29,8 @@ pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
     only(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), name)
 }
 
-/// Whether a browser sent this from a page of ours. Each browser names the origin of a POST; one that says more (Fetch Metadata)
-/// must say the same.
+/// Whether a browser sent this from a page of ours. Each browser names the origin of a POST; one that says more (Fetch
+/// Metadata) must say the same.
 pub(super) fn from_here(site: &Site, headers: &HeaderMap) -> Result<(), Refusal> {
     let own = text(headers, header::ORIGIN) == Some(site.origin.as_str());
     let same = text(headers, FETCH_SITE).is_none_or(|said| said == "same-origin");

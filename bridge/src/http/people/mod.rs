@@ -1,5 +1,5 @@
-//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from a page of this
-//! very origin; those of somebody who is signed in bear the session's token, too.
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from
+//! a page of this very origin; those of somebody who is signed in bear the session's token, too.
 
 mod guard;
 mod openid;
@@ -28,7 +28,8 @@ use warp::http::{Method, StatusCode, header};
 
 /// Where somebody goes who has signed in and asked for nothing else.
 const HOME: &str = "/me";
-/// The chain that a wallet's message names where anchors go to the embedded ledger, which no wallet knows: Ethereum's own.
+/// The chain that a wallet's message names where anchors go to the embedded ledger, which no wallet knows: Ethereum's
+/// own.
 const MAINNET: u64 = 1;
 
 /// Answers what is the door's.
@@ -108,8 +109,8 @@ async fn at_desk<T: Send + 'static>(
     Ok(joined.unwrap_or(Err(Refused::Secret))?)
 }
 
-/// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be able to prove
-/// where a form comes from, so that the referrer is not left out altogether.
+/// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be
+/// able to prove where a form comes from, so that the referrer is not left out altogether.
 fn page(status: StatusCode, content: &Markup) -> Reply {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'none'";

@@ -1,5 +1,5 @@
-//! `/auth/{door}/provider` sends a browser to an outside provider; `GET /auth/openid` is where it comes back. What belongs together is
-//! bound by a sealed cookie, so that nobody can end here what another browser has begun.
+//! `/auth/{door}/provider` sends a browser to an outside provider; `GET /auth/openid` is where it comes back. What
+//! belongs together is bound by a sealed cookie, so that nobody can end here what another browser has begun.
 
 use super::refusal::Refusal;
 use super::{at_desk, guard, news, next, see_other, session, site};
