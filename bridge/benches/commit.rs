@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 
 use bridge::commands::serve;
-use bridge::commit::Transaction;
+use bridge::commit::{Author, Transaction};
 use bridge::config::Config;
 use bridge::fhir::validate::validate;
 use bridge::fhir::write::{Act, Write};
@@ -35,8 +35,12 @@ fn transactions_of_ten(bencher: Bencher<'_, '_>, (place, at_once): (&str, usize)
     let app = &running.app;
     bencher.counter(ItemsCount::new(at_once * TEN)).bench(|| {
         runtime.block_on(async {
-            let commits = (0..at_once)
-                .map(|_| commit(app, Transaction { writes: (0..TEN).map(|_| write()).collect(), message: None }));
+            let commits = (0..at_once).map(|_| {
+                commit(
+                    app,
+                    Transaction { by: Author::Service, writes: (0..TEN).map(|_| write()).collect(), message: None },
+                )
+            });
             for outcome in futures_util::future::join_all(commits).await {
                 outcome.unwrap();
             }

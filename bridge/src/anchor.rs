@@ -287,7 +287,9 @@ pub(crate) fn logged(core: &Core, row: i64) -> Result<Option<Logged>, AnchorErro
     let (size, bundle) = anchored(core)?;
     // The newest anchored checkpoint proves most; an entry that is not anchored yet gets the newest checkpoint.
     let is_anchored = position < size;
-    let Some((size, note)) = core.store.checkpoint(is_anchored.then(|| size - 1))? else { return Ok(None) };
+    let checkpoint = core.store.checkpoint(is_anchored.then(|| size - 1))?;
+    // One that is in the log already may be in no published checkpoint yet.
+    let Some((size, note)) = checkpoint.filter(|(size, _)| *size > position) else { return Ok(None) };
     let hashes = core.store.read_log(|reader| tree::prove_inclusion(size, position, reader))??;
     let proof = TlogProof { index: position, hashes, checkpoint: note };
     Ok(Some(Logged { entry, proof, anchor: bundle.filter(|_| is_anchored) }))

@@ -7,6 +7,7 @@ pub(crate) mod roots;
 pub use refusal::StartError;
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
+use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
@@ -23,6 +24,8 @@ use crate::outgoing::Outgoing;
 use crate::people::openid::Providers;
 use crate::people::secrets::Secrets;
 use crate::secret::{Key, system_random};
+use crate::smart::key_sets::KeySets;
+use crate::smart::standing::Standing;
 use crate::smart::token::{TokenError, TokenKey};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
@@ -55,6 +58,8 @@ pub struct Core {
     pub keys: Arc<KeyRing>,
     pub tokens: Arc<Tokenizer>,
     pub(crate) erasures: Key,
+    /// What of accesses is not told yet.
+    pub trail: Trail,
     /// Seals the cursors of pages.
     pub cursor_key: Key,
     identities: Tokenizer,
@@ -85,6 +90,10 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// Which tokens were revoked.
+    pub standing: Standing,
+    /// Clients' keys that were fetched.
+    pub key_sets: KeySets,
     /// Sends requests of our own.
     pub outgoing: Outgoing,
     /// What `$validate` checks by, beside the standard.
@@ -135,7 +144,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let accounts = system_key(&keys, &store, &objects, ".accounts").await?;
     let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
-    let token_key = token_key(config, &keys, &store, &objects).await?;
+    let token_key = token_key(config, &keys, &store, &objects).await?.serving(&config.base());
     let witness = match &config.witness {
         Some(settings) => {
             let key = system_key(&keys, &store, &objects, ".witness").await?;
@@ -153,6 +162,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
+        trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
         secrets: Arc::new(Secrets::new(&marks, accounts)),
@@ -195,6 +205,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         core,
         config,
         token_key,
+        standing: Standing::default(),
+        key_sets: KeySets::default(),
         profiles,
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
@@ -208,6 +220,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(lease::run(app.core.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(audit::worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }
@@ -230,7 +243,10 @@ pub struct Workers {
 
 impl Workers {
     /// Takes nothing more in, commits what waits, signs and anchors what was committed.
-    pub async fn drain(self, app: &App) {
+    pub async fn drain(self, app: &Arc<App>) {
+        if let Err(error) = audit::worker::flush(app).await {
+            tracing::error!(%error, "what was read last could not be told");
+        }
         drop(app.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
@@ -402,6 +418,14 @@ fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
     let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
     let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
     Ok(TokenKey::from_der(&der, path)?)
+}
+
+/// The index, for a command beside a running service.
+pub fn existing_index(config: &Config) -> Result<Store, StartError> {
+    if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
+        return Err(StartError::Nothing { path: config.data.clone() });
+    }
+    index(config)
 }
 
 /// The key that signs tokens, for a command beside a running service.

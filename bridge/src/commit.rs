@@ -1,9 +1,11 @@
 //! Group commit. One committer takes all transactions that wait, resolves them in order, writes ONE pack and then ONE
 //! database transaction, and only then answers each sender. While a pack is being written the next group gathers.
 
+mod allowed;
 mod moment;
 mod resolve;
 mod seal;
+mod told;
 mod view;
 
 use crate::app::Core;
@@ -17,11 +19,13 @@ use crate::index::tokens::Token;
 use crate::index::write::Turn;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
 use crate::secret::{Key, bytes, system_random};
+use crate::smart::token::Caller;
 use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
 use crate::vault::objects::ObjectError;
 use crate::vault::pack::{PackWriter, Record};
 use crate::vault::seal::{Label, RecordKind};
+use allowed::Rights;
 use moment::Moment;
 use notary::commitment::Digest;
 use std::collections::HashMap;
@@ -32,8 +36,18 @@ use tokio::sync::{mpsc, oneshot};
 /// What is to be committed together: writes, and the message they came from.
 #[derive(Debug, Clone)]
 pub struct Transaction {
+    pub by: Author,
     pub writes: Vec<Write>,
     pub message: Option<RawMessage>,
+}
+
+/// Who writes.
+#[derive(Debug, Clone)]
+pub enum Author {
+    /// This service: what it maps out of messages, and what it notes itself.
+    Service,
+    /// A client: each resource is held against what it may do, as it was and as it will be.
+    Client(Caller),
 }
 
 /// A received message, to be kept as it was.
@@ -309,7 +323,7 @@ impl<'c> Group<'c> {
             }
             stage.message = Some((token, self.new_id()?));
         }
-        let done = self.write_all(transaction.writes, raw, &mut stage).await?;
+        let done = self.write_all(&transaction.by, transaction.writes, raw, &mut stage).await?;
         if let Some(message) = transaction.message {
             self.seal_message(&message, &done, &mut stage).await?;
         }
@@ -319,21 +333,32 @@ impl<'c> Group<'c> {
     /// All writes in the standard's order, their outcomes in the sender's.
     async fn write_all(
         &mut self,
+        by: &Author,
         writes: Vec<Write>,
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Vec<Done>, IngestError> {
+        allowed::conditions(by, &writes)?;
+        let intended = told::intended(&writes);
         let goals = self.resolve_all(&writes, stage).await?;
         let mut writes: Vec<_> = writes.into_iter().zip(goals.goals).enumerate().collect();
         writes.sort_by_key(|(_, (write, _))| write.act.rank());
         let mut done = Vec::with_capacity(writes.len());
         for (n, (write, goal)) in writes {
             let entry = write.entry;
-            let written = self.write_one(write.act, goal, &goals.by_url, raw, stage).await;
+            let rights = Rights::of(by, &write.act);
+            let written = match rights {
+                Ok(rights) => self.write_one(&rights, write.act, goal, &goals.by_url, raw, stage).await,
+                Err(denied) => Err(denied),
+            };
             done.push((n, written.map_err(|error| located(error, entry))?));
         }
         done.sort_by_key(|(n, _)| *n);
-        Ok(done.into_iter().map(|(_, done)| done).collect())
+        let done: Vec<Done> = done.into_iter().map(|(_, done)| done).collect();
+        if let Author::Client(caller) = by {
+            self.tell(caller, (&intended, &done), stage).await?;
+        }
+        Ok(done)
     }
 
     fn keep(&mut self, stage: Stage, done: Option<Vec<Done>>) -> Committed {

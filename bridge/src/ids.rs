@@ -16,7 +16,7 @@ pub struct ResourceId(String);
 pub struct Version(pub u32);
 
 /// `Type/id`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
     pub kind: TypeName,
     pub id: ResourceId,
@@ -98,6 +98,11 @@ impl Owner {
     /// Whether it is a patient's: keys of the server begin with a dot.
     pub fn is_patient(&self) -> bool {
         self.0.starts_with("Patient/")
+    }
+
+    /// The patient, where it is one's.
+    pub fn as_patient(&self) -> Option<Name> {
+        if self.is_patient() { Name::parse(&self.0) } else { None }
     }
 
     /// As the pack and the index name it.

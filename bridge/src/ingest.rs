@@ -11,7 +11,7 @@
 
 use crate::app::App;
 use crate::clock::instant;
-use crate::commit::{Committed, RawMessage, Transaction, Waiting};
+use crate::commit::{Author, Committed, RawMessage, Transaction, Waiting};
 use crate::error::{IngestError, Issue};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, Write};
@@ -102,7 +102,7 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
     };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
     let writes = writes.collect::<Result<Vec<_>, _>>()?;
-    Ok((Transaction { writes, message: Some(raw) }, report))
+    Ok((Transaction { by: Author::Service, writes, message: Some(raw) }, report))
 }
 
 /// Draft -> Validated: an error is told at the field that the element came from.

@@ -70,6 +70,27 @@ pub const MAX_GROUP: usize = 512;
 pub const MAX_GROUP_BYTES: usize = 64 << 20;
 /// The longest bearer token.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// The most scopes of one token: each is held against what is asked for.
+pub const MAX_SCOPES: usize = 100;
+/// The longest body of a request to the authorization server, which a stranger may send: a form with one assertion.
+pub const MAX_AUTH_BYTES: usize = 64 << 10;
+/// The longest life of an assertion (SMART App Launch 2.2, section 4.1.4: five minutes), and of the token that a client gets for it
+/// (section 4.1.6: no longer than five minutes is recommended): it can ask again at any time.
+pub const MAX_ASSERTION_LIFE: Duration = Duration::from_secs(300);
+pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// How far a client's clock may be ahead of this one's.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
+/// The longest `jti` and `kid`: names, no letters.
+pub const MAX_KEY_NAME: usize = 256;
+/// The most clients, and the most keys of one: a few are in use, and as many are about to be.
+pub const MAX_CLIENTS: usize = 10_000;
+pub const MAX_CLIENT_KEYS: usize = 32;
+/// The longest key set.
+pub const MAX_KEY_SET_BYTES: usize = 64 << 10;
+/// How long a key set that was fetched counts: what a client has taken out of it is refused no later. And how soon it is fetched
+/// again for a key that is not in it: else a stranger could make this server send as many requests as he does.
+pub const KEY_SET_FRESH: Duration = Duration::from_secs(300);
+pub const KEY_SET_PAUSE: Duration = Duration::from_secs(15);
 /// The longest life of a token minted at the machine.
 pub const MAX_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Leaves that the sequencer takes at a time: bounds its transaction.
@@ -150,13 +171,25 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
 pub const MAX_GROUP_MEMBERS: usize = 100_000;
 pub const MEMBERS_AT_ONCE: usize = 64;
+/// How long it is believed without asking the index again that a token was not revoked: what is revoked on another replica is
+/// refused here no later. And how long within one request, which asked when it began: the longest bodies and batches.
+pub const STANDING_FRESH: Duration = Duration::from_secs(5);
+pub const STANDING_BELIEVED: Duration = Duration::from_secs(120);
 /// Tokens that are known to be good without checking their signature again.
 pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
 /// Root keys of a key service that are read at the start: a rotation a month for eighty years.
 pub const MAX_ROOTS: usize = 1_000;
 /// How long an open key may outlive its time in memory.
 pub const KEY_TIDY: Duration = Duration::from_secs(30);
-/// The longest body of a request to the authorization server, which a stranger may send: a form with one assertion.
-pub const MAX_AUTH_BYTES: usize = 64 << 10;
+/// How long accesses gather before they are told: a chart is read in less.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(1);
+/// Events that wait to be committed: some seconds of a busy server's. Then readers wait.
+pub const MAX_AUDIT_WAITING: usize = 20_000;
+/// Events that are committed at once, beside what else is.
+pub const MAX_AUDIT_AT_ONCE: usize = 500;
+/// How much one event tells of, in resources: more makes it a burden to read.
+pub const MAX_AUDIT_ENTITIES: usize = 200;
+/// How long a reader waits for room for what is to be told of him.
+pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;

@@ -42,9 +42,15 @@ enum Command {
     Token {
         #[command(flatten)]
         place: Place,
-        /// SMART v2 system scopes, for example 'system/*.cruds'.
+        /// SMART v2 scopes, for example 'system/*.cruds'.
         #[arg(long)]
         scope: String,
+        /// The patient whose record `patient/` scopes open: Patient/id.
+        #[arg(long)]
+        patient: Option<String>,
+        /// Whom `user/` scopes speak of: Practitioner/id, or Patient/id.
+        #[arg(long)]
+        user: Option<String>,
         /// The name of the program that will bear it: what it exports is its own.
         #[arg(long, default_value = "administrator")]
         subject: String,
@@ -68,6 +74,11 @@ enum Command {
     Recover {
         #[command(flatten)]
         place: Place,
+    },
+    /// Programs that may ask for tokens by a key of their own (SMART backend services).
+    Client {
+        #[command(subcommand)]
+        verb: Client,
     },
     /// The contracts on an EVM chain.
     Contracts {
@@ -152,6 +163,28 @@ enum Contracts {
 }
 
 #[derive(Debug, Subcommand)]
+enum Client {
+    /// Register a program by its public keys, and print the id that it is to use.
+    Add {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        new: commands::clients::New,
+    },
+    /// List them: id, since when, scopes, keys, name.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a program. Tokens that it has are refused within seconds.
+    Remove {
+        #[command(flatten)]
+        place: Place,
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Keys {
     /// Make a new root key and wrap every key under it, while the service goes on. Run it again if it was cut short.
     Rotate {
@@ -231,9 +264,13 @@ async fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Send(arguments) => commands::send::run(&arguments).await,
-        Command::Token { place, scope, subject, ttl } => {
-            commands::token::run(&place.config()?, &subject, &scope, &ttl).await
+        Command::Token { place, scope, patient, user, subject, ttl } => {
+            let (patient, user) = (patient.as_deref(), user.as_deref());
+            commands::token::run(&place.config()?, &subject, &scope, (patient, user), &ttl).await
         }
+        Command::Client { verb: Client::Add { place, new } } => commands::clients::add(&place.config()?, &new).await,
+        Command::Client { verb: Client::List { place } } => commands::clients::list(&place.config()?),
+        Command::Client { verb: Client::Remove { place, id } } => commands::clients::remove(&place.config()?, &id),
         Command::User { verb: User::Invite { place, who } } => commands::user::invite_one(&place.config()?, &who).await,
         Command::User { verb: User::List { place } } => commands::user::list(&place.config()?).await,
         Command::User { verb: User::Disable { place, id } } => commands::user::close(&place.config()?, &id, true).await,

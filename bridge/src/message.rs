@@ -3,7 +3,7 @@
 use crate::app::Core;
 use crate::consent::decide::Permit;
 use crate::error::VaultError;
-use crate::ids::ResourceId;
+use crate::ids::{Owner, ResourceId};
 use crate::index::store::Place;
 use crate::read::in_background;
 use crate::vault::pack::read_record;
@@ -59,15 +59,19 @@ impl Kept {
 }
 
 /// Fetches and opens a message.
-pub async fn fetch(core: &Core, _permit: &Permit, id: &ResourceId) -> Result<Option<Kept>, VaultError> {
+pub async fn fetch(core: &Core, permit: &Permit, id: &ResourceId) -> Result<Option<Kept>, VaultError> {
     let (store, wanted) = (core.store.clone(), id.clone());
     match in_background(move || store.message(&wanted)).await? {
-        Some(place) => open_at(core, &place, id).await.map(Some),
+        Some(place) => {
+            let (owner, kept) = open_at(core, &place, id).await?;
+            permit.seen().shows_of(&owner);
+            Ok(Some(kept))
+        }
         None => Ok(None),
     }
 }
 
-async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<Kept, VaultError> {
+async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<(Owner, Kept), VaultError> {
     let (pack, offset) = (place.pack.clone(), place.extent.offset);
     let bytes = core.objects.read(&pack, offset, place.extent.length as usize).await?;
     let record = read_record(&bytes).map_err(|source| VaultError::Pack { pack: pack.clone(), offset, source })?;
@@ -82,7 +86,8 @@ async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<Kept, Va
         offset,
         source,
     })?;
-    Kept::from_bytes(&plain).ok_or_else(|| tampered("its content is of no known form"))
+    let kept = Kept::from_bytes(&plain).ok_or_else(|| tampered("its content is of no known form"))?;
+    Ok((label.owner.clone(), kept))
 }
 
 #[cfg(test)]

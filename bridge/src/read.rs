@@ -1,9 +1,11 @@
-//! THE READ PATH. `authenticate -> decide -> index -> fetch -> open -> check against the leaf -> reply`: whoever fetches
-//! holds a [`Permit`], which only `consent::decide` makes.
+//! THE READ PATH. `authenticate -> decide -> index -> fetch -> open -> check against the leaf -> hold back what the permit is not
+//! for -> reply`: whoever fetches holds a [`Permit`], which only `consent::decide` makes, and each resource that was opened is
+//! held against it by [`Opened::is_for`].
 
 use crate::app::Core;
 use crate::consent::decide::Permit;
 use crate::error::VaultError;
+use crate::fhir::search::criterion::Surroundings;
 use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
 use crate::index::store::{Store, StoreError, Stored};
@@ -12,7 +14,9 @@ use crate::secret::Key;
 use crate::vault::objects::Part;
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
+use notary::canonical::Json;
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What is sealed in a record: the opening of its commitment, how it came to be, and the resource.
@@ -45,6 +49,8 @@ pub enum Verb {
 #[derive(Clone)]
 pub struct Opened {
     pub stored: Stored,
+    /// Under whose key it is sealed.
+    pub owner: Owner,
     pub salt: Salt,
     pub raw: Option<Digest>,
     pub made: Option<Made>,
@@ -98,13 +104,49 @@ impl Plain {
     }
 }
 
-/// The current version, or the named one.
+/// The current version, or the named one. What the permit is not for is not there; of a part of the resources an older version
+/// is shown only where the current one is, too: one that was put right must not be seen as it was.
 pub async fn read(
     core: &Core,
-    _permit: &Permit,
+    permit: &Permit,
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
+    let shown = allowed(core, permit, name, version).await?;
+    permit.seen().shows(shown.iter().map(Opened::as_shown));
+    Ok(shown)
+}
+
+async fn allowed(
+    core: &Core,
+    permit: &Permit,
+    name: &Name,
+    version: Option<Version>,
+) -> Result<Option<Opened>, VaultError> {
+    if permit.is_whole() {
+        return opened(core, name, version).await;
+    }
+    let current = for_permit(core, permit, name, None).await?;
+    match (current, version) {
+        (Some(_), version @ Some(_)) => for_permit(core, permit, name, version).await,
+        (current, _) => Ok(current),
+    }
+}
+
+/// A version that the permit is for. Whose an erased one was nobody can tell any more.
+async fn for_permit(
+    core: &Core,
+    permit: &Permit,
+    name: &Name,
+    version: Option<Version>,
+) -> Result<Option<Opened>, VaultError> {
+    match opened(core, name, version).await {
+        Err(VaultError::Erased) => Ok(None),
+        opened => Ok(opened?.filter(|opened| opened.is_for(permit, &core.around()))),
+    }
+}
+
+async fn opened(core: &Core, name: &Name, version: Option<Version>) -> Result<Option<Opened>, VaultError> {
     let stored = if core.store.is_shared() {
         let (store, name) = (core.store.clone(), name.clone());
         in_background(move || row(&store, &name, version)).await?
@@ -128,42 +170,81 @@ fn row(store: &Store, name: &Name, version: Option<Version>) -> Result<Option<St
 /// The versions of a history's page, newest first.
 #[derive(Debug)]
 pub struct Versions {
-    /// For one resource, how many there are on all pages: of all others nobody counts them.
+    /// For one resource, how many there are on all pages: of all others nobody counts them, nor for who may see a part.
     pub total: Option<u64>,
     pub versions: Vec<Opened>,
-    /// There are older ones.
-    pub more: bool,
+    /// The last row that was looked at, where there are older ones.
+    pub more: Option<i64>,
 }
 
 /// A page of a history. It may be shorter than asked: scanned documents end it early.
-pub async fn history(core: &Core, _permit: &Permit, page: Page) -> Result<Versions, VaultError> {
+pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
     let limit = page.limit;
+    let whole = permit.is_whole();
     let (total, stored) = in_background(move || {
-        let counted = matches!(page.of, Of::Resource(_));
+        let counted = whole && matches!(page.of, Of::Resource(_));
         let total = if counted { Some(store.versions(&page)?) } else { None };
         // One more than is shown tells whether there is another page.
         Ok((total, store.history(&Page { limit: limit + 1, ..page })?))
     })
     .await?;
-    let versions = open_page(core, &stored[..stored.len().min(limit)]).await?;
-    let more = versions.len() < stored.len();
+    let (mut versions, looked_at) = open_page(core, &stored[..stored.len().min(limit)]).await?;
+    let last = looked_at.checked_sub(1).and_then(|last| stored.get(last)).map(|last| last.row);
+    let more = last.filter(|_| looked_at < stored.len());
+    if !whole {
+        hold_back(core, permit, &mut versions).await?;
+    }
+    permit.seen().shows(versions.iter().map(Opened::as_shown));
     Ok(Versions { total, versions, more })
 }
 
-/// The first ones, as many as make a page.
-async fn open_page(core: &Core, stored: &[Stored]) -> Result<Vec<Opened>, VaultError> {
+/// Leaves in a page what the permit is for: versions of resources whose current version it is for, too.
+async fn hold_back(core: &Core, permit: &Permit, versions: &mut Vec<Opened>) -> Result<(), VaultError> {
+    let mut shown: HashMap<Name, bool> = HashMap::new();
+    for version in versions.iter() {
+        let name = &version.stored.name;
+        if !shown.contains_key(name) {
+            shown.insert(name.clone(), allowed(core, permit, name, None).await?.is_some());
+        }
+    }
+    let around = core.around();
+    versions.retain(|version| shown.get(&version.stored.name) == Some(&true) && version.is_for(permit, &around));
+    Ok(())
+}
+
+/// The first ones, as many as make a page, and how many were looked at.
+async fn open_page(core: &Core, stored: &[Stored]) -> Result<(Vec<Opened>, usize), VaultError> {
     core.fetch_ahead(stored).await;
     let (mut opened, mut bytes) = (Vec::new(), 0);
-    for one in stored {
+    for (n, one) in stored.iter().enumerate() {
         if bytes > MAX_PAGE_BYTES {
-            break;
+            return Ok((opened, n));
         }
         let Some(next) = core.open_unless_erased(one).await? else { continue };
         bytes += next.resource.len();
         opened.push(next);
     }
-    Ok(opened)
+    Ok((opened, stored.len()))
+}
+
+impl Opened {
+    /// Whether a permit is for it: asked of every resource before anything of it is shown. A deletion says nothing of whose it
+    /// was, and is for those alone who may see everything.
+    pub fn is_for(&self, permit: &Permit, around: &Surroundings<'_>) -> bool {
+        permit.is_whole() || (!self.stored.deleted && permit.covers(&self.stored.name, &self.json(), around))
+    }
+
+    /// What is told of it where it is shown.
+    pub fn as_shown(&self) -> (Owner, Name, Version) {
+        (self.owner.clone(), self.stored.name.clone(), self.stored.version)
+    }
+
+    /// The resource as JSON.
+    pub fn json(&self) -> Json {
+        // It was canonical JSON when it was sealed, and its seal held.
+        Json::parse(&self.resource).unwrap_or(Json::Null)
+    }
 }
 
 fn part(stored: &Stored) -> Part {
@@ -197,6 +278,11 @@ pub(crate) fn opens(custodian: &str, name: &Name, version: Version, plain: &Plai
 
 /// Fetching and opening; also the write path's way to see what it changes.
 impl Core {
+    /// What comparisons need to know.
+    pub(crate) fn around(&self) -> Surroundings<'_> {
+        Surroundings { base: &self.base, now: self.clock.now().as_microsecond() }
+    }
+
     /// Fetches a version, opens it, and checks it against its log entry.
     pub(crate) async fn open(&self, stored: &Stored) -> Result<Opened, VaultError> {
         if stored.erased {
@@ -223,7 +309,8 @@ impl Core {
         })?;
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let Plain { salt, raw, made, resource } = plain;
-        let opened = Opened { stored: stored.clone(), salt, raw, made, resource };
+        let owner = label.owner.clone();
+        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }

@@ -1,6 +1,8 @@
 //! Searching: `filters -> chains resolved -> clauses -> rows -> fetch -> open -> exact test -> page -> includes`. The index
-//! proposes, the opened resource decides. Every type that a search looks into is decided on its own.
+//! proposes, the opened resource decides. Every type that a search looks into is decided on its own, and what a permit is not for
+//! was not found: it is in no page, no total and no chain.
 
+pub(crate) mod bounds;
 pub mod candidates;
 pub mod compartment;
 mod include;
@@ -22,9 +24,9 @@ use crate::limits::{
 use crate::read::{Opened, in_background};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
+use bounds::narrow;
 use futures_util::future::try_join_all;
 use include::Included;
-use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -106,7 +108,7 @@ pub(crate) async fn all(
     mut visit: impl FnMut(Opened),
 ) -> Result<()> {
     let permit = decide(run.caller, Interaction::Search, Some(kind))?;
-    let plan = run.plan(kind, filters, upto).await?;
+    let plan = run.plan(&permit, kind, filters, upto).await?;
     let mut room = limit;
     let rest = run.walk(&permit, &plan, 0, AT_ONCE, |opened| {
         if room == 0 {
@@ -126,7 +128,7 @@ impl Run<'_> {
             Some(position) => position.upto,
             None => self.store(|store| store.newest()).await?,
         };
-        let plan = self.plan(search.kind, &search.filters, upto).await?;
+        let plan = self.plan(&permit, search.kind, &search.filters, upto).await?;
         let count = search.count.unwrap_or(DEFAULT_PAGE);
         let mut page = if search.sort.is_empty() {
             self.page_by_row(&permit, plan, count, search.total, from).await?
@@ -134,6 +136,7 @@ impl Run<'_> {
             order::page(self, &permit, plan, &search.sort, count, from).await?
         };
         page.included = include::of(self, &search.includes, &page.matches, upto).await?;
+        self.caller.seen.shows(page.matches.iter().chain(&page.included.resources).map(Opened::as_shown));
         Ok(page)
     }
 
@@ -148,14 +151,15 @@ impl Run<'_> {
         })
     }
 
-    async fn plan(&self, kind: TypeName, filters: &[Filter], upto: i64) -> Result<Plan> {
+    async fn plan(&self, permit: &Permit, kind: TypeName, filters: &[Filter], upto: i64) -> Result<Plan> {
         let mut resolved = Vec::with_capacity(filters.len());
         for filter in filters {
             resolved.push(Box::pin(self.resolve(kind, filter, upto)).await?);
         }
         let mut scan =
             Scan { kind, clauses: Vec::new(), ids: None, updated: Vec::new(), after: 0, upto, now: self.around.now };
-        let mut exact = true;
+        // Of a part each resource must be looked at.
+        let mut exact = permit.is_whole();
         for filter in &resolved {
             match filter {
                 Filter::Ids(ids) => match &mut scan.ids {
@@ -169,6 +173,7 @@ impl Run<'_> {
             scan.clauses.extend(asked.clauses);
             exact &= asked.exact;
         }
+        narrow(&self.core.tokens, permit, &self.around, &mut scan);
         Ok(Plan { filters: resolved, scan, exact })
     }
 
@@ -213,7 +218,8 @@ impl Run<'_> {
         let after = from.map_or(0, |p| p.after);
         let (matches, rest) = self.take(permit, &plan, after, count).await?;
         let total = match (from, wanted) {
-            (Some(position), _) => position.total,
+            // The cursor may be another's, who sees more.
+            (Some(position), _) => position.total.filter(|_| permit.is_whole()),
             (None, Total::None) => None,
             (None, _) if rest.is_none() => Some(matches.len() as u64),
             (None, wanted) => self.total(permit, &plan, wanted).await?,
@@ -260,6 +266,8 @@ impl Run<'_> {
                     }
                     after = row;
                 }
+                // Those that were held back, or erased since, are passed too.
+                after = some.last().map_or(after, |last| last.row);
             }
             opened += rows.len();
             if rows.len() < step {
@@ -282,12 +290,14 @@ impl Run<'_> {
         plan.filters.iter().all(|filter| holds(filter, &json, &self.around))
     }
 
-    async fn open(&self, _permit: &Permit, rows: &[Stored]) -> Result<Vec<Opened>> {
+    /// Opens rows, and holds back what the permit is not for.
+    async fn open(&self, permit: &Permit, rows: &[Stored]) -> Result<Vec<Opened>> {
         self.core.fetch_ahead(rows).await;
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
             let fetches: Vec<_> = some.iter().map(|row| self.core.open_unless_erased(row)).collect();
-            opened.extend(try_join_all(fetches).await?.into_iter().flatten());
+            let found = try_join_all(fetches).await?.into_iter().flatten();
+            opened.extend(found.filter(|one| one.is_for(permit, &self.around)));
         }
         Ok(opened)
     }
@@ -319,13 +329,5 @@ fn pointed_to(value: &Value<'_>, base: &str) -> Option<Name> {
         Value::Reference { literal: Some(literal), .. } => Name::parse(normal(literal, base)),
         Value::Uri(uri) => Name::parse(normal(uri, base)),
         _ => None,
-    }
-}
-
-impl Opened {
-    /// The resource as JSON.
-    pub fn json(&self) -> Json {
-        // It was canonical JSON when it was sealed, and its seal held.
-        Json::parse(&self.resource).unwrap_or(Json::Null)
     }
 }

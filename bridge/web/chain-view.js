@@ -56,7 +56,7 @@ function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, siz
     block.final ? 'the node calls that block final' : 'no block that the node calls final holds the root yet: its newest one was taken, which a reorganisation may replace',
     block.bound
       ? 'from the block’s hash down to the root everything was proved in this browser'
-      : 'the block’s hash does not cover the fields as Ethereum hashes them (so it is with QBFT): its state root is the node’s word too',
+      : 'the block’s hash does not cover what the node tells of it, in any form that is known here: its state root is the node’s word too',
     receiptBlock && blockSentence(receiptBlock),
   ]
   const body = element('div', { class: 'body' }, element('h3', { text: 'What this rests on' }),

@@ -74,6 +74,16 @@ fn canonical_form(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(1usize)).bench(|| Json::parse(RESOURCE).unwrap().canonical());
 }
 
+/// Who sealed a block of QBFT: five of seven validators. `many` asks once for each header.
+#[divan::bench]
+fn sealers_of_five_seals(bencher: Bencher<'_, '_>) {
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors/seals.json")).unwrap();
+    let cases = vectors["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["name"] == "five of seven").unwrap();
+    let header = hex::decode(case["header"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+    bencher.counter(ItemsCount::new(5usize)).bench(|| notary::bft::sealers(&header).unwrap());
+}
+
 #[divan::bench]
 fn append_10_000_leaves(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(10_000usize)).bench(|| {

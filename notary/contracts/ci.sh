@@ -36,11 +36,13 @@ if [ "$mode" = --update ]; then
   forge fmt --root "$tree"
   node "$tree/build.mjs"
   python3 "$tree/../vectors/make_tree.py"
+  python3 "$tree/../vectors/make_seals.py"
   node "$tree/../vectors/make_consent.mjs"
 else
   forge fmt --root "$tree" --check
   node "$tree/build.mjs" --check
   python3 "$tree/../vectors/make_tree.py" --check
+  python3 "$tree/../vectors/make_seals.py" --check
   node "$tree/../vectors/make_consent.mjs" --check
 fi
 

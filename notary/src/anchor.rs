@@ -1,6 +1,7 @@
 //! The anchor bundle of a receipt: that a contract on an EVM chain holds a root, proved by the block's header
 //! and the account and storage proofs of EIP-1186, so that no node need be asked.
 
+use crate::bft;
 use crate::tree::Root;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Decodable, Header, PayloadView};
@@ -71,7 +72,7 @@ impl AnchorBundle {
         let held = U256::from_be_bytes(root.0);
         proved_slot(account.storage_root, root_slot(self.size), held, &self.storage_proof)?;
         Ok(Anchored {
-            block_hash: keccak256(&self.header),
+            block_hash: block.hash,
             block_number: block.number,
             timestamp: block.timestamp,
             code_hash: account.code_hash,
@@ -118,23 +119,21 @@ pub fn root_slot(size: u64) -> B256 {
 /// What is needed of a block's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockHeader {
+    pub hash: B256,
     pub state_root: B256,
     pub number: u64,
     /// Seconds since 1970.
     pub timestamp: u64,
 }
 
-/// Reads fields 3, 8 and 11 of an RLP header; later forks only append fields.
+/// Reads fields 3, 8 and 11 of an RLP header; later forks only append fields. The hash is Keccak-256 of the header, but that blocks
+/// of QBFT and IBFT 2.0 leave out their seals.
 pub fn read_header(rlp: &[u8]) -> Result<BlockHeader, AnchorError> {
-    let mut rest = rlp;
-    let view = Header::decode_raw(&mut rest).map_err(|_| AnchorError::Header)?;
-    let PayloadView::List(items) = view else { return Err(AnchorError::Header) };
+    let items = bft::list(rlp).ok_or(AnchorError::Header)?;
     let field = |n: usize| items.get(n).copied().ok_or(AnchorError::Header);
-    if !rest.is_empty() {
-        return Err(AnchorError::Header);
-    }
     let number = |n: usize| u64::decode(&mut field(n)?).map_err(|_| AnchorError::Header);
     Ok(BlockHeader {
+        hash: bft::block_hash(rlp, &items),
         state_root: B256::decode(&mut field(3)?).map_err(|_| AnchorError::Header)?,
         number: number(8)?,
         timestamp: number(11)?,

@@ -1,4 +1,5 @@
 pub mod anchor;
+pub mod bft;
 pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
@@ -11,3 +12,5 @@ pub mod witness;
 
 #[cfg(feature = "rpc")]
 pub mod chain;
+#[cfg(feature = "rpc")]
+pub mod consent;

@@ -5,11 +5,12 @@ mod anchored;
 mod cache;
 mod policy;
 mod refusal;
+mod sealed;
 mod verdict;
 mod witnessed;
 
 pub use cache::Cache;
-pub use policy::{NodeAnswers, Policy, Said, TrustedContract};
+pub use policy::{NodeAnswers, Policy, Said, TrustedContract, Validators};
 pub use refusal::Refusal;
 pub use verdict::{Grade, Verdict};
 
@@ -313,5 +314,8 @@ mod tests {
         .unwrap();
         assert_eq!(policy.contracts[0].kind, ChainKind::Public);
         assert!(toml::from_str::<Policy>("log_key = []").is_err(), "a mistyped member is refused");
+        let sealed = "[[validators]]\nchain_id = 1337\naddresses = [\"0x68014d11cb02ebfa3db06ffd06a3328154df3672\"]\n";
+        assert_eq!(toml::from_str::<Policy>(sealed).unwrap().validators[0].addresses.len(), 1);
+        assert!(toml::from_str::<Policy>(&sealed.replace("chain_id", "chain")).is_err());
     }
 }

@@ -3,22 +3,40 @@
 
 mod sample;
 
-use notary::anchor::ChainKind;
+use alloy_primitives::B256;
+use notary::anchor::{AnchorBundle, ChainKind};
+use notary::bft::SealFault;
 use notary::chain::Ledger;
 use notary::receipt::Receipt;
-use notary::verify::{Cache, Grade, Policy, Refusal, TrustedContract, verify, verify_with};
-use sample::{Sample, resource};
+use notary::verify::{Cache, Grade, Policy, Refusal, TrustedContract, Validators, verify, verify_with};
+use sample::{Sample, qbft, resource};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// A receipt that is anchored, and the policy that pins all that it rests on.
 fn pinned() -> (Receipt, Policy) {
+    pinned_in(|_| {})
+}
+
+/// The same on a chain of QBFT, and the policy pins its validators. So many of them sealed the block.
+fn sealed(by: usize, of: u8) -> (Receipt, Policy) {
+    let chain = qbft::Validators::new(of);
+    let (receipt, mut policy) = pinned_in(|bundle| bundle.header = chain.seal_rlp(&bundle.header, by).0);
+    let chain_id = policy.contracts[0].chain_id;
+    policy.validators = vec![Validators { chain_id, addresses: chain.addresses().into_iter().collect() }];
+    policy.blocks.clear();
+    (receipt, policy)
+}
+
+fn pinned_in(change: impl FnOnce(&mut AnchorBundle)) -> (Receipt, Policy) {
     let directory = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(&directory.path().join("journal"), 1).unwrap();
     let sample = Sample::new(3);
     ledger.anchor(3, sample.root(), &[], 2).unwrap();
-    let receipt = sample.receipt(1, ledger.bundle(3));
+    let mut bundle = ledger.bundle(3).unwrap();
+    change(&mut bundle);
+    let receipt = sample.receipt(1, Some(bundle));
     let bundle = receipt.anchor.as_ref().unwrap();
     let anchored = bundle.check(sample.root()).unwrap();
     let contract = TrustedContract {
@@ -35,7 +53,19 @@ fn pinned() -> (Receipt, Policy) {
 
 #[test]
 fn every_single_bit_change_of_a_receipt_is_refused() {
-    let (mut receipt, policy) = pinned();
+    no_bit_can_change(pinned(), 0);
+}
+
+/// One validator: each of some thousand changed headers takes a recovery for each seal.
+#[test]
+fn every_single_bit_change_of_a_receipt_from_a_qbft_chain_is_refused() {
+    let (receipt, policy) = sealed(1, 1);
+    let anchor = serde_json::to_string(&receipt).unwrap().find("\"anchor\"").unwrap();
+    no_bit_can_change((receipt, policy), anchor);
+}
+
+/// No bit from `from` on, where the text stands without the line that may be anything.
+fn no_bit_can_change((mut receipt, policy): (Receipt, Policy), from: usize) {
     // An `extra` line proves nothing and is skipped: what stands in it may be anything that is one line of text.
     receipt.proof = receipt.proof.replacen("\nindex", "\nextra !\nindex", 1);
     let text = serde_json::to_string(&receipt).unwrap();
@@ -46,9 +76,9 @@ fn every_single_bit_change_of_a_receipt_is_refused() {
         Receipt::parse(bytes).is_ok_and(|read| verify_with(cache, &read, Some(&resource), None, &policy).is_ok())
     };
     assert!(accepted(&mut Cache::default(), text.as_bytes()));
-    let half = text.len() / 2;
+    let half = from.midpoint(text.len());
     std::thread::scope(|scope| {
-        for part in [0..half, half..text.len()] {
+        for part in [from..half, half..text.len()] {
             let (text, accepted) = (&text, &accepted);
             scope.spawn(move || {
                 let mut cache = Cache::default();
@@ -62,6 +92,55 @@ fn every_single_bit_change_of_a_receipt_is_refused() {
             });
         }
     });
+}
+
+#[test]
+fn seals_of_pinned_validators_count_like_a_pinned_block() {
+    let (receipt, policy) = sealed(5, 7);
+    let verdict = verify(&receipt, None, None, &policy).unwrap();
+    assert_eq!(verdict.grade, Grade::AnchoredConsortium);
+    let says = ", sealed by 5 of the 7 validators that the policy pins";
+    assert!(verdict.rests_on.iter().any(|line| line.ends_with(says)), "{:?}", verdict.rests_on);
+    let of = |policy: &Policy| verify(&receipt, None, None, policy).map(|verdict| verdict.grade);
+    // Without the seals' word the block is anybody's.
+    let block = verdict.anchored.unwrap().block_hash;
+    let seals = policy.validators.clone();
+    assert_eq!(of(&Policy { validators: vec![], ..policy.clone() }), Ok(Grade::Logged));
+    assert_eq!(
+        of(&Policy { validators: vec![], blocks: vec![block], ..policy.clone() }),
+        Ok(Grade::AnchoredConsortium)
+    );
+    assert_eq!(of(&Policy { blocks: vec![B256::ZERO], ..policy.clone() }), Ok(Grade::AnchoredConsortium));
+    // Another chain's validators say nothing of this one.
+    let elsewhere = Validators { chain_id: 1, ..seals[0].clone() };
+    assert_eq!(of(&Policy { validators: vec![elsewhere.clone()], ..policy.clone() }), Err(Refusal::UntrustedChain));
+    // A chain has had several sets; each counts by itself, and a bare list of them asks for an anchor too.
+    let but_one = qbft::Validators::new(7).addresses()[1..].iter().copied().collect();
+    let fewer = Validators { addresses: but_one, ..seals[0].clone() };
+    assert!(matches!(
+        of(&Policy { validators: vec![fewer.clone()], ..policy.clone() }),
+        Err(Refusal::NotSealed(SealFault::Stranger(_)))
+    ));
+    assert_eq!(
+        of(&Policy { validators: vec![elsewhere, fewer, seals[0].clone()], ..policy.clone() }),
+        Ok(Grade::AnchoredConsortium)
+    );
+    let bare = Receipt { anchor: None, ..receipt.clone() };
+    let only = Policy { validators: seals, ..Policy::default() };
+    assert_eq!(verify(&bare, None, None, &only), Err(Refusal::NotAnchored));
+}
+
+#[test]
+fn too_few_seals_are_refused_though_the_block_is_pinned() {
+    let (receipt, mut policy) = sealed(4, 7);
+    let few = SealFault::TooFew { by: 4, of: 7, enough: 5 };
+    assert_eq!(verify(&receipt, None, None, &policy), Err(Refusal::NotSealed(few)));
+    policy.blocks = vec![receipt.anchor.as_ref().unwrap().check(Sample::new(3).root()).unwrap().block_hash];
+    assert_eq!(verify(&receipt, None, None, &policy), Err(Refusal::NotSealed(few)));
+    // Nor does a chain that seals nothing have seals.
+    let (plain, pins) = pinned();
+    let policy = Policy { validators: policy.validators, ..pins };
+    assert_eq!(verify(&plain, None, None, &policy), Err(Refusal::NotSealed(SealFault::OtherConsensus)));
 }
 
 /// What is wrong with a receipt is refused as well after its like was proved.

@@ -77,22 +77,27 @@ function walletProof(hash) {
   return Buffer.concat([word(r), word(s), Buffer.from([odd ? 28 : 27])]);
 }
 
-// A WebAuthn assertion as a browser makes it, laid out as the contract takes it.
-function passkeyProof(hash) {
+// A WebAuthn assertion as a browser makes it, laid out as the contract takes it. What is not as it should be, the last
+// argument says.
+function passkeyProof(hash, other = {}) {
   const challenge = hash.toString("base64url");
+  const ceremony = other.ceremony ?? `"type":"webauthn.get"`;
   const client = ascii(
-    `{"type":"webauthn.get","challenge":"${challenge}","origin":"https://portal.example","crossOrigin":false}`,
+    `{${ceremony},"challenge":"${challenge}","origin":"https://portal.example","crossOrigin":false}`,
   );
   // Of the site, user present and verified, counter 7.
-  const authenticator = Buffer.concat([sha256(ascii("portal.example")), bytes("0x0500000007")]);
+  const [flags, counter] = [bytes(other.flags ?? "0x05"), bytes(other.counter ?? "0x00000007")];
+  const authenticator = Buffer.concat([sha256(ascii("portal.example")), flags, counter]);
   const signed = sha256(authenticator, sha256(client));
-  const { r, s } = signature(P256, PASSKEY, signed);
+  let { r, s } = signature(P256, PASSKEY, signed);
+  if (other.high) s = P256.n - s;
   const padded = (buffer) =>
     Buffer.concat([word(buffer.length), buffer, Buffer.alloc((32 - (buffer.length % 32)) % 32)]);
   const first = padded(authenticator);
   return Buffer.concat([
     ...publicKey(P256, PASSKEY).map((n) => word(n)),
-    word(r), word(s), word(client.indexOf('"challenge"')), word(client.indexOf('"type"')),
+    word(r), word(s),
+    word(other.challengeIndex ?? client.indexOf('"challenge"')), word(other.typeIndex ?? client.indexOf('"type"')),
     word(192), word(192 + first.length), first, padded(client),
   ]);
 }
@@ -137,6 +142,49 @@ function direct(account, signed, proof) {
     grantProof: text(proof(grant)), key: text(key), revocationDigest: text(revocation),
     revocationProof: text(proof(revocation)), word: text(pack(account, signed.notAfter, 0)),
   };
+}
+
+// Proofs that hold and proofs that do not, for the contract and for whoever verifies an opening.
+function proofs() {
+  const digest = invented("digest");
+  const [wallet, passkey] = [addressOf(SECP256K1, WALLET), addressOf(P256, PASSKEY)];
+  const good = walletProof(digest);
+  const recovery = (v) => Buffer.concat([good.subarray(0, 64), Buffer.from([v])]);
+  const mirrored = Buffer.concat([
+    good.subarray(0, 32), word(SECP256K1.n - BigInt(text(good.subarray(32, 64)))), Buffer.from([good[64] ^ 7]),
+  ]);
+  const one = (what, account, proof, holds) =>
+    ({ what, account: text(account), digest: text(digest), proof: text(proof), holds });
+  const byPasskey = (what, other, holds = false) => one(what, passkey, passkeyProof(digest, other), holds);
+  return [
+    one("a wallet's signature", wallet, good, true),
+    one("of another digest", wallet, walletProof(invented("other digest")), false),
+    one("another account's", passkey, good, false),
+    one("v counted from 0", wallet, recovery(good[64] - 27), false),
+    one("the other v", wallet, recovery(good[64] ^ 7), false),
+    one("the higher s", wallet, mirrored, false),
+    one("without v", wallet, good.subarray(0, 64), false),
+    one("nothing", wallet, Buffer.alloc(0), false),
+    one("zeros", wallet, Buffer.alloc(65), false),
+    byPasskey("a passkey's assertion", {}, true),
+    byPasskey("by a passkey that is backed up", { flags: "0x1d" }, true),
+    byPasskey("with extensions after the counter", { counter: "0x00000007a0" }, true),
+    one("a passkey's, of another digest", passkey, passkeyProof(invented("other digest")), false),
+    one("a passkey's, for another account", wallet, passkeyProof(digest), false),
+    byPasskey("made when the passkey was created", { ceremony: `"type":"webauthn.create"` }),
+    byPasskey("with a space in the client's data", { ceremony: `"type": "webauthn.get"` }),
+    byPasskey("nobody was there", { flags: "0x04" }),
+    byPasskey("nobody was asked for a finger or a code", { flags: "0x01" }),
+    byPasskey("backed up, and may not be", { flags: "0x15" }),
+    byPasskey("the higher s of a passkey", { high: true }),
+    byPasskey("the type is elsewhere", { typeIndex: 2 }),
+    byPasskey("the type is far outside", { typeIndex: 2n ** 200n }),
+    byPasskey("the challenge is elsewhere", { challengeIndex: 22 }),
+    byPasskey("the challenge is far outside", { challengeIndex: 2n ** 255n }),
+    byPasskey("the authenticator's data end early", { counter: "0x000007" }),
+    one("cut short", passkey, passkeyProof(digest).subarray(0, 250), false),
+    one("the other half of the key", passkey, Buffer.concat([word(7), passkeyProof(digest).subarray(32)]), false),
+  ];
 }
 
 // The accumulator.
@@ -197,6 +245,7 @@ function vectors() {
     terms: all,
     sealed: hidden,
     direct: open,
+    proofs: proofs(),
     accumulator,
     events: steps,
   };

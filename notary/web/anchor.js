@@ -4,6 +4,7 @@ import { equal, numberOf } from './bytes.js'
 import { keccak, mappingSlot } from './hash.js'
 import { demand, named } from './refusal.js'
 import { readList, readString } from './rlp.js'
+import { blockHash } from './seals.js'
 import { valueIn } from './trie.js'
 
 /** Where `rootAt` stands in the storage that `INotaryAnchor.sol` promises. */
@@ -20,7 +21,7 @@ export function readHeader(bytes) {
   const fields = readList(bytes)
   if (fields.length <= TIME) throw new Error('the header has too few fields')
   const stateRoot = hash(readString(fields[STATE_ROOT]))
-  return { hash: keccak(bytes), stateRoot, number: integer(fields[NUMBER]), time: integer(fields[TIME]) }
+  return { hash: blockHash(bytes, fields), stateRoot, number: integer(fields[NUMBER]), time: integer(fields[TIME]) }
 }
 
 function hash(bytes) {

@@ -3,7 +3,7 @@
 // The node is trusted for one thing only: that the block it names belongs to its chain. From the block's hash down to
 // the root all is proved: hash -> header -> state root -> account -> storage (`eth_getProof`, EIP-1186).
 
-import { readAccount, readSlot, holdsRoot, rootAtSlot } from './anchor.js'
+import { readAccount, readHeader, readSlot, holdsRoot, rootAtSlot } from './anchor.js'
 import { bigEndian, equal, from0x, hexOf, numberOf } from './bytes.js'
 import { keccak } from './hash.js'
 import { demand, named } from './refusal.js'
@@ -82,17 +82,14 @@ const SEAL = ['extraData', 'mixHash', 'nonce']
 const ADDED = ['baseFeePerGas', 'withdrawalsRoot', 'blobGasUsed', 'excessBlobGas', 'parentBeaconBlockRoot', 'requestsHash']
 const ADDED_NUMBERS = ['baseFeePerGas', 'blobGasUsed', 'excessBlobGas']
 
-/**
- * The hash that the block's fields give. Some consortium chains (Besu's QBFT) hash a shorter seal: there it differs from
- * the hash that the node names, and the state root is the node's word.
- */
+/** The hash that the block's fields give; where the node names another one, the state root is the node's word. */
 function hashOf(block) {
   const number = (name) => minimal(BigInt(block[name]))
   const bytes = (name) => from0x(block[name])
   const end = ADDED.findIndex((name) => block[name] === undefined || block[name] === null)
   const added = ADDED.slice(0, end < 0 ? ADDED.length : end)
   const addedFields = added.map((name) => (ADDED_NUMBERS.includes(name) ? number(name) : bytes(name)))
-  return keccak(writeRlp([...BYTES.map(bytes), ...NUMBERS.map(number), ...SEAL.map(bytes), ...addedFields]))
+  return readHeader(writeRlp([...BYTES.map(bytes), ...NUMBERS.map(number), ...SEAL.map(bytes), ...addedFields])).hash
 }
 
 /** The contract's code hash and the numbers in `slots`, proved under the block's state root. */

@@ -2,7 +2,8 @@
 
 import { from0x } from './bytes.js'
 
-const MEMBERS = ['log_keys', 'witnesses', 'witnesses_needed', 'blocks', 'contracts']
+const MEMBERS = ['log_keys', 'witnesses', 'witnesses_needed', 'blocks', 'validators', 'contracts']
+const VALIDATORS_MEMBERS = ['chain_id', 'addresses']
 const CONTRACT_MEMBERS = ['chain_id', 'address', 'kind', 'code_hash']
 const KINDS = ['embedded', 'consortium', 'public']
 
@@ -25,22 +26,35 @@ function read(policy) {
     witnesses: [...new Set(listOf(policy.witnesses, text))],
     witnessesNeeded: count(policy.witnesses_needed),
     blocks: listOf(policy.blocks, (block) => from0x(block.toLowerCase(), 32)),
+    validators: listOf(policy.validators, readValidators),
     contracts: listOf(policy.contracts, readContract),
   }
 }
 
+function readValidators(set) {
+  onlyKnown(set, VALIDATORS_MEMBERS)
+  if (set.addresses === undefined) throw new Error('a set of validators without addresses')
+  return { chainId: chainIdOf(set), addresses: listOf(set.addresses, addressOf) }
+}
+
 function readContract(contract) {
   onlyKnown(contract, CONTRACT_MEMBERS)
-  const { chain_id: chainId, address, kind, code_hash: codeHash } = contract
+  const { address, kind, code_hash: codeHash } = contract
   if (!KINDS.includes(kind)) throw new Error(`kind is none of ${KINDS.join(', ')}`)
-  if (!Number.isSafeInteger(chainId) || chainId < 0) throw new Error('chain_id is not a number')
   return {
-    chainId: BigInt(chainId),
-    address: from0x(address.toLowerCase(), 20),
+    chainId: chainIdOf(contract),
+    address: addressOf(address),
     kind,
     codeHash: codeHash === undefined ? undefined : from0x(codeHash.toLowerCase(), 32),
   }
 }
+
+function chainIdOf({ chain_id: chainId }) {
+  if (!Number.isSafeInteger(chainId) || chainId < 0) throw new Error('chain_id is not a number')
+  return BigInt(chainId)
+}
+
+const addressOf = (spelled) => from0x(spelled.toLowerCase(), 20)
 
 function count(value = 1) {
   if (!Number.isSafeInteger(value) || value < 0) throw new Error('witnesses_needed is not a number')

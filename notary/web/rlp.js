@@ -53,9 +53,12 @@ function longLength(bytes) {
 
 /** Encodes a Uint8Array, or an Array of values. */
 export function writeRlp(value) {
-  if (Array.isArray(value)) return withLength(concat(...value.map(writeRlp)), 0xc0)
+  if (Array.isArray(value)) return writeList(value.map(writeRlp))
   return value.length === 1 && value[0] < 0x80 ? value : withLength(value, 0x80)
 }
+
+/** The list of values that are in RLP already. */
+export const writeList = (encoded) => withLength(concat(...encoded), 0xc0)
 
 function withLength(content, base) {
   if (content.length < 56) return concat(Uint8Array.of(base + content.length), content)

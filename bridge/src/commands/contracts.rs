@@ -92,7 +92,10 @@ fn settings(arguments: &Deploy, chain_id: u64, genesis: &str, standing: &[(Contr
             Contract::NotaryAnchor => {
                 format!("contract = \"{}\"\ncode_hash = \"{}\"\n", deployed.address, deployed.code_hash)
             }
-            other => format!("# {other:?} stands at {}\n", deployed.address),
+            other => {
+                let Deployed { address, code_hash, block, .. } = deployed;
+                format!("# {other:?} stands at {address} since block {block}, with code {code_hash}\n")
+            }
         };
     }
     text + &format!(

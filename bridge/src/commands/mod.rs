@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod client;
+pub mod clients;
 pub mod contracts;
 pub mod demo;
 pub mod erase;

@@ -20,7 +20,7 @@ pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Opti
     let opened = app::open(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     // Whoever may read the key files of the data directory is its administrator.
     let scopes = scopes::parse("system/*.r").map_err(Failed)?;
-    let caller = Caller { subject: "administrator".into(), scopes };
+    let caller = Caller::new("administrator", scopes);
     let permit = decide(&caller, Interaction::Read, Some(name.kind)).map_err(Failed::from_error)?;
     let core = opened.core;
     anchor::step_once(&core).await.map_err(Failed::from_error)?;

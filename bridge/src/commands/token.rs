@@ -3,16 +3,29 @@
 use super::Failed;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::ids::Name;
 use crate::limits::MAX_TOKEN_LIFE;
+use crate::smart::scopes::{self, Access, Context, Scope};
+use crate::smart::token::Caller;
 use std::time::Duration;
 
-/// Prints a token.
-pub async fn run(config: &Config, subject: &str, scope: &str, life: &str) -> Result<(), Failed> {
+/// Prints a token; for `patient/` and `user/` scopes, of whom they speak.
+pub async fn run(
+    config: &Config,
+    subject: &str,
+    scope: &str,
+    (patient, user): (Option<&str>, Option<&str>),
+    life: &str,
+) -> Result<(), Failed> {
     let life = duration(life)?;
     if !is_name(subject) {
         return Err(Failed(format!("--subject: 1 to {MAX_SUBJECT} letters, digits, `-`, `.`, `_`, `:` or `@`")));
     }
-    crate::smart::scopes::parse(scope).map_err(Failed)?;
+    let scopes = scopes::parse(scope).map_err(Failed)?;
+    let patient = whom("--patient", patient, &["Patient"])?;
+    let user = whom("--user", user, &["Practitioner", "PractitionerRole", "Patient"])?;
+    let caller = Caller { patient, user, ..Caller::new(subject, scopes) };
+    contexts(&caller)?;
     if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
         let place = config.data.display();
         return Err(Failed(format!(
@@ -21,7 +34,30 @@ pub async fn run(config: &Config, subject: &str, scope: &str, life: &str) -> Res
     }
     let key = crate::app::existing_token_key(config).await.map_err(Failed::from_error)?;
     let now = SystemClock.now().as_second().max(0) as u64;
-    println!("{}", key.mint(subject, scope, now, life).map_err(Failed::from_error)?);
+    println!("{}", key.issue(&caller, now, life).map_err(Failed::from_error)?);
+    Ok(())
+}
+
+fn whom(argument: &str, text: Option<&str>, kinds: &[&str]) -> Result<Option<Name>, Failed> {
+    let Some(text) = text else { return Ok(None) };
+    let name = Name::parse(text).filter(|name| kinds.contains(&name.kind.as_str()));
+    let wrong = || Failed(format!("{argument}: write {}/id", kinds.join("/id or ")));
+    name.map(Some).ok_or_else(wrong)
+}
+
+/// A scope that speaks of nobody would open nothing, and who uses the token would not know why.
+fn contexts(caller: &Caller) -> Result<(), Failed> {
+    for scope in &caller.scopes {
+        match scope {
+            Scope::Access(Access { context: Context::Patient, .. }) if caller.patient.is_none() => {
+                return Err(Failed(format!("`{scope}` needs --patient Patient/id")));
+            }
+            Scope::Access(Access { context: Context::User, .. }) if caller.user.is_none() => {
+                return Err(Failed(format!("`{scope}` needs --user Practitioner/id")));
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -54,6 +90,19 @@ pub fn duration(text: &str) -> Result<Duration, Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_speaks_of_somebody() {
+        let caller = |text: &str, patient: Option<&str>, user: Option<&str>| {
+            let (patient, user) = (whom("p", patient, &["Patient"])?, whom("u", user, &["Practitioner"])?);
+            contexts(&Caller { patient, user, ..Caller::new("x", scopes::parse(text).map_err(Failed)?) })
+        };
+        assert!(caller("patient/*.rs", Some("Patient/p"), None).is_ok());
+        assert!(caller("user/*.rs system/*.rs", None, Some("Practitioner/d")).is_ok());
+        assert!(caller("patient/*.rs", None, Some("Practitioner/d")).is_err());
+        assert!(caller("user/*.rs", Some("Patient/p"), None).is_err());
+        assert!(caller("patient/*.rs", Some("Observation/p"), None).is_err());
+    }
 
     #[test]
     fn names_are_harmless() {

@@ -1,12 +1,14 @@
 //! Writing: references, merge, version, seal. What leaves here is sealed.
 
+use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, RawMessage, Stage, Written};
+use crate::audit::is_trail;
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
-use crate::fhir::search::criterion::normal;
+use crate::fhir::search::criterion::{Surroundings, normal};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, conditional_reference};
 use crate::fhir::{membership, merge, references};
@@ -37,7 +39,7 @@ fn not_its_own(json: &Json, name: &Name) -> Result<(), IngestError> {
 
 /// What a version holds.
 enum Content {
-    Resource(Json, Made),
+    Resource(Json, Made, Kind),
     /// A deletion, sealed like what it deletes.
     Nothing(Owner),
 }
@@ -45,6 +47,7 @@ enum Content {
 impl Group<'_> {
     pub(super) async fn write_one(
         &mut self,
+        rights: &Rights,
         act: Act,
         goal: Goal,
         by_url: &HashMap<String, String>,
@@ -54,9 +57,11 @@ impl Group<'_> {
         let (found, new) = (matches!(goal, Goal::Found(_)), matches!(goal, Goal::New(_)));
         let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
         let newest = if new { None } else { self.newest(&name).await? };
+        rights.hold(&name, newest.as_ref(), &self.around())?;
         if let (true, Some(newest)) = (found, &newest) {
             return Ok(unchanged(name, newest));
         }
+        rights.only_grows(&name, newest.is_some())?;
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
         let verb = verb(&act, newest.is_some());
@@ -77,9 +82,19 @@ impl Group<'_> {
         not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
         stamp(&mut json, &name, version, self.now);
+        rights.hold_new(&name, &json, newest.is_some(), &self.around())?;
         let made = Made { by: verb, created };
-        let resource = self.seal_version(Content::Resource(json, made), &name, version, raw, stage).await?;
+        // What this service itself tells of accesses has log entries of a kind of its own: no client can write what looks like it.
+        let is_access = rights.is_service && is_trail(name.kind);
+        let kind = if is_access { Kind::Access } else { Kind::Resource };
+        let content = Content::Resource(json, made, kind);
+        let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// What comparisons need to know.
+    fn around(&self) -> Surroundings<'_> {
+        Surroundings { base: &self.core.base, now: self.now * 1_000 }
     }
 
     /// The resource that is there, patched; what comes out is validated like anything that comes in.
@@ -190,14 +205,13 @@ impl Group<'_> {
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Arc<Vec<u8>>, IngestError> {
-        let (resource, owner, made, blinded) = match &content {
-            Content::Resource(json, made) => {
+        let (resource, owner, made, kind, blinded) = match &content {
+            Content::Resource(json, made, kind) => {
                 let blinded = self.core.tokens.blind(name.kind, json, &self.core.base);
-                (json.canonical(), owner(name, json, &self.core.base), Some(*made), blinded)
+                (json.canonical(), owner(name, json, &self.core.base), Some(*made), *kind, blinded)
             }
-            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Blinded::default()),
+            Content::Nothing(owner) => (Vec::new(), owner.clone(), None, Kind::Tombstone, Blinded::default()),
         };
-        let kind = if made.is_some() { Kind::Resource } else { Kind::Tombstone };
         let salt = Salt(bytes(&system_random).map_err(VaultError::from)?);
         let subject = Subject {
             custodian: &self.core.custodian,

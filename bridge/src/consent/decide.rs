@@ -1,37 +1,119 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
-//! without a decision does not compile.
+//! without a decision does not compile; and the permit is asked about each resource that was opened.
 
-use crate::ids::TypeName;
-use crate::smart::scopes::{Interaction, allow};
+use crate::audit::seen::Seen;
+use crate::fhir::membership;
+use crate::fhir::search::check::holds;
+use crate::fhir::search::criterion::Surroundings;
+use crate::fhir::write::Criteria;
+use crate::ids::{Name, TypeName};
+use crate::smart::scopes::{Access, Context, Interaction, for_this};
 use crate::smart::token::Caller;
+use notary::canonical::Json;
 
-/// The proof that an access was decided.
+/// The proof that an access was decided, and which resources it is for.
 #[derive(Debug)]
 pub struct Permit {
-    _private: (),
+    interaction: Interaction,
+    /// One of them must let a resource through.
+    bounds: Vec<Bound>,
+    /// Where what is shown by it is told.
+    seen: Seen,
+}
+
+/// What a resource must be for one scope to speak for it; nothing said: any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Of this patient's record.
+    pub patient: Option<Name>,
+    /// Found by this search.
+    pub only: Option<Criteria>,
 }
 
 /// Why an access is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the token's scopes do not allow this: it needs `system/{}.{}`", .kind.map_or("*", TypeName::as_str), .letter)]
-pub struct Denied {
-    kind: Option<TypeName>,
-    letter: char,
+pub enum Denied {
+    #[error("the token's scopes do not allow this: it needs `system/{}.{letter}`", shown(*.kind))]
+    Scope { kind: Option<TypeName>, letter: char },
+    /// Where resources cannot be told apart.
+    #[error(
+        "this needs `system/{}.{letter}` without a constraint: a token for a part of the resources cannot do it",
+        shown(*.kind)
+    )]
+    Part { kind: Option<TypeName>, letter: char },
 }
 
-/// Whether the caller may do this with resources of a type; no type: with any.
+fn shown(kind: Option<TypeName>) -> &'static str {
+    kind.map_or("*", TypeName::as_str)
+}
+
+/// Whether the caller may do this with resources of a type; no type: with any. Which of them, the permit says.
 pub fn decide(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Denied> {
-    if allow(&caller.scopes, interaction, kind) {
-        return Ok(Permit { _private: () });
+    let granting = for_this(&caller.scopes, interaction, kind);
+    let bounds: Vec<Bound> = granting.filter_map(|access| bound(caller, access)).collect();
+    if bounds.is_empty() {
+        return Err(Denied::Scope { kind, letter: interaction.letter() });
     }
-    let letter = match interaction {
-        Interaction::Create => 'c',
-        Interaction::Read => 'r',
-        Interaction::Update => 'u',
-        Interaction::Delete => 'd',
-        Interaction::Search => 's',
+    Ok(Permit { interaction, bounds, seen: caller.seen.clone() })
+}
+
+/// The same where no resource can be looked at on its own: only for who may do this with all of them.
+pub fn decide_whole(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Denied> {
+    let permit = decide(caller, interaction, kind)?;
+    if permit.is_whole() { Ok(permit) } else { Err(Denied::Part { kind, letter: interaction.letter() }) }
+}
+
+/// What a scope opens to a caller; nothing where its context is not in the token.
+fn bound(caller: &Caller, access: &Access) -> Option<Bound> {
+    let patient = match access.context {
+        Context::System => None,
+        Context::Patient => Some(caller.patient.clone()?),
+        Context::User => {
+            let user = caller.user.as_ref()?;
+            match user.kind.as_str() {
+                "Practitioner" | "PractitionerRole" => None,
+                "Patient" => Some(user.clone()),
+                _ => return None,
+            }
+        }
     };
-    Err(Denied { kind, letter })
+    Some(Bound { patient, only: access.only.clone() })
+}
+
+impl Permit {
+    /// Where whoever shows something by this permit says so.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Whether it is for every resource of its type.
+    pub fn is_whole(&self) -> bool {
+        self.bounds.iter().any(|bound| bound.patient.is_none() && bound.only.is_none())
+    }
+
+    /// What resources must be, where it is not for all: only what fits one of these is worth looking for.
+    pub fn bounds(&self) -> &[Bound] {
+        if self.is_whole() { &[] } else { &self.bounds }
+    }
+
+    /// Whether it is for this very resource, as it is stored or about to be. THE place where a resource is let through or held
+    /// back.
+    pub fn covers(&self, name: &Name, resource: &Json, around: &Surroundings<'_>) -> bool {
+        self.is_whole() || self.bounds.iter().any(|bound| self.fits(bound, name, resource, around))
+    }
+
+    fn fits(&self, bound: &Bound, name: &Name, resource: &Json, around: &Surroundings<'_>) -> bool {
+        let of_patient = |patient: &Name| match self.interaction.only_reads() {
+            true => membership::is_shown_to(patient, name, resource, around.base),
+            false => membership::is_of_none_but(patient, name, resource, around.base),
+        };
+        // It was read when the scope was; for another type it may mean nothing, and lets nothing through.
+        let found = |only: &Criteria| {
+            let filters = only.filters(name.kind, around);
+            filters.is_ok_and(|filters| filters.iter().all(|filter| holds(filter, resource, around)))
+        };
+        bound.patient.as_ref().is_none_or(of_patient) && bound.only.as_ref().is_none_or(found)
+    }
 }
 
 #[cfg(test)]
@@ -39,12 +121,80 @@ mod tests {
     use super::*;
     use crate::smart::scopes;
 
+    const AROUND: Surroundings<'_> = Surroundings { base: "http://here/fhir", now: 0 };
+
+    fn caller(scope: &str, patient: Option<&str>, user: Option<&str>) -> Caller {
+        let name = |text: Option<&str>| text.and_then(Name::parse);
+        Caller { patient: name(patient), user: name(user), ..Caller::new("x", scopes::parse(scope).unwrap()) }
+    }
+
+    fn lab(of: &str, category: &str) -> Json {
+        let text = format!(
+            r#"{{"resourceType":"Observation","id":"o","subject":{{"reference":"{of}"}},
+                "category":[{{"coding":[{{"system":"http://c","code":"{category}"}}]}}]}}"#
+        );
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
     #[test]
     fn a_permit_needs_the_scope() {
-        let caller = Caller { subject: "x".into(), scopes: scopes::parse("system/Patient.r").unwrap() };
+        let caller = caller("system/Patient.r", None, None);
         let patient = TypeName::parse("Patient");
-        assert!(decide(&caller, Interaction::Read, patient).is_ok());
+        assert!(decide(&caller, Interaction::Read, patient).unwrap().is_whole());
         let denied = decide(&caller, Interaction::Update, patient).unwrap_err();
         assert_eq!(denied.to_string(), "the token's scopes do not allow this: it needs `system/Patient.u`");
+    }
+
+    /// A token (scopes, patient, user), and whether it reads p's laboratory result, p's other result, and q's result.
+    type Reader = (&'static str, Option<&'static str>, Option<&'static str>, [bool; 3]);
+
+    const READERS: &[Reader] = &[
+        ("system/*.r", None, None, [true, true, true]),
+        ("system/Observation.r?category=http://c|lab", None, None, [true, false, true]),
+        ("system/Observation.r?category=lab system/Observation.r?category=vital", None, None, [true, true, true]),
+        ("patient/*.r", Some("Patient/p"), None, [true, true, false]),
+        ("patient/Observation.r?category=lab", Some("Patient/p"), None, [true, false, false]),
+        ("patient/*.r", None, None, [false, false, false]),
+        ("patient/*.r", None, Some("Patient/p"), [false, false, false]),
+        ("user/*.r", None, Some("Practitioner/d"), [true, true, true]),
+        ("user/*.r", None, Some("Patient/p"), [true, true, false]),
+        ("user/*.r", Some("Patient/p"), None, [false, false, false]),
+        ("user/*.r", None, Some("RelatedPerson/r"), [false, false, false]),
+        ("system/Patient.r", None, None, [false, false, false]),
+        ("openid launch/patient", Some("Patient/p"), None, [false, false, false]),
+    ];
+
+    #[test]
+    fn a_resource_is_let_through_by_one_scope_that_speaks_for_it() {
+        let name = Name::parse("Observation/o").unwrap();
+        let resources = [lab("Patient/p", "lab"), lab("Patient/p", "vital"), lab("Patient/q", "lab")];
+        for (scope, patient, user, expected) in READERS {
+            let permit = decide(&caller(scope, *patient, *user), Interaction::Read, Some(name.kind));
+            let read = |json: &Json| permit.as_ref().is_ok_and(|permit| permit.covers(&name, json, &AROUND));
+            assert_eq!(resources.each_ref().map(read), *expected, "{scope} {patient:?} {user:?}");
+        }
+    }
+
+    #[test]
+    fn where_resources_cannot_be_told_apart_all_must_be_allowed() {
+        let whole = |scope| decide_whole(&caller(scope, Some("Patient/p"), None), Interaction::Read, None).is_ok();
+        assert!(whole("system/*.r") && whole("patient/*.r system/*.r"));
+        assert!(!whole("patient/*.r") && !whole("system/*.r?_tag=a") && !whole("system/Patient.r"));
+    }
+
+    #[test]
+    fn who_writes_into_one_record_writes_into_no_other() {
+        let name = Name::parse("Observation/o").unwrap();
+        let shared = r#"{"resourceType":"Observation","subject":{"reference":"Patient/p"},
+            "performer":[{"reference":"Patient/q"}]}"#;
+        let shared = Json::parse(shared.as_bytes()).unwrap();
+        let caller = caller("patient/*.cru", Some("Patient/p"), None);
+        let covers = |interaction, json: &Json| {
+            decide(&caller, interaction, Some(name.kind)).unwrap().covers(&name, json, &AROUND)
+        };
+        assert!(covers(Interaction::Read, &shared) && !covers(Interaction::Create, &shared));
+        assert!(covers(Interaction::Update, &lab("Patient/p", "lab")));
+        assert!(!covers(Interaction::Update, &lab("Patient/q", "lab")));
+        assert!(!covers(Interaction::Create, &Json::parse(br#"{"resourceType":"Observation"}"#).unwrap()));
     }
 }

@@ -7,7 +7,8 @@ mod slice;
 
 use crate::app::Core;
 use crate::error::VaultError;
-use crate::ids::{Name, TypeName};
+use crate::fhir::membership::supports;
+use crate::ids::Name;
 use crate::index::jobs::{Job, Part, State};
 use crate::index::scan::Scan;
 use crate::index::tokens::Token;
@@ -68,7 +69,9 @@ fn owner(core: &Core, caller: &Caller) -> Token {
     let mut scopes: Vec<String> = caller.scopes.iter().map(ToString::to_string).collect();
     scopes.sort();
     scopes.dedup();
-    core.identity_token(&["job", &caller.subject, &scopes.join(" ")])
+    let name = |name: &Option<Name>| name.as_ref().map_or(String::new(), ToString::to_string);
+    let (patient, user) = (name(&caller.patient), name(&caller.user));
+    core.identity_token(&["job", &caller.subject, &scopes.join(" "), &patient, &user])
 }
 
 /// Begins an export; none: the caller has too many. What a decision allowed is in the request.
@@ -276,21 +279,4 @@ async fn pump(
             return;
         }
     }
-}
-
-/// The types that speak of no patient (a Device may): exports of patients hold them where they are asked for by name.
-pub const SUPPORTING: &[&str] = &[
-    "Endpoint",
-    "HealthcareService",
-    "Location",
-    "Medication",
-    "Organization",
-    "Practitioner",
-    "PractitionerRole",
-    "Substance",
-];
-
-/// Whether a type is one of those.
-fn supports(kind: TypeName) -> bool {
-    SUPPORTING.contains(&kind.as_str())
 }

@@ -1,8 +1,9 @@
 //! What an export was asked for: read from a query or from Parameters, checked, and kept sealed. Pure.
 
-use super::SUPPORTING;
-use crate::consent::decide::{Denied, decide};
+use crate::audit::is_trail;
+use crate::consent::decide::{Denied, Permit, decide};
 use crate::error::Issue;
+use crate::fhir::membership::supports;
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::search::query::{self, Filter};
 use crate::fhir::search::span::moment;
@@ -10,7 +11,7 @@ use crate::fhir::search::table::compartment_types;
 use crate::http::query::{pairs, shown};
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::smart::scopes::Interaction;
-use crate::smart::token::Caller;
+use crate::smart::token::{Caller, Kept};
 use mappings::r4;
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Request {
     patients: Vec<String>,
     /// A type, and a search over it.
     filters: Vec<(String, String)>,
+    /// Who asked; of before that was kept, nobody, who may see nothing.
+    #[serde(default)]
+    by: Kept,
     /// The time that was named; only later versions are wanted, and deletions too.
     pub since: Option<i64>,
     /// The last row before that.
@@ -74,8 +78,8 @@ impl Request {
         unheld: Unheld,
         caller: &Caller,
     ) -> Result<Self, Refusal> {
-        let mut asked =
-            Self { url, level, types: Vec::new(), patients: Vec::new(), filters: Vec::new(), since: None, after: 0 };
+        let (types, patients, filters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut asked = Self { url, level, types, patients, filters, by: Kept::of(caller), since: None, after: 0 };
         let mut named = Vec::new();
         for (name, value) in given {
             match name.as_str() {
@@ -101,21 +105,20 @@ impl Request {
         Ok(asked)
     }
 
-    /// The types that are named, or all that the caller may read.
+    /// The types that are named, or all that the caller may read but the audit trail, which is no part of the record.
     fn choose(&mut self, named: Vec<String>, caller: &Caller) -> Result<(), Refusal> {
         let may = |kind: TypeName| {
             decide(caller, Interaction::Read, Some(kind)).and_then(|_| decide(caller, Interaction::Search, Some(kind)))
         };
         if named.is_empty() {
-            let kinds = self.possible().into_iter().filter(|kind| may(*kind).is_ok());
+            let kinds = self.possible().into_iter().filter(|kind| !is_trail(*kind) && may(*kind).is_ok());
             self.types = kinds.map(|kind| kind.to_string()).collect();
             let any = decide(caller, Interaction::Search, None);
             return if self.types.is_empty() { any.map(|_| ()).map_err(Refusal::Denied) } else { self.filtered() };
         }
         for name in named {
             let kind = TypeName::parse(&name).ok_or_else(|| bad("value", "_type: names no resource type of R4"))?;
-            if !self.possible().contains(&kind) && (self.level == Level::System || !SUPPORTING.contains(&kind.as_str()))
-            {
+            if !self.possible().contains(&kind) && (self.level == Level::System || !supports(kind)) {
                 return Err(bad("not-supported", format!("_type: {kind} belongs to no patient")));
             }
             may(kind).map_err(Refusal::Denied)?;
@@ -155,6 +158,13 @@ impl Request {
     /// The types that are exported.
     pub fn kinds(&self) -> Vec<TypeName> {
         self.types.iter().filter_map(|name| TypeName::parse(name)).collect()
+    }
+
+    /// What lets resources of a type through, each of them; none: nothing does.
+    pub fn permits(&self, kind: TypeName) -> Option<[Permit; 2]> {
+        let caller = self.by.caller()?;
+        let one = |interaction| decide(&caller, interaction, Some(kind)).ok();
+        Some([one(Interaction::Search)?, one(Interaction::Read)?])
     }
 
     /// The searches over a type: what fits one of them is exported.
@@ -245,7 +255,7 @@ mod tests {
     use crate::smart::scopes;
 
     fn ask(level: Level, query: &str, scope: &str) -> Result<Request, Refusal> {
-        let caller = Caller { subject: "x".into(), scopes: scopes::parse(scope).unwrap() };
+        let caller = Caller::new("x", scopes::parse(scope).unwrap());
         Request::read("u".into(), level, &pairs(query).unwrap(), Unheld::Refused, &caller)
     }
 

@@ -1,10 +1,10 @@
 //! What of one type belongs to an export: the index proposes rows, the opened resource decides.
 
 use super::request::{Level, Request};
-use super::supports;
 use crate::app::Core;
+use crate::consent::decide::Permit;
 use crate::error::VaultError;
-use crate::fhir::membership;
+use crate::fhir::membership::{self, supports};
 use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::{Criterion, Surroundings, Target, normal};
 use crate::fhir::search::query::Filter;
@@ -15,6 +15,7 @@ use crate::index::scan::Scan;
 use crate::index::store::Stored;
 use crate::limits::{EXPORT_DELETIONS, EXPORT_PAGE, MAX_GROUP_MEMBERS, MEMBERS_AT_ONCE};
 use crate::read::{Opened, in_background};
+use crate::search::bounds::narrow;
 use futures_util::future::try_join_all;
 use notary::canonical::Json;
 use serde_json::json;
@@ -88,6 +89,8 @@ pub(super) struct Slice {
     reach: Reach,
     part: usize,
     members: Arc<Members>,
+    /// What was decided for who asked; none: nothing is let through.
+    permits: Option<Arc<[Permit; 2]>>,
 }
 
 impl Slice {
@@ -109,7 +112,8 @@ impl Slice {
             _ => Reach::Everyone,
         };
         let scan = Scan { kind, clauses: Vec::new(), ids: None, updated: Vec::new(), after: 0, upto: job.upto, now };
-        let mut slice = Self { scan, filters, filters_exact: true, reach, part, members };
+        let permits = request.permits(kind).map(Arc::new);
+        let mut slice = Self { scan, filters, filters_exact: true, reach, part, members, permits };
         slice.ask(core);
         slice
     }
@@ -134,6 +138,9 @@ impl Slice {
             Reach::Members if kind.as_str() == "Patient" => self.scan.ids = Some(self.members.part(self.part).to_vec()),
             Reach::Members => self.scan.clauses.push(self.of_members(core)),
         }
+        let permits = self.permits.clone();
+        let around = Surroundings { base: &core.base, now };
+        permits.iter().flat_map(|two| two.iter()).for_each(|one| narrow(&core.tokens, one, &around, &mut self.scan));
     }
 
     /// Refers to one of the members by one of the parameters of the compartment.
@@ -152,7 +159,18 @@ impl Slice {
 
     /// Whatever the index proposes fits.
     pub(super) fn exact(&self) -> bool {
-        self.filters_exact && self.reach == Reach::Everyone
+        self.filters_exact && self.reach == Reach::Everyone && self.is_whole()
+    }
+
+    /// Who asked may see every resource of the type.
+    fn is_whole(&self) -> bool {
+        self.permits.as_ref().is_some_and(|permits| permits.iter().all(Permit::is_whole))
+    }
+
+    /// Whether who asked may see a resource.
+    fn lets_through(&self, opened: &Opened, base: &str) -> bool {
+        let around = Surroundings { base, now: self.scan.now };
+        self.permits.as_ref().is_some_and(|permits| permits.iter().all(|permit| opened.is_for(permit, &around)))
     }
 
     pub(super) fn upto(&self) -> i64 {
@@ -257,7 +275,8 @@ impl<'c> Reader<'c> {
         self.went_to(&rows, EXPORT_PAGE);
         let mut lines = Vec::new();
         for opened in open(self.core, &rows).await? {
-            if self.slice.takes(&opened.json(), &self.core.base) {
+            let base = &self.core.base;
+            if self.slice.lets_through(&opened, base) && self.slice.takes(&opened.json(), base) {
                 lines.extend(&opened.resource);
                 lines.push(b'\n');
             }
@@ -273,7 +292,8 @@ impl<'c> Reader<'c> {
         self.went_to(&rows, EXPORT_DELETIONS);
         let mut entries = Vec::new();
         for row in rows {
-            if self.slice.reach == Reach::Everyone || self.was_taken(&row).await? {
+            let all = self.slice.reach == Reach::Everyone && self.slice.is_whole();
+            if all || self.was_taken(&row).await? {
                 entries.push(json!({"request": {"method": "DELETE", "url": row.name.to_string()}}));
             }
         }
@@ -289,7 +309,8 @@ impl<'c> Reader<'c> {
         match in_background(move || store.version(&name, version)).await? {
             Some(before) => {
                 let opened = self.core.open_unless_erased(&before).await?;
-                Ok(opened.is_some_and(|opened| self.slice.took(&opened.json(), &self.core.base)))
+                let base = &self.core.base;
+                Ok(opened.is_some_and(|o| self.slice.lets_through(&o, base) && self.slice.took(&o.json(), base)))
             }
             None => Ok(false),
         }

@@ -3,6 +3,7 @@
 use crate::fhir::search::table::{self, Kind, Parameter};
 use crate::fhir::topics::topics;
 use crate::ids::TypeName;
+use crate::smart::token::Server;
 use mappings::r4;
 use serde_json::{Value, json};
 
@@ -90,15 +91,29 @@ pub fn statement(base: &str, date: &str, cors: bool) -> Value {
         "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
-            "security": {
-                "cors": cors,
-                "description": "Bearer tokens with SMART v2 system scopes, minted at the machine (`medseal token`). There is no authorization server here yet."
-            },
+            "security": security(base, cors),
             "resource": resources,
             "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
             "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
             "operation": operations("")
         }]
+    })
+}
+
+/// How one comes to tokens (SMART App Launch 2.2, appendix: the extension that older clients read).
+fn security(base: &str, cors: bool) -> Value {
+    let server = Server::of(base);
+    let endpoints = [("token", "token"), ("introspect", "introspect"), ("revoke", "revoke")];
+    let uris = endpoints.map(|(url, endpoint)| json!({"url": url, "valueUri": server.endpoint(endpoint)}));
+    json!({
+        "cors": cors,
+        "extension": [{"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", "extension": uris}],
+        "service": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+            "code": "SMART-on-FHIR",
+        }]}],
+        "description": "Bearer tokens with SMART v2 scopes: of the token endpoint for registered clients (backend services), \
+            or minted at the machine (`medseal token`). There is no authorization endpoint here yet.",
     })
 }
 
@@ -179,7 +194,8 @@ mod tests {
     #[test]
     fn the_statement_is_valid_and_promises_what_is_there() {
         let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z", false);
-        assert_eq!(statement["rest"][0]["security"].get("service"), None, "no token endpoint, no claim of one");
+        let uris = &statement["rest"][0]["security"]["extension"][0]["extension"];
+        assert_eq!(uris[0], json!({"url": "token", "valueUri": "http://x/auth/token"}));
         let json = Json::parse(statement.to_string().as_bytes()).unwrap();
         assert_eq!(validate(json).err(), None);
         let types = statement["rest"][0]["resource"].as_array().unwrap();

@@ -52,6 +52,43 @@ fn guard(resource: &Json, base: &str) -> Option<Name> {
     Name::parse(normal(context, base)).filter(is_patient)
 }
 
+/// The types that speak of no patient (a Device may): exports of patients hold them where they are asked for by name, and who
+/// may read one patient's record may read them.
+pub const SUPPORTING: &[&str] = &[
+    "Endpoint",
+    "HealthcareService",
+    "Location",
+    "Medication",
+    "Organization",
+    "Practitioner",
+    "PractitionerRole",
+    "Substance",
+];
+
+/// Whether a type is one of those.
+pub fn supports(kind: TypeName) -> bool {
+    SUPPORTING.contains(&kind.as_str())
+}
+
+/// Whether a resource is shown to who may see one patient's record: it is in his compartment, or about him though the table leaves
+/// it out (a Device, a Task), or speaks of no patient by its type. A patient is shown himself alone, whoever is linked to him;
+/// what has to do with several alike, such as a Group, would tell of the others.
+pub fn is_shown_to(patient: &Name, name: &Name, resource: &Json, base: &str) -> bool {
+    if is_patient(name) {
+        return name == patient;
+    }
+    match keeper(name, resource, base) {
+        Some(keeper) if keeper == *patient => true,
+        Some(_) => of(name, resource, base).contains(patient),
+        None => supports(name.kind) && of(name, resource, base).is_empty(),
+    }
+}
+
+/// Whether a resource is about this patient, and in nobody else's compartment: who may change one patient's record may write it.
+pub fn is_of_none_but(patient: &Name, name: &Name, resource: &Json, base: &str) -> bool {
+    keeper(name, resource, base).as_ref() == Some(patient) && of(name, resource, base).iter().all(|of| of == patient)
+}
+
 /// What a value refers to on this server, whichever way it is written.
 pub fn target(value: &Value<'_>, base: &str) -> Option<Name> {
     match value {
@@ -138,6 +175,14 @@ mod tests {
             let found = of(&name, &resource, BASE);
             assert_eq!(found.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(), *patients, "{text}");
             assert_eq!(keeper(&name, &resource, BASE).map(|p| p.id.as_str().to_owned()).as_deref(), *key, "{text}");
+            for patient in ["p", "q"].map(|id| Name::parse(&format!("Patient/{id}")).unwrap()) {
+                let shown = is_shown_to(&patient, &name, &resource, BASE);
+                let own = key.is_some_and(|key| key == patient.id.as_str());
+                let among = patients.contains(&patient.id.as_str()) && key.is_some() && kind.as_str() != "Patient";
+                assert_eq!(shown, own || among || supports(kind), "{patient}: {text}");
+                let alone = patients.iter().all(|id| *id == patient.id.as_str());
+                assert_eq!(is_of_none_but(&patient, &name, &resource, BASE), own && alone, "{patient}: {text}");
+            }
             let stored = Json::parse(&resource.canonical()).unwrap();
             assert_eq!(of(&name, &stored, BASE), of(&name, &resource, BASE), "the order does not change: {text}");
         }

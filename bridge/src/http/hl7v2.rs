@@ -3,7 +3,7 @@
 
 use super::reply::{Reply, body, failure, status};
 use super::routes::{Call, Request};
-use crate::consent::decide::decide;
+use crate::consent::decide::decide_whole;
 use crate::error::Issue;
 use crate::ids::ResourceId;
 use crate::ingest::{Answered, Received, receive as ingest};
@@ -25,7 +25,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
         return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, Issue::new("not-supported", "send application/hl7-v2"));
     }
     for interaction in [Interaction::Create, Interaction::Update] {
-        if let Err(denied) = decide(&caller, interaction, None) {
+        if let Err(denied) = decide_whole(&caller, interaction, None) {
             return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
         }
     }
@@ -57,7 +57,7 @@ fn located(reply: Reply, answer: &Answered) -> Reply {
 /// `GET /hl7v2/messages/{id}`: how a message was mapped; with `Accept: application/hl7-v2` its very bytes.
 pub async fn message(call: Call<'_>, id: &str) -> Reply {
     let Call { app, caller, request, .. } = call;
-    let permit = match decide(&caller, Interaction::Read, None) {
+    let permit = match decide_whole(&caller, Interaction::Read, None) {
         Ok(permit) => permit,
         Err(denied) => return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())),
     };

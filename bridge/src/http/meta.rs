@@ -7,7 +7,7 @@ use super::parameters::{named, refused as bad_request, resource};
 use super::reply::{Reply, fhir, refused};
 use super::routes::{Call, not_found};
 use super::subscription::prepare;
-use crate::commit::{Done, Transaction};
+use crate::commit::{Author, Done, Transaction};
 use crate::error::Issue;
 use crate::fhir::labels::Change;
 use crate::fhir::patch::Patch;
@@ -47,7 +47,8 @@ async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply
     let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
     let mut writes = vec![Write::alone(Act::Patch { target, patch })];
     let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
-    let committed = commit(call.app, Transaction { writes, message: None }).await.map_err(|error| refused(&error))?;
+    let transaction = Transaction { by: Author::Client(call.caller.clone()), writes, message: None };
+    let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let written = committed.done.first().and_then(Done::written).ok_or_else(not_found)?;
     Ok(answer(&Json::parse(&written.resource).unwrap_or(Json::Null)))
 }

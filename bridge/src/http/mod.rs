@@ -2,6 +2,8 @@
 //! builds answers, `pretty` and `encoding` give them their form, `server` listens.
 
 mod accept;
+mod audit;
+mod auth;
 mod cursor;
 mod docref;
 mod edge;
@@ -12,6 +14,7 @@ pub mod fhir;
 pub mod hl7v2;
 mod ledger;
 pub mod log;
+mod login;
 mod matching;
 mod meta;
 mod operations;

@@ -82,7 +82,8 @@ async fn queried(call: &Call<'_>) -> Result<Request, Reply> {
         }
     }
     let (method, path, headers) = (method.clone(), path.clone(), headers.clone());
-    Ok(Request { method, path, query, headers, body: Ok(Bytes::new()) })
+    let seen = call.request.seen.clone();
+    Ok(Request { method, path, query, headers, body: Ok(Bytes::new()), seen })
 }
 
 /// Answers an entry of a batch: an operation whose answer is a resource, or the CapabilityStatement.

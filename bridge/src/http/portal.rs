@@ -42,6 +42,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/notary/receipt.js" "notary/web/receipt.js",
     "/portal/notary/refusal.js" "notary/web/refusal.js",
     "/portal/notary/rlp.js" "notary/web/rlp.js",
+    "/portal/notary/seals.js" "notary/web/seals.js",
     "/portal/notary/tree.js" "notary/web/tree.js",
     "/portal/notary/trie.js" "notary/web/trie.js",
     "/portal/notary/verify.js" "notary/web/verify.js",
@@ -49,6 +50,8 @@ const FILES: &[(&str, &str)] = files![
     "/portal/notary/vendor/noble-hashes/_u64.js" "notary/web/vendor/noble-hashes/_u64.js",
     "/portal/notary/vendor/noble-hashes/sha3.js" "notary/web/vendor/noble-hashes/sha3.js",
     "/portal/notary/vendor/noble-hashes/utils.js" "notary/web/vendor/noble-hashes/utils.js",
+    "/portal/notary/vendor/noble-secp256k1/LICENSE" "notary/web/vendor/noble-secp256k1/LICENSE",
+    "/portal/notary/vendor/noble-secp256k1/index.js" "notary/web/vendor/noble-secp256k1/index.js",
 ];
 
 /// The file at a path, if it is one of the pages'.

@@ -2,8 +2,9 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{edge, fhir, hl7v2, ledger, log, operations, people, portal, smart, witness};
+use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
 use crate::app::App;
+use crate::audit::seen::Seen;
 use crate::error::Issue;
 use crate::ids::TypeName;
 use crate::limits::MAX_BODY_BYTES;
@@ -19,6 +20,8 @@ pub struct Request {
     pub query: String,
     pub headers: HeaderMap,
     pub body: Result<Bytes, BadBody>,
+    /// What the answer shows.
+    pub seen: Seen,
 }
 
 /// Why a body cannot be taken.
@@ -49,7 +52,10 @@ pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
     let origins = &app.config.cors;
     let reply = match edge::preflight(&request, origins) {
         Some(reply) => reply,
-        None => route(app, &request).await.unwrap_or_else(|refused| refused),
+        None => {
+            let reply = route(app, &request).await.unwrap_or_else(|refused| refused);
+            audit::told(app, &request, reply).await
+        }
     };
     edge::marked(reply, &request.headers, origins)
 }
@@ -85,7 +91,12 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             Ok(log::tile(app, rest).await)
         }
         [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
-            get().map(|()| smart::configuration())
+            get().map(|()| smart::configuration(app))
+        }
+        ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
+        ["auth", endpoint @ ("token" | "introspect" | "revoke")] => {
+            only(request, &[Method::POST])?;
+            Ok(auth::answer(app, request, endpoint).await)
         }
         ["me"] | ["auth", "login" | "join" | "logout" | "keys" | "openid", ..] => {
             people::answer(app, request, &segments).await
@@ -135,10 +146,9 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
 /// Method, then caller, then size: nothing is done for a stranger.
 pub(super) fn guard<'r>(app: &'r Arc<App>, request: &'r Request, methods: &[Method]) -> Result<Call<'r>, Reply> {
     only(request, methods)?;
-    let login =
-        || failure(StatusCode::UNAUTHORIZED, Issue::new("login", "a valid bearer token is needed: `medseal token`"));
-    let caller = authenticate(app, &request.headers).ok_or_else(login)?;
+    let caller = login::caller(app, &request.headers)?;
     let body = request.body.as_ref().map_err(|bad| bad_body(*bad))?;
+    let caller = caller.asks(&request.seen);
     Ok(Call { app, caller, request, body })
 }
 
@@ -154,18 +164,6 @@ fn bad_body(bad: BadBody) -> Reply {
         BadBody::Broken => (StatusCode::BAD_REQUEST, "structure", "the body is not gzip, as its header says".into()),
     };
     failure(status, Issue::new(code, text))
-}
-
-/// Whether the request bears a valid token.
-pub fn known(app: &App, headers: &HeaderMap) -> bool {
-    authenticate(app, headers).is_some()
-}
-
-fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let now = app.core.clock.now().as_second().max(0) as u64;
-    scheme.eq_ignore_ascii_case("bearer").then(|| app.token_key.check(token.trim(), now).ok())?
 }
 
 /// A 405 unless the method is one of those.

@@ -69,7 +69,7 @@ struct Asked {
 
 /// What comparisons need to know.
 pub fn surroundings(app: &App) -> Surroundings<'_> {
-    Surroundings { base: &app.core.base, now: app.core.clock.now().as_microsecond() }
+    app.core.around()
 }
 
 /// A cursor stands for the whole search that it was made in.

@@ -2,9 +2,11 @@
 //! requests end.
 
 use super::encoding::{packed, unpacked};
+use super::login::{known, prepare};
 use super::reply::{Reply, Streamed};
-use super::routes::{BadBody, Request, dispatch, known};
+use super::routes::{BadBody, Request, dispatch};
 use crate::app::{App, BODY_UNIT};
+use crate::audit::seen::Seen;
 use crate::limits::{
     BODY_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS, MAX_WITNESS_BYTES,
 };
@@ -95,7 +97,9 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 // The connection leaves the body of an answer to HEAD away.
                 let method = if method == Method::HEAD { Method::GET } else { method };
                 let accept = headers.get(header::ACCEPT_ENCODING).cloned();
-                let mut request = Request { method, path, query, headers, body: Ok(Bytes::new()) };
+                let mut request =
+                    Request { method, path, query, headers, body: Ok(Bytes::new()), seen: Seen::default() };
+                prepare(&app, &request.headers).await;
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
                 if let Some(most) = for_strangers(&request) {

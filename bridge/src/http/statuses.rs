@@ -1,6 +1,6 @@
 //! `Subscription/$status`: how several subscriptions are, or all (R5 backport, Subscription/$status at the level of the type).
 
-use super::fhir::may;
+use super::fhir::may_all;
 use super::fhir::page::{Entry, Page, raw};
 use super::parameters::Given;
 use super::reply::{Reply, unreadable};
@@ -19,7 +19,7 @@ use serde_json::json;
 pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     let kind = TypeName::parse("Subscription").ok_or_else(not_found)?;
     for interaction in [Interaction::Read, Interaction::Search] {
-        may(&call.caller, interaction, Some(kind))?;
+        may_all(&call.caller, interaction, Some(kind))?;
     }
     let given = Given::read(&call, &["id", "status"]).await?;
     let mut entry = Vec::new();

@@ -1,6 +1,6 @@
 //! Subscriptions over HTTP: what is checked before one is stored, and the backport's `$status` and `$events`.
 
-use super::fhir::{bad_request, may};
+use super::fhir::{bad_request, may, may_all};
 use super::query::pairs;
 use super::reply::{Reply, fhir, unreadable};
 use super::routes::{Call, not_found};
@@ -150,7 +150,7 @@ pub async fn status(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
 /// `GET /fhir/Subscription/{id}/$events`: what a receiver that missed something asks for.
 pub async fn events_of(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let found = found(&call, id).await?;
-    may(&call.caller, Interaction::Read, Some(found.wanted.kind))?;
+    let permit = may(&call.caller, Interaction::Read, Some(found.wanted.kind))?;
     let asked = asked(&call.request.query).map_err(bad_request)?;
     let (store, id) = (call.app.core.store.clone(), found.kept.id.clone());
     let (from, to) = (asked.from, asked.to);
@@ -159,7 +159,7 @@ pub async fn events_of(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let last = notices.last().map_or(0, |notice| notice.number);
     let full = notices.len() == limit;
     let content = asked.content.unwrap_or(found.wanted.content);
-    let events = events(&call.app.core, notices, content, Damaged::LeftOut).await;
+    let events = events(&call.app.core, &permit, notices, content, Damaged::LeftOut).await;
     let (events, upto) = events.map_err(|e| unreadable(&e))?;
     let next = (full || upto < last).then(|| rest(&call, &found, &asked, upto + 1));
     let told = Told { why: Why::Query, events: &events, content, next };
@@ -177,7 +177,7 @@ fn rest(call: &Call<'_>, live: &Live, asked: &Asked, from: u64) -> String {
 
 async fn found(call: &Call<'_>, id: &str) -> Result<Live, Reply> {
     let kind = TypeName::parse("Subscription").ok_or_else(not_found)?;
-    may(&call.caller, Interaction::Read, Some(kind))?;
+    may_all(&call.caller, Interaction::Read, Some(kind))?;
     let id = ResourceId::parse(id).ok_or_else(not_found)?;
     let (core, store) = (&call.app.core, call.app.core.store.clone());
     let kept =

@@ -6,6 +6,7 @@ pub mod anchors;
 pub mod backup;
 pub mod blind;
 pub mod cells;
+pub mod clients;
 mod engine;
 pub mod erasures;
 pub mod history;

@@ -4,7 +4,7 @@
 use super::message::{self, Damaged, Why};
 use super::{Live, live};
 use crate::app::{App, Core};
-use crate::commit::Transaction;
+use crate::commit::{Author, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{Fault, VaultError};
 use crate::fhir::subscription::{Form, Status, with_status};
@@ -134,9 +134,11 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
         Task::Send(why, notices) => (why, notices),
     };
     let damaged = if kept.failures < TELL_FAILURES { Damaged::Refused } else { Damaged::LeftOut };
-    let (mut events, upto) = message::events(core, notices, live.wanted.content, damaged).await?;
     // What its maker may read was asked when it was queued; it is asked again before it leaves.
-    events.retain(|event| decide(&live.maker, Interaction::Read, Some(event.stored.name.kind)).is_ok());
+    let (events, upto) = match decide(&live.maker, Interaction::Read, Some(live.wanted.kind)) {
+        Ok(permit) => message::events(core, &permit, notices, live.wanted.content, damaged).await?,
+        Err(_) => (Vec::new(), notices.last().map_or(0, |notice| notice.number)),
+    };
     let silent = why == Why::Event && events.is_empty();
     let sent = silent || taken(app, &live, why, &events).await?;
     if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }
@@ -238,7 +240,7 @@ async fn note(app: &Arc<App>, live: &Live, status: Status, error: Option<&str>) 
     let (name, version) = (&live.opened.stored.name, live.opened.stored.version);
     let target = Target { kind: name.kind, by: By::Id(name.id.clone()), if_match: Some(version), only_new: false };
     let writes = vec![Write::alone(Act::Update { target, resource })];
-    if let Err(refused) = commit(app, Transaction { writes, message: None }).await
+    if let Err(refused) = commit(app, Transaction { by: Author::Service, writes, message: None }).await
         && refused.is_news()
     {
         tracing::warn!(%refused, subscription = %live.kept.id, "the state of a subscription could not be written down");

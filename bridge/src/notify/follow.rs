@@ -1,7 +1,7 @@
 //! Walks the committed rows once, in their order, and writes down whose event each is. How far it came is kept with what it
 //! found, so that a crash loses no event and makes none twice.
 
-use super::{maker, open_or_leave, surroundings, wanted};
+use super::{maker, open_or_leave, wanted};
 use crate::app::Core;
 use crate::consent::decide::decide;
 use crate::error::VaultError;
@@ -158,11 +158,11 @@ impl Follower {
         let opened = if row.deleted { None } else { open_or_leave(core, row).await? };
         let Some(now) = opened.map(|opened| opened.json()) else { return Ok(()) };
         let before = if own.iter().any(|(_, wanted)| wanted.compares()) { before(core, row).await? } else { None };
-        let around = surroundings(core);
+        let around = core.around();
         for (id, wanted) in own {
             // What its maker may not read is no event for it.
-            let allowed =
-                maker(core, wanted).is_some_and(|m| decide(&m, Interaction::Search, Some(wanted.kind)).is_ok());
+            let permit = maker(core, wanted).and_then(|m| decide(&m, Interaction::Search, Some(wanted.kind)).ok());
+            let allowed = permit.is_some_and(|permit| permit.covers(&row.name, &now, &around));
             if allowed && wanted.takes(&now, before.as_ref(), &around) {
                 followed.events.push((id.clone(), row.row));
             }

@@ -3,13 +3,14 @@
 use super::{Live, open_or_leave};
 use crate::app::Core;
 use crate::clock::instant;
+use crate::consent::decide::Permit;
 use crate::error::VaultError;
 use crate::fhir::subscription::{Content, Form, Status};
 use crate::index::notices::Notice;
 use crate::index::store::Stored;
 use crate::limits::MAX_PAGE_BYTES;
 use crate::outgoing::Outbound;
-use crate::read::in_background;
+use crate::read::{Opened, in_background};
 use crate::secret::{bytes as random_bytes, system_random};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -71,16 +72,17 @@ pub enum Damaged {
 }
 
 /// What the notices speak of, opened where its text is told, and the number up to which that goes: it ends early where it
-/// becomes heavy, and holds one at least.
+/// becomes heavy, and holds one at least. What the permit is not for is left out.
 pub async fn events(
     core: &Core,
+    permit: &Permit,
     notices: Vec<Notice>,
     content: Content,
     damaged: Damaged,
 ) -> Result<(Vec<Event>, u64), VaultError> {
     let (mut events, mut upto, mut bytes) = (Vec::new(), 0, 0);
     for some in notices.chunks(FETCHES) {
-        let found = try_join_all(some.iter().map(|notice| event(core, notice, content, damaged))).await?;
+        let found = try_join_all(some.iter().map(|notice| event(core, permit, notice, content, damaged))).await?;
         for (notice, event) in some.iter().zip(found) {
             bytes += event.as_ref().map_or(0, |event| event.resource.len());
             if bytes > MAX_PAGE_BYTES && !events.is_empty() {
@@ -93,23 +95,29 @@ pub async fn events(
     Ok((events, upto))
 }
 
-async fn event(core: &Core, notice: &Notice, content: Content, damaged: Damaged) -> Result<Option<Event>, VaultError> {
+async fn event(
+    core: &Core,
+    permit: &Permit,
+    notice: &Notice,
+    content: Content,
+    damaged: Damaged,
+) -> Result<Option<Event>, VaultError> {
     let (store, row) = (core.store.clone(), notice.row);
     let Some(stored) = in_background(move || store.row(row)).await? else { return Ok(None) };
     // Its number is missing: there is nothing to be told any more.
     if stored.erased {
         return Ok(None);
     }
-    let opened = match (content, damaged) {
-        (Content::Empty | Content::Ids, _) => None,
-        (Content::Resources, Damaged::Refused) => Some(core.open(&stored).await?),
-        (Content::Resources, Damaged::LeftOut) => match open_or_leave(core, &stored).await? {
-            Some(opened) => Some(opened),
-            None => return Ok(None),
-        },
+    if permit.is_whole() && content != Content::Resources {
+        return Ok(Some(Event { notice: notice.clone(), stored, resource: Vec::new() }));
+    }
+    let opened = match damaged {
+        Damaged::Refused => Some(core.open(&stored).await?),
+        Damaged::LeftOut => open_or_leave(core, &stored).await?,
     };
-    let resource = opened.map_or(Vec::new(), |opened| opened.resource);
-    Ok(Some(Event { notice: notice.clone(), stored, resource }))
+    let opened = opened.filter(|opened| opened.is_for(permit, &core.around()));
+    let told = |opened: Opened| if content == Content::Resources { opened.resource } else { Vec::new() };
+    Ok(opened.map(|opened| Event { notice: notice.clone(), stored, resource: told(opened) }))
 }
 
 /// The request that tells of events, or of none.

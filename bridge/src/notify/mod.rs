@@ -8,20 +8,17 @@ pub mod message;
 
 use crate::app::{App, Core};
 use crate::error::{Fault, Issue, VaultError};
-use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::subscription::Wanted;
 use crate::index::notices::Subscribed;
 use crate::index::store::Stored;
 use crate::limits::MAX_SUBSCRIPTIONS;
 use crate::read::{Opened, in_background};
 use crate::secret::system_random;
-use crate::smart::scopes;
-use crate::smart::token::Caller;
+use crate::smart::token::{Caller, Kept};
 use crate::vault::seal::{open_bytes, seal_bytes};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use notary::canonical::Json;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use tokio::sync::{Mutex, Notify};
@@ -56,18 +53,9 @@ pub async fn run(app: Arc<App>) {
     futures_util::future::join(following, delivering).await;
 }
 
-/// Who made a Subscription, and what he might read then.
-#[derive(Serialize, Deserialize)]
-struct Maker {
-    subject: String,
-    scopes: String,
-}
-
 /// The maker as it is kept in the resource.
 pub fn seal_maker(core: &Core, caller: &Caller) -> Result<String, VaultError> {
-    let scopes: Vec<String> = caller.scopes.iter().map(ToString::to_string).collect();
-    let maker = Maker { subject: caller.subject.clone(), scopes: scopes.join(" ") };
-    let plain = serde_json::to_vec(&maker).unwrap_or_default();
+    let plain = serde_json::to_vec(&Kept::of(caller)).unwrap_or_default();
     let sealed =
         seal_bytes(&core.cursor_key, PURPOSE, &plain, &system_random).map_err(|_| crate::secret::NoRandomness)?;
     Ok(STANDARD_NO_PAD.encode(sealed))
@@ -77,8 +65,7 @@ pub fn seal_maker(core: &Core, caller: &Caller) -> Result<String, VaultError> {
 fn maker(core: &Core, wanted: &Wanted) -> Option<Caller> {
     let sealed = STANDARD_NO_PAD.decode(wanted.maker.as_ref()?).ok()?;
     let plain = open_bytes(&core.cursor_key, PURPOSE, &sealed).ok()?;
-    let maker: Maker = serde_json::from_slice(&plain).ok()?;
-    Some(Caller { subject: maker.subject, scopes: scopes::parse(&maker.scopes).ok()? })
+    serde_json::from_slice::<Kept>(&plain).ok()?.caller()
 }
 
 /// A subscription that notifies.
@@ -91,11 +78,6 @@ pub struct Live {
 }
 
 crate::redacted_debug!(Live);
-
-/// What comparisons need to know.
-fn surroundings(core: &Core) -> Surroundings<'_> {
-    Surroundings { base: &core.base, now: core.clock.now().as_microsecond() }
-}
 
 /// Opens a version; nothing, and a line in the log, where it is damaged: one record must not stop what comes after it. What may
 /// well succeed later is an error.
@@ -113,7 +95,7 @@ async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, V
 
 /// Reads a Subscription as it is stored.
 fn wanted(core: &Core, resource: &Json) -> Result<Wanted, Issue> {
-    Wanted::read(resource, &surroundings(core))
+    Wanted::read(resource, &core.around())
 }
 
 /// A subscription with its resource; none: it is not there any more, or cannot be understood.

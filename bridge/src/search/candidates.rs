@@ -42,5 +42,6 @@ pub async fn candidates(
             Err(error) => return Err(error),
         }
     }
+    caller.seen.shows(candidates.found.iter().map(Opened::as_shown));
     Ok(candidates)
 }

@@ -1,8 +1,10 @@
 //! Compartments (R4 4.14.1, `$everything`): what belongs to a patient or to an encounter, type by type in the order of the
 //! rows, and what that refers to. A page ends by count or by weight, so that no record is held in memory as a whole.
 
+use super::bounds::narrow;
 use super::{FETCHES, Result, Run};
 use crate::app::Core;
+use crate::audit::is_trail;
 use crate::consent::decide::{Permit, decide};
 use crate::fhir::membership;
 use crate::fhir::references::literals;
@@ -81,6 +83,7 @@ pub async fn everything(
     let run = Run { core, caller, around };
     let (mut found, upto) = run.members(wanted, from, count).await?;
     found.referred = run.referred(wanted, &found.members, upto, Follow::Outside).await?;
+    caller.seen.shows(found.members.iter().chain(&found.referred).map(Opened::as_shown));
     Ok(found)
 }
 
@@ -93,7 +96,9 @@ pub async fn members(
     from: Option<Start>,
 ) -> Result<Found> {
     let run = Run { core, caller, around };
-    run.members(wanted, from, MAX_PAGE).await.map(|(found, _)| found)
+    let (found, _) = run.members(wanted, from, MAX_PAGE).await?;
+    caller.seen.shows(found.members.iter().map(Opened::as_shown));
+    Ok(found)
 }
 
 /// What resources refer to, step by step, each once; nothing of another patient's, and no type that the caller may not read.
@@ -106,7 +111,9 @@ pub async fn referred(
 ) -> Result<Vec<Opened>> {
     let run = Run { core, caller, around };
     let upto = run.store(|store| store.newest()).await?;
-    run.referred(wanted, from, upto, Follow::All).await
+    let referred = run.referred(wanted, from, upto, Follow::All).await?;
+    caller.seen.shows(referred.iter().map(Opened::as_shown));
+    Ok(referred)
 }
 
 /// The members of a page as it grows.
@@ -130,8 +137,9 @@ impl Collector {
 }
 
 impl Wanted {
+    /// Who looked at a record is no part of it, unless that is asked for.
     fn asks_for(&self, kind: TypeName) -> bool {
-        self.types.as_ref().is_none_or(|types| types.contains(&kind))
+        self.types.as_ref().map_or(!is_trail(kind), |types| types.contains(&kind))
     }
 
     /// The parameters by which a resource of a type belongs to the focus.
@@ -193,7 +201,8 @@ impl Run<'_> {
                 continue;
             };
             let after = if from.kind == Some(kind) { from.after } else { 0 };
-            let scan = self.belonging(wanted, kind, &members, after, from.upto);
+            let mut scan = self.belonging(wanted, kind, &members, after, from.upto);
+            narrow(&self.core.tokens, &permit, &self.around, &mut scan);
             if let Some(after) = self.of_type(&permit, wanted, &members, scan, page).await? {
                 page.found.next = Some(Start { upto: from.upto, kind: Some(kind), after });
                 break;
@@ -241,6 +250,8 @@ impl Run<'_> {
                 }
                 after = row;
             }
+            // Those that were held back, or erased since, are passed too.
+            after = rows.last().map_or(after, |last| last.row);
             if rows.len() < FETCHES {
                 return Ok(None);
             }

@@ -1,5 +1,6 @@
 //! `_include` and `_revinclude` (R4 3.1.1.5.4): what the matches refer to, and what refers to them.
 
+use super::bounds::narrow;
 use super::{Result, Run, pointed_to};
 use crate::consent::decide::decide;
 use crate::fhir::search::check::{found, holds};
@@ -122,7 +123,8 @@ async fn backward(run: &Run<'_>, include: &Include, from: &[Opened], upto: i64) 
         let alternatives = vec![Criterion::Reference(Target::Local(names))];
         let filter = Filter::Values { parameter, negated: false, alternatives };
         let clauses = run.core.tokens.clauses(kind, &filter, run.around.now).clauses;
-        let scan = scan(kind, None, clauses, run, upto);
+        let mut scan = scan(kind, None, clauses, run, upto);
+        narrow(&run.core.tokens, &permit, &run.around, &mut scan);
         let rows = run.store(move |store| store.scan(&scan, MAX_INCLUDED + 1)).await?;
         let mut opened = run.open(&permit, &rows).await?;
         opened.retain(|o| holds(&filter, &o.json(), &run.around));

@@ -1,4 +1,9 @@
-//! Who calls, and with which scopes. The authorization server grows here; today it mints and checks tokens.
+//! Who calls, and with which scopes: the authorization server (SMART App Launch 2.2), so far as it goes. Clients ask for tokens by
+//! assertions that they sign (backend services); the administrator mints them at the machine.
 
+pub mod assertion;
+pub mod key_sets;
+pub mod keys;
 pub mod scopes;
+pub mod standing;
 pub mod token;

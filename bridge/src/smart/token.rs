@@ -1,29 +1,62 @@
 //! Bearer tokens: JWTs signed by the data directory's own ES384 key. Whoever can read the key file can mint: the
-//! administrator at the machine.
+//! administrator at the machine. Clients are issued theirs by the token endpoint, with the same key.
 
 use super::scopes::{self, Scope};
+use crate::audit::event::Who;
+use crate::audit::seen::Seen;
+use crate::ids::Name;
 use crate::limits::{MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
+use crate::secret::{bytes, system_random};
 use crate::vault::keys::write_secret;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Issuer and audience of the tokens that this server mints for itself.
+/// Issuer and audience of the tokens that are minted at the machine, where nobody knows the address that clients see.
 const SELF: &str = "medseal";
 
 /// The key that signs and checks tokens.
 pub struct TokenKey {
     encoding: EncodingKey,
     decoding: DecodingKey,
-    /// Tokens whose signature was found good, by their SHA-256, and when they expire (seconds since 1970): checking a
-    /// signature on P-384 costs more than reading a resource.
-    good: Mutex<HashMap<Digest, (Caller, u64)>>,
+    /// The public key as a JWK (RFC 7517).
+    public: Value,
+    /// Of the tokens that are issued to clients.
+    server: Option<Server>,
+    /// Tokens whose signature was found good, by their SHA-256: checking a signature on P-384 costs more than reading a
+    /// resource.
+    good: Mutex<HashMap<Digest, Bearer>>,
+}
+
+/// Who issues tokens, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The address of the authorization server.
+    pub issuer: String,
+    /// The address of the FHIR API.
+    pub audience: String,
+}
+
+impl Server {
+    /// Of the FHIR API at an address: the authorization server is its neighbour, `/auth` beside `/fhir`.
+    pub fn of(base: &str) -> Self {
+        let issuer = base.strip_suffix("/fhir").unwrap_or(base).to_owned();
+        Self { issuer, audience: base.to_owned() }
+    }
+
+    /// The address of one of the authorization server's endpoints.
+    pub fn endpoint(&self, name: &str) -> String {
+        format!("{}/auth/{name}", self.issuer)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,13 +67,95 @@ struct Claims {
     scope: String,
     iat: u64,
     exp: u64,
+    /// Tokens of before it was given have none: they cannot be revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patient: Option<String>,
+    #[serde(default, rename = "fhirUser", skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
 }
 
 /// Who calls, as a checked token says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub subject: String,
     pub scopes: Vec<Scope>,
+    /// The patient whose record `patient/` scopes open.
+    pub patient: Option<Name>,
+    /// Who the user is that `user/` scopes speak of.
+    pub user: Option<Name>,
+    /// The client that the token was issued to; none: it was minted at the machine.
+    pub client: Option<String>,
+    /// What the present request is shown.
+    pub seen: Seen,
+}
+
+impl Caller {
+    /// As he is told of.
+    pub fn who(&self) -> Who {
+        Who { client: self.subject.clone(), user: self.user.clone() }
+    }
+
+    /// The same for one request, whose answer is told of.
+    pub fn asks(self, seen: &Seen) -> Self {
+        seen.by(self.who());
+        Self { seen: seen.clone(), ..self }
+    }
+
+    /// One with nothing but scopes.
+    pub fn new(subject: &str, scopes: Vec<Scope>) -> Self {
+        Self { subject: subject.to_owned(), scopes, patient: None, user: None, client: None, seen: Seen::default() }
+    }
+}
+
+/// A caller as he is kept beside what he has asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    subject: String,
+    scopes: String,
+    #[serde(default)]
+    patient: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+}
+
+impl Kept {
+    /// What of a caller decides what he may see.
+    pub fn of(caller: &Caller) -> Self {
+        let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
+        let (subject, scopes) = (caller.subject.clone(), scopes::text(&caller.scopes));
+        Self { subject, scopes, patient: text(&caller.patient), user: text(&caller.user) }
+    }
+
+    /// The caller again; none: something of it cannot be read, and nothing is allowed.
+    pub fn caller(&self) -> Option<Caller> {
+        let scopes = scopes::parse(&self.scopes).ok()?;
+        let (patient, user) = (name(&self.patient)?, name(&self.user)?);
+        Some(Caller { patient, user, ..Caller::new(&self.subject, scopes) })
+    }
+}
+
+/// A name that may be absent, and must be one where it is not.
+#[expect(clippy::option_option, reason = "the outer one is an error")]
+fn name(text: &Option<String>) -> Option<Option<Name>> {
+    match text {
+        None => Some(None),
+        Some(text) => Name::parse(text).map(Some),
+    }
+}
+
+/// A token whose signature holds.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    pub caller: Caller,
+    /// What it is revoked by.
+    pub id: Option<String>,
+    /// Seconds since 1970.
+    pub issued: u64,
+    pub expires: u64,
 }
 
 /// Why there is no key, or no caller.
@@ -87,63 +202,116 @@ impl TokenKey {
         let public = pair.public_key().as_ref();
         // An uncompressed point: 0x04, x, y.
         let (x, y) = public.get(1..).and_then(|xy| xy.split_at_checked(48)).ok_or_else(malformed)?;
-        use base64::Engine;
-        let text = |part: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part);
-        let decoding = DecodingKey::from_ec_components(&text(x), &text(y)).map_err(|_| malformed())?;
-        Ok(Self { encoding: EncodingKey::from_ec_der(der), decoding, good: Mutex::default() })
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let decoding = DecodingKey::from_ec_components(&x, &y).map_err(|_| malformed())?;
+        let encoding = EncodingKey::from_ec_der(der);
+        Ok(Self { encoding, decoding, public: jwk(&x, &y), server: None, good: Mutex::default() })
     }
 
-    /// Mints a token for `subject`; `now` in seconds since 1970.
+    /// The key of a running server, which issues tokens to clients.
+    pub fn serving(self, base: &str) -> Self {
+        Self { server: Some(Server::of(base)), ..self }
+    }
+
+    /// The key set that others check this server's tokens by.
+    pub fn public(&self) -> Value {
+        json!({"keys": [self.public]})
+    }
+
+    /// Mints a token for `subject` at the machine; `now` in seconds since 1970.
     pub fn mint(&self, subject: &str, scope: &str, now: u64, life: Duration) -> Result<String, TokenError> {
-        scopes::parse(scope).map_err(TokenError::Scope)?;
+        let scopes = scopes::parse(scope).map_err(TokenError::Scope)?;
+        self.issue(&Caller::new(subject, scopes), now, life)
+    }
+
+    /// Signs a token for a caller: of this server where it is a client's.
+    pub fn issue(&self, caller: &Caller, now: u64, life: Duration) -> Result<String, TokenError> {
+        let own = || Server { issuer: SELF.into(), audience: SELF.into() };
+        let server = match &caller.client {
+            None => own(),
+            Some(_) => self.server.clone().ok_or(TokenError::Unsigned)?,
+        };
+        let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
         let claims = Claims {
-            iss: SELF.into(),
-            aud: SELF.into(),
-            sub: subject.into(),
-            scope: scope.into(),
+            iss: server.issuer,
+            aud: server.audience,
+            sub: caller.subject.clone(),
+            scope: scopes::text(&caller.scopes),
             iat: now,
             exp: now + life.as_secs(),
+            jti: Some(hex::encode(bytes::<16>(&system_random).map_err(|_| TokenError::Unsigned)?)),
+            client_id: caller.client.clone(),
+            patient: text(&caller.patient),
+            user: text(&caller.user),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::ES384), &claims, &self.encoding).map_err(|_| TokenError::Unsigned)
+        let header = Header { kid: self.public["kid"].as_str().map(str::to_owned), ..Header::new(Algorithm::ES384) };
+        let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|_| TokenError::Unsigned)?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Scope("the scopes are too long for a token".into()));
+        }
+        Ok(token)
     }
 
-    /// Checks a token; `now` in seconds since 1970.
-    pub fn check(&self, token: &str, now: u64) -> Result<Caller, TokenError> {
+    /// Checks a token's signature and time; `now` in seconds since 1970. Whether it was revoked, `Standing` knows.
+    pub fn check(&self, token: &str, now: u64) -> Result<Bearer, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Refused);
         }
         let digest = Digest::of(token.as_bytes());
-        if let Some((caller, expires)) = self.good().get(&digest) {
-            return if *expires > now { Ok(caller.clone()) } else { Err(TokenError::Refused) };
+        if let Some(bearer) = self.good().get(&digest) {
+            return if bearer.expires > now { Ok(bearer.clone()) } else { Err(TokenError::Refused) };
         }
-        let (caller, expires) = self.verify(token, now)?;
+        let bearer = self.verify(token, now)?;
         let mut good = self.good();
         if good.len() >= MAX_REMEMBERED_TOKENS {
             good.clear();
         }
-        good.insert(digest, (caller.clone(), expires));
-        Ok(caller)
+        good.insert(digest, bearer.clone());
+        Ok(bearer)
     }
 
-    fn good(&self) -> MutexGuard<'_, HashMap<Digest, (Caller, u64)>> {
+    fn good(&self) -> MutexGuard<'_, HashMap<Digest, Bearer>> {
         self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verify(&self, token: &str, now: u64) -> Result<(Caller, u64), TokenError> {
+    fn verify(&self, token: &str, now: u64) -> Result<Bearer, TokenError> {
         let mut validation = Validation::new(Algorithm::ES384);
-        validation.set_audience(&[SELF]);
-        validation.set_issuer(&[SELF]);
-        // The library asks the machine's clock; ours comes in as an argument and is asked below.
+        // Asked below: there are two issuers, and the library asks the machine's clock where ours comes in as an argument.
+        validation.validate_aud = false;
         validation.validate_exp = false;
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let claims =
             jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| TokenError::Refused)?.claims;
-        if claims.exp <= now {
+        if claims.exp <= now || !self.issued(&claims) {
             return Err(TokenError::Refused);
         }
-        let scopes = scopes::parse(&claims.scope).map_err(|_| TokenError::Refused)?;
-        Ok((Caller { subject: claims.sub, scopes }, claims.exp))
+        let (issued, expires, id) = (claims.iat, claims.exp, claims.jti.clone());
+        let caller = caller(claims).ok_or(TokenError::Refused)?;
+        Ok(Bearer { caller, id, issued, expires })
     }
+
+    /// Whether a token names who issued it and for whom: the machine for itself, or this server a client's for its API.
+    fn issued(&self, claims: &Claims) -> bool {
+        let by = |server: &Server| server.issuer == claims.iss && server.audience == claims.aud;
+        match (&claims.client_id, &claims.jti) {
+            (Some(_), Some(_)) => self.server.as_ref().is_some_and(by),
+            (Some(_), None) => false,
+            (None, _) => claims.iss == SELF && claims.aud == SELF,
+        }
+    }
+}
+
+fn caller(claims: Claims) -> Option<Caller> {
+    let scopes = scopes::parse(&claims.scope).ok()?;
+    let (patient, user) = (name(&claims.patient)?, name(&claims.user)?);
+    Some(Caller { patient, user, client: claims.client_id, ..Caller::new(&claims.sub, scopes) })
+}
+
+/// A point on P-384 as a JWK (RFC 7518, section 6.2), named by its thumbprint (RFC 7638).
+fn jwk(x: &str, y: &str) -> Value {
+    let members = format!(r#"{{"crv":"P-384","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    let thumbprint = URL_SAFE_NO_PAD.encode(Digest::of(members.as_bytes()).0);
+    json!({"kty": "EC", "crv": "P-384", "x": x, "y": y, "use": "sig", "alg": "ES384", "kid": thumbprint})
 }
 
 #[cfg(test)]
@@ -157,7 +325,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let key = TokenKey::open(&directory.path().join("token.key")).unwrap();
         let token = key.mint("me", "system/*.rs", 1_000, HOUR).unwrap();
-        assert_eq!(key.check(&token, 4_599).unwrap().subject, "me");
+        assert_eq!(key.check(&token, 4_599).unwrap().caller.subject, "me");
         assert!(key.check(&token, 4_599).is_ok(), "remembered");
         assert!(key.check(&token, 4_600).is_err(), "expired, although it was remembered");
         let again = TokenKey::open(&directory.path().join("token.key")).unwrap();
@@ -173,8 +341,7 @@ mod tests {
         let key = TokenKey::open(&directory.path().join("token.key")).unwrap();
         let token = key.mint("me", "system/*.rs", 1_000, HOUR).unwrap();
         let parts: Vec<&str> = token.split('.').collect();
-        use base64::Engine;
-        let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let none = format!("{}.{}.", encode(r#"{"alg":"none"}"#), parts[1]);
         let widened = format!(
             "{}.{}.{}",
@@ -186,5 +353,28 @@ mod tests {
         for forged in ["", "a.b.c", &none, &widened, &long, &token[..token.len() - 2]] {
             assert!(key.check(forged, 2_000).is_err());
         }
+    }
+
+    #[test]
+    fn a_clients_token_is_of_this_server_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || TokenKey::open(&directory.path().join("token.key")).unwrap();
+        let (here, there) = (open().serving("http://here/fhir"), open().serving("http://there/fhir"));
+        let scopes = scopes::parse("patient/*.rs").unwrap();
+        let patient = Name::parse("Patient/p");
+        let caller = Caller { patient, client: Some("c".into()), ..Caller::new("c", scopes) };
+        let token = here.issue(&caller, 1_000, HOUR).unwrap();
+        let bearer = here.check(&token, 1_001).unwrap();
+        assert_eq!((bearer.caller, bearer.issued, bearer.expires), (caller.clone(), 1_000, 4_600));
+        assert!(there.check(&token, 1_001).is_err(), "issued elsewhere, for elsewhere");
+        assert!(open().issue(&caller, 1_000, HOUR).is_err(), "no server, no tokens for clients");
+        assert!(there.check(&here.mint("me", "system/*.rs", 1_000, HOUR).unwrap(), 1_001).is_ok());
+        assert_eq!(Kept::of(&caller).caller(), Some(Caller { client: None, ..caller }));
+    }
+
+    #[test]
+    fn the_endpoints_are_beside_the_api() {
+        assert_eq!(Server::of("https://h/x/fhir").endpoint("token"), "https://h/x/auth/token");
+        assert_eq!(Server::of("https://fhir.h").endpoint("token"), "https://fhir.h/auth/token");
     }
 }

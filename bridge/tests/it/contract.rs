@@ -43,7 +43,7 @@ pub fn check(method: &str, path: &str, reply: &Response<Bytes>) {
 }
 
 fn validate(place: &str, schema: &Value, value: &Value) {
-    let mut validators = VALIDATORS.lock().unwrap();
+    let mut validators = VALIDATORS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let validator = validators.entry(schema.to_string()).or_insert_with(|| {
         let root = json!({"components": CONTRACT["components"], "allOf": [schema]});
         jsonschema::validator_for(&root).expect("the schema is a schema")

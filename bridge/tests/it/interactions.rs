@@ -24,7 +24,8 @@ async fn status(world: &World, method: &str, path: &str, body: &str) -> u16 {
 fn entries(history: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let one = |entry: &Value| (text(&entry["request"]["method"]), text(&entry["response"]["etag"]));
-    history["entry"].as_array().into_iter().flatten().map(one).collect()
+    let is_trail = |entry: &&Value| entry["fullUrl"].as_str().is_some_and(|url| url.contains("/AuditEvent/"));
+    history["entry"].as_array().into_iter().flatten().filter(|entry| !is_trail(entry)).map(one).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -288,7 +289,7 @@ async fn histories_of_types_and_of_everything() {
         seen.extend(entries(&page));
         next = page["link"][1]["url"].as_str().map(str::to_owned);
     }
-    assert_eq!(seen.len(), world.get("/fhir/_history").await.1["entry"].as_array().unwrap().len() - 1);
+    assert_eq!(seen.len(), entries(&world.get("/fhir/_history").await.1).len() - 1);
     let before = world.get("/fhir/Patient/ada/_history/2").await.1["meta"]["lastUpdated"].as_str().unwrap().to_owned();
     let (_, since) = world.get(&format!("/fhir/Patient/ada/_history?_since={before}")).await;
     assert!(since["total"].as_u64().unwrap() >= 3, "{since}");

@@ -5,6 +5,8 @@
 #[path = "../../../notary/tests/evm/anvil.rs"]
 #[expect(dead_code, reason = "the notary's tests need more of it")]
 mod anvil;
+mod audit;
+mod backend;
 mod bucket;
 mod bundles;
 mod chain;
@@ -38,6 +40,7 @@ mod proxy;
 mod recovery;
 mod replicas;
 mod rotation;
+mod scopes;
 mod search;
 mod storage;
 mod stores;

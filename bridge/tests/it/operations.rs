@@ -372,13 +372,19 @@ async fn what_is_no_operation_here_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn the_smart_configuration_is_public_and_names_no_endpoint() {
+async fn the_smart_configuration_is_public_and_names_what_there_is() {
     let world = World::new().await;
     for path in ["/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"] {
         let reply = world.request("GET", path, &[], b"").await;
         let told: Value = serde_json::from_slice(reply.body()).unwrap();
         assert!(reply.status() == 200 && told["capabilities"].as_array().unwrap().contains(&json!("permission-v2")));
-        assert!(told.as_object().unwrap().keys().all(|key| !key.ends_with("_endpoint")), "{told}");
+        let endpoints = ["token_endpoint", "introspection_endpoint", "revocation_endpoint"];
+        let named: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(named.iter().filter(|key| key.ends_with("_endpoint")).all(|key| endpoints.contains(key)), "{told}");
+        for name in endpoints {
+            let path = told[name].as_str().unwrap().strip_prefix(world.running.app.core.base.trim_end_matches("/fhir"));
+            assert_eq!(world.request("POST", path.unwrap(), &[], b"").await.status(), 400, "{name}: no form");
+        }
     }
 }
 

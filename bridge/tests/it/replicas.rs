@@ -35,7 +35,7 @@ async fn beside(one: &World) -> World {
 }
 
 /// Two replicas on a database of their own.
-async fn pair() -> Option<(World, World)> {
+pub async fn pair() -> Option<(World, World)> {
     shared()?;
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

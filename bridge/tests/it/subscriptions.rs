@@ -575,3 +575,36 @@ async fn a_maker_that_a_client_made_up_counts_for_nothing() {
     put(&world, "Observation/o", &observation("o", "wanted")).await;
     assert_eq!(receiver.wait(1).await[0].line, "POST /hook", "and it goes on with it");
 }
+
+#[tokio::test]
+async fn a_maker_who_may_see_a_part_is_told_of_that_part() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let scopes = "system/Observation.rs?code=urn:c|seen system/Subscription.cruds";
+    let bearer = format!("Bearer {}", mint(&world.running, scopes));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+    for (id, content) in [("ids", "id-only"), ("whole", "full-resource")] {
+        let mut resource = topical(&receiver.url(), "urn:medseal:topic:observation", content);
+        resource["id"] = json!(id);
+        let path = format!("/fhir/Subscription/{id}");
+        let reply = world.request("PUT", &path, &headers, resource.to_string().as_bytes()).await;
+        assert_eq!(reply.status(), 201);
+        state(&world, id, "active").await;
+    }
+    for (id, code) in [("o1", "hidden"), ("o2", "seen"), ("o3", "hidden"), ("o4", "seen")] {
+        put(&world, &format!("Observation/{id}"), &observation(id, code)).await;
+    }
+    let got = receiver.wait(6).await;
+    let told: Vec<String> = got.iter().map(|got| String::from_utf8_lossy(&got.body).into_owned()).collect();
+    assert!(told.iter().all(|text| !text.contains("Observation/o1") && !text.contains("Observation/o3")), "{told:?}");
+    for id in ["o2", "o4"] {
+        assert_eq!(told.iter().filter(|text| text.contains(&format!("Observation/{id}"))).count(), 2, "{id}");
+    }
+    for path in ["/fhir/Subscription/ids/$events", "/fhir/Subscription/ids/$status", "/fhir/Subscription/$status"] {
+        assert_eq!(world.request("GET", path, &headers, b"").await.status(), 200, "{path}: its Subscriptions it sees");
+    }
+    let other =
+        format!("Bearer {}", mint(&world.running, "system/Observation.rs?code=urn:c|hidden system/Subscription.rs"));
+    let path = "/fhir/Subscription/whole/$events?content=full-resource";
+    let events = world.request("GET", path, &[("authorization", &other)], b"").await;
+    assert!(events.status() == 200 && !String::from_utf8_lossy(events.body()).contains("Observation/o2"));
+}

@@ -27,9 +27,13 @@ const LAYERS: &[&[&str]] = &[
         "fhir",
         "vault::seal",
         "vault::pack",
+        "audit::event",
+        "audit::seen",
+        "audit::trail",
         "consent::decide",
-        "smart::scopes",
-        "smart::token",
+        "consent::labels",
+        "consent::policy",
+        "smart",
         "intake::frame",
         "http::query",
         "error",
@@ -51,6 +55,7 @@ const LAYERS: &[&[&str]] = &[
         "message",
         "export",
         "notify",
+        "audit",
         "lease",
         "anchor",
         "summary",
@@ -102,7 +107,8 @@ fn nothing_is_left_unfinished_and_nothing_from_outside_is_unwrapped() {
     let mut found = Vec::new();
     for folder in ["src", "../notary/src", "../mappings/src"] {
         for (path, text) in sources(folder) {
-            let code = text.split("#[cfg(test)]").next().unwrap();
+            // `#![cfg(test)]` makes a file of tests alone: the compiler leaves it out of all else.
+            let code = text.split("#![cfg(test)]").next().unwrap().split("#[cfg(test)]").next().unwrap();
             for (n, line) in code.lines().enumerate() {
                 let words = ["todo!", "unimplemented!", "dbg!", ".unwrap()", ".expect(", "panic!("];
                 if words.iter().any(|w| line.contains(w)) && !line.trim_start().starts_with("//") {

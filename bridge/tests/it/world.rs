@@ -5,6 +5,9 @@ use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
 use bridge::config::{Config, Hidden};
+use bridge::ids::Name;
+use bridge::smart::scopes;
+use bridge::smart::token::Caller;
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::Value;
@@ -132,6 +135,15 @@ impl World {
 pub fn mint(running: &Running, scope: &str) -> String {
     let now = running.app.core.clock.now().as_second() as u64;
     running.app.token_key.mint("test", scope, now, Duration::from_secs(3_600)).unwrap()
+}
+
+/// A token that speaks of a patient, or of a user.
+pub fn issue(running: &Running, scope: &str, patient: Option<&str>, user: Option<&str>) -> String {
+    let now = running.app.core.clock.now().as_second() as u64;
+    let name = |text: Option<&str>| text.map(|text| Name::parse(text).unwrap());
+    let scopes = scopes::parse(scope).unwrap();
+    let caller = Caller { patient: name(patient), user: name(user), ..Caller::new("test", scopes) };
+    running.app.token_key.issue(&caller, now, Duration::from_secs(3_600)).unwrap()
 }
 
 /// The code of MSA-1 and the control id of MSA-2.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {ConsentRegistry} from "../src/ConsentRegistry.sol";
+import {Approval} from "../src/libraries/Approval.sol";
 import {ConsentMirror} from "./ConsentMirror.sol";
 import {Test, Vm} from "./Test.sol";
 
@@ -74,6 +75,26 @@ contract ConsentVectorsTest is Test {
         }
     }
 
+    /// What Rust takes for a proof, and what it does not, is the same here.
+    function test_proofs() public view {
+        uint256 count;
+        for (; vm.keyExistsJson(json, _at(".proofs", count)); ++count) {
+            string memory at_ = _at(".proofs", count);
+            bool holds = this.isBy(
+                vm.parseJsonAddress(json, string.concat(at_, ".account")),
+                _word(string.concat(at_, ".digest")),
+                vm.parseJsonBytes(json, string.concat(at_, ".proof"))
+            );
+            bool should = vm.parseJsonBool(json, string.concat(at_, ".holds"));
+            vm.assertTrue(holds == should, vm.parseJsonString(json, string.concat(at_, ".what")));
+        }
+        vm.assertTrue(count > 15, "proofs");
+    }
+
+    function isBy(address account, bytes32 digest, bytes calldata proof) external view returns (bool) {
+        return Approval.isBy(account, digest, proof);
+    }
+
     /// Does what the vectors say, and comes to the same word and accumulator after each.
     function test_events() public {
         ConsentMirror mirror = new ConsentMirror(address(registry));
@@ -143,7 +164,12 @@ contract ConsentVectorsTest is Test {
     }
 
     function _at(string memory list, uint256 i) private pure returns (string memory) {
-        return string.concat(list, "[", string(abi.encodePacked(bytes1(uint8(48 + i)))), "]");
+        bytes memory digits = i < 10 ? abi.encodePacked(_digit(i)) : abi.encodePacked(_digit(i / 10), _digit(i % 10));
+        return string.concat(list, "[", string(digits), "]");
+    }
+
+    function _digit(uint256 digit) private pure returns (bytes1) {
+        return bytes1(uint8(48 + digit));
     }
 
     function _notAfter(string memory at_) private view returns (uint48) {

@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use crate::world::{Case, World};
+use alloy_primitives::Address;
 use notary::receipt::Receipt;
 use notary::verify::Policy;
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 /// Changes one thing, or seldom two; gives the receipt's bytes.
 pub fn change(case: &mut Case, policy: &mut Policy, world: &World, random: &mut Random) -> Vec<u8> {
     let members = |case: &Case| serde_json::to_value(&case.receipt).unwrap();
-    match random.below(8) {
+    match random.below(9) {
         0 => given(case, world, random),
+        6 => header(case, random),
         1 => trusted(policy, world, random),
         2 | 3 => return flipped(case.receipt.to_json().into_bytes(), random),
         4 => return spelled(&case.receipt, random),
@@ -33,6 +35,13 @@ fn flipped(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
         *byte ^= 1 << random.below(8);
     }
     bytes
+}
+
+/// One bit of the block's header, which may be one of a seal.
+fn header(case: &mut Case, random: &mut Random) {
+    if let Some(anchor) = &mut case.receipt.anchor {
+        anchor.header = flipped(anchor.header.to_vec(), random).into();
+    }
 }
 
 /// Another resource or message, or a changed one, or one where there should be none.
@@ -66,7 +75,16 @@ fn given(case: &mut Case, world: &World, random: &mut Random) {
 
 /// Somebody who trusts others.
 fn trusted(policy: &mut Policy, world: &World, random: &mut Random) {
-    match random.below(6) {
+    match random.below(9) {
+        6 => policy.validators.iter_mut().for_each(|set| set.chain_id ^= 1),
+        7 => policy.validators.iter_mut().for_each(|set| _ = set.addresses.pop_first()),
+        // A set that the chain had once, or will have.
+        8 => {
+            let mut other = policy.validators.clone();
+            other.iter_mut().for_each(|set| _ = set.addresses.insert(Address::from_word(random.bytes().into())));
+            let swap = random.one_in(2);
+            policy.validators = if swap { other } else { [other, policy.validators.clone()].concat() };
+        }
         0 => policy.log_keys = vec![format!("{}x", world.signer.key())],
         1 => policy.log_keys.push("other".into()),
         2 => policy.blocks.iter_mut().for_each(|block| block.0[3] ^= 1),

@@ -2,10 +2,14 @@
 //!
 //!   cargo run -p notary --features chain --example receipts -- SEED COUNT | node notary/web/agree.mjs
 //!
-//! `--plain` writes the good receipts alone, one a line, for `medseal-verify many`. The same seed gives the same lines.
+//! `--plain` writes the good receipts alone, one a line, for `medseal-verify many`; `--anchors` before the receipts of each log what a
+//! contract is to take of it, for notary/contracts/agree.mjs. The same seed gives the same lines.
 #![expect(clippy::unwrap_used, reason = "a generator that cannot go on stops")]
 
+mod anchors;
 mod change;
+#[path = "../../tests/sample/qbft.rs"]
+mod qbft;
 mod random;
 mod world;
 
@@ -13,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::anchor::ChainKind;
 use notary::receipt::Receipt;
-use notary::verify::{Policy, TrustedContract, verify};
+use notary::verify::{Policy, TrustedContract, Validators, verify};
 use random::Random;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -24,27 +28,32 @@ const A_WORLD: u64 = 250;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let plain = arguments.iter().any(|a| a == "--plain");
+    let flag = |name: &str| arguments.iter().any(|a| a == name);
     let numbers: Vec<u64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
-    let [seed, count] = numbers[..] else { panic!("usage: receipts SEED COUNT [--plain]") };
-    let (mut random, mut out) = (Random(seed), std::io::BufWriter::new(std::io::stdout().lock()));
-    let mut world = World::new(&mut random);
-    for n in 1..=count {
-        if n % A_WORLD == 0 {
-            world = World::new(&mut random);
+    let [seed, count] = numbers[..] else { panic!("usage: receipts SEED COUNT [--plain | --anchors]") };
+    let (plain, with_anchors) = (flag("--plain"), flag("--anchors"));
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // Who reads may have had enough.
+    let _ = lines(&mut Random(seed), count, plain, with_anchors).try_for_each(|line| writeln!(out, "{line}"));
+}
+
+fn lines(random: &mut Random, count: u64, plain: bool, with_anchors: bool) -> impl Iterator<Item = String> {
+    let mut world = World::new(random);
+    (0..count).flat_map(move |n| {
+        if n % A_WORLD == 0 && n > 0 {
+            world = World::new(random);
         }
-        let case = world.case(&mut random);
-        let line =
-            if plain { serde_json::to_string(&case.receipt).unwrap() } else { judged(case, &world, &mut random) };
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
-    }
+        // The anchors take no part in the chances of the cases: the same seed gives the same receipts with and without them.
+        let anchors = (with_anchors && n % A_WORLD == 0).then(|| anchors::anchors(&world, &mut Random(n)).to_string());
+        let case = world.case(random);
+        let line = if plain { serde_json::to_string(&case.receipt).unwrap() } else { judged(case, &world, random) };
+        anchors.into_iter().chain([line])
+    })
 }
 
 /// A case, perhaps changed, under some policy, and what comes out.
 fn judged(mut case: Case, world: &World, random: &mut Random) -> String {
-    let mut policy = policy(&case, random);
+    let mut policy = policy(&case, world, random);
     let receipt = match random.below(3) {
         0 => case.receipt.to_json().into_bytes(),
         _ => change::change(&mut case, &mut policy, world, random),
@@ -69,7 +78,7 @@ fn judged(mut case: Case, world: &World, random: &mut Random) -> String {
 }
 
 /// What somebody trusts who has this receipt: everything that it rests on, or some of it, or nothing.
-fn policy(case: &Case, random: &mut Random) -> Policy {
+fn policy(case: &Case, world: &World, random: &mut Random) -> Policy {
     let mut policy = Policy::default();
     if random.one_in(2) {
         policy.log_keys = vec![case.receipt.log_key.clone()];
@@ -84,6 +93,12 @@ fn policy(case: &Case, random: &mut Random) -> Policy {
     if random.one_in(2) {
         policy.blocks = vec![anchored.block_hash];
     }
+    // Of a chain that seals nothing, somebody may think that it does.
+    let pins = if world.validators.is_some() { random.one_in(2) } else { random.one_in(12) };
+    if pins {
+        let chain = world.validators.as_ref().map_or_else(|| qbft::Validators::new(3).addresses(), |c| c.addresses());
+        policy.validators = vec![Validators { chain_id: anchor.chain_id, addresses: chain.into_iter().collect() }];
+    }
     policy
 }
 
@@ -96,5 +111,7 @@ fn as_json(policy: &Policy) -> Value {
         value
     };
     let contracts: Vec<_> = policy.contracts.iter().map(contract).collect();
-    json!({"log_keys": policy.log_keys, "contracts": contracts, "blocks": policy.blocks})
+    let validators: Vec<_> =
+        policy.validators.iter().map(|set| json!({"chain_id": set.chain_id, "addresses": set.addresses})).collect();
+    json!({"log_keys": policy.log_keys, "contracts": contracts, "blocks": policy.blocks, "validators": validators})
 }

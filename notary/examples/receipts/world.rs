@@ -1,13 +1,15 @@
 //! A log with resources, deletions and an erasure in it, anchored at some sizes on an embedded ledger.
 
+use crate::qbft::Validators;
 use crate::random::Random;
+use alloy_primitives::Bytes;
 use notary::anchor::{Anchored, ChainKind};
 use notary::chain::Ledger;
 use notary::checkpoint::LogSigner;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};
 use notary::erasure::{Erased, ErasedEntries, ErasureProof};
 use notary::receipt::{FORMAT, FORMAT_ERASED, Opening, Receipt, TlogProof};
-use notary::tree::{self, LeafHash, MemoryTree};
+use notary::tree::{self, LeafHash, MemoryTree, Root};
 
 const CUSTODIANS: [&str; 3] = ["St. Ursula", "Klinik Köln 🏥", "c"];
 const TIME: &str = "2026-03-02T08:15:00.000Z";
@@ -38,6 +40,10 @@ pub struct World {
     log: MemoryTree,
     pub signer: LogSigner,
     ledger: Ledger,
+    /// Who seals the blocks, if this is a chain of QBFT.
+    pub validators: Option<Validators>,
+    /// The newest block's header as they sealed it.
+    sealed: Option<Bytes>,
     /// The sizes that are anchored, and one that is not.
     sizes: Vec<u64>,
     closed: ErasedEntries,
@@ -105,12 +111,31 @@ impl World {
         }
         records.retain(|record| record.index < size);
         let signer = LogSigner::from_seed("example.org/log", &random.bytes()).unwrap();
-        Self { records, log, signer, ledger, sizes, closed, erasure_salt, _directory: directory }
+        let count = 1 + random.below(7);
+        let validators = random.one_in(2).then(|| Validators::new(count as u8));
+        let by = random.below(3).min(count - 1);
+        let header = ledger.bundle(size + 1).unwrap().header;
+        let sealed = validators.as_ref().map(|chain| chain.seal_rlp(&header, count - by).0);
+        Self { records, log, signer, ledger, validators, sealed, sizes, closed, erasure_salt, _directory: directory }
     }
 
     /// A signed checkpoint at a size.
     pub fn checkpoint(&self, size: u64) -> String {
-        self.signer.sign(size, tree::root(size, &self.log).unwrap()).unwrap()
+        self.signer.sign(size, self.root(size)).unwrap()
+    }
+
+    /// The sizes of all checkpoints that receipts may have.
+    pub fn all_sizes(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(1).chain(self.sizes.iter().copied().filter(|size| *size > 1))
+    }
+
+    pub fn root(&self, size: u64) -> Root {
+        tree::root(size, &self.log).unwrap()
+    }
+
+    /// That the log of one size begins with the one of a smaller size.
+    pub fn consistency(&self, from: u64, to: u64) -> Vec<[u8; 32]> {
+        if from == 0 { Vec::new() } else { tree::prove_consistency(from, to, &self.log).unwrap() }
     }
 
     /// The proof of an entry in the smallest tree that holds it, or in a larger one.
@@ -129,6 +154,9 @@ impl World {
         let erasure = (record.index.is_multiple_of(5) && random.one_in(2)).then(|| self.erasure(&entry, random));
         let opening = (erasure.is_none() && !random.one_in(5)).then(|| record.opening());
         let mut anchor = if random.one_in(4) { None } else { self.ledger.bundle(size) };
+        if let (Some(bundle), Some(header)) = (&mut anchor, &self.sealed) {
+            bundle.header = header.clone();
+        }
         let anchored = anchor.as_ref().map(|a| a.check(tree::root(size, &self.log).unwrap()).unwrap());
         if let Some(bundle) = &mut anchor {
             bundle.kind = *random.of(&[ChainKind::Embedded, ChainKind::Consortium, ChainKind::Public]);

@@ -9,6 +9,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+/// Which contract a transaction is for. The first one for each creates it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum On {
+    #[default]
+    NotaryAnchor,
+    ConsentRegistry,
+}
+
 /// One block: its single transaction and what it led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -16,10 +25,19 @@ pub struct Block {
     pub number: u64,
     /// Seconds since 1970.
     pub timestamp: u64,
+    /// Left out for anchors, as in journals from before there was anything else.
+    #[serde(default, skip_serializing_if = "On::is_anchor")]
+    pub on: On,
     pub input: Bytes,
     pub gas_used: u64,
     pub parent: B256,
     pub state_root: B256,
+}
+
+impl On {
+    fn is_anchor(&self) -> bool {
+        *self == Self::NotaryAnchor
+    }
 }
 
 /// Why the journal cannot be used.

@@ -1,13 +1,15 @@
-//! The embedded ledger: the real bytecode of `NotaryAnchor` in an EVM of its own, its transactions in a journal.
+//! The embedded ledger: the real bytecode of `NotaryAnchor`, and of `ConsentRegistry` from the first grant on, in an EVM of its
+//! own, its transactions in a journal.
 //! It lets medseal run with nothing set up and gives receipts the same form as on a real chain. It is the
 //! operator's own: **no independent trust**.
 
-use super::journal::{Block, Journal, Keeper};
-use super::{ChainError, Contract, INotaryAnchor, refusal, state};
+use super::journal::{Block, Journal, Keeper, On};
+use super::{ChainError, Contract, INotaryAnchor, refusal, registry, state};
 use crate::anchor::{AnchorBundle, ChainKind, root_slot};
+use crate::consent::{Accumulator, Event, Mirror, MirrorError, Point, Proved, Registry, Taken};
 use crate::tree::Root;
 use alloy_consensus::Header;
-use alloy_primitives::{Address, B256, Bytes, TxKind, address, keccak256};
+use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256, address, keccak256};
 use alloy_sol_types::SolCall;
 use revm::context::result::ExecutionResult;
 use revm::context::{Context, TxEnv};
@@ -20,6 +22,8 @@ use std::path::Path;
 pub const CHAIN_ID: u64 = 0x6d65_6473;
 /// The account that anchors on the embedded ledger. It has no key: nothing is signed inside one process.
 const NOTARY: Address = address!("0x6d65647365616c000000000000000000000000a1");
+/// The account that registers and revokes there, and administers the registry: the patient's preimage is what counts.
+const REGISTRAR: Address = address!("0x6d65647365616c000000000000000000000000c1");
 const GAS_LIMIT: u64 = 10_000_000;
 
 /// The newest anchor.
@@ -36,7 +40,8 @@ pub struct Ledger {
     journal: Journal,
     contract: Address,
     tip: Option<Block>,
-    nonce: u64,
+    /// All events of the consent registry.
+    events: Vec<Event>,
 }
 
 impl Ledger {
@@ -56,11 +61,11 @@ impl Ledger {
     }
 
     fn on(journal: Journal, blocks: Vec<Block>, now: u64) -> Result<Self, ChainError> {
-        let contract = NOTARY.create(0);
-        let mut ledger = Self { db: InMemoryDB::default(), journal, contract, tip: None, nonce: 0 };
+        let contract = place(On::NotaryAnchor);
+        let mut ledger = Self { db: InMemoryDB::default(), journal, contract, tip: None, events: Vec::new() };
         ledger.follow(blocks)?;
         if ledger.tip.is_none() {
-            ledger.deploy(now)?;
+            ledger.create(On::NotaryAnchor, now)?;
         }
         Ok(ledger)
     }
@@ -120,7 +125,7 @@ impl Ledger {
             root: B256::from(root.0),
             proof: proof.iter().copied().map(B256::from).collect(),
         };
-        self.mine(call.abi_encode().into(), now)
+        self.mine(On::NotaryAnchor, call.abi_encode().into(), now)
     }
 
     /// The proof that the root at `size` is in the newest block's state.
@@ -138,22 +143,47 @@ impl Ledger {
         })
     }
 
+    /// The consent registry. It is created with the first transaction for it, and its address is known before.
+    pub fn registry(&self) -> Registry {
+        Registry { chain_id: CHAIN_ID, contract: place(On::ConsentRegistry) }
+    }
+
+    /// Runs a transaction of [`registry`] on the consent registry. Returns the gas used. When this returns, the block is on disk.
+    pub fn consent(&mut self, input: Bytes, now: u64) -> Result<u64, ChainError> {
+        if self.nonce(REGISTRAR) == 0 {
+            // A crash after this leaves a registry without grants.
+            self.create(On::ConsentRegistry, now)?;
+        }
+        self.mine(On::ConsentRegistry, input, now)
+    }
+
+    /// Brings a mirror of the consent registry up to date: each block here stays. `now` in seconds since 1970.
+    pub fn mirror(&self, mirror: &mut Mirror, now: u64) -> Result<Taken, MirrorError> {
+        let Some((number, hash)) = self.tip() else { return Ok(Taken::default()) };
+        let contract = self.db.cache.accounts.get(&place(On::ConsentRegistry));
+        let accumulator = contract.and_then(|contract| contract.storage.get(&U256::ZERO)).copied().map(Accumulator);
+        let proved = Proved { point: Point { number, hash }, accumulator };
+        let settled = mirror.settled().map_or(0, |settled| settled.number);
+        let known = self.events.partition_point(|event| event.block <= settled);
+        mirror.take(&self.events[known..], proved, proved, now)
+    }
+
     /// The hash of the contract's code.
     pub fn code_hash(&self) -> B256 {
         self.db.cache.accounts.get(&self.contract).map_or(B256::ZERO, |a| a.info.code_hash)
     }
 
-    fn deploy(&mut self, now: u64) -> Result<(), ChainError> {
-        let input = Contract::NotaryAnchor.creation(NOTARY).ok_or_else(|| undecodable("the contract's artifact"))?;
-        self.mine(input, now).map(|_| ())
+    fn create(&mut self, on: On, now: u64) -> Result<(), ChainError> {
+        let input = contract(on).creation(caller(on)).ok_or_else(|| undecodable("the contract's artifact"))?;
+        self.mine(on, input, now).map(|_| ())
     }
 
     /// Runs a transaction, writes its block, and only then keeps its state.
-    fn mine(&mut self, input: Bytes, now: u64) -> Result<u64, ChainError> {
-        let before = self.db.clone();
+    fn mine(&mut self, on: On, input: Bytes, now: u64) -> Result<u64, ChainError> {
+        let (before, events) = (self.db.clone(), self.events.len());
         let (number, parent) = self.tip().map_or((0, B256::ZERO), |(number, hash)| (number + 1, hash));
         let timestamp = now.max(self.tip.as_ref().map_or(0, |tip| tip.timestamp));
-        let mut block = Block { number, timestamp, input, gas_used: 0, parent, state_root: B256::ZERO };
+        let mut block = Block { number, timestamp, on, input, gas_used: 0, parent, state_root: B256::ZERO };
         let outcome = self.execute(&block).and_then(|gas_used| {
             block.gas_used = gas_used;
             block.state_root = state::root(&self.db);
@@ -163,9 +193,9 @@ impl Ledger {
         // A crash here leaves the block in the journal: the restart finds the anchor already made.
         if let Err(error) = outcome {
             self.db = before;
+            self.events.truncate(events);
             return Err(error);
         }
-        self.nonce += 1;
         let gas_used = block.gas_used;
         self.tip = Some(block);
         Ok(gas_used)
@@ -180,31 +210,39 @@ impl Ledger {
         if gas != block.gas_used {
             return Err(self.journal.corrupt(line, "the block used other gas when replayed").into());
         }
-        self.nonce += 1;
         self.tip = Some(block);
         Ok(())
     }
 
     fn execute(&mut self, block: &Block) -> Result<u64, ChainError> {
-        let kind = if block.number == 0 { TxKind::Create } else { TxKind::Call(self.contract) };
-        let tx = transaction(kind, block.input.clone(), self.nonce)?;
+        let (caller, nonce) = (caller(block.on), self.nonce(caller(block.on)));
+        let kind = if nonce == 0 { TxKind::Create } else { TxKind::Call(place(block.on)) };
+        let tx = transaction(caller, kind, block.input.clone(), nonce)?;
         let context = Context::mainnet().with_db(&mut self.db).modify_cfg_chained(configure);
         let mut evm = context
             .modify_block_chained(|env| {
-                env.number = alloy_primitives::U256::from(block.number);
-                env.timestamp = alloy_primitives::U256::from(block.timestamp);
+                env.number = U256::from(block.number);
+                env.timestamp = U256::from(block.timestamp);
             })
             .build_mainnet();
         let result = evm.transact_commit(tx).map_err(|e| ChainError::Execution(format!("{e:?}")))?;
         match result {
-            ExecutionResult::Success { gas, .. } => Ok(gas.tx_gas_used()),
+            ExecutionResult::Success { gas, logs, .. } => {
+                self.events.extend(events(&logs, block.number));
+                Ok(gas.tx_gas_used())
+            }
             ExecutionResult::Revert { output, .. } => Err(ChainError::Refused(refusal(&output))),
             ExecutionResult::Halt { reason, .. } => Err(ChainError::Execution(format!("{reason:?}"))),
         }
     }
 
+    /// How many transactions an account has sent.
+    fn nonce(&self, account: Address) -> u64 {
+        self.db.cache.accounts.get(&account).map_or(0, |account| account.info.nonce)
+    }
+
     fn call(&mut self, input: Vec<u8>) -> Result<Bytes, ChainError> {
-        let tx = transaction(TxKind::Call(self.contract), input.into(), self.nonce)?;
+        let tx = transaction(NOTARY, TxKind::Call(self.contract), input.into(), self.nonce(NOTARY))?;
         let context = Context::mainnet().with_db(&mut self.db).modify_cfg_chained(configure);
         let result = context.build_mainnet().transact(tx).map_err(|e| ChainError::Execution(format!("{e:?}")))?;
         match result.result {
@@ -215,14 +253,38 @@ impl Ledger {
     }
 }
 
+fn caller(on: On) -> Address {
+    match on {
+        On::NotaryAnchor => NOTARY,
+        On::ConsentRegistry => REGISTRAR,
+    }
+}
+
+fn contract(on: On) -> Contract {
+    match on {
+        On::NotaryAnchor => Contract::NotaryAnchor,
+        On::ConsentRegistry => Contract::ConsentRegistry,
+    }
+}
+
+/// Where a contract stands: it is the first thing that its account creates.
+fn place(on: On) -> Address {
+    caller(on).create(0)
+}
+
+fn events(logs: &[Log], block: u64) -> impl Iterator<Item = Event> {
+    let ours = logs.iter().filter(|log| log.address == place(On::ConsentRegistry));
+    ours.filter_map(move |log| registry::event(log, block))
+}
+
 fn configure(cfg: &mut revm::context::CfgEnv) {
     cfg.chain_id = CHAIN_ID;
     cfg.set_spec_and_mainnet_gas_params(SpecId::CANCUN);
 }
 
-fn transaction(kind: TxKind, data: Bytes, nonce: u64) -> Result<TxEnv, ChainError> {
+fn transaction(caller: Address, kind: TxKind, data: Bytes, nonce: u64) -> Result<TxEnv, ChainError> {
     TxEnv::builder()
-        .caller(NOTARY)
+        .caller(caller)
         .kind(kind)
         .data(data)
         .nonce(nonce)
@@ -254,6 +316,7 @@ fn undecodable(error: impl std::fmt::Display) -> ChainError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consent::{Preimage, Sealed};
     use crate::tree::{self, LeafHash, MemoryTree};
 
     fn grow(tree: &mut MemoryTree, to: u64) -> Root {
@@ -330,6 +393,71 @@ mod tests {
         let mut bad = lines.0.lock().unwrap()[one.next() as usize..].to_vec();
         bad[0] = bad[0].replacen("\"number\":2", "\"number\":3", 1);
         assert!(one.catch_up(&bad).unwrap_err().to_string().contains("corrupt at line 3"));
+    }
+
+    fn grant(n: u8) -> (Sealed, Preimage) {
+        let preimage = Preimage([n; 32]);
+        (Sealed { commitment: B256::repeat_byte(n), tag: preimage.tag(), not_after: 1_800_000_000 }, preimage)
+    }
+
+    #[test]
+    fn grants_stand_on_the_embedded_ledger_beside_the_anchors() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.journal");
+        let (mut ledger, mut tree) = (open(directory.path()), MemoryTree::default());
+        ledger.anchor(3, grow(&mut tree, 3), &[], 1_700_000_001).unwrap();
+        let before = std::fs::read_to_string(&path).unwrap();
+        assert!(!before.contains("\"on\""), "journals without grants are as they were");
+        let registry = ledger.registry();
+        let mut mirror = Mirror::new(registry);
+        assert_eq!(ledger.mirror(&mut mirror, 1).unwrap(), Taken::default());
+        let (grants, preimages): (Vec<_>, Vec<_>) = (1..=5).map(grant).unzip();
+        let keys: Vec<_> = grants.iter().map(|grant| grant.key(&registry)).collect();
+        for call in registry::register(&grants) {
+            ledger.consent(call, 1_700_000_002).unwrap();
+        }
+        assert_eq!(ledger.mirror(&mut mirror, 2).unwrap().granted, keys);
+        ledger.consent(registry::revoke(keys[1], &preimages[1]), 1_700_000_003).unwrap();
+        let wrong = ledger.consent(registry::revoke(keys[2], &preimages[1]), 1_700_000_004);
+        assert!(matches!(&wrong, Err(ChainError::Refused(name)) if name == "WrongPreimage"), "{wrong:?}");
+        let root = grow(&mut tree, 9);
+        let proof = tree::prove_consistency(3, 9, &tree).unwrap();
+        ledger.anchor(9, root, &proof, 1_700_000_005).unwrap();
+        assert_eq!(ledger.mirror(&mut mirror, 3).unwrap().revoked, [keys[1]]);
+        let standing = |mirror: &Mirror| keys.iter().map(|key| mirror.allow(*key, 3, 60).is_ok()).collect::<Vec<_>>();
+        assert_eq!(standing(&mirror), [true, false, true, true, true]);
+        assert_eq!(ledger.bundle(9).unwrap().check(root).unwrap().block_number, 5);
+        // A restart, and a mirror that begins anew, come to the same.
+        let tip = ledger.tip();
+        drop(ledger);
+        let ledger = open(directory.path());
+        assert_eq!(ledger.tip(), tip);
+        let mut again = Mirror::new(registry);
+        ledger.mirror(&mut again, 3).unwrap();
+        assert_eq!(again.grants().collect::<Vec<_>>(), mirror.grants().collect::<Vec<_>>());
+        assert_eq!(ledger.mirror(&mut mirror, 4).unwrap(), Taken::default());
+    }
+
+    /// Written by the ledger before there was a consent registry.
+    const OLD: &str = include_str!("../../tests/fixtures/old.journal");
+
+    #[test]
+    fn a_journal_from_before_grants_goes_on_with_them() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ledger.journal"), OLD).unwrap();
+        let mut ledger = open(directory.path());
+        assert_eq!(ledger.head().unwrap().size, 8);
+        let (one, preimage) = grant(1);
+        let key = one.key(&ledger.registry());
+        ledger.consent(registry::forestall(key, &one, &preimage), 1_700_000_009).unwrap();
+        drop(ledger);
+        let mut ledger = open(directory.path());
+        let refused = ledger.consent(registry::register(&[one]).remove(0), 1_700_000_010);
+        assert!(refused.is_ok(), "a batch passes over what was revoked: {refused:?}");
+        let mut mirror = Mirror::new(ledger.registry());
+        ledger.mirror(&mut mirror, 1).unwrap();
+        assert_eq!(mirror.allow(key, 1, 60), Err(crate::consent::Refusal::Revoked));
+        assert!(std::fs::read_to_string(directory.path().join("ledger.journal")).unwrap().starts_with(OLD));
     }
 
     #[test]

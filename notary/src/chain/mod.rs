@@ -6,6 +6,7 @@ pub mod evm;
 mod journal;
 #[cfg(feature = "chain")]
 mod ledger;
+pub mod registry;
 #[cfg(feature = "chain")]
 mod state;
 
@@ -83,7 +84,7 @@ impl Contract {
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The contract refused: the log was rewritten, or its operator is confused.
-    #[error("the anchor contract refused: {0}")]
+    #[error("the contract refused: {0}")]
     Refused(String),
     #[error("the embedded ledger cannot run: {0}")]
     Execution(String),
@@ -94,8 +95,9 @@ pub enum ChainError {
 /// The contract's own word for a refusal.
 #[cfg(feature = "chain")]
 fn refusal(output: &[u8]) -> String {
-    match INotaryAnchor::INotaryAnchorErrors::abi_decode(output) {
-        Ok(error) => format!("{error:?}").split('(').next().unwrap_or_default().to_owned(),
-        Err(_) => "an unknown error".to_owned(),
-    }
+    let anchor = INotaryAnchor::INotaryAnchorErrors::abi_decode(output).map(|error| format!("{error:?}"));
+    let name = anchor.or_else(|_| {
+        registry::IConsentRegistry::IConsentRegistryErrors::abi_decode(output).map(|error| format!("{error:?}"))
+    });
+    name.map_or_else(|_| "an unknown error".to_owned(), |name| name.split('(').next().unwrap_or_default().to_owned())
 }

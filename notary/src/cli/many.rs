@@ -30,7 +30,7 @@ pub struct Many {
     /// Where the resources lie, as Type-id-version.json. A receipt whose resource is not there is checked without it.
     #[arg(long, value_name = "DIR")]
     resources: Option<PathBuf>,
-    /// What you trust (TOML): log_keys, contracts, blocks. See docs/verify.md.
+    /// What you trust (TOML): log_keys, witnesses, contracts, blocks, validators. See docs/verify.md.
     #[arg(long)]
     policy: Option<PathBuf>,
     /// How many cores are used; all where it is not said.

@@ -1,6 +1,5 @@
 //! Asking nodes whether a receipt's block is their chain's.
 
-use alloy_primitives::keccak256;
 use notary::anchor::read_header;
 use notary::chain::evm::{Node, confirm};
 use notary::receipt::Receipt;
@@ -25,10 +24,9 @@ pub fn ask(urls: &[String], receipt: &[u8], policy: &mut Policy) -> Result<Optio
     let answers = policy.nodes.insert(NodeAnswers::default());
     let Some(anchor) = Receipt::parse(receipt).ok().and_then(|receipt| receipt.anchor) else { return Ok(None) };
     let Ok(block) = read_header(&anchor.header) else { return Ok(None) };
-    let hash = keccak256(&anchor.header);
-    match wait(confirm(&nodes, anchor.chain_id, block.number, hash))? {
+    match wait(confirm(&nodes, anchor.chain_id, block.number, block.hash))? {
         Ok(said) => {
-            answers.keep(anchor.chain_id, hash, said);
+            answers.keep(anchor.chain_id, block.hash, said);
             Ok(None)
         }
         Err(silent) => Ok(Some(silent.to_string())),

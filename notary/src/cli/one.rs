@@ -18,7 +18,7 @@ pub struct One {
     /// The raw HL7 v2 message that the resource came from.
     #[arg(long)]
     raw: Option<PathBuf>,
-    /// What you trust (TOML): log_keys, contracts, blocks. See docs/verify.md.
+    /// What you trust (TOML): log_keys, witnesses, contracts, blocks, validators. See docs/verify.md.
     #[arg(long)]
     policy: Option<PathBuf>,
     /// A node of the receipt's chain, asked whether the anchor's block is that chain's. May be given several times: all that

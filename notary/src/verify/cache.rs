@@ -2,8 +2,10 @@
 //! all that it depends on, so that a cached answer is the one that checking again would give.
 
 use crate::anchor::{AnchorBundle, AnchorError, Anchored};
+use crate::bft::{self, SealFault};
 use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};
 use crate::tree::Root;
+use alloy_primitives::{Address, Bytes};
 use std::collections::HashMap;
 
 /// How many answers of each sort are kept: at some 10 kB each a few dozen MB at most.
@@ -17,6 +19,7 @@ pub struct Cache {
     count: usize,
     /// The newest of each root: all receipts of one checkpoint have the same.
     anchors: HashMap<[u8; 32], (AnchorBundle, Anchored)>,
+    sealers: HashMap<Bytes, Vec<Address>>,
 }
 
 impl Cache {
@@ -54,6 +57,17 @@ impl Cache {
         room(&mut self.anchors);
         self.anchors.insert(root.0, (bundle.clone(), anchored));
         Ok(anchored)
+    }
+
+    /// Who sealed the block of a header.
+    pub(super) fn sealers(&mut self, header: &Bytes) -> Result<Vec<Address>, SealFault> {
+        if let Some(sealers) = self.sealers.get(header) {
+            return Ok(sealers.clone());
+        }
+        let sealers = bft::sealers(header)?;
+        room(&mut self.sealers);
+        self.sealers.insert(header.clone(), sealers.clone());
+        Ok(sealers)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::anchor::ChainKind;
 use alloy_primitives::{Address, B256};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What the verifier trusts. An empty policy trusts the receipt's own log key, and says so.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +19,8 @@ pub struct Policy {
     pub witnesses_needed: Option<usize>,
     /// Block hashes that the verifier knows to be final.
     pub blocks: Vec<B256>,
+    /// Who seals the blocks of a chain. A chain may have several sets, one after the other; each counts by itself.
+    pub validators: Vec<Validators>,
     /// What nodes said in this very run; none where nobody was asked. No file can say it.
     #[serde(skip)]
     pub nodes: Option<NodeAnswers>,
@@ -35,6 +37,14 @@ pub struct TrustedContract {
     pub code_hash: Option<B256>,
     /// What kind of chain the verifier knows it to be on; a receipt's own word for it counts for nothing.
     pub kind: ChainKind,
+}
+
+/// The validators of a chain of QBFT or IBFT 2.0.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validators {
+    pub chain_id: u64,
+    pub addresses: BTreeSet<Address>,
 }
 
 /// What nodes said of the blocks that they were asked for, by chain id and the block's hash.
@@ -69,6 +79,11 @@ impl NodeAnswers {
 impl Policy {
     /// Whether a receipt must have an anchor.
     pub(super) fn asks_for_an_anchor(&self) -> bool {
-        !self.contracts.is_empty() || !self.blocks.is_empty() || self.nodes.is_some()
+        !self.contracts.is_empty() || self.asks_for_a_known_block() || self.nodes.is_some()
+    }
+
+    /// Whether it says which blocks it knows.
+    pub(super) fn asks_for_a_known_block(&self) -> bool {
+        !self.blocks.is_empty() || !self.validators.is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! Why a receipt is refused: each reason has a name that verifiers share (`docs/receipt.md`, "Refusals").
 
 use crate::anchor::AnchorError;
+use crate::bft::SealFault;
 use crate::canonical::CanonError;
 use crate::checkpoint::CheckpointError;
 use crate::erasure::ErasureFault;
@@ -37,6 +38,8 @@ pub enum Refusal {
     UntrustedChain,
     #[error("FOREIGN-BLOCK: {0}")]
     ForeignBlock(String),
+    #[error("NOT-SEALED: {0}")]
+    NotSealed(#[from] SealFault),
     #[error("NOT-WITNESSED: {found} of the {wanted} witnesses that the policy asks for have cosigned the checkpoint")]
     NotWitnessed { found: usize, wanted: usize },
     #[error("NOT-ANCHORED: the policy, or asking nodes, takes an anchor, and the receipt has none")]

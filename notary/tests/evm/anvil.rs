@@ -18,19 +18,19 @@ pub struct Anvil {
     arguments: Vec<String>,
 }
 
-/// The program, where ci/test installs it or in the PATH.
-fn program() -> Option<PathBuf> {
+/// A program, where ci/test installs it or in the PATH.
+pub fn program(name: &str) -> Option<PathBuf> {
     let tools = std::env::var("MEDSEAL_TOOLS").unwrap_or_else(|_| "/tmp/medseal-tools".to_owned());
-    let installed = PathBuf::from(tools).join("node_modules/.bin/anvil");
+    let installed = PathBuf::from(tools).join("node_modules/.bin").join(name);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(installed).chain(std::env::split_paths(&path).map(|p| p.join("anvil")));
+    let all = std::iter::once(installed).chain(std::env::split_paths(&path).map(|p| p.join(name)));
     all.into_iter().find(|p| p.is_file())
 }
 
 impl Anvil {
     /// A chain of its own; nothing if anvil is not installed, which is said.
     pub async fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(program) = program() else {
+        let Some(program) = program("anvil") else {
             eprintln!("skipped: anvil is not installed (npm's @foundry-rs/anvil; ./ci/test brings it)");
             return None;
         };
@@ -55,7 +55,7 @@ impl Anvil {
 
     /// The same chain again: what lay in its pool is gone.
     pub async fn again(&mut self) {
-        self.child = run(&program().unwrap(), &self.arguments);
+        self.child = run(&program("anvil").unwrap(), &self.arguments);
         self.wait().await;
     }
 

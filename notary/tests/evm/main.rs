@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod anvil;
+mod besu;
+mod consent;
 #[path = "../sample/mod.rs"]
 mod sample;
 mod tiles;

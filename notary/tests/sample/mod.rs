@@ -1,5 +1,8 @@
 //! A log of resources, and their receipts.
 
+#[allow(dead_code, reason = "not every test has such a chain")]
+pub mod qbft;
+
 use notary::anchor::AnchorBundle;
 use notary::checkpoint::LogSigner;
 use notary::commitment::{Commitment, Digest, Entry, Kind, Salt, Subject};

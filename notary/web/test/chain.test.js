@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { rootAtSlot } from '../anchor.js'
-import { equal, numberOf } from '../bytes.js'
+import { equal, hexOf, numberOf } from '../bytes.js'
 import { NodeFault, checkChain } from '../chain.js'
 import { valueIn } from '../trie.js'
 import { keccak } from '../hash.js'
+import { writeRlp } from '../rlp.js'
 import { madeUpNode, trie } from './node.js'
 
 const contract = new Uint8Array(20).fill(0x11)
@@ -21,6 +22,18 @@ test('an honest node proves the root, the head and the code', async () => {
   assert.deepEqual([chainId, block.number, block.bound, block.final], [7n, 16n, true, true])
   assert.equal(head.size, 300n)
   assert.ok(equal(head.root, newer))
+})
+
+test('a node of QBFT, whose hashes leave out seals and round, is bound by them too', async () => {
+  const mixHash = '0x63746963616c2062797a616e74696e65206661756c7420746f6c6572616e6365'
+  const extra = (round, seals) => `0x${hexOf(writeRlp([new Uint8Array(32), [contract], [], round, seals]))}`
+  const told = { mixHash, extraData: extra(Uint8Array.of(2), [new Uint8Array(65)]) }
+  const bound = async (extraData) => {
+    const { fetch } = madeUpNode({ contract, slots, seal: { told, hashed: { extraData } } })
+    return (await check(undefined, { fetch })).block.bound
+  }
+  assert.equal(await bound(extra(new Uint8Array(), [])), true)
+  assert.equal(await bound(told.extraData), false)
 })
 
 test("the receipt's block is known to the node, or not", async () => {

@@ -35,15 +35,19 @@ function path(nibbles, flag) {
   return Uint8Array.of(flag + (odd ? 0x10 + all[0] : 0), ...bytes)
 }
 
-/** A node whose contract holds `slots` ([slot, number] pairs). `lie` may change any result. With its block's header, and its proofs. */
-export function madeUpNode({ contract, slots, chainId = 7n, lie = (_method, result) => result }) {
+/**
+ * A node whose contract holds `slots` ([slot, number] pairs). `lie` may change any result. With its block's header, and its proofs.
+ * `seal` has fields of the header: as the node tells them, and as the block's hash covers them.
+ */
+export function madeUpNode({ contract, slots, chainId = 7n, lie = (_method, result) => result, seal = { told: {}, hashed: {} } }) {
   const code = Uint8Array.of(0x60, 0x00)
   const storage = trie(slots.map(([slot, number]) => [slot, writeRlp(minimal(number))]))
   const account = writeRlp([minimal(1), minimal(0), storage.root, keccak(code)])
   const state = trie([[contract, account], [new Uint8Array(20), writeRlp([minimal(0)])]])
-  const fields = headerWith(state.root)
-  const header = writeRlp(Object.values(fields).map(field))
-  const block = { ...fields, hash: hex(keccak(header)) }
+  const fields = { ...headerWith(state.root), ...seal.told }
+  const encode = (all) => writeRlp(Object.values(all).map(field))
+  const header = encode(fields)
+  const block = { ...fields, hash: hex(keccak(encode({ ...fields, ...seal.hashed }))) }
   const methods = {
     eth_chainId: () => hex(minimal(chainId)),
     eth_getBlockByNumber: () => block,

@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import test from 'node:test'
+import { readHeader } from '../anchor.js'
 import { fromHex, from0x, hexOf, textOf, utf8 } from '../bytes.js'
 import { canonical } from '../canonical.js'
 import { opens, readEntry } from '../commitment.js'
 import { keccak, sha256 } from '../hash.js'
 import { cosignedBy } from '../note.js'
+import { enough, sealersOf } from '../seals.js'
 import { leafHash, nodeHash, rootFrom } from '../tree.js'
 import { vectors } from './support.js'
 
@@ -97,3 +99,24 @@ const split = (size) => 2 ** Math.floor(Math.log2(size - 1))
 test('Keccak-256 is that of Ethereum, not SHA3-256', () => {
   assert.equal(hexOf(keccak(new Uint8Array())), 'c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470')
 })
+
+const orNull = (read) => {
+  try {
+    return read()
+  } catch {
+    return null
+  }
+}
+
+for (const { name, header, hash, sealers, pinned } of vectors('seals').cases) {
+  test(`the hash and the seals of the vectors: ${name}`, () => {
+    const bytes = from0x(header)
+    assert.equal(`0x${hexOf(readHeader(bytes).hash)}`, hash)
+    const found = orNull(() => sealersOf(bytes))
+    assert.deepEqual(found?.map((address) => `0x${hexOf(address)}`) ?? null, sealers)
+    for (const { validators, sealed } of pinned) {
+      const answer = orNull(() => enough(found, validators.map((address) => from0x(address))))
+      assert.deepEqual(answer && [answer.by, answer.of], sealed)
+    }
+  })
+}

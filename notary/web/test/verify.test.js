@@ -37,6 +37,17 @@ test('only a listed contract in a pinned block lifts the grade', async () => {
   assert.equal(await nameOf({ receipt, policy: coded(`0x${'1'.repeat(64)}`) }), 'UNTRUSTED-CHAIN')
 })
 
+test("pinned validators must have sealed the anchor's block, if they are of its chain", async () => {
+  const [{ chain_id: chain }] = policy.contracts
+  const sets = (chainId) => ({ ...policy, validators: [{ chain_id: chainId, addresses: [`0x${'11'.repeat(20)}`] }] })
+  assert.equal(await nameOf({ receipt, policy: sets(chain) }), 'NOT-SEALED')
+  assert.equal(await nameOf({ receipt, policy: sets(1) }), 'ANCHORED-CONSORTIUM')
+  assert.equal(await nameOf({ receipt, policy: { ...sets(1), blocks: [] } }), 'UNTRUSTED-CHAIN')
+  const bare = changed(receipt, (members) => delete members.anchor)
+  assert.equal(await nameOf({ receipt: bare, policy: { validators: sets(1).validators } }), 'NOT-ANCHORED')
+  await assert.rejects(verify({ receipt, policy: { validators: [{ chain_id: 1 }] } }), /without addresses/)
+})
+
 test('a log key that the policy does not name is refused', async () => {
   const other = 'other.example/log+00000000+AA=='
   assert.equal(await nameOf({ receipt, policy: { log_keys: [other] } }), 'UNTRUSTED-LOG')

@@ -9,7 +9,7 @@ use super::prefer::{Prefer, told};
 use super::{acceptable, base, beside, history, json_body, needs, parse, read, search, write};
 use crate::app::App;
 use crate::clock::{http_date, instant, parse_http_date};
-use crate::commit::{Done, Transaction};
+use crate::commit::{Author, Done, Transaction};
 use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue};
 use crate::fhir::bundle::{self, Bundle, Get, Operation, What};
@@ -83,7 +83,8 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
     let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
-    Ok(commit(call.app, Transaction { writes, message: None }).await?.done)
+    let by = Author::Client(call.caller.clone());
+    Ok(commit(call.app, Transaction { by, writes, message: None }).await?.done)
 }
 
 /// Whether the token allows an entry.
@@ -237,7 +238,14 @@ async fn operated(call: &Call<'_>, operation: Operation, body: Bytes) -> Entry {
     }
     headers.extend(call.request.headers.get(header::AUTHORIZATION).map(|token| (header::AUTHORIZATION, token.clone())));
     let method = if operation.posted { Method::POST } else { Method::GET };
-    let request = Request { method, path: operation.path, query: operation.query, headers, body: Ok(body) };
+    let request = Request {
+        method,
+        path: operation.path,
+        query: operation.query,
+        headers,
+        body: Ok(body),
+        seen: call.request.seen.clone(),
+    };
     let reply = operations::entry(call.app, &request).await;
     told_of(&reply.unwrap_or_else(|refused| refused), operation.head)
 }
@@ -272,8 +280,14 @@ async fn answer(call: &Call<'_>, get: &Get) -> Reply {
             headers.insert(name, value);
         }
     }
-    let request =
-        Request { method: Method::GET, path: String::new(), query: get.query.clone(), headers, body: Ok(Bytes::new()) };
+    let request = Request {
+        method: Method::GET,
+        path: String::new(),
+        query: get.query.clone(),
+        headers,
+        body: Ok(Bytes::new()),
+        seen: call.request.seen.clone(),
+    };
     let inner = Call { app: call.app, caller: call.caller.clone(), request: &request, body: call.body };
     if let Err(refused) = acceptable(&request, &[]) {
         return refused;

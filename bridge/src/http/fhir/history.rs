@@ -36,16 +36,18 @@ pub(super) async fn history(call: &Call<'_>, of: Of) -> Result<Reply, Reply> {
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(of, &pairs)).map_err(bad_query)?;
     let page = read::history(&call.app.core, &permit, asked.page.clone()).await.map_err(|error| unreadable(&error))?;
     let read::Versions { total, versions, more } = page;
-    if let (Some(0), Of::Resource(name)) = (total, &asked.page.of) {
-        // What was erased has no history, and is not unknown: a read tells.
-        read::read(&call.app.core, &permit, name, None).await.map_err(|error| unreadable(&error))?;
+    if let (Some(0) | None, Of::Resource(name)) = (total, &asked.page.of) {
+        // What was erased has no history, and is not unknown: a read tells. So it does of what is not for who sees a part.
+        let found = read::read(&call.app.core, &permit, name, None).await.map_err(|error| unreadable(&error))?;
+        if total.is_none() && found.is_none() {
+            return Err(not_found());
+        }
     }
     if total == Some(0) && asked.page.since.is_none() && asked.page.at.is_none() {
         return Err(not_found());
     }
     let entry = versions.iter().map(|opened| entry(call.app, opened, &asked.view)).collect();
-    let next = versions.last().filter(|_| more).map(|last| last.stored.row);
-    let link = links(call.app, &asked, next);
+    let link = links(call.app, &asked, more);
     Ok(Page { resource_type: "Bundle", kind: "history", total, link, entry }.reply())
 }
 

@@ -23,7 +23,7 @@ use super::report;
 use super::routes::{Call, Request};
 use crate::app::App;
 use crate::clock::instant;
-use crate::consent::decide::{Permit, decide};
+use crate::consent::decide::{Denied, Permit, decide, decide_whole};
 use crate::error::Issue;
 use crate::fhir::bundle::What;
 use crate::fhir::capability;
@@ -156,8 +156,20 @@ pub(in crate::http) fn text(headers: &HeaderMap, name: header::HeaderName) -> Op
 
 /// The decision, or a 403 that says what is missing.
 pub(in crate::http) fn may(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Reply> {
-    decide(caller, interaction, kind)
-        .map_err(|denied| failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string())))
+    decide(caller, interaction, kind).map_err(denied)
+}
+
+/// The same where resources cannot be told apart: a 403 for who may see a part.
+pub(in crate::http) fn may_all(
+    caller: &Caller,
+    interaction: Interaction,
+    kind: Option<TypeName>,
+) -> Result<Permit, Reply> {
+    decide_whole(caller, interaction, kind).map_err(denied)
+}
+
+fn denied(denied: Denied) -> Reply {
+    failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()))
 }
 
 /// The scope that a reading needs. The history of one resource is reading, that of many is searching (SMART App Launch 2.2,

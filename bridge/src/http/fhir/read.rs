@@ -40,6 +40,7 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
     let version = version.map(|v| Version::parse(v).ok_or_else(not_found)).transpose()?;
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
     let made = match read::read(&call.app.core, &permit, &name, version).await {
+        // For who sees a part it is not there: whose it was nobody can tell.
         Err(VaultError::Erased) => anchor::erased_receipt(&call.app.core, &name, version).await,
         Err(error) => return Err(unreadable(&error)),
         Ok(None) => return Err(not_found()),

@@ -6,7 +6,7 @@ use super::super::subscription::prepare;
 use super::binary::{brought, is_binary};
 use super::prefer::{Prefer, told};
 use super::{bad_request, base, beside, may, media_type, parsed, read_json, text};
-use crate::commit::{Done, Transaction, Written};
+use crate::commit::{Author, Done, Transaction, Written};
 use crate::error::Issue;
 use crate::fhir::patch::{JSON_PATCH, Patch};
 use crate::fhir::references;
@@ -108,7 +108,7 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
     }
     let mut writes = vec![Write::alone(act)];
     let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
-    let transaction = Transaction { writes, message: None };
+    let transaction = Transaction { by: Author::Client(call.caller.clone()), writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let prefer = Prefer::of(&call.request.headers);
     committed.done.first().map(|done| answer(base(call.app), done, prefer)).ok_or_else(not_found)

@@ -3,6 +3,7 @@
 //! on the blocks.
 
 mod confirm;
+mod consent;
 mod events;
 mod node;
 mod nodes;
@@ -16,16 +17,22 @@ pub mod pending;
 pub mod round;
 #[cfg(feature = "chain")]
 mod sender;
+#[cfg(feature = "chain")]
+mod transact;
 
 pub use confirm::confirm;
+pub use consent::{Reading, follow};
 pub use node::{Block, Held, Node, State};
-pub use nodes::{Nodes, View};
+pub use nodes::{Agreed, Nodes, View};
 
 #[cfg(feature = "chain")]
 pub use deploy::{Deployed, deploy};
 #[cfg(feature = "chain")]
 pub use sender::{Fees, Sender, SenderKey, local_key};
+#[cfg(feature = "chain")]
+pub use transact::{Mined, transact};
 
+use crate::consent::MirrorError;
 pub use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -94,6 +101,11 @@ pub enum EvmError {
     LogBehind { size: u64 },
     #[error("the first {size} log entries are not the ones that the chain has anchored: the log was changed")]
     OtherLog { size: u64 },
+    #[error("block {number}, which was final, is another one now: the chain was rewritten deeper than its finality")]
+    Rewritten { number: u64 },
+    /// Retry later, or ask another node.
+    #[error("the node at {node} does not show the consent registry as it is: {why}")]
+    Events { node: String, why: MirrorError },
     /// The contract's own word.
     #[error("the contract refused: {0}")]
     Refused(String),
@@ -113,6 +125,7 @@ impl EvmError {
                 | Self::Stale { .. }
                 | Self::NotTaken { .. }
                 | Self::Unproved { .. }
+                | Self::Events { .. }
         )
     }
 }

@@ -2,11 +2,13 @@
 
 use super::transport::Transport;
 use super::{EvmError, Pins};
-use crate::anchor::{AnchorBundle, ChainKind, proved_absent, proved_account, proved_slot, read_header, root_slot};
+use crate::anchor::{
+    AnchorBundle, BlockHeader, ChainKind, proved_absent, proved_account, proved_slot, read_header, root_slot,
+};
 use crate::tree::Root;
 use alloy_eips::BlockNumberOrTag;
 use alloy_network_primitives::HeaderResponse;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_provider::{Provider, RootProvider};
 use alloy_rpc_client::RpcClient;
 use alloy_transport::TransportError;
@@ -78,6 +80,10 @@ impl Node {
     /// A node at a URL. Connects to nothing yet.
     pub fn new(url: &str) -> Result<Self, EvmError> {
         let parsed: url::Url = url.parse().map_err(|_| EvmError::Url)?;
+        // The parser skips further slashes and would take a path, which may hold a secret, for the host.
+        if url.contains(":///") {
+            return Err(EvmError::Url);
+        }
         let host = parsed.host_str().filter(|_| matches!(parsed.scheme(), "http" | "https")).ok_or(EvmError::Url)?;
         let name = parsed.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let transport = Transport::new(parsed, ANSWER_TIME).map_err(|_| EvmError::Url)?;
@@ -137,12 +143,11 @@ impl Node {
         let read = read_header(&header).map_err(|_| self.unproved())?;
         // The node's own word for the hash is worth nothing; a header that does not lead to it is of a form we do not know.
         // Nor is a true block of another number an answer.
-        let hash = keccak256(&header);
         let is_asked = !matches!(which, BlockNumberOrTag::Number(number) if number != read.number);
-        if hash != answer.header.hash() || !is_asked {
+        if read.hash != answer.header.hash() || !is_asked {
             return Err(self.unproved());
         }
-        let (number, timestamp, state_root) = (read.number, read.timestamp, read.state_root);
+        let BlockHeader { number, hash, timestamp, state_root } = read;
         Ok(Some(Block { number, hash, timestamp, state_root, header }))
     }
 

@@ -26,6 +26,17 @@ pub struct View {
     node: Node,
 }
 
+/// The blocks that the nodes agree on.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// A node that has them.
+    pub node: Node,
+    /// The newest block that stays.
+    pub last: Block,
+    /// The newest block of all.
+    pub newest: Block,
+}
+
 impl View {
     /// The node that answered.
     pub fn node(&self) -> &Node {
@@ -51,8 +62,19 @@ impl Nodes {
         &self.pins
     }
 
-    /// Reads the contract. `now` in seconds since 1970; `max_age`: how old, in seconds, the newest block may be.
+    /// Reads the anchor contract. `now` in seconds since 1970; `max_age`: how old, in seconds, the newest block may be.
     pub async fn view(&self, finality: Finality, now: u64, max_age: Option<u64>) -> Result<View, EvmError> {
+        let Agreed { node, last, newest } = self.agreed(finality, now, max_age).await?;
+        let last = node.state(last, &self.pins).await?;
+        let newest = if last.block == newest { last.clone() } else { node.state(newest, &self.pins).await? };
+        if !newest.is_there {
+            return Err(node.other_code(&self.pins));
+        }
+        Ok(View { last, newest, node })
+    }
+
+    /// The blocks that so many nodes have as must agree, and that none contradicts.
+    pub async fn agreed(&self, finality: Finality, now: u64, max_age: Option<u64>) -> Result<Agreed, EvmError> {
         let mut answers = self.newest().await?;
         // The most that a quorum has: a single node that is ahead of all others decides nothing.
         answers.sort_by_key(|(_, block)| std::cmp::Reverse(block.number));
@@ -64,12 +86,7 @@ impl Nodes {
         }
         let last = self.last(&node, &newest, finality).await?;
         self.agree(&answers, &last).await?;
-        let last = node.state(last, &self.pins).await?;
-        let newest = if last.block == newest { last.clone() } else { node.state(newest, &self.pins).await? };
-        if !newest.is_there {
-            return Err(node.other_code(&self.pins));
-        }
-        Ok(View { last, newest, node })
+        Ok(Agreed { node, last, newest })
     }
 
     /// The newest block of each node that answers. One of another chain is an error, not an absence.

@@ -3,6 +3,7 @@
 
 use super::node::in_few_words;
 use super::pending::{Pending, Seen, Sent};
+use super::transact::estimate;
 use super::{EvmError, Node, Nodes, View};
 use crate::chain::{INotaryAnchor, refusal};
 use crate::tree::Root;
@@ -10,7 +11,6 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_provider::Provider;
-use alloy_rpc_types_eth::TransactionRequest;
 use alloy_signer::Signer;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
@@ -137,16 +137,7 @@ impl Sender {
     }
 
     async fn gas(&self, node: &Node, input: &Bytes) -> Result<u64, EvmError> {
-        let call = TransactionRequest::default().from(self.address()).to(self.nodes.pins().contract);
-        let call = call.input(input.clone().into());
-        // Not by `ask`: an error with data is the contract's answer.
-        let asked = match node.provider().estimate_gas(call).await {
-            Err(error) => match reverted(&error) {
-                Some(name) => return Err(EvmError::Refused(name)),
-                None => node.ask(std::future::ready(Err(error))).await,
-            },
-            estimated => node.ask(std::future::ready(estimated)).await,
-        }?;
+        let asked = estimate(node, self.address(), TxKind::Call(self.nodes.pins().contract), input).await?;
         // What is not used is given back.
         Ok(asked.saturating_add(asked / 4).min(MAX_ANCHOR_GAS))
     }

@@ -1,0 +1,72 @@
+//! Commits what waits to be told.
+
+use super::event::{Access, Detail, audit_event};
+use super::trail::{Full, Trail};
+use crate::app::App;
+use crate::commit::{Author, Transaction};
+use crate::error::{IngestError, Issue};
+use crate::fhir::validate::validate;
+use crate::fhir::write::{Act, Write};
+use crate::ingest::commit;
+use crate::limits::{AUDIT_PATIENCE, AUDIT_WINDOW, MAX_AUDIT_AT_ONCE};
+use notary::canonical::Json;
+use std::sync::Arc;
+
+type Told = (Access, Detail);
+
+/// Tells for ever: what was done within a moment, together.
+pub async fn run(app: Arc<App>) {
+    loop {
+        let _ = tokio::time::timeout(AUDIT_WINDOW, app.core.trail.crowded.notified()).await;
+        if let Err(error) = flush(&app).await {
+            tracing::error!(%error, "what was read could not be told; it is tried again");
+        }
+    }
+}
+
+/// Commits everything that waits. What cannot be committed goes on waiting.
+pub async fn flush(app: &Arc<App>) -> Result<(), IngestError> {
+    let mut waiting = app.core.trail.take();
+    while !waiting.is_empty() {
+        let rest = waiting.split_off(waiting.len().min(MAX_AUDIT_AT_ONCE));
+        let committed = tell(app, &waiting).await;
+        if let Err(error) = committed {
+            app.core.trail.put_back(waiting.into_iter().chain(rest).collect());
+            return Err(error);
+        }
+        waiting = rest;
+    }
+    app.core.trail.emptied.notify_waiters();
+    Ok(())
+}
+
+async fn tell(app: &Arc<App>, told: &[Told]) -> Result<(), IngestError> {
+    let write = |(access, detail): &Told| act(access, detail, &app.core.custodian, &app.core.base).map(Write::alone);
+    let writes = told.iter().map(write).collect::<Result<Vec<_>, _>>()?;
+    commit(app, Transaction { by: Author::Service, writes, message: None }).await.map(|_| ())
+}
+
+/// The AuditEvent as it is to be stored.
+pub fn act(access: &Access, detail: &Detail, custodian: &str, base: &str) -> Result<Act, IngestError> {
+    let ours = || IngestError::Invalid(vec![Issue::new("exception", "an AuditEvent came out wrong")]);
+    let event = audit_event(access, detail, custodian, base).to_string();
+    let resource = Json::parse(event.as_bytes()).ok().and_then(|json| validate(json).ok()).ok_or_else(ours)?;
+    Ok(Act::Create { resource, if_none_exist: None })
+}
+
+/// Adds what was done; waits for room for a while.
+pub async fn add(trail: &Trail, mut accesses: Vec<Told>) -> Result<(), Full> {
+    let patience = tokio::time::sleep(AUDIT_PATIENCE);
+    let mut patience = std::pin::pin!(patience);
+    loop {
+        let emptied = trail.emptied.notified();
+        accesses = match trail.add(accesses) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        tokio::select! {
+            () = &mut patience => return Err(Full),
+            () = emptied => {}
+        }
+    }
+}

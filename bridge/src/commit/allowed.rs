@@ -1,0 +1,117 @@
+//! What a client may write. The interactions were decided before; here each resource is held against the permits, as it is stored and
+//! as it is about to be, because only the committer knows both.
+
+use super::view::Newest;
+use super::{Author, located};
+use crate::audit::is_trail;
+use crate::consent::decide::{Denied, Permit, decide, decide_whole};
+use crate::error::{IngestError, Issue};
+use crate::fhir::references;
+use crate::fhir::search::criterion::Surroundings;
+use crate::fhir::write::{Act, Write};
+use crate::ids::Name;
+use crate::smart::scopes::Interaction;
+use notary::canonical::Json;
+
+/// The permits of one write.
+pub(super) struct Rights {
+    /// Of what is there: none, where nothing is held back.
+    old: Vec<Permit>,
+    /// Of what is made where nothing is there, and of what a change makes of what is.
+    created: Vec<Permit>,
+    changed: Vec<Permit>,
+    /// It is this service that writes.
+    pub(super) is_service: bool,
+}
+
+impl Rights {
+    /// The service's own: nothing is held back.
+    pub(super) fn service() -> Self {
+        Self { old: Vec::new(), created: Vec::new(), changed: Vec::new(), is_service: true }
+    }
+
+    /// What an author may do by an act. Permits for every resource hold nothing back, and are left out.
+    pub(super) fn of(by: &Author, act: &Act) -> Result<Self, IngestError> {
+        let Author::Client(caller) = by else {
+            return Ok(Self::service());
+        };
+        let permits = |interactions: &[Interaction]| {
+            let each = interactions.iter().map(|interaction| decide(caller, *interaction, Some(act.kind())));
+            let held = each.filter(|permit| !permit.as_ref().is_ok_and(Permit::is_whole));
+            held.collect::<Result<Vec<_>, _>>().map_err(|denied| forbidden(&denied))
+        };
+        use Interaction::{Create, Delete, Read, Update};
+        let (old, created, changed): (&[_], &[_], &[_]) = match act {
+            Act::Create { .. } => (&[], &[Create], &[]),
+            Act::Update { .. } | Act::Recognise { .. } => (&[Update], &[Create], &[Update]),
+            // Its tests and paths tell what the resource says, and so does the answer.
+            Act::Patch { .. } => (&[Update, Read], &[], &[Update]),
+            Act::Delete { .. } => (&[Delete], &[], &[]),
+        };
+        Ok(Self { old: permits(old)?, created: permits(created)?, changed: permits(changed)?, is_service: false })
+    }
+
+    /// Whether what is there may be changed. Whose a deleted one was nobody can tell.
+    pub(super) fn hold(
+        &self,
+        name: &Name,
+        newest: Option<&Newest>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), IngestError> {
+        let Some(newest) = newest else { return Ok(()) };
+        let covers = |old: &Json| self.old.iter().all(|permit| permit.covers(name, old, around));
+        match &newest.resource {
+            Some(old) if covers(old) => Ok(()),
+            None if self.old.is_empty() => Ok(()),
+            _ => outside(),
+        }
+    }
+
+    /// Nobody changes or deletes what was told of an access.
+    pub(super) fn only_grows(&self, name: &Name, is_there: bool) -> Result<(), IngestError> {
+        if !is_trail(name.kind) || !is_there {
+            return Ok(());
+        }
+        let text = "the audit trail only grows: an AuditEvent is neither changed nor deleted";
+        Err(IngestError::Forbidden(Issue::new("forbidden", text)))
+    }
+
+    /// Whether what is about to be stored may be.
+    pub(super) fn hold_new(
+        &self,
+        name: &Name,
+        new: &Json,
+        is_there: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<(), IngestError> {
+        let permits = if is_there { &self.changed } else { &self.created };
+        if permits.iter().all(|permit| permit.covers(name, new, around)) { Ok(()) } else { outside() }
+    }
+}
+
+fn outside() -> Result<(), IngestError> {
+    let text = "the token's scopes are for a part of the resources, and this one is or would be outside of it";
+    Err(IngestError::Forbidden(Issue::new("forbidden", text)))
+}
+
+fn forbidden(denied: &Denied) -> IngestError {
+    IngestError::Forbidden(Issue::new("forbidden", denied.to_string()))
+}
+
+/// A condition looks at all resources, and a claim on an identifier is one among all of them: whoever may see a part names what he
+/// writes by its id.
+pub(super) fn conditions(by: &Author, writes: &[Write]) -> Result<(), IngestError> {
+    let Author::Client(caller) = by else { return Ok(()) };
+    let whole = |interaction, kind| decide_whole(caller, interaction, Some(kind)).map(|_| ());
+    for write in writes {
+        let kind = write.act.kind();
+        let own = write
+            .act
+            .criteria()
+            .map_or(Ok(()), |_| whole(Interaction::Search, kind).and_then(|()| whole(Interaction::Read, kind)));
+        let referred = write.act.resource().map_or(Vec::new(), |r| references::conditional_types(r.json()));
+        let all = own.and_then(|()| referred.into_iter().try_for_each(|kind| whole(Interaction::Search, kind)));
+        all.map_err(|denied| located(forbidden(&denied), write.entry))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! What a patient's Consents say of one access to one resource: FHIR R4 Consent (<http://hl7.org/fhir/R4/consent.html>)
+//! in the manner of IHE Privacy Consent on FHIR 1.1 (PCF). Pure.
+//!
+//! [`Consent::read`] once, [`Facts::of`] once a resource, then [`decide`]. `docs/consent-policy.md` says how a Consent
+//! is understood, and why so.
+
+mod consent;
+mod decide;
+mod facts;
+mod fit;
+mod read;
+mod terms;
+
+pub use consent::{Coding, Consent, Effect};
+pub use decide::{Because, Combining, Decision, Policy, decide};
+pub use facts::Facts;
+pub use fit::{Action, Ask};
+pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};
+
+#[cfg(test)]
+#[path = "naive/tests.rs"]
+mod naive;
+#[cfg(test)]
+mod tests;

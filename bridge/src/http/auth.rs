@@ -1,0 +1,211 @@
+//! The authorization server: `/auth/token` (SMART App Launch 2.2, section 4: backend services), `/auth/introspect` (RFC 7662),
+//! `/auth/revoke` (RFC 7009), `/auth/jwks`. Refusals are OAuth's (RFC 6749, section 5.2).
+
+mod form;
+mod refusal;
+
+use super::login;
+use super::reply::{Reply, body};
+use super::routes::Request;
+use crate::app::App;
+use crate::consent::decide::decide_whole;
+use crate::index::clients::{Client, Keys};
+use crate::index::store::StoreError;
+use crate::limits::{CLIENT_TOKEN_LIFE, CLOCK_SKEW};
+use crate::read::in_background;
+use crate::smart::assertion::{Assertion, AssertionError, Claimed, read};
+use crate::smart::keys::parse;
+use crate::smart::scopes::{self, Interaction, Scope};
+use crate::smart::token::{Bearer, Caller, Server};
+use form::Form;
+use refusal::Refusal;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use warp::http::{StatusCode, header};
+
+const GRANT: &str = "client_credentials";
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// `GET /auth/jwks`: the key that this server's tokens are checked by.
+pub(super) fn jwks(app: &App) -> Reply {
+    answered(&app.token_key.public())
+}
+
+/// `POST /auth/token`, `/auth/introspect`, `/auth/revoke`.
+pub(super) async fn answer(app: &Arc<App>, request: &Request, endpoint: &str) -> Reply {
+    let done = match endpoint {
+        "token" => token(app, request).await,
+        "introspect" => introspect(app, request).await,
+        _ => revoke(app, request).await,
+    };
+    done.unwrap_or_else(Refusal::reply)
+}
+
+fn answered(value: &Value) -> Reply {
+    let reply = body(StatusCode::OK, "application/json", value.to_string());
+    super::reply::with_header(reply, header::PRAGMA, "no-cache")
+}
+
+fn seconds(app: &App) -> u64 {
+    app.core.clock.now().as_second().max(0) as u64
+}
+
+/// A token for a client that proves who it is.
+async fn token(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = Form::read(request)?;
+    if form.required("grant_type")? != GRANT {
+        return Err(Refusal::UnsupportedGrantType);
+    }
+    let client = client(app, &form).await?;
+    let granted = granted(&client, form.get("scope"))?;
+    let scope = scopes::text(&granted);
+    let caller = Caller { client: Some(client.id.clone()), ..Caller::new(&client.id, granted) };
+    let token = app.token_key.issue(&caller, seconds(app), CLIENT_TOKEN_LIFE).map_err(|error| {
+        tracing::error!(%error, "a token could not be issued");
+        Refusal::Server
+    })?;
+    let life = CLIENT_TOKEN_LIFE.as_secs();
+    Ok(answered(&json!({"access_token": token, "token_type": "bearer", "expires_in": life, "scope": scope})))
+}
+
+/// What a client asked for, as far as it is registered for it. It is told what it got; nothing in common is a refusal (RFC 6749,
+/// section 3.3).
+fn granted(client: &Client, asked: Option<&str>) -> Result<Vec<Scope>, Refusal> {
+    let asked = asked.ok_or(Refusal::Scope("name the scopes that are needed, such as system/Patient.rs"))?;
+    let held = scopes::parse(&client.scope).map_err(|_| Refusal::Server)?;
+    let mut granted = scopes::narrowed(&scopes::parse_known(asked), &held);
+    granted.retain(Scope::is_system);
+    match granted.is_empty() {
+        true => Err(Refusal::Scope("this client is registered for none of these scopes")),
+        false => Ok(granted),
+    }
+}
+
+/// The client whose assertion a form bears. It is used up by being looked at.
+async fn client(app: &Arc<App>, form: &Form) -> Result<Client, Refusal> {
+    if form.required("client_assertion_type")? != ASSERTION {
+        return Err(Refusal::Client(AssertionError::Malformed));
+    }
+    let claimed = read(form.required("client_assertion")?)?;
+    if form.get("client_id").is_some_and(|id| id != claimed.client) {
+        return Err(Refusal::Client(AssertionError::Subject));
+    }
+    let (store, id) = (app.core.store.clone(), claimed.client.clone());
+    let found = in_background(move || store.client(&id)).await.map_err(|e| Refusal::later(&e))?;
+    let client = found.ok_or(AssertionError::Unknown)?;
+    let assertion = checked(app, &client, &claimed).await?;
+    match spend(app, assertion).await {
+        Ok(true) => Ok(client),
+        Ok(false) => Err(AssertionError::Replayed.into()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn checked(app: &App, client: &Client, claimed: &Claimed<'_>) -> Result<Assertion, Refusal> {
+    let keys = match &client.keys {
+        Keys::At(url) if claimed.key_set.as_ref().is_none_or(|said| said == url) => {
+            app.key_sets.at(url, claimed, &app.outgoing, app.core.clock.now().as_millisecond()).await
+        }
+        Keys::Inline(text) if claimed.key_set.is_none() => parse(text.as_bytes()).map_err(|_| Refusal::Server)?,
+        Keys::At(_) | Keys::Inline(_) => return Err(AssertionError::KeySet.into()),
+    };
+    Ok(claimed.check(&keys, &Server::of(&app.core.base).endpoint("token"), seconds(app))?)
+}
+
+/// Uses an assertion up; false: somebody has, here or on another replica. Clocks of replicas differ: it is remembered a little
+/// longer than it holds.
+async fn spend(app: &App, assertion: Assertion) -> Result<bool, Refusal> {
+    let (store, now) = (app.core.store.clone(), seconds(app));
+    let until = assertion.expires + 6 * CLOCK_SKEW.as_secs();
+    in_background(move || store.spend(&assertion.digest, until, now)).await.map_err(|e| Refusal::later(&e))
+}
+
+/// Who asks about tokens, or ends them.
+enum Asker {
+    /// May do both with each: the administrator, by a token of the machine for everything.
+    Administrator,
+    /// May do both with his own.
+    Client(String),
+}
+
+impl Asker {
+    fn may_tell(&self, of: &Bearer) -> bool {
+        match self {
+            Self::Administrator => true,
+            Self::Client(id) => of.caller.client.as_ref() == Some(id),
+        }
+    }
+}
+
+/// By a bearer token, or by an assertion as at the token endpoint.
+async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, Refusal> {
+    if !request.headers.contains_key(header::AUTHORIZATION) {
+        return client(app, form).await.map(|client| Asker::Client(client.id));
+    }
+    let caller = login::caller(app, &request.headers).map_err(Refusal::Login)?;
+    match &caller.client {
+        Some(id) => Ok(Asker::Client(id.clone())),
+        None if decide_whole(&caller, Interaction::Delete, None).is_ok() => Ok(Asker::Administrator),
+        None => Err(Refusal::Unauthorized),
+    }
+}
+
+/// The token that a form names, where it is one of this server that still counts.
+async fn named(app: &App, form: &Form) -> Result<Option<Bearer>, Refusal> {
+    let Ok(bearer) = app.token_key.check(form.required("token")?, seconds(app)) else { return Ok(None) };
+    let Some(id) = bearer.id.clone() else { return Ok(Some(bearer)) };
+    let (store, client) = (app.core.store.clone(), bearer.caller.client.clone());
+    let asked = in_background(move || store.stands(&id, client.as_deref())).await;
+    Ok(asked.map_err(|e| Refusal::later(&e))?.then_some(bearer))
+}
+
+/// What a token is; of another's, and of what is none, only that it is not active.
+async fn introspect(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = Form::read(request)?;
+    let asker = asker(app, request, &form).await?;
+    let found = named(app, &form).await?.filter(|bearer| asker.may_tell(bearer));
+    Ok(answered(&found.map_or_else(|| json!({"active": false}), |bearer| told(app, &bearer))))
+}
+
+fn told(app: &App, bearer: &Bearer) -> Value {
+    let Caller { subject, scopes, patient, user, client, .. } = &bearer.caller;
+    let mut told = json!({
+        "active": true,
+        "scope": scopes::text(scopes),
+        "sub": subject,
+        "token_type": "bearer",
+        "iat": bearer.issued,
+        "exp": bearer.expires,
+    });
+    let server = Server::of(&app.core.base);
+    let user = user.as_ref().map(|user| format!("{}/{user}", app.core.base));
+    let known = [
+        ("client_id", client.clone()),
+        ("iss", client.as_ref().map(|_| server.issuer)),
+        ("aud", client.as_ref().map(|_| server.audience)),
+        ("jti", bearer.id.clone()),
+        ("patient", patient.as_ref().map(|patient| patient.id.to_string())),
+        ("fhirUser", user),
+    ];
+    for (name, value) in known {
+        value.into_iter().for_each(|value| told[name] = value.into());
+    }
+    told
+}
+
+/// Ends a token, at once here and within [`crate::limits::STANDING_FRESH`] elsewhere. One that is none is ended already (RFC 7009,
+/// section 2.2).
+async fn revoke(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = Form::read(request)?;
+    let asker = asker(app, request, &form).await?;
+    let Some(bearer) = named(app, &form).await? else { return Ok(answered(&json!({}))) };
+    if !asker.may_tell(&bearer) {
+        return Err(Refusal::Unauthorized);
+    }
+    let id = bearer.id.ok_or(Refusal::UnsupportedTokenType)?;
+    let (store, key, now) = (app.core.store.clone(), id.clone(), seconds(app));
+    let kept = in_background(move || -> Result<(), StoreError> { store.revoke(&key, bearer.expires, now) }).await;
+    kept.map_err(|error| Refusal::later(&error))?;
+    app.standing.end(&id, app.core.clock.now().as_millisecond());
+    Ok(answered(&json!({})))
+}

@@ -1,0 +1,71 @@
+//! Key sets that clients publish at an address. They are fetched through the guard that all requests of this server go through
+//! (`outgoing`), kept for a while, and fetched again for a key that is not among them, but not as often as somebody asks.
+
+use super::assertion::Claimed;
+use super::keys::{PublicKey, parse};
+use crate::limits::{KEY_SET_FRESH, KEY_SET_PAUSE, MAX_CLIENTS};
+use crate::outgoing::{Outbound, Outgoing};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+/// The key sets that were fetched, by their addresses.
+#[derive(Debug, Default)]
+pub struct KeySets(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Fetched>>>>);
+
+#[derive(Debug, Default)]
+struct Fetched {
+    keys: Vec<PublicKey>,
+    /// When they were fetched, and when that was last tried; milliseconds since 1970.
+    at: Option<i64>,
+    tried: Option<i64>,
+}
+
+impl KeySets {
+    /// The keys at an address, with the one that an assertion names if it is there; `now` in milliseconds since 1970. One fetch at a
+    /// time: who comes meanwhile waits for it.
+    pub async fn at(&self, url: &str, claimed: &Claimed<'_>, outgoing: &Outgoing, now: i64) -> Vec<PublicKey> {
+        let place = self.place(url);
+        let mut fetched = place.lock().await;
+        let is_old = |since: Option<i64>, bound: Duration| {
+            since.is_none_or(|since| !(0..=bound.as_millis() as i64).contains(&(now - since)))
+        };
+        let wanted = is_old(fetched.at, KEY_SET_FRESH) || !claimed.is_among(&fetched.keys);
+        if wanted && is_old(fetched.tried, KEY_SET_PAUSE) {
+            fetched.tried = Some(now);
+            if let Some(keys) = fetch(url, outgoing).await {
+                (fetched.keys, fetched.at) = (keys, Some(now));
+            }
+        }
+        if is_old(fetched.at, KEY_SET_FRESH) { Vec::new() } else { fetched.keys.clone() }
+    }
+
+    fn place(&self, url: &str) -> Arc<tokio::sync::Mutex<Fetched>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Addresses of clients that were removed stay until then.
+        if all.len() >= MAX_CLIENTS {
+            all.clear();
+        }
+        all.entry(url.to_owned()).or_default().clone()
+    }
+}
+
+async fn fetch(url: &str, outgoing: &Outgoing) -> Option<Vec<PublicKey>> {
+    let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
+    let asked = Outbound { method: Method::GET, url: url.to_owned(), headers, body: Bytes::new() };
+    let answer = match outgoing.send(asked).await {
+        Ok(answer) if answer.status == StatusCode::OK => answer,
+        Ok(answer) => {
+            tracing::warn!(status = answer.status.as_u16(), "a client's key set was not given");
+            return None;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a client's key set could not be fetched");
+            return None;
+        }
+    };
+    let keys = parse(&answer.body);
+    keys.inspect_err(|error| tracing::warn!(%error, "a client's key set cannot be used")).ok()
+}
