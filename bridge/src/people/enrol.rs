@@ -280,7 +280,8 @@ impl Desk {
         let now = self.now.as_millisecond();
         let sealed = self.secrets.seal(&new.name, &account, new.plain, &system_random)?;
         let New { kind, name, counter, .. } = new;
-        let credential = Credential { name, account, kind, sealed, counter, made: now, used: 0 };
+        let used = if matches!(to, Intent::Join(_)) { now } else { 0 };
+        let credential = Credential { name, account, kind, sealed, counter, made: now, used };
         match to {
             Intent::Join(code) => {
                 self.store.join(&code.digest(), &credential, answered(answer), now)?;
