@@ -203,6 +203,7 @@ fn landing(app: &App) -> String {
          <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
          <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
          <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
+         <li><a href=\"/me\">/me</a> sign in, and what you sign in with</li>\
          <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\
          <p>Records need a token: run <code>medseal token --scope 'system/*.rs'</code> at the machine.</p></html>\n"
     )
