@@ -22,6 +22,7 @@ use crate::lease::{self, Lease};
 use crate::limits::{MAX_BODIES_BYTES, MAX_SIGN_INS, MAX_WAITING};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
+use crate::people::openid::Providers;
 use crate::people::secrets::Secrets;
 use crate::secret::{Key, system_random};
 use crate::smart::key_sets::KeySets;
@@ -106,6 +107,8 @@ pub struct App {
     pub bodies: Semaphore,
     /// Room for people who are signing in.
     pub sign_ins: Semaphore,
+    /// What outside providers have said of themselves.
+    pub providers: Providers,
     /// When the service was started.
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
@@ -212,6 +215,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         committer: Mutex::new(Some(sender)),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         sign_ins: Semaphore::new(MAX_SIGN_INS),
+        providers: Providers::default(),
         _lock: lock,
     });
     let others = vec![

@@ -2,6 +2,7 @@
 
 mod chain;
 mod consent;
+mod login;
 mod witness;
 
 use crate::index::postgres::Settings;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI};
 pub use consent::Consents;
+pub use login::{Login, Provider};
 pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
@@ -52,6 +54,7 @@ pub struct Config {
     pub outgoing: Outgoing,
     /// What holds where patients' Consents say nothing.
     pub consent: Consents,
+    pub login: Login,
 }
 
 /// What the service does by itself to what it has stored.
@@ -222,6 +225,7 @@ impl Default for Config {
             storage: Storage::default(),
             outgoing: Outgoing::default(),
             consent: Consents::default(),
+            login: Login::default(),
         }
     }
 }
@@ -276,6 +280,7 @@ impl Config {
         }
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
+        config.login.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
@@ -369,6 +374,8 @@ mod tests {
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),
             ("[s3]\nbucket = \"a\"\nsse = \"AES256\"\nsse_kms_key = \"k\"", "s3.sse_kms_key"),
             ("cors = [\"https://app.example/\"]", "is no origin"),
+            ("[[login.openid]]\nname = \"H\"\nissuer = \"login.example\"\nclient_id = \"m\"", "login.openid.issuer"),
+            ("[[login.openid]]\nname = \"H\"\nclient_id = \"m\"", "missing field `issuer`"),
             ("cors = [\"app.example\"]", "is no origin"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {

@@ -83,12 +83,16 @@ function tell(trouble, told) {
   byId('told').textContent = told
 }
 
+const withProvider = ({ dataset }) => ask('provider', { provider: dataset.provider })
+const WAYS = { passkey: [withPasskey, 'Look at your device.'], wallet: [withWallet, 'Look at your wallet.'], provider: [withProvider, 'One moment.'] }
+
 async function go(button) {
   const buttons = [...door.querySelectorAll('button:enabled')]
   buttons.forEach((each) => { each.disabled = true })
-  tell('', button.dataset.with === 'wallet' ? 'Look at your wallet.' : 'Look at your device.')
+  const [way, told] = WAYS[button.dataset.with]
+  tell('', told)
   try {
-    const { next } = await (button.dataset.with === 'wallet' ? withWallet() : withPasskey())
+    const { next } = await way(button)
     location.assign(next)
   } catch (error) {
     tell(words(error), '')

@@ -98,7 +98,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys" | "openid", ..] => {
+            people::answer(app, request, &segments).await
+        }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
@@ -201,6 +203,7 @@ fn landing(app: &App) -> String {
          <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
          <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
          <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
+         <li><a href=\"/me\">/me</a> sign in, and what you sign in with</li>\
          <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\
          <p>Records need a token: run <code>medseal token --scope 'system/*.rs'</code> at the machine.</p></html>\n"
     )

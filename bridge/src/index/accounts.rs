@@ -159,7 +159,8 @@ impl Store {
         })
     }
 
-    /// Begins a session by a credential whose signature was checked. A counter (of a passkey) must have grown, unless both are 0.
+    /// Begins a session by a credential whose signature was checked. A counter (of a passkey) must have grown, unless
+    /// both are 0.
     pub fn begin(&self, begins: &Beginning<'_>, counter: u32, answered: Answered) -> Result<Account, Refused> {
         self.transaction(|c| {
             answer(c, answered, begins.now)?;

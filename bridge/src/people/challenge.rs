@@ -1,5 +1,6 @@
-//! What is to be signed: a question with its own end, marked as ours, so that nothing is kept of those that nobody answers and a
-//! stranger who asks for thousands fills nothing. One that was answered is remembered until its end, and counts once. Pure.
+//! What is to be signed: a question with its own end, marked as ours, so that nothing is kept of those that nobody
+//! answers and a stranger who asks for thousands fills nothing. One that was answered is remembered until its end, and
+//! counts once. Pure.
 
 use super::Refused;
 use super::secrets::Secrets;

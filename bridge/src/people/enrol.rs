@@ -1,5 +1,5 @@
-//! What happens at the door: somebody is invited, joins with a key, signs in with it, adds another. Pages, commands and the
-//! administrator's pages use these same functions. They ask the index: call them beside the network threads.
+//! What happens at the door: somebody is invited, joins with a key, signs in with it, adds another. Pages, commands and
+//! the administrator's pages use these same functions. They ask the index: call them beside the network threads.
 
 use super::challenge::{CHALLENGE_LIFE, Challenge};
 use super::passkey::{self, ALGORITHMS, Assertion, Attestation, Bytes, Passkey, PasskeyError};
@@ -7,6 +7,7 @@ use super::secrets::{Bearer, Blind, Secrets};
 use super::site::Site;
 use super::wallet::{self, SignIn};
 use super::{Account, AccountId, INVITATION_LIFE, Kind, Person, Refused, SESSION_LIFE};
+use crate::config::Provider;
 use crate::index::accounts::{Answered, Beginning, Credential};
 use crate::index::store::Store;
 use crate::secret::{Random, system_random};
@@ -246,12 +247,41 @@ impl Desk {
         self.begin(&self.secrets.blind(Kind::Wallet, &[&wallet::name(address)]), 0, challenge, old)
     }
 
+    /// What comes back from an outside provider, once.
+    pub fn state(&self, intent: &Intent) -> Result<String, Refused> {
+        if !matches!(intent, Intent::SignIn) {
+            self.whom(intent)?;
+        }
+        Ok(hex::encode(self.challenge(&intent.purpose(Kind::OpenId))?.as_bytes()))
+    }
+
+    /// Somebody comes by an outside provider, which has said who it is: signs in, joins, or adds this.
+    pub fn with_provider(
+        &self,
+        intent: &Intent,
+        state: &str,
+        (provider, subject): (&Provider, &str),
+        old: Option<&Bearer>,
+    ) -> Result<Welcome, Refused> {
+        let state = hex::decode(state).map_err(|_| Refused::Challenge)?;
+        let challenge = self.check(&intent.purpose(Kind::OpenId), &state)?;
+        let name = self.secrets.blind(Kind::OpenId, &[&provider.issuer, subject]);
+        match intent {
+            Intent::SignIn => self.begin(&name, 0, challenge, old),
+            _ => {
+                let new = New { kind: Kind::OpenId, name, plain: provider.name.as_bytes(), counter: 0 };
+                self.add(intent, new, challenge, old)
+            }
+        }
+    }
+
     fn add(&self, to: &Intent, new: New<'_>, answer: Challenge, old: Option<&Bearer>) -> Result<Welcome, Refused> {
         let (_, account) = self.whom(to)?;
         let now = self.now.as_millisecond();
         let sealed = self.secrets.seal(&new.name, &account, new.plain, &system_random)?;
         let New { kind, name, counter, .. } = new;
-        let credential = Credential { name, account, kind, sealed, counter, made: now, used: 0 };
+        let used = if matches!(to, Intent::Join(_)) { now } else { 0 };
+        let credential = Credential { name, account, kind, sealed, counter, made: now, used };
         match to {
             Intent::Join(code) => {
                 self.store.join(&code.digest(), &credential, answered(answer), now)?;

@@ -1,8 +1,9 @@
-//! People who sign in: who they are, what they sign in with, and how long it counts. Passkeys (WebAuthn), wallets (EIP-4361),
-//! outside OpenID providers; no passwords. See `docs/accounts.md`.
+//! People who sign in: who they are, what they sign in with, and how long it counts. Passkeys (WebAuthn), wallets
+//! (EIP-4361), outside OpenID providers; no passwords. See `docs/accounts.md`.
 
 pub mod challenge;
 pub mod enrol;
+pub mod openid;
 pub mod passkey;
 pub mod secrets;
 pub mod session;
@@ -22,7 +23,8 @@ pub const MAX_INVITATIONS: usize = 10_000;
 pub const MAX_CREDENTIALS: usize = 16;
 /// Sessions of one account: beyond, the one that was used least lately ends.
 pub const MAX_SESSIONS: usize = 16;
-/// How long a session lives without being used, and at most (NIST SP 800-63B, section 2.2.3: half an hour, twelve hours).
+/// How long a session lives without being used, and at most (NIST SP 800-63B, section 2.2.3: half an hour, twelve
+/// hours).
 pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// How lately somebody must have signed in to add or remove what he signs in with.
@@ -171,6 +173,8 @@ pub enum Refused {
     Counter,
     #[error("{0}")]
     Passkey(#[from] passkey::PasskeyError),
+    #[error("{0}")]
+    OpenId(#[from] openid::OpenIdError),
     #[error("the signature is not this wallet's over this message")]
     Signature,
     #[error("there are too many open invitations: they end after three days")]

@@ -1,6 +1,6 @@
-//! Passkeys: the relying party's part of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (assertion). No attestation is
-//! asked for, so that what a browser reads out of the new credential (`getPublicKey()`) says as much as the credential itself, and no
-//! CBOR need be read. Pure; the challenge is checked by who calls.
+//! Passkeys: the relying party's part of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (assertion). No
+//! attestation is asked for, so that what a browser reads out of the new credential (`getPublicKey()`) says as much as
+//! the credential itself, and no CBOR need be read. Pure; the challenge is checked by who calls.
 
 use super::site::Site;
 use aws_lc_rs::signature::{
@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use notary::commitment::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The algorithms that are taken (IANA's COSE numbers), the preferred first: ES256, which a consent can be signed with too, EdDSA, and
-/// RS256 of older Windows machines.
+/// The algorithms that are taken (IANA's COSE numbers), the preferred first: ES256, which a consent can be signed with
+/// too, EdDSA, and RS256 of older Windows machines.
 pub const ALGORITHMS: [i32; 3] = [-7, -8, -257];
 /// Longest id of a credential (section 4).
 const MAX_ID: usize = 1_023;
@@ -196,4 +196,96 @@ fn public_key(passkey: &Passkey) -> Result<ParsedPublicKey, PasskeyError> {
         _ => return Err(PasskeyError::Algorithm),
     };
     ParsedPublicKey::new(algorithm, &passkey.key.0).map_err(|_| PasskeyError::Algorithm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::rsa::{self, KeySize};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    };
+    use serde_json::json;
+
+    type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+    /// Number, public key, and what signs, of each algorithm.
+    fn authenticators() -> Vec<(i32, Vec<u8>, Sign)> {
+        let der = |key: PublicKeyX509Der<'_>| key.as_ref().to_vec();
+        let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let ed = Ed25519KeyPair::generate().unwrap();
+        let rsa = rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let keys = [
+            der(ec.public_key().as_der().unwrap()),
+            der(ed.public_key().as_der().unwrap()),
+            der(rsa.public_key().as_der().unwrap()),
+        ];
+        let signs: [Sign; 3] = [
+            Box::new(move |text| ec.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec()),
+            Box::new(move |text| ed.sign(text).as_ref().to_vec()),
+            Box::new(move |text| {
+                let mut out = vec![0; rsa.public_modulus_len()];
+                rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut out).unwrap();
+                out
+            }),
+        ];
+        ALGORITHMS.into_iter().zip(keys).zip(signs).map(|((number, key), sign)| (number, key, sign)).collect()
+    }
+
+    fn said(site: &Site, kind: &str) -> Bytes {
+        Bytes(json!({"type": kind, "challenge": "AAAA", "origin": site.origin}).to_string().into_bytes())
+    }
+
+    fn data(site: &Site, flags: u8, rest: &[u8]) -> Bytes {
+        Bytes([&Digest::of(site.host.as_bytes()).0[..], &[flags], &[0, 0, 1, 2], rest].concat())
+    }
+
+    #[test]
+    fn each_algorithm_registers_and_signs_and_no_key_stands_for_another() {
+        let site = Site::of("https://seal.example/fhir");
+        let all = authenticators();
+        for (number, key, sign) in &all {
+            let id = Bytes(vec![7; 16]);
+            let attested = [&[0; 16][..], &[0, 16], &id.0, b"key"].concat();
+            let new = Attestation {
+                id: id.clone(),
+                client: said(&site, "webauthn.create"),
+                authenticator: data(&site, 0x45, &attested),
+                key: Bytes(key.clone()),
+                algorithm: *number,
+            };
+            let (passkey, counter) = register(&site, &new).unwrap();
+            assert_eq!(counter, 258, "{number}");
+            let (client, authenticator) = (said(&site, "webauthn.get"), data(&site, 0x05, b""));
+            let signature = Bytes(sign(&[&authenticator.0[..], &Digest::of(&client.0).0].concat()));
+            let answer = Assertion { id, client, authenticator, signature, user: Bytes::default() };
+            assert_eq!(verify(&site, &answer, &passkey), Ok(258), "{number}");
+            for (other, key, _) in all.iter().filter(|(other, ..)| other != number) {
+                let other = Passkey { algorithm: *other, key: Bytes(key.clone()), ..passkey.clone() };
+                assert_eq!(verify(&site, &answer, &other), Err(PasskeyError::Signature), "{number}");
+                let confused = Passkey { key: passkey.key.clone(), ..other };
+                assert_eq!(verify(&site, &answer, &confused), Err(PasskeyError::Algorithm), "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn authenticator_data_has_its_form_or_is_none() {
+        let site = Site::of("https://seal.example/fhir");
+        let id =
+            |flags: u8, rest: &[u8]| Authenticator::read(&site, &data(&site, flags, rest).0).map(|d| d.id.is_some());
+        assert_eq!(id(0x05, b""), Ok(false));
+        assert_eq!(id(0x1d, b""), Ok(false), "backed up");
+        assert_eq!(id(0x85, b"\xa0"), Ok(false), "extensions");
+        let form = Err(PasskeyError::Form);
+        assert_eq!(id(0x15, b""), form, "backed up, and not to be");
+        assert_eq!(id(0x05, b"more"), form);
+        assert_eq!(id(0x45, b""), form, "an id that is not there");
+        assert_eq!(id(0x45, &[[0; 16].as_slice(), &[0, 9], b"short"].concat()), form, "an id that is cut off");
+        assert_eq!(id(0x04, b""), Err(PasskeyError::Unverified));
+        assert_eq!(id(0x01, b""), Err(PasskeyError::Unverified));
+        assert!(Authenticator::read(&site, &data(&site, 0x05, b"").0[..36]).is_err());
+    }
 }

@@ -1,5 +1,6 @@
 //! What accounts are kept with: names are blinded, the rest is sealed, so that a stolen database tells nobody's wallet.
 
+use super::openid::Journey;
 use super::{AccountId, Kind, Refused};
 use crate::ids::ResourceId;
 use crate::index::tokens::Tokenizer;
@@ -49,13 +50,30 @@ impl Secrets {
         let sealed = hex::decode(sealed).map_err(|_| Refused::Secret)?;
         open_bytes(&self.seal, purpose(name, account).as_bytes(), &sealed).map_err(|_| Refused::Secret)
     }
+
+    /// Seals what a browser bears while it is at an outside provider.
+    pub fn seal_journey(&self, journey: &Journey, random: Random<'_>) -> Result<String, Refused> {
+        let plain = Zeroizing::new(serde_json::to_vec(journey).map_err(|_| Refused::Secret)?);
+        let sealed = seal_bytes(&self.seal, JOURNEY, &plain, random);
+        sealed.map(|sealed| URL_SAFE_NO_PAD.encode(sealed)).map_err(|_| Refused::Secret)
+    }
+
+    /// Opens what `seal_journey` made.
+    pub fn open_journey(&self, sealed: &str) -> Option<Journey> {
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let plain = Zeroizing::new(open_bytes(&self.seal, JOURNEY, &sealed).ok()?);
+        serde_json::from_slice(&plain).ok()
+    }
 }
+
+const JOURNEY: &[u8] = b"medseal/v1/openid-journey";
 
 fn purpose(name: &Blind, account: &AccountId) -> String {
     format!("medseal/v1/credential\0{}\0{account}", name.0)
 }
 
-/// A random text that only its bearer has: the code of an invitation, the value of a cookie. What is stored is its digest.
+/// A random text that only its bearer has: the code of an invitation, the value of a cookie. What is stored is its
+/// digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bearer(Zeroizing<String>);
 

@@ -46,8 +46,8 @@ impl Kept {
 }
 
 impl Session {
-    /// What each form of a page carries, so that no other site's page can send it: it follows from the cookie, which other pages
-    /// cannot read.
+    /// What each form of a page carries, so that no other site's page can send it: it follows from the cookie, which
+    /// other pages cannot read.
     pub fn token(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.bearer.expose().as_bytes());
         hex::encode(hmac::sign(&key, b"medseal/v1/form"))
@@ -85,7 +85,7 @@ pub fn borne<'h>(cookies: impl Iterator<Item = &'h str>) -> Option<Bearer> {
 }
 
 /// The value of the only cookie of a name.
-pub(super) fn only<'h>(cookies: impl Iterator<Item = &'h str>, name: &str) -> Option<&'h str> {
+pub fn only<'h>(cookies: impl Iterator<Item = &'h str>, name: &str) -> Option<&'h str> {
     let pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut found = pairs.filter(|(called, _)| *called == name);
     let (_, value) = found.next()?;

@@ -20,8 +20,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Of the FHIR API at this address: the pages are its neighbours. A browser binds keys to names and not to addresses, so that
-    /// a loopback address becomes `localhost`.
+    /// Of the FHIR API at this address: the pages are its neighbours. A browser binds keys to names and not to
+    /// addresses, so that a loopback address becomes `localhost`.
     pub fn of(base: &str) -> Self {
         let uri: Uri = base.parse().unwrap_or_default();
         let secure = uri.scheme_str() == Some("https");
@@ -54,8 +54,8 @@ fn ip(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// A path of this server to go on to. Whatever a browser could read as another host's is none: `//x`, `/\x`, and what has characters
-/// that browsers drop.
+/// A path of this server to go on to. Whatever a browser could read as another host's is none: `//x`, `/\x`, and what
+/// has characters that browsers drop.
 pub fn own_path(text: &str) -> Option<&str> {
     let plain = text.len() <= MAX_NEXT && text.bytes().all(|c| c.is_ascii_graphic() && c != b'\\');
     let own = text.starts_with('/') && !text.starts_with("//");

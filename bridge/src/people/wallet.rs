@@ -1,5 +1,6 @@
-//! Sign-In with Ethereum (EIP-4361). The server makes the whole message, and makes it again out of the nonce when the signature comes
-//! back: a signature over any other domain, address, chain, nonce or time is not over this message, and is nobody's. Pure.
+//! Sign-In with Ethereum (EIP-4361). The server makes the whole message, and makes it again out of the nonce when the
+//! signature comes back: a signature over any other domain, address, chain, nonce or time is not over this message, and
+//! is nobody's. Pure.
 
 use super::Refused;
 use super::challenge::Challenge;
@@ -37,8 +38,8 @@ impl SignIn<'_> {
         )
     }
 
-    /// Whether a signature (`personal_sign`, EIP-191) is the address's own over this message. Contract accounts (ERC-1271) are not
-    /// asked.
+    /// Whether a signature (`personal_sign`, EIP-191) is the address's own over this message. Contract accounts
+    /// (ERC-1271) are not asked.
     pub fn check(&self, signature: &str) -> Result<(), Refused> {
         let bytes = hex::decode(signature.trim_start_matches("0x")).map_err(|_| Refused::Signature)?;
         let signature = Signature::from_raw(&bytes).map_err(|_| Refused::Signature)?;

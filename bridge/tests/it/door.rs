@@ -37,22 +37,25 @@ pub struct Browser<'w> {
     pub world: &'w World,
     pub origin: String,
     pub cookie: Option<String>,
+    /// What it bears while it is at an outside provider.
+    pub journey: Option<String>,
 }
 
 impl<'w> Browser<'w> {
     pub fn new(world: &'w World) -> Self {
-        Self { world, origin: format!("http://localhost:{}", world.running.http.port()), cookie: None }
+        Self { world, origin: format!("http://localhost:{}", world.running.http.port()), cookie: None, journey: None }
     }
 
     pub async fn send(&mut self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let host = format!("localhost:{}", self.world.running.http.port());
-        let cookie = self.cookie.clone().unwrap_or_default();
+        let cookie = [&self.cookie, &self.journey].into_iter().flatten().cloned().collect::<Vec<_>>().join("; ");
         let mut headers = vec![("host", host.as_str()), ("cookie", cookie.as_str())];
         headers.extend(more);
         let reply = self.world.request(method, path, &headers, body.as_bytes()).await;
-        if let Some(set) = reply.headers().get("set-cookie") {
+        for set in reply.headers().get_all("set-cookie") {
             let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
-            self.cookie = Some(pair).filter(|pair| !pair.ends_with('='));
+            let kept = if pair.starts_with("__Host-medseal-openid=") { &mut self.journey } else { &mut self.cookie };
+            *kept = Some(pair).filter(|pair| !pair.ends_with('='));
         }
         reply
     }

@@ -30,6 +30,7 @@ mod ledger;
 mod messages;
 mod notary;
 mod objects;
+mod openid;
 mod operations;
 mod people;
 #[path = "../postgres/mod.rs"]

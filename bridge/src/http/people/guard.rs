@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::http::query;
 use crate::http::routes::Request;
 use crate::people::secrets::Bearer;
-use crate::people::session::{Session, borne as read};
+use crate::people::session::{Session, borne as read, only};
 use crate::people::site::Site;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -24,8 +24,13 @@ pub(super) fn borne(headers: &HeaderMap) -> Option<Bearer> {
     read(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// Whether a browser sent this from a page of ours. Each browser names the origin of a POST; one that says more (Fetch Metadata)
-/// must say the same.
+/// The value of a cookie.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    only(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), name)
+}
+
+/// Whether a browser sent this from a page of ours. Each browser names the origin of a POST; one that says more (Fetch
+/// Metadata) must say the same.
 pub(super) fn from_here(site: &Site, headers: &HeaderMap) -> Result<(), Refusal> {
     let own = text(headers, header::ORIGIN) == Some(site.origin.as_str());
     let same = text(headers, FETCH_SITE).is_none_or(|said| said == "same-origin");

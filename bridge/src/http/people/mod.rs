@@ -1,7 +1,8 @@
-//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from a page of this
-//! very origin; those of somebody who is signed in bear the session's token, too.
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from
+//! a page of this very origin; those of somebody who is signed in bear the session's token, too.
 
 mod guard;
+mod openid;
 mod pages;
 mod refusal;
 pub mod session;
@@ -27,7 +28,8 @@ use warp::http::{Method, StatusCode, header};
 
 /// Where somebody goes who has signed in and asked for nothing else.
 const HOME: &str = "/me";
-/// The chain that a wallet's message names where anchors go to the embedded ledger, which no wallet knows: Ethereum's own.
+/// The chain that a wallet's message names where anchors go to the embedded ledger, which no wallet knows: Ethereum's
+/// own.
 const MAINNET: u64 = 1;
 
 /// Answers what is the door's.
@@ -44,7 +46,11 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, &[Method::GET, Method::POST])?;
             leaving(app, request).await
         }
-        ["auth", door @ ("login" | "join" | "keys"), step @ ("options" | "passkey" | "message" | "wallet")] => {
+        [
+            "auth",
+            door @ ("login" | "join" | "keys"),
+            step @ ("options" | "passkey" | "message" | "wallet" | "provider"),
+        ] => {
             only(request, POST)?;
             return Ok(ask(app, request, door, step).await.unwrap_or_else(Refusal::told));
         }
@@ -64,6 +70,7 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me"] => me(app, request).await,
         ["auth", "login"] => login(app, request).await,
         ["auth", "join"] => join(app, request).await,
+        ["auth", "openid"] => openid::back(app, request).await,
         _ => return Err(not_found()),
     })
 }
@@ -79,6 +86,11 @@ fn by_name(app: &App, request: &Request) -> Option<Reply> {
 
 fn site(app: &App) -> Site {
     Site::of(&app.core.base)
+}
+
+/// The names of the outside providers.
+fn offers(app: &App) -> Vec<&str> {
+    app.config.login.openid.iter().map(|provider| provider.name.as_str()).collect()
 }
 
 fn desk(app: &App) -> Desk {
@@ -97,8 +109,8 @@ async fn at_desk<T: Send + 'static>(
     Ok(joined.unwrap_or(Err(Refused::Secret))?)
 }
 
-/// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be able to prove
-/// where a form comes from, so that the referrer is not left out altogether.
+/// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be
+/// able to prove where a form comes from, so that the referrer is not left out altogether.
 fn page(status: StatusCode, content: &Markup) -> Reply {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -137,7 +149,7 @@ async fn login(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     if session::of(app, &request.headers).await.is_some() {
         return Ok(see_other(&site(app).path(next)));
     }
-    Ok(page(StatusCode::OK, &pages::login(&site(app), next)))
+    Ok(page(StatusCode::OK, &pages::login(&site(app), &offers(app), next)))
 }
 
 /// `GET /auth/join?code=`. Looking does not use the invitation up: programs that preview links look, too.
@@ -145,7 +157,7 @@ async fn join(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let code = parameter(request, "code").and_then(|code| Bearer::parse(&code)).ok_or(Refused::Invitation)?;
     let shown = code.clone();
     let (person, _) = at_desk(app, move |desk| desk.invited(&code)).await?;
-    Ok(page(StatusCode::OK, &pages::join(&site(app), &person, &shown)))
+    Ok(page(StatusCode::OK, &pages::join(&site(app), &offers(app), &person, &shown)))
 }
 
 /// `GET /me`.
@@ -156,7 +168,7 @@ async fn me(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let account = session.account.id.clone();
     let keys = at_desk(app, move |desk| desk.shown(&account)).await?;
     let fresh = session.is_fresh(app.core.clock.now().as_millisecond());
-    Ok(page(StatusCode::OK, &pages::me(&site(app), &session, &keys, fresh)))
+    Ok(page(StatusCode::OK, &pages::me(&site(app), &offers(app), &session, &keys, fresh)))
 }
 
 /// `GET /auth/logout`: a link cannot sign anybody out, its button can.
@@ -203,18 +215,22 @@ struct Asked {
     next: Option<String>,
     /// The wallet's.
     address: Option<String>,
+    /// An outside provider's name.
+    provider: Option<String>,
     /// What the passkey or the wallet says.
     #[serde(default)]
     answer: Value,
 }
 
-/// `POST /auth/{login,join,keys}/{options,passkey,message,wallet}`.
+/// `POST /auth/{login,join,keys}/{options,passkey,message,wallet,provider}`.
 async fn ask(app: &Arc<App>, request: &Request, door: &str, step: &str) -> Result<Reply, Refusal> {
     from_here(&site(app), &request.headers)?;
-    let _place = app.sign_ins.try_acquire().map_err(|_| Refusal::Busy)?;
+    let room = if step == "provider" { &app.providers.room } else { &app.sign_ins };
+    let _place = room.try_acquire().map_err(|_| Refusal::Busy)?;
     let asked: Asked = guard::json(request)?;
     let intent = intent(app, request, door, &asked).await?;
     match step {
+        "provider" => openid::away(app, intent, asked.provider.as_deref(), asked.next.as_deref()).await,
         "options" => at_desk(app, move |desk| desk.options(&intent)).await.map(|options| json(&options)),
         "message" => {
             let address = asked.address.unwrap_or_default();

@@ -63,6 +63,9 @@ struct Door<'d> {
     token: Option<&'d str>,
     passkey: &'d str,
     wallet: &'d str,
+    /// Outside providers, and what stands before their names.
+    providers: &'d [&'d str],
+    provider: &'d str,
 }
 
 impl Door<'_> {
@@ -72,9 +75,13 @@ impl Door<'_> {
             @if !site.takes_passkeys() {
                 p.notice { "Browsers take passkeys only over https and by a host’s name. This address is neither." }
             }
-            div #door.door data-at=(site.path(self.at)) data-next=(self.next) data-code=[self.code] data-token=[self.token] {
+            div #door.door data-at=(site.path(self.at)) data-next=(self.next) data-code=[self.code]
+                data-token=[self.token] {
                 button type="button" data-with="passkey" disabled[!site.takes_passkeys()] { (self.passkey) }
                 button.quiet type="button" data-with="wallet" { (self.wallet) }
+                @for name in self.providers {
+                    button.quiet type="button" data-with="provider" data-provider=(name) { (self.provider) (name) }
+                }
             }
             p #trouble.notice role="alert" hidden {}
             p #told.hint role="status" aria-live="polite" {}
@@ -83,7 +90,7 @@ impl Door<'_> {
 }
 
 /// `/auth/login`.
-pub(super) fn login(site: &Site, next: &str) -> Markup {
+pub(super) fn login(site: &Site, providers: &[&str], next: &str) -> Markup {
     let door = Door {
         at: "/auth/login",
         next,
@@ -91,6 +98,8 @@ pub(super) fn login(site: &Site, next: &str) -> Markup {
         token: None,
         passkey: "Sign in with a passkey",
         wallet: "Sign in with a wallet",
+        providers,
+        provider: "",
     };
     let content = html! {
         p.lead { "With the passkey of this device, of your phone or of a security key, or with an Ethereum wallet. "
@@ -107,7 +116,7 @@ pub(super) fn login(site: &Site, next: &str) -> Markup {
 }
 
 /// `/auth/join`.
-pub(super) fn join(site: &Site, person: &Person, code: &Bearer) -> Markup {
+pub(super) fn join(site: &Site, providers: &[&str], person: &Person, code: &Bearer) -> Markup {
     let door = Door {
         at: "/auth/join",
         next: "/me",
@@ -115,6 +124,8 @@ pub(super) fn join(site: &Site, person: &Person, code: &Bearer) -> Markup {
         token: None,
         passkey: "Make a passkey",
         wallet: "Use my wallet",
+        providers,
+        provider: "",
     };
     let content = html! {
         p.lead { "You are invited as " strong { (article(person.role)) }
@@ -131,7 +142,7 @@ pub(super) fn join(site: &Site, person: &Person, code: &Bearer) -> Markup {
 }
 
 /// `/me`.
-pub(super) fn me(site: &Site, session: &Session, keys: &[Shown], fresh: bool) -> Markup {
+pub(super) fn me(site: &Site, providers: &[&str], session: &Session, keys: &[Shown], fresh: bool) -> Markup {
     let account = &session.account;
     let token = session.token();
     let door = Door {
@@ -141,6 +152,8 @@ pub(super) fn me(site: &Site, session: &Session, keys: &[Shown], fresh: bool) ->
         token: Some(&token),
         passkey: "Add a passkey",
         wallet: "Add a wallet",
+        providers,
+        provider: "Add: ",
     };
     let content = html! {
         p.lead { "You are signed in as " strong { (article(account.person.role)) } "." }
@@ -174,7 +187,10 @@ fn table(site: &Site, session: &Session, keys: &[Shown], token: &str, fresh: boo
                     @for key in keys {
                         tr {
                             td { (kind(key.kind)) }
-                            td.mono { (key.what) @if key.name == session.credential { span.hint { " signed in with now" } } }
+                            td.mono {
+                                (key.what)
+                                @if key.name == session.credential { span.hint { " signed in with now" } }
+                            }
                             td.time { (time(key.made)) }
                             td.time { @if key.used == 0 { "never" } @else { (time(key.used)) } }
                             td { @if fresh && keys.len() > 1 { (remove(site, key, token)) } }

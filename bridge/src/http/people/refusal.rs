@@ -3,6 +3,7 @@
 use crate::http::reply::{Reply, body, with_header};
 use crate::index::store::StoreError;
 use crate::people::Refused;
+use crate::people::openid::OpenIdError;
 use serde_json::json;
 use warp::http::{StatusCode, header};
 
@@ -72,10 +73,12 @@ fn of_person(refused: &Refused) -> StatusCode {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         Refused::Store(_) | Refused::Invitations => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::Challenge => StatusCode::BAD_REQUEST,
+        Refused::OpenId(OpenIdError::Away) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Challenge | Refused::OpenId(OpenIdError::State) => StatusCode::BAD_REQUEST,
         Refused::Invitation => StatusCode::GONE,
         Refused::Taken | Refused::TooMany | Refused::Last => StatusCode::CONFLICT,
         Refused::Missing(_)
+        | Refused::OpenId(_)
         | Refused::Unknown
         | Refused::Disabled
         | Refused::Counter
