@@ -93,12 +93,17 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
             get().map(|()| smart::configuration(app))
         }
+        [".well-known", "openid-configuration"] | ["fhir", ".well-known", "openid-configuration"] => {
+            get().map(|()| smart::openid(app))
+        }
         ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
         ["auth", endpoint @ ("token" | "introspect" | "revoke")] => {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys" | "authorize" | "apps", ..] => {
+            people::answer(app, request, &segments).await
+        }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
