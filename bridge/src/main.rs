@@ -164,14 +164,14 @@ enum Contracts {
 
 #[derive(Debug, Subcommand)]
 enum Client {
-    /// Register a program by its public keys, and print the id that it is to use.
+    /// Register a program by its public keys, or an app that people let in, and print the id that it is to use.
     Add {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         new: commands::clients::New,
     },
-    /// List them: id, since when, scopes, keys, name.
+    /// List them: id, since when, scopes, keys, name, where an app is called back.
     List {
         #[command(flatten)]
         place: Place,

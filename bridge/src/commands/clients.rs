@@ -10,6 +10,7 @@ use crate::outgoing::{Outgoing, Refusal};
 use crate::secret::{bytes, system_random};
 use crate::smart::{keys, scopes};
 use std::path::PathBuf;
+use warp::http::Uri;
 
 /// A client to register.
 #[derive(Debug, clap::Args)]
@@ -21,15 +22,27 @@ pub struct New {
     #[arg(long)]
     scope: String,
     /// A file with its public keys, a JWK set.
-    #[arg(long, required_unless_present = "jwks_uri", conflicts_with = "jwks_uri")]
+    #[arg(long, required_unless_present_any = ["jwks_uri", "public"], conflicts_with_all = ["jwks_uri", "public"])]
     jwks: Option<PathBuf>,
     /// Where it publishes its public keys, https.
     #[arg(long)]
     jwks_uri: Option<String>,
+    /// An app, which people let in: it gets patient, user and launch scopes.
+    #[arg(long, requires = "redirect")]
+    app: bool,
+    /// Where an app is called back, to the letter: https, or http on the person's own machine. May be given several times.
+    #[arg(long, requires = "app")]
+    redirect: Vec<String>,
+    /// An app that can keep no key to itself: one in a browser or on a phone.
+    #[arg(long, requires = "app", conflicts_with = "jwks_uri")]
+    public: bool,
 }
 
 /// The longest name.
 const MAX_NAME: usize = 100;
+/// The most addresses of one app: a few of production and of tests. And the longest.
+const MAX_REDIRECTS: usize = 16;
+const MAX_REDIRECT: usize = 1_024;
 
 /// Registers a client and prints its id.
 pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
@@ -38,8 +51,9 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
     let client = Client {
         id: id.clone(),
         name: named(&new.name)?,
-        scope: scope(&new.scope)?,
+        scope: scope(&new.scope, new.app)?,
         keys: keys_of(config, new).await?,
+        redirects: redirects(&new.redirect)?,
         made: SystemClock.now().as_millisecond(),
     };
     match store.add_client(&client, MAX_CLIENTS).map_err(Failed::from_error)? {
@@ -54,16 +68,41 @@ fn named(name: &str) -> Result<String, Failed> {
     fine.then(|| name.trim().to_owned()).ok_or_else(|| Failed(format!("--name: 1 to {MAX_NAME} bytes, printable")))
 }
 
-/// A program on its own has no patient and no user.
-fn scope(text: &str) -> Result<String, Failed> {
+/// A program on its own has no patient and no user; an app has nothing but what people let it have.
+fn scope(text: &str, app: bool) -> Result<String, Failed> {
     let scopes = scopes::parse(text).map_err(|what| Failed(format!("--scope: {what}")))?;
-    match scopes.iter().find(|scope| !scope.is_system()) {
+    match scopes.iter().find(|scope| scope.is_system() == app) {
+        Some(other) if app => Err(Failed(format!("--scope: an app takes no system scopes such as `{other}`"))),
         Some(other) => Err(Failed(format!("--scope: a backend service takes system scopes, not `{other}`"))),
         None => Ok(scopes::text(&scopes)),
     }
 }
 
+fn redirects(given: &[String]) -> Result<Vec<String>, Failed> {
+    if given.len() > MAX_REDIRECTS {
+        return Err(Failed(format!("--redirect: at most {MAX_REDIRECTS}")));
+    }
+    match given.iter().find(|text| !is_redirect(text)) {
+        Some(bad) => Err(Failed(format!(
+            "--redirect: an https address, or http on localhost, without `#`, at most {MAX_REDIRECT} bytes: not {bad:?}"
+        ))),
+        None => Ok(given.to_vec()),
+    }
+}
+
+/// Where a code may go: over TLS, or not over a network at all (RFC 9700, section 4.1; RFC 8252, section 7.3).
+fn is_redirect(text: &str) -> bool {
+    let plain = text.len() <= MAX_REDIRECT && text.bytes().all(|c| c.is_ascii_graphic() && !b"#\\\"'<>`".contains(&c));
+    let Some(uri) = plain.then(|| text.parse::<Uri>().ok()).flatten() else { return false };
+    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
+    let own = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
+    uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && own)
+}
+
 async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
+    if new.public {
+        return Ok(Keys::None);
+    }
     if let Some(path) = &new.jwks {
         let at = |what: &dyn std::fmt::Display| Failed(format!("{}: {what}", path.display()));
         let text = std::fs::read(path).map_err(|error| at(&error))?;
@@ -78,13 +117,17 @@ async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     }
 }
 
-/// Prints the clients, one a line: id, since when, scopes, keys, name.
+/// Prints the clients, one a line: id, since when, scopes, keys, name, and where an app is called back.
 pub fn list(config: &Config) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
-    for Client { id, name, scope, keys, made } in store.clients().map_err(Failed::from_error)? {
-        let keys = if let Keys::At(url) = &keys { url } else { "inline" };
+    for Client { id, name, scope, keys, redirects, made } in store.clients().map_err(Failed::from_error)? {
+        let keys = match &keys {
+            Keys::At(url) => url,
+            Keys::Inline(_) => "inline",
+            Keys::None => "public",
+        };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
-        println!("{id}\t{made}\t{scope}\t{keys}\t{name}");
+        println!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}", redirects.join(" "));
     }
     Ok(())
 }
@@ -105,9 +148,33 @@ mod tests {
     #[test]
     fn a_client_has_a_name_and_system_scopes() {
         assert!(named("Lab of Northquay").is_ok() && named(" ").is_err() && named("a\nb").is_err());
-        assert_eq!(scope("system/*.read").unwrap(), "system/*.rs");
+        assert_eq!(scope("system/*.read", false).unwrap(), "system/*.rs");
         for bad in ["", "patient/*.rs", "system/*.rs openid", "system/Cat.r"] {
-            assert!(scope(bad).is_err(), "{bad}");
+            assert!(scope(bad, false).is_err(), "{bad}");
+        }
+        assert_eq!(scope("patient/*.read openid", true).unwrap(), "patient/*.rs openid");
+        assert!(scope("patient/*.rs system/*.rs", true).is_err());
+    }
+
+    #[test]
+    fn an_app_is_called_back_over_tls_or_on_the_same_machine() {
+        for good in ["https://app.example/cb?x=1", "http://localhost:3000/", "http://127.0.0.1:9/cb", "http://[::1]/cb"]
+        {
+            assert!(is_redirect(good), "{good}");
+        }
+        let long = format!("https://a/{}", "a".repeat(MAX_REDIRECT));
+        for bad in [
+            "",
+            "/cb",
+            "http://app.example/cb",
+            "https://app.example/cb#x",
+            "https://u@app.example/",
+            "http://localhost.evil.example/",
+            "javascript:alert(1)",
+            "https://a b/",
+            &long,
+        ] {
+            assert!(!is_redirect(bad), "{bad}");
         }
     }
 }

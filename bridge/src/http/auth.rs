@@ -1,7 +1,8 @@
-//! The authorization server: `/auth/token` (SMART App Launch 2.2, section 4: backend services), `/auth/introspect` (RFC 7662),
+//! The authorization server: `/auth/token` (SMART App Launch 2.2: apps, and section 4: backend services), `/auth/introspect` (RFC 7662),
 //! `/auth/revoke` (RFC 7009), `/auth/jwks`. Refusals are OAuth's (RFC 6749, section 5.2).
 
 mod form;
+mod grants;
 mod refusal;
 
 use super::login;
@@ -50,13 +51,19 @@ fn seconds(app: &App) -> u64 {
     app.core.clock.now().as_second().max(0) as u64
 }
 
-/// A token for a client that proves who it is.
 async fn token(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let form = Form::read(request)?;
-    if form.required("grant_type")? != GRANT {
-        return Err(Refusal::UnsupportedGrantType);
+    match form.required("grant_type")? {
+        GRANT => by_itself(app, &form).await,
+        "authorization_code" => grants::by_code(app, any_client(app, &form).await?, &form).await,
+        "refresh_token" => grants::by_refresh(app, any_client(app, &form).await?, &form).await,
+        _ => Err(Refusal::UnsupportedGrantType),
     }
-    let client = client(app, &form).await?;
+}
+
+/// A token for a client that proves who it is.
+async fn by_itself(app: &Arc<App>, form: &Form) -> Result<Reply, Refusal> {
+    let client = client(app, form).await?;
     let granted = granted(&client, form.get("scope"))?;
     let scope = scopes::text(&granted);
     let caller = Caller { client: Some(client.id.clone()), ..Caller::new(&client.id, granted) };
@@ -81,6 +88,20 @@ fn granted(client: &Client, asked: Option<&str>) -> Result<Vec<Scope>, Refusal> 
     }
 }
 
+/// The client that a form is of: by its assertion, or by its name alone where it can keep no key (RFC 6749, section 3.2.1).
+async fn any_client(app: &Arc<App>, form: &Form) -> Result<Client, Refusal> {
+    if form.get("client_assertion").is_some() {
+        return client(app, form).await;
+    }
+    let found = registered(app, form.required("client_id")?).await?;
+    found.filter(|client| client.keys == Keys::None).ok_or(Refusal::Client(AssertionError::Unknown))
+}
+
+async fn registered(app: &App, id: &str) -> Result<Option<Client>, Refusal> {
+    let (store, id) = (app.core.store.clone(), id.to_owned());
+    in_background(move || store.client(&id)).await.map_err(|error| Refusal::later(&error))
+}
+
 /// The client whose assertion a form bears. It is used up by being looked at.
 async fn client(app: &Arc<App>, form: &Form) -> Result<Client, Refusal> {
     if form.required("client_assertion_type")? != ASSERTION {
@@ -90,9 +111,7 @@ async fn client(app: &Arc<App>, form: &Form) -> Result<Client, Refusal> {
     if form.get("client_id").is_some_and(|id| id != claimed.client) {
         return Err(Refusal::Client(AssertionError::Subject));
     }
-    let (store, id) = (app.core.store.clone(), claimed.client.clone());
-    let found = in_background(move || store.client(&id)).await.map_err(|e| Refusal::later(&e))?;
-    let client = found.ok_or(AssertionError::Unknown)?;
+    let client = registered(app, &claimed.client).await?.ok_or(AssertionError::Unknown)?;
     let assertion = checked(app, &client, &claimed).await?;
     match spend(app, assertion).await {
         Ok(true) => Ok(client),
@@ -107,6 +126,7 @@ async fn checked(app: &App, client: &Client, claimed: &Claimed<'_>) -> Result<As
             app.key_sets.at(url, claimed, &app.outgoing, app.core.clock.now().as_millisecond()).await
         }
         Keys::Inline(text) if claimed.key_set.is_none() => parse(text.as_bytes()).map_err(|_| Refusal::Server)?,
+        Keys::None => return Err(AssertionError::Unknown.into()),
         Keys::At(_) | Keys::Inline(_) => return Err(AssertionError::KeySet.into()),
     };
     Ok(claimed.check(&keys, &Server::of(&app.core.base).endpoint("token"), seconds(app))?)
@@ -140,7 +160,7 @@ impl Asker {
 /// By a bearer token, or by an assertion as at the token endpoint.
 async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, Refusal> {
     if !request.headers.contains_key(header::AUTHORIZATION) {
-        return client(app, form).await.map(|client| Asker::Client(client.id));
+        return any_client(app, form).await.map(|client| Asker::Client(client.id));
     }
     let caller = login::caller(app, &request.headers).map_err(Refusal::Login)?;
     match &caller.client {
@@ -154,8 +174,8 @@ async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, 
 async fn named(app: &App, form: &Form) -> Result<Option<Arc<Bearer>>, Refusal> {
     let Ok(bearer) = app.token_key.check(form.required("token")?, seconds(app)) else { return Ok(None) };
     let Some(id) = bearer.id.clone() else { return Ok(Some(bearer)) };
-    let (store, client) = (app.core.store.clone(), bearer.caller.client.clone());
-    let asked = in_background(move || store.stands(&id, client.as_deref())).await;
+    let (store, client, grant) = (app.core.store.clone(), bearer.caller.client.clone(), bearer.caller.grant.clone());
+    let asked = in_background(move || store.stands(&id, client.as_deref(), grant.as_deref())).await;
     Ok(asked.map_err(|e| Refusal::later(&e))?.then_some(bearer))
 }
 
@@ -198,6 +218,11 @@ fn told(app: &App, bearer: &Bearer) -> Value {
 async fn revoke(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let form = Form::read(request)?;
     let asker = asker(app, request, &form).await?;
+    if let Asker::Client(id) = &asker
+        && grants::revoke(app, id, form.required("token")?).await?
+    {
+        return Ok(answered(&json!({})));
+    }
     let Some(bearer) = named(app, &form).await? else { return Ok(answered(&json!({}))) };
     if !asker.may_tell(&bearer) {
         return Err(Refusal::Unauthorized);

@@ -93,12 +93,15 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         [".well-known", "smart-configuration"] | ["fhir", ".well-known", "smart-configuration"] => {
             get().map(|()| smart::configuration(app))
         }
+        [".well-known", "openid-configuration"] | ["fhir", ".well-known", "openid-configuration"] => {
+            get().map(|()| smart::openid(app))
+        }
         ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
         ["auth", endpoint @ ("token" | "introspect" | "revoke")] => {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me"] | ["auth", "login" | "join" | "logout" | "keys" | "openid", ..] => {
+        ["me"] | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
             people::answer(app, request, &segments).await
         }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),

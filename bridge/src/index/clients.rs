@@ -4,7 +4,7 @@ use super::sql::{Row, values};
 use super::store::{Store, StoreError};
 use notary::commitment::Digest;
 
-/// A program that may ask for tokens by a key of its own.
+/// A program that may ask for tokens: by a key of its own, or let in by people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     pub id: String,
@@ -12,6 +12,8 @@ pub struct Client {
     /// The most that it is granted.
     pub scope: String,
     pub keys: Keys,
+    /// Where an app is called back, exactly so; a backend service has none.
+    pub redirects: Vec<String>,
     /// Milliseconds since 1970.
     pub made: i64,
 }
@@ -23,20 +25,24 @@ pub enum Keys {
     Inline(String),
     /// The address of one.
     At(String),
+    /// It can keep no secret: a public client (RFC 6749, section 2.1).
+    None,
 }
 
-const CLIENT: &str = "SELECT id, name, scope, published, keys, made FROM client";
+const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects FROM client";
 
 impl Store {
     /// Registers a client, unless there are so many already.
     pub fn add_client(&self, client: &Client, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM client) < ?7";
-        let (published, keys) = match &client.keys {
-            Keys::Inline(keys) => (false, keys),
-            Keys::At(url) => (true, url),
+        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8 WHERE (SELECT count(*) FROM client) < ?7";
+        let (published, keys): (i64, &str) = match &client.keys {
+            Keys::Inline(keys) => (0, keys.as_str()),
+            Keys::At(url) => (1, url.as_str()),
+            Keys::None => (2, ""),
         };
-        let values = values![&client.id, &client.name, &client.scope, published, keys, client.made, most as i64];
+        let (Client { id, name, scope, made, .. }, redirects) = (client, client.redirects.join(" "));
+        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects];
         Ok(self.with(|c| c.execute(SQL, values))? == 1)
     }
 
@@ -52,9 +58,12 @@ impl Store {
         self.read(|c| c.rows(&sql, &[], client))
     }
 
-    /// Forgets a client. Tells whether there was one.
+    /// Forgets a client, and all that people have allowed it. Tells whether there was one.
     pub fn drop_client(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.with(|c| c.execute("DELETE FROM client WHERE id = ?1", values![id]))? == 1)
+        self.transaction(|c| {
+            c.execute("DELETE FROM app_grant WHERE client = ?1", values![id])?;
+            Ok(c.execute("DELETE FROM client WHERE id = ?1", values![id])? == 1)
+        })
     }
 
     /// Uses an assertion up; false: it was used before. Forgets those that have expired; times in seconds since 1970.
@@ -75,19 +84,31 @@ impl Store {
         })
     }
 
-    /// Whether a token still counts: it was not revoked, and the client that it was issued to is still registered.
-    pub fn stands(&self, id: &str, client: Option<&str>) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "SELECT (SELECT count(*) FROM revoked WHERE id = ?1), (SELECT count(*) FROM client WHERE id = ?2)";
-        let found = self.read(|c| c.first(SQL, values![id, client.unwrap_or("")], |r| Ok((r.int(0)?, r.int(1)?))))?;
-        Ok(found.is_some_and(|(revoked, clients)| revoked == 0 && (client.is_none() || clients == 1)))
+    /// Whether a token still counts: it was not revoked, the client that it was issued to is still registered, and what somebody
+    /// allowed that client, if it came of that, goes on: with the account, and with the session where it is bound to one.
+    pub fn stands(&self, id: &str, client: Option<&str>, grant: Option<&str>) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT (SELECT count(*) FROM revoked WHERE id = ?1), \
+             (SELECT count(*) FROM client WHERE id = ?2), \
+             (SELECT count(*) FROM app_grant g JOIN account a ON a.id = g.account AND a.disabled = 0 \
+              WHERE g.id = ?3 AND (g.session = '' OR EXISTS (SELECT 1 FROM session s WHERE s.digest = g.session)))";
+        let values = values![id, client.unwrap_or(""), grant.unwrap_or("")];
+        let found = self.read(|c| c.first(SQL, values, |r| Ok((r.int(0)?, r.int(1)?, r.int(2)?))))?;
+        Ok(found.is_some_and(|(revoked, clients, grants)| {
+            revoked == 0 && (client.is_none() || clients == 1) && (grant.is_none() || grants == 1)
+        }))
     }
 }
 
 fn client(r: &Row<'_>) -> Result<Client, StoreError> {
     let keys = r.string(4)?;
-    let keys = if r.flag(3)? { Keys::At(keys) } else { Keys::Inline(keys) };
-    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, made: r.int(5)? })
+    let keys = match r.int(3)? {
+        0 => Keys::Inline(keys),
+        1 => Keys::At(keys),
+        2 => Keys::None,
+        _ => return Err(StoreError::Nonsense("a client's keys")),
+    };
+    let redirects = r.text(6)?.split_ascii_whitespace().map(str::to_owned).collect();
+    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, redirects, made: r.int(5)? })
 }
 
 #[cfg(test)]
@@ -96,13 +117,14 @@ mod tests {
     use crate::index::stores;
 
     fn a(id: &str, keys: Keys, made: i64) -> Client {
-        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, made }
+        let redirects = vec!["https://a/cb".into(), "http://localhost:1/cb".into()];
+        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, redirects, made }
     }
 
     #[test]
     fn clients_come_and_go() {
         for (_keep, store) in stores() {
-            let (one, two) = (a("b", Keys::Inline("{}".into()), 1), a("a", Keys::At("https://k".into()), 2));
+            let (one, two) = (a("b", Keys::None, 1), a("a", Keys::At("https://k".into()), 2));
             assert!(store.add_client(&one, 2).unwrap() && store.add_client(&two, 2).unwrap());
             assert!(!store.add_client(&a("c", Keys::At("https://k".into()), 3), 2).unwrap(), "one too many");
             assert_eq!(store.clients().unwrap(), [one.clone(), two]);
@@ -127,13 +149,13 @@ mod tests {
     fn a_token_falls_with_its_revocation_and_with_its_client() {
         for (_keep, store) in stores() {
             assert!(store.add_client(&a("c", Keys::Inline("{}".into()), 1), 9).unwrap());
-            assert!(store.stands("t", None).unwrap() && store.stands("t", Some("c")).unwrap());
-            assert!(!store.stands("t", Some("other")).unwrap());
+            assert!(store.stands("t", None, None).unwrap() && store.stands("t", Some("c"), None).unwrap());
+            assert!(!store.stands("t", Some("other"), None).unwrap());
             store.revoke("t", 100, 50).unwrap();
             store.revoke("t", 100, 60).unwrap();
-            assert!(!store.stands("t", None).unwrap() && store.stands("u", Some("c")).unwrap());
+            assert!(!store.stands("t", None, None).unwrap() && store.stands("u", Some("c"), None).unwrap());
             store.drop_client("c").unwrap();
-            assert!(!store.stands("u", Some("c")).unwrap());
+            assert!(!store.stands("u", Some("c"), None).unwrap());
         }
     }
 }

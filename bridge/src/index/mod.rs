@@ -9,6 +9,7 @@ pub mod cells;
 pub mod clients;
 mod engine;
 pub mod erasures;
+pub mod grants;
 pub mod history;
 pub mod jobs;
 pub mod lease;

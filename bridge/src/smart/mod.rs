@@ -2,6 +2,7 @@
 //! assertions that they sign (backend services); the administrator mints them at the machine.
 
 pub mod assertion;
+pub mod grant;
 pub mod key_sets;
 pub mod keys;
 pub mod scopes;

@@ -77,8 +77,8 @@ impl Context {
 pub struct Access {
     pub context: Context,
     /// None: every type.
-    kind: Option<TypeName>,
-    allowed: Vec<Interaction>,
+    pub kind: Option<TypeName>,
+    pub allowed: Vec<Interaction>,
     /// Only resources that this search finds.
     pub only: Option<Criteria>,
 }

@@ -34,14 +34,15 @@ impl Standing {
         if self.all().get(&id).is_some_and(|known| !known.stands || is_within(*known, now, STANDING_FRESH)) {
             return;
         }
-        let (asked, client) = (id.clone(), bearer.caller.client.clone());
+        let (asked, client, grant) = (id.clone(), bearer.caller.client.clone(), bearer.caller.grant.clone());
         let answer = if store.is_shared() {
             let store = store.clone();
-            let joined = tokio::task::spawn_blocking(move || store.stands(&asked, client.as_deref())).await;
+            let joined =
+                tokio::task::spawn_blocking(move || store.stands(&asked, client.as_deref(), grant.as_deref())).await;
             joined.unwrap_or(Err(StoreError::Nonsense("index work was cut short")))
         } else {
             // One look into an index on this machine: to hand that to another thread costs several times as much.
-            store.stands(&asked, client.as_deref())
+            store.stands(&asked, client.as_deref(), grant.as_deref())
         };
         match answer {
             Ok(stands) => self.learn(id, Known { asked: now, stands }),
@@ -64,14 +65,17 @@ impl Standing {
     /// What is known of a token that was asked about.
     pub fn of(&self, bearer: &Bearer, now: i64) -> Stands {
         let Some(id) = &bearer.id else { return Stands::Yes };
-        match self.all().get(id) {
+        let all = self.all();
+        let ended = |grant: &String| all.get(grant).is_some_and(|known| !known.stands);
+        match all.get(id) {
+            _ if bearer.caller.grant.as_ref().is_some_and(ended) => Stands::No,
             Some(Known { stands: false, .. }) => Stands::No,
             Some(known) if is_within(*known, now, STANDING_BELIEVED) => Stands::Yes,
             _ => Stands::Unknown,
         }
     }
 
-    /// Ends a token here at once.
+    /// Ends a token, or all that came of a grant, here at once.
     pub fn end(&self, id: &str, now: i64) {
         self.learn(id.to_owned(), Known { asked: now, stands: false });
     }

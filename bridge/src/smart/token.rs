@@ -76,6 +76,25 @@ struct Claims {
     patient: Option<String>,
     #[serde(default, rename = "fhirUser", skip_serializing_if = "Option::is_none")]
     user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<String>,
+}
+
+/// An ID token's claims (OpenID Connect Core 1.0, section 2). Its audience is the app, so that it is no token for the API.
+#[derive(Debug, Serialize)]
+pub struct Identity<'i> {
+    pub iss: &'i str,
+    /// The account.
+    pub sub: &'i str,
+    /// The client.
+    pub aud: &'i str,
+    pub iat: u64,
+    pub exp: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub nonce: &'i str,
+    /// The address of the resource that the person is (SMART App Launch 2.2, section 3.4).
+    #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// Who calls, as a checked token says.
@@ -89,6 +108,8 @@ pub struct Caller {
     pub user: Option<Name>,
     /// The client that the token was issued to; none: it was minted at the machine.
     pub client: Option<String>,
+    /// What somebody allowed the client: the token ends with it.
+    pub grant: Option<String>,
     /// What the present request is shown.
     pub seen: Seen,
 }
@@ -107,7 +128,8 @@ impl Caller {
 
     /// One with nothing but scopes.
     pub fn new(subject: &str, scopes: Vec<Scope>) -> Self {
-        Self { subject: subject.to_owned(), scopes, patient: None, user: None, client: None, seen: Seen::default() }
+        let subject = subject.to_owned();
+        Self { subject, scopes, patient: None, user: None, client: None, grant: None, seen: Seen::default() }
     }
 }
 
@@ -246,13 +268,22 @@ impl TokenKey {
             client_id: caller.client.clone(),
             patient: text(&caller.patient),
             user: text(&caller.user),
+            grant: caller.grant.clone(),
         };
-        let header = Header { kid: self.public["kid"].as_str().map(str::to_owned), ..Header::new(Algorithm::ES384) };
-        let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|_| TokenError::Unsigned)?;
+        let token = jsonwebtoken::encode(&self.header(), &claims, &self.encoding).map_err(|_| TokenError::Unsigned)?;
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Scope("the scopes are too long for a token".into()));
         }
         Ok(token)
+    }
+
+    /// Signs what an app is told of who let it in (OpenID Connect Core 1.0, section 2).
+    pub fn identity(&self, claims: &Identity<'_>) -> Result<String, TokenError> {
+        jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
+    }
+
+    fn header(&self) -> Header {
+        Header { kid: self.public["kid"].as_str().map(str::to_owned), ..Header::new(Algorithm::ES384) }
     }
 
     /// Checks a token's signature and time; `now` in seconds since 1970. Whether it was revoked, `Standing` knows.
@@ -307,7 +338,7 @@ impl TokenKey {
 fn caller(claims: Claims) -> Option<Caller> {
     let scopes = scopes::parse(&claims.scope).ok()?;
     let (patient, user) = (name(&claims.patient)?, name(&claims.user)?);
-    Some(Caller { patient, user, client: claims.client_id, ..Caller::new(&claims.sub, scopes) })
+    Some(Caller { patient, user, client: claims.client_id, grant: claims.grant, ..Caller::new(&claims.sub, scopes) })
 }
 
 /// A point on P-384 as a JWK (RFC 7518, section 6.2), named by its thumbprint (RFC 7638).

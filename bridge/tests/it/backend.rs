@@ -21,11 +21,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 const FORM: &str = "application/x-www-form-urlencoded";
-const BY_JWT: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const BY_JWT: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const SCOPE: &str = "system/Patient.rs system/Observation.rs?category=lab";
 
 /// A client's key: how it signs, and its public half.
-struct Signing {
+pub struct Signing {
     kid: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -57,7 +57,7 @@ fn private_key(pkcs8: &[u8]) -> &[u8] {
 }
 
 /// One key of each kind; making them takes a while.
-static EC: LazyLock<Signing> = LazyLock::new(|| elliptic("ec"));
+pub static EC: LazyLock<Signing> = LazyLock::new(|| elliptic("ec"));
 static RSA: LazyLock<Signing> = LazyLock::new(|| rsa("rsa"));
 static OTHER: LazyLock<Signing> = LazyLock::new(|| elliptic("ec"));
 
@@ -66,11 +66,12 @@ fn now(world: &World) -> i64 {
 }
 
 fn register(world: &World, id: &str, keys: Keys, scope: &str) {
-    let client = Client { id: id.into(), name: "a test".into(), scope: scope.into(), keys, made: 0 };
+    let client =
+        Client { id: id.into(), name: "a test".into(), scope: scope.into(), keys, redirects: Vec::new(), made: 0 };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
 }
 
-fn inline(keys: &[&Signing]) -> Keys {
+pub fn inline(keys: &[&Signing]) -> Keys {
     let keys: Vec<&Value> = keys.iter().map(|signing| &signing.jwk).collect();
     Keys::Inline(json!({"keys": keys}).to_string())
 }
@@ -80,17 +81,17 @@ fn endpoint(world: &World) -> String {
 }
 
 /// What an assertion says, with a `jti` of its own.
-fn claims(world: &World, client: &str) -> Value {
+pub fn claims(world: &World, client: &str) -> Value {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let id = format!("jti-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     json!({"iss": client, "sub": client, "aud": endpoint(world), "exp": now(world) + 240, "jti": id})
 }
 
-fn signed(signing: &Signing, claims: &Value) -> String {
+pub fn signed(signing: &Signing, claims: &Value) -> String {
     encode(&Header { kid: Some(signing.kid.into()), ..Header::new(signing.algorithm) }, claims, &signing.key).unwrap()
 }
 
-fn form(pairs: &[(&str, &str)]) -> String {
+pub fn form(pairs: &[(&str, &str)]) -> String {
     let one = |(name, value): &(&str, &str)| format!("{name}={}", bridge::http::query::encode(value));
     pairs.iter().map(one).collect::<Vec<_>>().join("&")
 }
@@ -104,7 +105,7 @@ fn asking(assertion: &str, scope: &str) -> String {
     ])
 }
 
-async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+pub async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
     let headers: Vec<_> = [("content-type", FORM)].iter().chain(headers).copied().collect();
     let reply = world.request("POST", path, &headers, body.as_bytes()).await;
     assert_eq!(reply.headers()["cache-control"], "no-store");

@@ -26,6 +26,7 @@ mod fuzz_seeds;
 mod hostile;
 mod interactions;
 mod kms;
+mod launch;
 mod ledger;
 mod messages;
 mod notary;

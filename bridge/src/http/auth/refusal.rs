@@ -13,6 +13,8 @@ pub(super) enum Refusal {
     TooLong,
     Client(AssertionError),
     UnsupportedGrantType,
+    /// A code or refresh token that does not count.
+    Grant,
     /// It cannot be revoked (RFC 7009, section 2.2.1).
     UnsupportedTokenType,
     Scope(&'static str),
@@ -49,7 +51,11 @@ impl Refusal {
             }
             Self::Client(error) => (StatusCode::UNAUTHORIZED, "invalid_client", error.to_string()),
             Self::UnsupportedGrantType => {
-                (bad, "unsupported_grant_type", "grant_type: client_credentials alone".into())
+                (bad, "unsupported_grant_type", "authorization_code, refresh_token or client_credentials".into())
+            }
+            Self::Grant => {
+                let text = "the code or refresh token is not known, has ended, was used before, or is not yours";
+                (bad, "invalid_grant", text.into())
             }
             Self::UnsupportedTokenType => {
                 (bad, "unsupported_token_type", "this token has no id to revoke it by: it ends with its time".into())

@@ -1,6 +1,8 @@
 //! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from
 //! a page of this very origin; those of somebody who is signed in bear the session's token, too.
 
+mod apps;
+mod authorize;
 mod guard;
 mod openid;
 mod pages;
@@ -41,6 +43,14 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             remove(app, request).await
         }
+        ["auth", "apps", "end"] => {
+            only(request, POST)?;
+            apps::end(app, request).await
+        }
+        ["auth", "authorize", "answer"] => {
+            only(request, POST)?;
+            authorize::answer(app, request).await
+        }
         ["auth", "logout"] if request.method == Method::POST => logout(app, request).await,
         ["auth", "logout"] => {
             only(request, &[Method::GET, Method::POST])?;
@@ -71,6 +81,7 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["auth", "login"] => login(app, request).await,
         ["auth", "join"] => join(app, request).await,
         ["auth", "openid"] => openid::back(app, request).await,
+        ["auth", "authorize"] => authorize::ask(app, request).await,
         _ => return Err(not_found()),
     })
 }
@@ -112,10 +123,16 @@ async fn at_desk<T: Send + 'static>(
 /// A page with what keeps it ours: nothing inline, nothing from elsewhere, in nobody's frame. Its own pages must be
 /// able to prove where a form comes from, so that the referrer is not left out altogether.
 fn page(status: StatusCode, content: &Markup) -> Reply {
+    page_going_to(status, content, "")
+}
+
+/// The same, whose form's answer goes on to an origin.
+fn page_going_to(status: StatusCode, content: &Markup, origin: &str) -> Reply {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-                          base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+                          base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
     let reply = body(status, "text/html; charset=utf-8", content.0.clone());
-    let reply = with_header(reply, header::CONTENT_SECURITY_POLICY, POLICY);
+    let policy = if origin.is_empty() { POLICY.to_owned() } else { format!("{POLICY} {origin}") };
+    let reply = with_header(reply, header::CONTENT_SECURITY_POLICY, &policy);
     with_header(reply, header::REFERRER_POLICY, "same-origin")
 }
 
@@ -167,8 +184,11 @@ async fn me(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     };
     let account = session.account.id.clone();
     let keys = at_desk(app, move |desk| desk.shown(&account)).await?;
-    let fresh = session.is_fresh(app.core.clock.now().as_millisecond());
-    Ok(page(StatusCode::OK, &pages::me(&site(app), &offers(app), &session, &keys, fresh)))
+    let now = app.core.clock.now().as_millisecond();
+    let account = session.account.id.clone();
+    let apps = at_desk(app, move |desk| Ok(desk.store.grants(&account, now)?)).await?;
+    let apps = pages::apps::section(&site(app), &session, &apps);
+    Ok(page(StatusCode::OK, &pages::me(&site(app), &offers(app), &session, &keys, session.is_fresh(now), &apps)))
 }
 
 /// `GET /auth/logout`: a link cannot sign anybody out, its button can.

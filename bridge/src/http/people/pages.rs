@@ -1,5 +1,7 @@
 //! The pages. `maud` escapes whatever is put into them.
 
+pub(super) mod apps;
+
 use super::refusal::Refusal;
 use crate::people::enrol::Shown;
 use crate::people::secrets::Bearer;
@@ -142,7 +144,14 @@ pub(super) fn join(site: &Site, providers: &[&str], person: &Person, code: &Bear
 }
 
 /// `/me`.
-pub(super) fn me(site: &Site, providers: &[&str], session: &Session, keys: &[Shown], fresh: bool) -> Markup {
+pub(super) fn me(
+    site: &Site,
+    providers: &[&str],
+    session: &Session,
+    keys: &[Shown],
+    fresh: bool,
+    apps: &Markup,
+) -> Markup {
     let account = &session.account;
     let token = session.token();
     let door = Door {
@@ -170,6 +179,7 @@ pub(super) fn me(site: &Site, providers: &[&str], session: &Session, keys: &[Sho
                 p.notice { "To add or remove something here, sign out and in again first." }
             }
         }
+        (apps)
         section.panel { (sign_out(site, &token)) }
     };
     Frame { site, title: "My account", here: "/me", script: fresh }.around(&content)

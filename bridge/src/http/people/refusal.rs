@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     Login,
     #[error("to change how you sign in, sign out and in again first: it must have been within the last 15 minutes")]
     Stale,
+    #[error("{0}")]
+    App(&'static str),
     #[error("too many are signing in at this moment: try again")]
     Busy,
 }
@@ -29,7 +31,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Foreign | Self::Stale => StatusCode::FORBIDDEN,
-            Self::Form => StatusCode::BAD_REQUEST,
+            Self::Form | Self::App(_) => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),

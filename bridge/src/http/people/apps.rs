@@ -1,0 +1,22 @@
+//! The apps that somebody has let in: `/me` lists them, and ends them.
+
+use super::guard::{form, signed_in};
+use super::refusal::Refusal;
+use super::{HOME, at_desk, news, see_other, site};
+use crate::app::App;
+use crate::http::reply::Reply;
+use crate::http::routes::Request;
+use std::sync::Arc;
+
+/// `POST /auth/apps/end`: at once here, within [`crate::limits::STANDING_FRESH`] on other replicas.
+pub(super) async fn end(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = form(app, request)?;
+    let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    let (account, grant) = (session.account.id.clone(), form.get("grant").cloned().unwrap_or_default());
+    let id = grant.clone();
+    if at_desk(app, move |desk| Ok(desk.store.end_own_grant(&account, &id)?)).await? {
+        app.standing.end(&grant, app.core.clock.now().as_millisecond());
+        news(&session.account.id, "an app's access was ended");
+    }
+    Ok(see_other(&site(app).path(HOME)))
+}

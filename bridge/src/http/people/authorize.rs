@@ -1,0 +1,206 @@
+//! `GET /auth/authorize` (RFC 6749, section 4.1.1; SMART App Launch 2.2, section 2.1): an app asks to be let in, and the person answers.
+//! Nothing is kept between the two: the answer bears the question, which is checked again.
+
+use super::guard::{form, signed_in};
+use super::refusal::Refusal;
+use super::{at_desk, news, page_going_to, pages, see_other, session, site};
+use crate::app::App;
+use crate::http::query::{encode, pairs};
+use crate::http::reply::Reply;
+use crate::http::routes::Request;
+use crate::ids::Name;
+use crate::index::clients::Client;
+use crate::people::secrets::Bearer;
+use crate::people::session::Session;
+use crate::people::site::own_path;
+use crate::people::{Refused, Role};
+use crate::secret::{bytes, system_random};
+use crate::smart::grant::{CODE_LIFE, Code, Grant, Handle, allowed, asks_for_patient, has, is_challenge};
+use crate::smart::scopes::{self, Scope};
+use crate::smart::token::Server;
+use std::collections::HashMap;
+use std::sync::Arc;
+use warp::http::{StatusCode, Uri};
+
+/// The longest `state` and `nonce`: names, no letters.
+const MAX_STATE: usize = 1_024;
+
+/// What an app asks, once it is known who is to be told about it, and where.
+struct Question {
+    client: Client,
+    redirect: String,
+    parameters: HashMap<String, String>,
+}
+
+/// Why an app is not let in, as it is told (RFC 6749, section 4.1.2.1).
+type Denial = (&'static str, &'static str);
+
+/// A question that holds.
+struct Wanted {
+    scopes: Vec<Scope>,
+    code: Code,
+}
+
+/// `GET /auth/authorize`.
+pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let question = question(app, &request.query).await?;
+    let wanted = match question.wanted(&app.core.base) {
+        Ok(wanted) => wanted,
+        Err(denial) => return Ok(question.denied(app, denial)),
+    };
+    let silent = question.get("prompt").split(' ').any(|prompt| prompt == "none");
+    let Some(session) = session::of(app, &request.headers).await else {
+        if silent {
+            return Ok(question.denied(app, ("login_required", "nobody is signed in")));
+        }
+        let here = format!("/auth/authorize?{}", request.query);
+        let next = own_path(&here).ok_or(Refusal::App("what the app asks for is too long"))?;
+        return Ok(see_other(&site(app).path(&format!("/auth/login?next={}", encode(next)))));
+    };
+    let granted = match question.granted(&wanted, &session) {
+        Ok(_) if silent => return Ok(question.denied(app, ("interaction_required", "people are always asked"))),
+        Ok(granted) => granted,
+        Err(denial) => return Ok(question.denied(app, denial)),
+    };
+    let asked = pages::apps::Asked { client: &question.client, redirect: &question.redirect, granted: &granted };
+    let content = pages::apps::approval(&site(app), &session, &asked, &request.query);
+    Ok(page_going_to(StatusCode::OK, &content, &origin(&question.redirect)))
+}
+
+/// `POST /auth/authorize/answer`: the person approves or refuses.
+pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let form = form(app, request)?;
+    let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    let question = question(app, form.get("request").map_or("", String::as_str)).await?;
+    let granted = question.wanted(&app.core.base).and_then(|wanted| {
+        let granted = question.granted(&wanted, &session)?;
+        Ok((wanted, granted))
+    });
+    let (wanted, granted) = match granted {
+        Ok(both) => both,
+        Err(denial) => return Ok(question.denied(app, denial)),
+    };
+    match form.get("answer").map(String::as_str) {
+        Some("approve") => {}
+        Some("refuse") => return Ok(question.denied(app, ("access_denied", "the person refused"))),
+        _ => return Err(Refusal::Form),
+    }
+    let patient = match asks_for_patient(&granted) {
+        true => Some(patient(app, &session, form.get("patient").map(String::as_str)).await?),
+        false => None,
+    };
+    let code = Handle::new(&system_random)?;
+    let now = app.core.clock.now().as_millisecond();
+    let grant = Grant {
+        id: hex::encode(bytes::<16>(&system_random).map_err(|_| Refused::Secret)?),
+        client: question.client.id.clone(),
+        account: session.account.id.clone(),
+        session: (!has(&granted, "offline_access")).then(|| Bearer::digest(session.bearer())),
+        scope: scopes::text(&granted),
+        patient,
+        code: Some(wanted.code),
+        made: now,
+        expires: now + CODE_LIFE.as_millis() as i64,
+    };
+    let given = code.expose();
+    at_desk(app, move |desk| Ok(desk.store.allow(&grant, &code, now)?)).await?;
+    news(&session.account.id, "an app was let in");
+    Ok(question.told(app, &[("code", &given)]))
+}
+
+/// Who asks, and where he is answered. Whoever cannot be told apart from a stranger is told nothing: the person sees a page.
+async fn question(app: &Arc<App>, query: &str) -> Result<Question, Refusal> {
+    let pairs = pairs(query).map_err(|_| Refusal::App("what the app asks for cannot be read"))?;
+    let count = pairs.len();
+    let parameters: HashMap<String, String> = pairs.into_iter().collect();
+    if parameters.len() != count {
+        return Err(Refusal::App("the app asks for something twice"));
+    }
+    let id = parameters.get("client_id").cloned().unwrap_or_default();
+    let found = at_desk(app, move |desk| Ok(desk.store.client(&id)?)).await?;
+    let client = found.ok_or(Refusal::App("the app that sent you here is not known here"))?;
+    let redirect = parameters.get("redirect_uri").filter(|uri| client.redirects.contains(uri)).cloned();
+    let redirect = redirect.ok_or(Refusal::App("the app wants to be answered at an address that is not registered"))?;
+    Ok(Question { client, redirect, parameters })
+}
+
+/// Whose record is opened: a patient's own, or one that a clinician names and that is here.
+async fn patient(app: &Arc<App>, session: &Session, named: Option<&str>) -> Result<Name, Refusal> {
+    const UNKNOWN: Refusal = Refusal::App("there is no patient of this id: go back and look at it");
+    let person = &session.account.person;
+    if person.role == Role::Patient {
+        return person.resource.clone().ok_or(UNKNOWN);
+    }
+    let id = named.unwrap_or_default().trim();
+    let name = Name::parse(&format!("Patient/{}", id.strip_prefix("Patient/").unwrap_or(id))).ok_or(UNKNOWN)?;
+    let asked = name.clone();
+    let stored = at_desk(app, move |desk| Ok(desk.store.current(&asked)?)).await?;
+    stored.filter(|stored| !stored.deleted).map(|_| name).ok_or(UNKNOWN)
+}
+
+/// What a page may lead to: scheme, host and port of a registered address.
+fn origin(redirect: &str) -> String {
+    let uri: Uri = redirect.parse().unwrap_or_default();
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+        _ => String::new(),
+    }
+}
+
+impl Question {
+    fn get(&self, name: &str) -> &str {
+        self.parameters.get(name).map_or("", String::as_str)
+    }
+
+    /// Checks what is asked, for the API at this address.
+    fn wanted(&self, base: &str) -> Result<Wanted, Denial> {
+        let invalid = |what| ("invalid_request", what);
+        if !(1..=MAX_STATE).contains(&self.get("state").len()) || self.get("nonce").len() > MAX_STATE {
+            return Err(invalid("state is required, and is at most 1024 bytes long, as nonce is"));
+        }
+        if self.get("response_type") != "code" {
+            return Err(("unsupported_response_type", "response_type: code alone"));
+        }
+        if self.parameters.contains_key("request") || self.parameters.contains_key("request_uri") {
+            return Err(("request_not_supported", "send the parameters themselves"));
+        }
+        if self.get("aud").trim_end_matches('/') != base {
+            return Err(invalid("aud must be the address of this server's FHIR API"));
+        }
+        let challenge = self.get("code_challenge").to_owned();
+        if self.get("code_challenge_method") != "S256" || !is_challenge(&challenge) {
+            return Err(invalid("PKCE is required: code_challenge, and code_challenge_method S256"));
+        }
+        let scopes = scopes::parse_known(self.get("scope"));
+        if scopes.is_empty() {
+            return Err(("invalid_scope", "name the scopes that are needed, such as patient/*.rs"));
+        }
+        let code = Code { redirect: self.redirect.clone(), challenge, nonce: self.get("nonce").to_owned() };
+        Ok(Wanted { scopes, code })
+    }
+
+    /// What of it the person can allow.
+    fn granted(&self, wanted: &Wanted, session: &Session) -> Result<Vec<Scope>, Denial> {
+        let registered = scopes::parse_known(&self.client.scope);
+        match allowed(&wanted.scopes, &registered, &session.account) {
+            granted if granted.is_empty() => {
+                Err(("invalid_scope", "the app is not registered for these scopes, or the person has none of them"))
+            }
+            granted => Ok(granted),
+        }
+    }
+
+    fn denied(&self, app: &App, (error, text): Denial) -> Reply {
+        self.told(app, &[("error", error), ("error_description", text)])
+    }
+
+    /// Sends the person back to the app. `iss` says who answers, so that the app does not take it for another's (RFC 9207).
+    fn told(&self, app: &App, what: &[(&str, &str)]) -> Reply {
+        let server = Server::of(&app.core.base);
+        let state = [("state", self.get("state")), ("iss", server.issuer.as_str())];
+        let all = what.iter().chain(&state).filter(|(_, value)| !value.is_empty());
+        let all: Vec<String> = all.map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let mark = if self.redirect.contains('?') { '&' } else { '?' };
+        see_other(&format!("{}{mark}{}", self.redirect, all.join("&")))
+    }
+}

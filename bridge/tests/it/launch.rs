@@ -1,0 +1,439 @@
+//! Apps that people let in (SMART App Launch 2.2, standalone launch): the whole way, and every way that must not be.
+
+use super::backend::{BY_JWT, EC, claims, form, inline, post, signed};
+use super::door::{Browser, invitation};
+use super::world::World;
+use bridge::http::query::{encode, pairs};
+use bridge::index::clients::{Client, Keys};
+use bridge::people::{Account, Role};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use warp::http::Response;
+
+// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const REDIRECT: &str = "https://app.example/cb?x=1";
+const SCOPE: &str = "openid fhirUser launch/patient offline_access online_access patient/*.cruds user/*.rs";
+
+fn register(world: &World, id: &str, keys: Keys) {
+    let redirects = vec![REDIRECT.into(), "http://localhost:9/other".into()];
+    let client = Client { id: id.into(), name: "Heart <b>App".into(), scope: SCOPE.into(), keys, redirects, made: 0 };
+    assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
+}
+
+/// A world with two patients, an app that is public, and another one.
+async fn world() -> World {
+    let world = World::new().await;
+    for id in ["ada", "bob"] {
+        let patient = json!({"resourceType": "Patient", "id": id}).to_string();
+        assert_eq!(world.call("PUT", &format!("/fhir/Patient/{id}"), &patient).await.0, 201);
+    }
+    register(&world, "app", Keys::None);
+    register(&world, "other", Keys::None);
+    world
+}
+
+async fn ada(world: &World) -> Browser<'_> {
+    let mut browser = Browser::new(world);
+    browser.join(&invitation(world, Role::Patient, Some("Patient/ada"), None)).await;
+    browser
+}
+
+async fn clinician(world: &World) -> Browser<'_> {
+    world.call("PUT", "/fhir/Practitioner/dan", r#"{"resourceType":"Practitioner","id":"dan"}"#).await;
+    let organization = r#"{"resourceType":"Organization","id":"org","name":"Org"}"#;
+    world.call("PUT", "/fhir/Organization/org", organization).await;
+    let mut browser = Browser::new(world);
+    browser.join(&invitation(world, Role::Clinician, Some("Practitioner/dan"), Some("Organization/org"))).await;
+    browser
+}
+
+fn account(world: &World) -> Account {
+    world.running.app.core.store.accounts().unwrap().remove(0)
+}
+
+/// What an app asks, with changes; an empty value leaves a parameter out.
+fn question(world: &World, changes: &[(&str, &str)]) -> String {
+    let base = world.running.app.core.base.clone();
+    let mut all = vec![
+        ("response_type", "code"),
+        ("client_id", "app"),
+        ("redirect_uri", REDIRECT),
+        ("scope", "openid fhirUser launch/patient patient/*.rs offline_access"),
+        ("state", "s&1"),
+        ("aud", &base),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+        ("nonce", "n1"),
+    ];
+    for (name, value) in changes {
+        all.retain(|(known, _)| known != name);
+        all.push((name, value));
+    }
+    all.retain(|(_, value)| !value.is_empty());
+    form(&all)
+}
+
+/// What an app is told: the parameters of the address that the browser is sent to.
+fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
+    assert_eq!(reply.status(), 303, "{:?}", reply.body());
+    let to = reply.headers()["location"].to_str().unwrap();
+    let query = to.strip_prefix(&format!("{REDIRECT}&")).unwrap_or_else(|| panic!("sent elsewhere: {to}"));
+    pairs(query).unwrap().into_iter().collect()
+}
+
+async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
+    let token = browser.token().await;
+    let body = format!("token={token}&request={}&answer={answer}{more}", encode(query));
+    browser.form("/auth/authorize/answer", &body).await
+}
+
+async fn code(browser: &mut Browser<'_>, changes: &[(&str, &str)]) -> String {
+    let query = question(browser.world, changes);
+    let told = told(&answer(browser, &query, "approve", "&patient=ada").await);
+    told.get("code").unwrap_or_else(|| panic!("{told:?}")).clone()
+}
+
+async fn ask(world: &World, pairs: &[(&str, &str)]) -> (u16, Value) {
+    post(world, "/auth/token", &[], &form(pairs)).await
+}
+
+/// What an app sends for a code, with changes.
+async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16, Value) {
+    let mut all = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", REDIRECT),
+        ("client_id", "app"),
+        ("code_verifier", VERIFIER),
+    ];
+    for (name, value) in changes {
+        all.retain(|(known, _)| known != name);
+        all.push((name, value));
+    }
+    ask(world, &all).await
+}
+
+async fn refresh(world: &World, token: &Value, scope: &str) -> (u16, Value) {
+    let token = token["refresh_token"].as_str().unwrap();
+    ask(world, &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", token), ("scope", scope)])
+        .await
+}
+
+async fn status(world: &World, token: &Value, path: &str) -> u16 {
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    world.request("GET", path, &[("authorization", bearer.as_str())], b"").await.status().as_u16()
+}
+
+/// Whether a token counts, as the index says at once.
+async fn is_active(world: &World, token: &Value) -> bool {
+    let bearer = format!("Bearer {}", world.token);
+    let body = form(&[("token", token["access_token"].as_str().unwrap())]);
+    post(world, "/auth/introspect", &[("authorization", &bearer)], &body).await.1["active"] == true
+}
+
+#[tokio::test]
+async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
+    let world = world().await;
+    let query = question(&world, &[]);
+    let mut stranger = Browser::new(&world);
+    let reply = stranger.get(&format!("/auth/authorize?{query}")).await;
+    let expected = format!("/auth/login?next={}", encode(&format!("/auth/authorize?{query}")));
+    assert_eq!((reply.status().as_u16(), reply.headers()["location"].to_str().unwrap()), (303, expected.as_str()));
+
+    let mut browser = ada(&world).await;
+    let reply = browser.get(&format!("/auth/authorize?{query}")).await;
+    let policy = reply.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("frame-ancestors 'none'") && policy.ends_with("form-action 'self' https://app.example"));
+    let page = String::from_utf8(reply.body().to_vec()).unwrap();
+    for part in ["Heart &lt;b&gt;App", "app.example", "see, search everything in your record", "Approve", "Refuse"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let refused = told(&answer(&mut browser, &query, "refuse", "").await);
+    assert_eq!((refused["error"].as_str(), refused["state"].as_str()), ("access_denied", "s&1"));
+
+    let issuer = world.running.app.core.base.trim_end_matches("/fhir");
+    let approved = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
+    assert_eq!((approved["state"].as_str(), approved["iss"].as_str()), ("s&1", issuer));
+    let (code, token) = redeem(&world, &approved["code"], &[]).await;
+    assert_eq!(code, 200, "{token}");
+    assert_eq!(token["patient"], "ada", "a patient opens no record but his own");
+    assert_eq!(token["scope"], "openid fhirUser launch/patient patient/*.rs offline_access");
+    assert_eq!((&token["token_type"], &token["need_patient_banner"]), (&json!("Bearer"), &json!(true)));
+    assert_eq!(
+        [status(&world, &token, "/fhir/Patient/ada").await, status(&world, &token, "/fhir/Patient/bob").await],
+        [200, 404]
+    );
+
+    // The identity: signed by the key of the key set, for the app.
+    let jwks = world.request("GET", "/auth/jwks", &[], b"").await;
+    let jwks: Value = serde_json::from_slice(jwks.body()).unwrap();
+    let key = serde_json::from_value(jwks["keys"][0].clone()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES384);
+    validation.set_audience(&["app"]);
+    let key = jsonwebtoken::DecodingKey::from_jwk(&key).unwrap();
+    let identity =
+        jsonwebtoken::decode::<Value>(token["id_token"].as_str().unwrap(), &key, &validation).unwrap().claims;
+    assert_eq!((identity["nonce"].as_str(), identity["iss"].as_str()), (Some("n1"), Some(issuer)));
+    assert_eq!(identity["fhirUser"], format!("{issuer}/fhir/Patient/ada"));
+    assert_eq!(identity["sub"], account(&world).id.as_str());
+    let as_token = json!({"access_token": token["id_token"]});
+    assert_eq!(status(&world, &as_token, "/fhir/Patient/ada").await, 401, "an identity is no token for the API");
+
+    let (code, again) = refresh(&world, &token, "patient/Patient.r").await;
+    assert_eq!(
+        (code, &again["scope"], &again["patient"]),
+        (200, &json!("patient/Patient.r"), &json!("ada")),
+        "{again}"
+    );
+    assert!(again["refresh_token"] != token["refresh_token"] && again.get("id_token").is_none());
+    let (code, last) = refresh(&world, &again, "").await;
+    assert_eq!((code, &last["scope"]), (200, &token["scope"]), "narrowed once, not for ever");
+
+    let me = browser.page("/me").await;
+    assert!(me.contains("Heart &lt;b&gt;App") && me.contains("see, search everything in your record"), "{me}");
+    let (_, rest) = me.split_once("name=\"grant\" value=\"").unwrap();
+    let (grant, form_token) = (rest.split('"').next().unwrap(), browser.token().await);
+    let reply = browser.form("/auth/apps/end", &format!("token={form_token}&grant={grant}")).await;
+    assert_eq!(reply.status(), 303);
+    assert_eq!(status(&world, &last, "/fhir/Patient/ada").await, 401, "at once");
+    assert_eq!(refresh(&world, &last, "").await.0, 400);
+    assert!(!browser.page("/me").await.contains("Heart"));
+}
+
+#[tokio::test]
+async fn what_does_not_hold_goes_back_to_the_app_or_nowhere() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    for (name, value, error) in [
+        ("state", "", "invalid_request"),
+        ("response_type", "token", "unsupported_response_type"),
+        ("response_type", "", "unsupported_response_type"),
+        ("code_challenge", "", "invalid_request"),
+        ("code_challenge", "short", "invalid_request"),
+        ("code_challenge_method", "plain", "invalid_request"),
+        ("code_challenge_method", "", "invalid_request"),
+        ("aud", "https://evil.example/fhir", "invalid_request"),
+        ("aud", "", "invalid_request"),
+        ("scope", "", "invalid_scope"),
+        ("scope", "user/*.rs", "invalid_scope"),
+        ("scope", "system/*.rs", "invalid_scope"),
+        ("request", "x", "request_not_supported"),
+        ("prompt", "none", "interaction_required"),
+    ] {
+        let query = question(&world, &[(name, value)]);
+        let told = told(&browser.get(&format!("/auth/authorize?{query}")).await);
+        assert_eq!(told["error"], error, "{name}={value}");
+        assert!(!told.contains_key("code") && told.contains_key("iss"));
+        assert_eq!(told.get("state").map(String::as_str), (name != "state").then_some("s&1"));
+    }
+    // Nobody is sent to where no app is registered.
+    let twice = format!("{}&redirect_uri=https%3A%2F%2Fevil.example", question(&world, &[]));
+    for query in [
+        question(&world, &[("redirect_uri", "https://evil.example/cb")]),
+        question(&world, &[("redirect_uri", "https://app.example/cb")]),
+        question(&world, &[("redirect_uri", &format!("{REDIRECT}/"))]),
+        question(&world, &[("redirect_uri", "https://app.example.evil.example/cb?x=1")]),
+        question(&world, &[("redirect_uri", "")]),
+        question(&world, &[("client_id", "nobody")]),
+        question(&world, &[("client_id", "")]),
+        twice,
+        String::new(),
+    ] {
+        let reply = browser.get(&format!("/auth/authorize?{query}")).await;
+        assert!(reply.status() == 400 && !reply.headers().contains_key("location"), "{query}");
+        let reply = answer(&mut browser, &query, "approve", "").await;
+        assert!(reply.status() == 400 && !reply.headers().contains_key("location"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_approves_for_somebody_else() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let token = browser.token().await;
+    let request = encode(&question(&world, &[]));
+    let good = format!("token={token}&request={request}&answer=approve");
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let origin = browser.origin.clone();
+    let own = ("origin", origin.as_str());
+    for (what, headers, body) in [
+        ("no token", vec![own, kind], format!("request={request}&answer=approve")),
+        ("another token", vec![own, kind], format!("token={}&request={request}&answer=approve", "0".repeat(64))),
+        ("no origin", vec![kind], good.clone()),
+        ("another origin", vec![("origin", "https://app.example"), kind], good.clone()),
+        ("another site", vec![own, kind, ("sec-fetch-site", "cross-site")], good.clone()),
+        ("no answer", vec![own, kind], format!("token={token}&request={request}")),
+    ] {
+        let reply = browser.send("POST", "/auth/authorize/answer", &headers, &body).await;
+        assert!(matches!(reply.status().as_u16(), 400 | 403), "{what}: {}", reply.status());
+        assert!(!reply.headers().contains_key("location"), "{what}");
+    }
+    let mut stranger = Browser::new(&world);
+    assert_eq!(stranger.form("/auth/authorize/answer", &good).await.status(), 401);
+    assert_eq!(browser.get("/auth/authorize/answer").await.status(), 405, "an address cannot approve");
+}
+
+#[tokio::test]
+async fn a_code_counts_once_for_whom_it_was_made() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let short = "x".repeat(42);
+    for (name, value) in [
+        ("client_id", "other"),
+        ("redirect_uri", "http://localhost:9/other"),
+        ("code_verifier", CHALLENGE),
+        ("code_verifier", short.as_str()),
+    ] {
+        let given = code(&mut browser, &[]).await;
+        let (status, told) = redeem(&world, &given, &[(name, value)]).await;
+        assert_eq!((status, told["error"].as_str()), (400, Some("invalid_grant")), "{name}={value}");
+        assert_eq!(redeem(&world, &given, &[]).await.0, 400, "{name}: it is used up");
+    }
+    for name in ["code_verifier", "redirect_uri", "client_id"] {
+        let given = code(&mut browser, &[]).await;
+        assert_eq!(redeem(&world, &given, &[(name, "")]).await.1["error"], "invalid_request", "{name}");
+    }
+    assert_eq!(redeem(&world, "nonsense", &[]).await.1["error"], "invalid_grant");
+    let given = code(&mut browser, &[]).await;
+    let as_refresh = json!({"refresh_token": given});
+    assert_eq!(refresh(&world, &as_refresh, "").await.0, 400, "a code is no refresh token");
+
+    // Used twice: somebody has a copy, and what came of it ends.
+    let given = code(&mut browser, &[]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 200);
+    assert_eq!(redeem(&world, &given, &[]).await.1["error"], "invalid_grant");
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 401);
+    assert_eq!(refresh(&world, &token, "").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_refresh_token_counts_once_and_never_for_more() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let given = code(&mut browser, &[]).await;
+    let (_, first) = redeem(&world, &given, &[]).await;
+    for wider in ["patient/*.cruds", "patient/*.rs user/*.rs", "system/*.rs", "nonsense"] {
+        assert_eq!(refresh(&world, &first, wider).await.1["error"], "invalid_scope", "{wider}");
+    }
+    let (status_, second) = refresh(&world, &first, "").await;
+    assert_eq!(status_, 200, "asking for more has used nothing up: {second}");
+    assert_eq!(refresh(&world, &first, "").await.1["error"], "invalid_grant");
+    assert_eq!(refresh(&world, &second, "").await.1["error"], "invalid_grant", "the family is dead");
+    for token in [&first, &second] {
+        assert_eq!(status(&world, token, "/fhir/Patient/ada").await, 401);
+    }
+    // Another app's.
+    let given = code(&mut browser, &[]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    let stolen = token["refresh_token"].as_str().unwrap();
+    let asked = [("grant_type", "refresh_token"), ("client_id", "other"), ("refresh_token", stolen)];
+    assert_eq!(ask(&world, &asked).await.1["error"], "invalid_grant");
+    assert_eq!(refresh(&world, &token, "").await.0, 400);
+    // The app ends its own (RFC 7009).
+    let given = code(&mut browser, &[]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    let body = form(&[("client_id", "app"), ("token", token["refresh_token"].as_str().unwrap())]);
+    assert_eq!(post(&world, "/auth/revoke", &[], &body).await.0, 200);
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 401);
+    // Without a scope for it there is none.
+    let given = code(&mut browser, &[("scope", "patient/*.rs")]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    assert!(token.get("refresh_token").is_none() && token.get("id_token").is_none());
+}
+
+#[tokio::test]
+async fn access_ends_with_account_client_and_where_it_says_so_session() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let store = &world.running.app.core.store;
+    let get = async |browser: &mut Browser<'_>, scope: &str| {
+        let given = code(browser, &[("scope", scope)]).await;
+        redeem(&world, &given, &[]).await.1
+    };
+    let online = get(&mut browser, "patient/*.rs online_access").await;
+    let offline = get(&mut browser, "patient/*.rs offline_access").await;
+    let (_, online) = refresh(&world, &online, "").await;
+    assert!(is_active(&world, &online).await && is_active(&world, &offline).await);
+
+    let token = browser.token().await;
+    browser.form("/auth/logout", &format!("token={token}")).await;
+    assert!(!is_active(&world, &online).await && is_active(&world, &offline).await);
+    assert_eq!(refresh(&world, &online, "").await.1["error"], "invalid_grant");
+    let (status, offline) = refresh(&world, &offline, "").await;
+    assert_eq!(status, 200, "{offline}");
+
+    let account = account(&world);
+    store.close_account(&account.id, true).unwrap();
+    assert!(!is_active(&world, &offline).await);
+    assert_eq!(refresh(&world, &offline, "").await.1["error"], "invalid_grant");
+    store.close_account(&account.id, false).unwrap();
+    let (status, offline) = refresh(&world, &offline, "").await;
+    assert_eq!(status, 200, "{offline}");
+    store.drop_client("app").unwrap();
+    assert!(!is_active(&world, &offline).await);
+    assert_eq!(refresh(&world, &offline, "").await.1["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn a_clinician_names_the_patient_whose_record_is_opened() {
+    let world = world().await;
+    let mut browser = clinician(&world).await;
+    let query = question(&world, &[("scope", "launch/patient patient/*.rs")]);
+    let page = browser.page(&format!("/auth/authorize?{query}")).await;
+    assert!(page.contains("name=\"patient\"") && page.contains("in the record of the patient"), "{page}");
+    for nobody in ["", "&patient=", "&patient=nobody", "&patient=Practitioner%2Fdan", "&patient=a%2Fb"] {
+        let reply = answer(&mut browser, &query, "approve", nobody).await;
+        assert!(reply.status() == 400 && !reply.headers().contains_key("location"), "{nobody}");
+    }
+    let approved = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
+    let (_, token) = redeem(&world, &approved["code"], &[]).await;
+    assert_eq!(token["patient"], "bob");
+    assert_eq!(status(&world, &token, "/fhir/Patient/bob").await, 200);
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 404, "a patient's record is that patient's");
+
+    let query = question(&world, &[("scope", "user/*.rs")]);
+    let approved = told(&answer(&mut browser, &query, "approve", "").await);
+    let (_, token) = redeem(&world, &approved["code"], &[]).await;
+    assert!(token.get("patient").is_none());
+    assert_eq!(
+        [status(&world, &token, "/fhir/Patient/ada").await, status(&world, &token, "/fhir/Patient/bob").await],
+        [200, 200]
+    );
+}
+
+#[tokio::test]
+async fn an_app_that_has_a_key_must_use_it() {
+    let world = world().await;
+    register(&world, "sealed", inline(&[&EC]));
+    let mut browser = ada(&world).await;
+    let client = [("client_id", "sealed")];
+    let given = code(&mut browser, &client).await;
+    assert_eq!(redeem(&world, &given, &client).await.1["error"], "invalid_client");
+    let assertion = signed(&EC, &claims(&world, "sealed"));
+    let by_key = [("client_id", "sealed"), ("client_assertion_type", BY_JWT), ("client_assertion", assertion.as_str())];
+    let (status, token) = redeem(&world, &given, &by_key).await;
+    assert_eq!(status, 200, "whoever could not prove it was the app has used nothing up: {token}");
+    let assertion = signed(&EC, &claims(&world, "sealed"));
+    let by_itself = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", BY_JWT),
+        ("client_assertion", &assertion),
+        ("scope", "patient/*.rs"),
+    ];
+    assert_eq!(ask(&world, &by_itself).await.1["error"], "invalid_scope", "an app has nothing of its own");
+}
+
+#[tokio::test]
+async fn openid_clients_find_what_there_is() {
+    let world = World::new().await;
+    for path in ["/.well-known/openid-configuration", "/fhir/.well-known/openid-configuration"] {
+        let reply = world.request("GET", path, &[], b"").await;
+        let told: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert_eq!(told["issuer"], world.running.app.core.base.trim_end_matches("/fhir"));
+        assert_eq!(told["id_token_signing_alg_values_supported"], json!(["ES384"]));
+    }
+}
