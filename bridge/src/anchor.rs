@@ -55,6 +55,8 @@ pub enum AnchorError {
     Pending,
     #[error("nothing more is signed: {0}")]
     Contradiction(String),
+    #[error("anchors wait: {0}")]
+    Stalled(&'static str),
     #[error("another replica does the background work")]
     NotHeld,
     #[error("the worker was cut short")]

@@ -39,9 +39,10 @@ use mappings::library::Library;
 use notary::canonical::Json;
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// Where the index has the sealed key of the tokens, and what it is sealed for.
@@ -113,6 +114,8 @@ pub struct App {
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
     _lock: File,
+    /// Logs whose newest cosigned checkpoint was looked for beside the packs.
+    witnessed: Mutex<HashSet<String>>,
 }
 
 /// Everything opened, not working yet: for the service, and for commands at the machine.
@@ -213,6 +216,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         key_sets: KeySets::default(),
         profiles,
         committer: Mutex::new(Some(sender)),
+        witnessed: Mutex::default(),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         sign_ins: Semaphore::new(MAX_SIGN_INS),
         providers: Providers::default(),
@@ -230,6 +234,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
 }
 
 impl App {
+    /// Logs whose newest cosigned checkpoint was looked for beside the packs, since the start.
+    pub fn witnessed(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.witnessed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the committer lives and the service is not stopping.
     pub fn takes_work(&self) -> bool {
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);

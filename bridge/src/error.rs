@@ -103,6 +103,13 @@ pub enum VaultError {
     Randomness(#[from] NoRandomness),
 }
 
+impl VaultError {
+    /// Whether a key was destroyed on purpose.
+    pub fn is_erased(&self) -> bool {
+        matches!(self, Self::Erased | Self::Index(StoreError::Erased { .. }))
+    }
+}
+
 impl IngestError {
     /// Who must act.
     pub fn fault(&self) -> Fault {

@@ -113,6 +113,12 @@ pub async fn read(
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
     let shown = allowed(core, permit, name, version).await?;
+    if shown.is_none()
+        && !permit.shows_all()
+        && let Ok(Some(there)) = opened(core, name, version).await
+    {
+        permit.seen().withholds(there.as_shown());
+    }
     permit.seen().shows(shown.iter().map(Opened::as_shown));
     Ok(shown)
 }

@@ -33,7 +33,7 @@ enum Missing {
     #[error("its answer is no cosignature of the checkpoint by its key")]
     Answer,
     #[error(
-        "it has cosigned {known} entries of this log, and the log has {size}: somebody else signs with its key, or it was put back from an older backup"
+        "it says that it has cosigned {known} entries of this log, and the log has {size}: if so, somebody else signs with its key, or it was put back from an older backup"
     )]
     Ahead { known: u64, size: u64 },
 }
@@ -61,6 +61,10 @@ impl Witnesses {
                 Err(ahead @ Missing::Ahead { .. }) => {
                     tracing::error!(witness = key.name(), why = %ahead, "ALARM: a witness knows more of this log than this log");
                 }
+                Err(Missing::Status(StatusCode::UNPROCESSABLE_ENTITY)) => tracing::error!(
+                    witness = key.name(),
+                    "ALARM: a witness says that this log does not follow from what it has cosigned"
+                ),
                 Err(why) => tracing::warn!(witness = key.name(), %why, "a witness has not cosigned"),
             }
         }

@@ -73,11 +73,19 @@ impl Evm {
         let (view, done) = tokio::runtime::Handle::current().block_on(asked)?;
         let settled = self.keep(core, &view)?;
         match done {
-            Done::AboveCap => tracing::warn!("the chain asks more for gas than chain.max_fee_gwei: anchors wait"),
+            Done::AboveCap => return Err(AnchorError::Stalled("the chain asks more for gas than chain.max_fee_gwei")),
             Done::SentAgain | Done::Raised => tracing::info!(?done, "an anchor was sent again"),
             Done::Sent | Done::Nothing | Done::Waiting => {}
         }
         Ok(settled || done == Done::Sent)
+    }
+
+    /// Whether it may be the fault of one node of several: that keeps nobody from starting. A single one that is on another chain is
+    /// a mistake of the configuration.
+    fn is_one_of_many(&self, error: &EvmError) -> bool {
+        let of_a_node =
+            matches!(error, EvmError::Disagree { .. } | EvmError::OtherChain { .. } | EvmError::OtherCode { .. });
+        error.is_away() || (of_a_node && self.nodes.each().len() > 1)
     }
 
     /// Keeps the newest anchor that stays, with its proof.
@@ -102,7 +110,7 @@ impl Evm {
         let asked = self.nodes.view(self.manner.finality, now(core), self.manner.max_age);
         let view = match tokio::time::timeout(START_PATIENCE, asked).await {
             Ok(Ok(view)) => view,
-            Ok(Err(error)) if !error.is_away() => return Err(error.into()),
+            Ok(Err(error)) if !self.is_one_of_many(&error) => return Err(error.into()),
             answer => {
                 let why = answer.err().map_or("it says nothing of use", |_| "it does not answer");
                 tracing::warn!(why, "the chain is away: anchors wait");

@@ -56,8 +56,10 @@ pub struct Detail {
     pub first: Timestamp,
     pub last: Timestamp,
     pub resources: BTreeSet<(Name, Version)>,
-    /// Addresses that were asked, with their parameters.
+    /// Addresses that were asked, with their parameters; see `http::audit` for what of these.
     pub queries: BTreeSet<String>,
+    /// How many requests it was.
+    pub times: u32,
 }
 
 crate::redacted_debug!(Detail);
@@ -79,8 +81,17 @@ impl Did {
     }
 }
 
+/// How an event names what it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// By references: the event is sealed under the patient's key.
+    Reference,
+    /// In words: it belongs to no patient. For those whose key was destroyed.
+    Words,
+}
+
 /// The AuditEvent. `custodian` is whose server this is, `base` the address of its FHIR API.
-pub fn audit_event(access: &Access, detail: &Detail, custodian: &str, base: &str) -> Value {
+pub fn audit_event(access: &Access, detail: &Detail, naming: Naming, custodian: &str, base: &str) -> Value {
     let Access { who, did, outcome, patient } = access;
     let mut event = json!({
         "resourceType": "AuditEvent",
@@ -93,7 +104,10 @@ pub fn audit_event(access: &Access, detail: &Detail, custodian: &str, base: &str
         "agent": agents(who.as_ref(), *did, custodian, base),
         "source": {"observer": {"display": custodian}, "type": [{"system": SOURCE_TYPE, "code": "4"}]},
     });
-    let entities = entities(patient.as_ref(), detail);
+    if detail.times > 1 {
+        event["outcomeDesc"] = format!("{} requests", detail.times).into();
+    }
+    let entities = entities(patient.as_ref(), detail, naming);
     if !entities.is_empty() {
         event["entity"] = entities.into();
     }
@@ -121,16 +135,21 @@ fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value
     [client, server].into_iter().chain(person).collect()
 }
 
-fn entities(patient: Option<&Name>, detail: &Detail) -> Vec<Value> {
+fn entities(patient: Option<&Name>, detail: &Detail, naming: Naming) -> Vec<Value> {
+    let what = |name: String| match naming {
+        Naming::Reference => json!({"reference": name}),
+        Naming::Words => json!({"display": name}),
+    };
     let entity = |kind: &str, role: &str| json!({"type": {"system": ENTITY_TYPE, "code": kind}, "role": {"system": ENTITY_ROLE, "code": role}});
     let with = |mut entity: Value, member: &str, value: Value| {
         entity[member] = value;
         entity
     };
-    let patient = patient.map(|patient| with(entity("1", "1"), "what", json!({"reference": patient.to_string()})));
-    let resources = detail.resources.iter().map(|(name, version)| {
-        with(entity("2", "4"), "what", json!({"reference": format!("{name}/_history/{version}")}))
-    });
+    let patient = patient.map(|patient| with(entity("1", "1"), "what", what(patient.to_string())));
+    let resources = detail
+        .resources
+        .iter()
+        .map(|(name, version)| with(entity("2", "4"), "what", what(format!("{name}/_history/{version}"))));
     let queries = detail.queries.iter().map(|asked| with(entity("2", "24"), "query", STANDARD.encode(asked).into()));
     patient.into_iter().chain(resources).chain(queries).collect()
 }
@@ -150,15 +169,17 @@ mod tests {
         let who = Who { client: "app".into(), user: Some(name("Practitioner/d")) };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
-        let full = Detail { first: at, last: at, resources, queries: ["Observation?code=1".into()].into() };
+        let full = Detail { resources, queries: ["Observation?code=1".into()].into(), times: 7, ..Detail::at(at) };
         let bare = Detail { resources: BTreeSet::new(), queries: BTreeSet::new(), ..full.clone() };
         for did in ["read", "search-type", "create", "update", "patch", "delete", "operation", "transaction"].map(Did) {
             for outcome in [Outcome::Done, Outcome::Refused, Outcome::Failed] {
                 for (who, detail) in [(Some(who.clone()), &full), (None, &bare)] {
                     let access = Access { who, did, outcome, patient: Some(name("Patient/p")) };
-                    let event = audit_event(&access, detail, "Hospital", "http://h/fhir").to_string();
-                    let json = Json::parse(event.as_bytes()).unwrap();
-                    assert!(validate(json).is_ok(), "{event}");
+                    for naming in [Naming::Reference, Naming::Words] {
+                        let event = audit_event(&access, detail, naming, "Hospital", "http://h/fhir").to_string();
+                        let json = Json::parse(event.as_bytes()).unwrap();
+                        assert!(validate(json).is_ok(), "{event}");
+                    }
                 }
             }
         }
@@ -167,11 +188,11 @@ mod tests {
     #[test]
     fn data_flow_from_the_server_to_who_reads_and_from_who_writes() {
         let at = Timestamp::UNIX_EPOCH;
-        let detail = Detail { first: at, last: at, resources: BTreeSet::new(), queries: BTreeSet::new() };
+        let detail = Detail::at(at);
         let event = |did| {
             let who = Some(Who { client: "app".into(), user: None });
             let access = Access { who, did: Did(did), outcome: Outcome::Done, patient: Some(name("Patient/p")) };
-            audit_event(&access, &detail, "Hospital", "http://h/fhir")
+            audit_event(&access, &detail, Naming::Reference, "Hospital", "http://h/fhir")
         };
         for (did, action, client) in [
             ("read", "R", "110152"),

@@ -13,6 +13,7 @@ pub struct Seen(Arc<Mutex<Inner>>);
 struct Inner {
     who: Option<Who>,
     shown: Shown,
+    withheld: Shown,
 }
 
 /// Versions by the patient whose they are; none: no patient's.
@@ -52,10 +53,16 @@ impl Seen {
         self.lock().shown.entry(owner.as_patient()).or_default();
     }
 
-    /// Who asked, and what was shown.
-    pub fn take(&self) -> (Option<Who>, Shown) {
+    /// Remembers what was asked for by name, and is not for who asked.
+    pub fn withholds(&self, (owner, name, version): (Owner, Name, Version)) {
+        self.lock().withheld.entry(owner.as_patient()).or_default().insert((name, version));
+    }
+
+    /// Who asked, what was shown, and what was withheld.
+    pub fn take(&self) -> (Option<Who>, Shown, Shown) {
         let mut inner = self.lock();
-        (inner.who.clone(), std::mem::take(&mut inner.shown))
+        let (shown, withheld) = (std::mem::take(&mut inner.shown), std::mem::take(&mut inner.withheld));
+        (inner.who.clone(), shown, withheld)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -99,6 +99,7 @@ impl Waiting {
         }
         known.first = known.first.min(detail.first);
         known.last = known.last.max(detail.last);
+        known.times = known.times.saturating_add(detail.times);
         known.resources.extend(detail.resources);
         known.queries.extend(detail.queries);
     }
@@ -107,7 +108,7 @@ impl Waiting {
 impl Detail {
     /// Of a moment.
     pub fn at(time: Timestamp) -> Self {
-        Self { first: time, last: time, resources: Default::default(), queries: Default::default() }
+        Self { first: time, last: time, resources: Default::default(), queries: Default::default(), times: 1 }
     }
 
     fn entities(&self) -> usize {

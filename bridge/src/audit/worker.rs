@@ -1,6 +1,6 @@
 //! Commits what waits to be told.
 
-use super::event::{Access, Detail, audit_event};
+use super::event::{Access, Detail, Naming, audit_event};
 use super::trail::{Full, Trail};
 use crate::app::App;
 use crate::commit::{Author, Transaction};
@@ -29,9 +29,8 @@ pub async fn flush(app: &Arc<App>) -> Result<(), IngestError> {
     let mut waiting = app.core.trail.take();
     while !waiting.is_empty() {
         let rest = waiting.split_off(waiting.len().min(MAX_AUDIT_AT_ONCE));
-        let committed = tell(app, &waiting).await;
-        if let Err(error) = committed {
-            app.core.trail.put_back(waiting.into_iter().chain(rest).collect());
+        if let Err((error, untold)) = tell_all(app, waiting).await {
+            app.core.trail.put_back(untold.into_iter().chain(rest).collect());
             return Err(error);
         }
         waiting = rest;
@@ -40,16 +39,45 @@ pub async fn flush(app: &Arc<App>) -> Result<(), IngestError> {
     Ok(())
 }
 
-async fn tell(app: &Arc<App>, told: &[Told]) -> Result<(), IngestError> {
-    let write = |(access, detail): &Told| act(access, detail, &app.core.custodian, &app.core.base).map(Write::alone);
+/// All of them together; one by one where that fails: one that cannot be told must not hold up the others. Gives back what is left.
+async fn tell_all(app: &Arc<App>, told: Vec<Told>) -> Result<(), (IngestError, Vec<Told>)> {
+    if tell(app, &told, Naming::Reference).await.is_ok() {
+        return Ok(());
+    }
+    let mut left = told.into_iter();
+    while let Some(one) = left.next() {
+        let mut done = tell(app, std::slice::from_ref(&one), Naming::Reference).await;
+        if done.as_ref().is_err_and(is_erased) {
+            // Nothing more is sealed under a destroyed key, and it is told all the same.
+            done = tell(app, std::slice::from_ref(&one), Naming::Words).await;
+        }
+        if let Err(error) = done {
+            return Err((error, std::iter::once(one).chain(left).collect()));
+        }
+    }
+    Ok(())
+}
+
+fn is_erased(error: &IngestError) -> bool {
+    match error {
+        IngestError::Vault(error) => error.is_erased(),
+        IngestError::NotStored(error) => error.is_erased(),
+        IngestError::Gone(_) => true,
+        _ => false,
+    }
+}
+
+async fn tell(app: &Arc<App>, told: &[Told], naming: Naming) -> Result<(), IngestError> {
+    let (custodian, base) = (&app.core.custodian, &app.core.base);
+    let write = |(access, detail): &Told| act(access, detail, naming, custodian, base).map(Write::alone);
     let writes = told.iter().map(write).collect::<Result<Vec<_>, _>>()?;
     commit(app, Transaction { by: Author::Service, writes, message: None }).await.map(|_| ())
 }
 
 /// The AuditEvent as it is to be stored.
-pub fn act(access: &Access, detail: &Detail, custodian: &str, base: &str) -> Result<Act, IngestError> {
+pub fn act(access: &Access, detail: &Detail, naming: Naming, custodian: &str, base: &str) -> Result<Act, IngestError> {
     let ours = || IngestError::Invalid(vec![Issue::new("exception", "an AuditEvent came out wrong")]);
-    let event = audit_event(access, detail, custodian, base).to_string();
+    let event = audit_event(access, detail, naming, custodian, base).to_string();
     let resource = Json::parse(event.as_bytes()).ok().and_then(|json| validate(json).ok()).ok_or_else(ours)?;
     Ok(Act::Create { resource, if_none_exist: None })
 }

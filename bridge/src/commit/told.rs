@@ -4,7 +4,7 @@ use super::allowed::Rights;
 use super::resolve::Goal;
 use super::{Done, Group, Stage};
 use crate::audit::TYPE;
-use crate::audit::event::{Access, Detail, Did, Outcome};
+use crate::audit::event::{Access, Detail, Did, Naming, Outcome};
 use crate::audit::worker::act;
 use crate::error::IngestError;
 use crate::fhir::write::{Act, Write};
@@ -38,7 +38,7 @@ impl Group<'_> {
         stage: &mut Stage,
     ) -> Result<(), IngestError> {
         for (access, detail) in self.accesses(caller, (intended, done), stage) {
-            let act = act(&access, &detail, &self.core.custodian, &self.core.base)?;
+            let act = act(&access, &detail, Naming::Reference, &self.core.custodian, &self.core.base)?;
             let Some(kind) = TypeName::parse(TYPE) else { return Ok(()) };
             let goal = Goal::New(Name { kind, id: self.new_id()? });
             self.write_one(&Rights::service(), act, goal, &HashMap::new(), None, stage).await?;

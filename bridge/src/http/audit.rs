@@ -11,10 +11,44 @@ use crate::ids::Name;
 use jiff::Timestamp;
 use warp::http::{Method, StatusCode, header};
 
-/// The answer, once it is told of; or a 503 where nothing more can be told: what is not told is not shown.
+/// Parameters whose values are told: how an answer is to look, and of which patient, type or kind. Of all others the name alone:
+/// a value may be somebody's name or number, and would outlive his erasure in another's event.
+const TOLD: &[&str] = &[
+    "_id",
+    "_count",
+    "_sort",
+    "_include",
+    "_revinclude",
+    "_summary",
+    "_elements",
+    "_total",
+    "_since",
+    "_lastUpdated",
+    "_type",
+    "_format",
+    "patient",
+    "subject",
+    "encounter",
+    "status",
+    "category",
+    "code",
+    "class",
+    "date",
+    "type",
+];
+
+/// The answer, once it is told of; or a 503 where nothing more can be told: what is not told is not shown. A refusal shows nothing,
+/// and is given whether there is room for it or not.
 pub(super) async fn told(app: &App, request: &Request, reply: Reply) -> Reply {
-    let accesses = accesses(request, reply.status(), app.core.clock.now());
-    if accesses.is_empty() || add(&app.core.trail, accesses).await.is_ok() {
+    let (shows, accesses) = accesses(request, reply.status(), app.core.clock.now());
+    if !shows {
+        for (mut access, detail) in accesses {
+            access.patient = access.patient.filter(|patient| is_known(app, patient));
+            _ = app.core.trail.add(vec![(access, detail)]);
+        }
+        return reply;
+    }
+    if add(&app.core.trail, accesses).await.is_ok() {
         return reply;
     }
     tracing::error!("the audit trail is full: an answer was withheld");
@@ -22,28 +56,39 @@ pub(super) async fn told(app: &App, request: &Request, reply: Reply) -> Reply {
     with_header(failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text)), header::RETRY_AFTER, "5")
 }
 
-fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> Vec<(Access, Detail)> {
-    let Some(did) = did(request) else { return Vec::new() };
-    let (who, shown) = request.seen.take();
+/// Whether there is such a patient: an event about one who was invented would get a key of his own.
+fn is_known(app: &App, patient: &Name) -> bool {
+    app.core.store.current(patient).is_ok_and(|stored| stored.is_some())
+}
+
+/// What is to be told, and whether anything is shown.
+fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec<(Access, Detail)>) {
+    let Some(did) = did(request) else { return (false, Vec::new()) };
+    let (who, shown, withheld) = request.seen.take();
+    let is_stranger = who.is_none();
+    let access = |outcome, patient| Access { who: who.clone(), did, outcome, patient };
+    let asked = asked(request, did);
+    let detail = |resources| Detail { resources, queries: asked.iter().cloned().collect(), ..Detail::at(now) };
+    if !shown.is_empty() {
+        let told = shown.into_iter().map(|(patient, resources)| (access(Outcome::Done, patient), detail(resources)));
+        return (true, told.collect());
+    }
+    if !withheld.is_empty() {
+        let told = withheld.into_iter().map(|(patient, all)| (access(Outcome::Refused, patient), detail(all)));
+        return (false, told.collect());
+    }
     let outcome = match status.as_u16() {
         401 | 403 => Outcome::Refused,
         500.. => Outcome::Failed,
-        _ => Outcome::Done,
+        _ if asked.is_some() && status.is_success() => Outcome::Done,
+        _ => return (false, Vec::new()),
     };
-    let access = |patient| Access { who: who.clone(), did, outcome, patient };
-    let asked = asked(request, did);
-    let mut told: Vec<(Access, Detail)> = shown
-        .into_iter()
-        .map(|(patient, resources)| {
-            (access(patient), Detail { resources, queries: asked.iter().cloned().collect(), ..Detail::at(now) })
-        })
-        .collect();
-    let searched = asked.is_some() && status.is_success();
-    if told.is_empty() && (outcome != Outcome::Done || searched) {
-        let queries = Some(asked.unwrap_or_else(|| address(request))).into_iter().collect();
-        told.push((access(patient_named(request)), Detail { queries, ..Detail::at(now) }));
-    }
-    told
+    // Whoever has no token chooses what he says, and how often: that is counted, and not kept.
+    let (patient, detail) = match is_stranger {
+        true => (None, Detail::at(now)),
+        false => (patient_named(request), detail(Default::default())),
+    };
+    (outcome == Outcome::Done, vec![(access(outcome, patient), detail)])
 }
 
 /// The interaction, of R4's `restful-interaction`; none: nothing of a record is at this address.
@@ -70,6 +115,7 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", ..] => "search-type",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
+        ["log", "records.json"] | ["me", ..] => "operation",
         _ => return None,
     };
     Some(Did(code))
@@ -87,9 +133,15 @@ fn address(request: &Request) -> String {
     let form = request.path.ends_with("/_search");
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);
     let parts = [request.query.as_str(), posted.as_deref().unwrap_or_default()];
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let whole = if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) };
+    let pairs = parts.into_iter().flat_map(|part| query::pairs(part).unwrap_or_default());
+    let told: Vec<String> = pairs.map(|(name, value)| parameter(&name, &value)).collect();
+    let whole = if told.is_empty() { path.to_owned() } else { format!("{path}?{}", told.join("&")) };
     whole.chars().take(crate::limits::MAX_QUERY_BYTES).collect()
+}
+
+fn parameter(name: &str, value: &str) -> String {
+    let is_told = TOLD.contains(&name.split(':').next().unwrap_or(name));
+    if is_told { format!("{name}={value}") } else { format!("{name}=*") }
 }
 
 /// The patient of whom something was asked.

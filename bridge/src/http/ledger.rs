@@ -14,6 +14,7 @@ use crate::index::store::Stored;
 use crate::index::witnessed::Evidence;
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
+use crate::vault::keys::KeyError;
 use crate::vault::objects::ObjectError;
 use notary::anchor::ChainKind;
 use notary::tree::{LeafHash, check_inclusion, prove_inclusion};
@@ -211,6 +212,7 @@ fn why(error: &VaultError) -> Option<&'static str> {
         VaultError::Pack { .. } => "the stored bytes are damaged: their check sum does not fit",
         VaultError::Seal { .. } => "the stored bytes do not open: they were changed",
         VaultError::Tampered { what, .. } => what,
+        VaultError::Key(KeyError::NoKey { .. }) => "it names an owner who has no key",
         VaultError::Object(ObjectError::Missing { .. }) => "its pack is not there",
         VaultError::Object(ObjectError::Short { .. } | ObjectError::Damaged { .. }) => "its pack is damaged",
         _ => return None,

@@ -6,7 +6,9 @@ use crate::app::App;
 use crate::error::{Issue, VaultError};
 use crate::index::witnessed::Evidence;
 use crate::read::in_background;
+use crate::vault::objects::ObjectError;
 use notary::checkpoint::LogKey;
+use notary::commitment::Digest;
 use notary::tree::Root;
 use notary::witness::{AddCheckpoint, Objection};
 use std::sync::Arc;
@@ -35,9 +37,15 @@ pub async fn add_checkpoint(app: &Arc<App>, request: &Request) -> Reply {
     let Some(log) = app.config.witness.as_ref().and_then(|w| w.log(asked.origin())) else {
         return plain(StatusCode::NOT_FOUND, "this log is not one that is witnessed here");
     };
-    let (app, time) = (app.clone(), app.core.clock.now());
-    let note = asked.note.clone();
-    match in_background(move || Ok(consider(&app, &log, &asked, time))).await.and_then(|done| done) {
+    let (shared, time) = (app.clone(), app.core.clock.now());
+    let (note, origin) = (asked.note.clone(), log.origin().to_owned());
+    if let Err(error) = remember(app, &log).await {
+        return unreadable(&error);
+    }
+    match in_background(move || Ok(consider(&shared, &log, &asked, time))).await.and_then(|done| done) {
+        Ok(Ok(())) if let Err(error) = app.core.objects.replace(&memory(&origin), note.clone().into_bytes()).await => {
+            unreadable(&error.into())
+        }
         Ok(Ok(())) => match witness.cosign(&note, time.as_second().max(0) as u64) {
             Ok(line) => body(StatusCode::OK, TEXT, line),
             Err(_) => refused(&Objection::Malformed),
@@ -47,7 +55,43 @@ pub async fn add_checkpoint(app: &Arc<App>, request: &Request) -> Reply {
     }
 }
 
-/// Remembers the checkpoint before it is signed; keeps what contradicts it.
+/// Where the newest checkpoint of a log that was cosigned is kept beside the packs: an index that is lost or put back must not make the
+/// witness forget.
+fn memory(origin: &str) -> String {
+    format!("witness/{}", Digest::of(origin.as_bytes()))
+}
+
+/// Once for each log after a start: what is beside the packs goes into an index that is behind it.
+async fn remember(app: &Arc<App>, log: &LogKey) -> Result<(), VaultError> {
+    let (core, origin) = (&app.core, log.origin().to_owned());
+    if app.witnessed().contains(&origin) {
+        return Ok(());
+    }
+    if core.objects.find(&memory(&origin)).await?.is_some() {
+        let kept = String::from_utf8(core.objects.read_all(&memory(&origin)).await?).unwrap_or_default();
+        let size = log.open(&kept).map(|checkpoint| checkpoint.size);
+        let size = size.map_err(|_| VaultError::Object(ObjectError::Damaged { name: memory(&origin) }))?;
+        let (store, origin) = (core.store.clone(), origin.clone());
+        in_background(move || {
+            let known = store.witnessed(&origin)?.map_or(0, |(size, _)| size);
+            if size > known {
+                tracing::warn!(
+                    log = origin,
+                    known,
+                    size,
+                    "the index had forgotten what was cosigned: it was lost or put back"
+                );
+                store.keep_witnessed(&origin, known, size, &kept)?;
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    app.witnessed().insert(origin);
+    Ok(())
+}
+
+/// Remembers the checkpoint before it is signed; keeps what contradicts it. A log that was convicted is not cosigned any more.
 fn consider(
     app: &App,
     log: &LogKey,
@@ -55,6 +99,9 @@ fn consider(
     now: jiff::Timestamp,
 ) -> Result<Result<(), Objection>, VaultError> {
     let store = &app.core.store;
+    if let Some(found) = store.evidence()?.iter().find(|found| found.origin == log.origin()) {
+        return Ok(Err(Objection::Fork(found.size)));
+    }
     let known = store.witnessed(log.origin())?;
     let root = |(size, note): &(u64, String)| {
         log.open(note).ok().map(|checkpoint: notary::checkpoint::Checkpoint| (*size, checkpoint.root))
@@ -82,7 +129,16 @@ fn consider(
             store.keep_evidence(&Evidence { origin, size, seen, one, other })?;
             Ok(Err(Objection::Fork(size)))
         }
-        Err(objection) => Ok(Err(objection)),
+        Err(objection) => {
+            if objection == Objection::Inconsistent {
+                // Whoever has any checkpoint of the log can send a wrong proof with it: this is no evidence, and worth a look.
+                tracing::warn!(
+                    log = log.origin(),
+                    "a signed checkpoint came without a proof that it follows from the last one"
+                );
+            }
+            Ok(Err(objection))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is told of accesses: who did what to whose record, in AuditEvents that stand in the log.
 
-use super::world::{World, mint};
+use super::world::{World, issue, mint};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::receipt::Receipt;
@@ -110,17 +110,54 @@ async fn refusals_are_told_and_strangers_too() {
     assert_eq!(status_as(&world, "system/Observation.r", "GET", "/fhir/Patient/ada", "").await, 403);
     let refused = told(&world, "patient=Patient/ada&outcome=4").await;
     assert_eq!(refused[0]["agent"][0]["who"]["identifier"]["value"], "test");
-    assert_eq!(world.request("GET", "/fhir/Patient/ada", &[("authorization", "Bearer x")], b"").await.status(), 401);
-    let mut strangers = 0;
+    for path in ["/fhir/Patient/ada", "/fhir/Patient/invented", "/fhir/Patient?name=secret"] {
+        assert_eq!(world.request("GET", path, &[("authorization", "Bearer x")], b"").await.status(), 401);
+    }
+    let strangers = until(&world, "outcome=4", |event| event["agent"][0]["who"]["display"] == "unknown").await;
+    assert_eq!(strangers.get("entity"), None, "what a stranger says is counted and not kept: {strangers}");
+}
+
+/// The first event of a search that is looked for.
+async fn until(world: &World, query: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..300 {
-        let refused = events(&world, "patient=Patient/ada&outcome=4").await;
-        strangers = refused.iter().filter(|event| event["agent"][0]["who"]["display"] == "unknown").count();
-        if strangers > 0 {
-            break;
+        if let Some(event) = events(world, query).await.into_iter().find(&wanted) {
+            return event;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(strangers, 1);
+    panic!("{query} is not told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_what_is_not_for_him_is_told_and_gets_a_404() {
+    let world = ward().await;
+    assert_eq!(world.call("PUT", "/fhir/Patient/bea", r#"{"resourceType":"Patient","id":"bea"}"#).await.0, 201);
+    let token = format!("Bearer {}", issue(&world.running, "patient/*.rs", Some("Patient/bea"), None));
+    let reply = world.request("GET", "/fhir/Observation/o1", &[("authorization", token.as_str())], b"").await;
+    assert_eq!(reply.status(), 404);
+    let told = until(&world, "patient=Patient/ada&outcome=4", |_| true).await;
+    assert_eq!(entities(&told), ["Patient/ada", "Observation/o1/_history/1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_were_searched_for_are_not_kept() {
+    let world = ward().await;
+    assert_eq!(world.get("/fhir/Patient?family=Novak&_count=7").await.0, 200);
+    let told = until(&world, "patient=Patient/ada&subtype=search-type", |_| true).await;
+    assert_eq!(questions(&told), ["fhir/Patient?family=*&_count=7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_told_of_an_erased_patient_holds_up_nobody() {
+    let world = ward().await;
+    let name = bridge::ids::Name::parse("Patient/ada").unwrap();
+    let keep = world.running.app.core.keep();
+    bridge::upkeep::erase::erase(&keep, &name, "by letter", &|_| ()).await.unwrap().unwrap();
+    assert_eq!(status_as(&world, "system/Observation.r", "GET", "/fhir/Patient/ada", "").await, 403);
+    assert_eq!(world.get("/fhir/Patient/ada/_history/1/$receipt").await.0, 200);
+    assert_eq!(world.call("PUT", "/fhir/Patient/bea", r#"{"resourceType":"Patient","id":"bea"}"#).await.0, 201);
+    assert_eq!(world.get("/fhir/Patient/bea").await.0, 200);
+    assert_eq!(entities(&until(&world, "patient=Patient/bea&subtype=read", |_| true).await)[0], "Patient/bea");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,6 +82,8 @@ pub enum EvmError {
     /// It is not repeated: it may hold a secret.
     #[error("that is no address of a node: give http://HOST:PORT or https://HOST")]
     Url,
+    #[error("a node is named twice: it would only agree with itself")]
+    Twice,
     /// Retry later.
     #[error("the node at {node} does not answer: {why}")]
     Away { node: String, why: String },

@@ -46,6 +46,7 @@ pub struct Block {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub code_hash: B256,
+    pub nonce: u64,
     account_proof: Vec<Bytes>,
     /// What was asked for, in that order: each value and its proof.
     slots: Vec<(U256, Vec<Bytes>)>,
@@ -88,6 +89,11 @@ impl Node {
         let name = parsed.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let transport = Transport::new(parsed, ANSWER_TIME).map_err(|_| EvmError::Url)?;
         Ok(Self { name, provider: RootProvider::new(RpcClient::new(transport, false)) })
+    }
+
+    /// The same by another name.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// Host and port, for messages.
@@ -190,7 +196,12 @@ impl Node {
             proved.map_err(|_| self.unproved())?;
         }
         let slots = answer.storage_proof.into_iter().map(|told| (told.value, told.proof)).collect();
-        Ok(Some(Held { code_hash: account.code_hash, account_proof: answer.account_proof, slots }))
+        Ok(Some(Held {
+            code_hash: account.code_hash,
+            nonce: account.nonce,
+            account_proof: answer.account_proof,
+            slots,
+        }))
     }
 
     pub(super) fn other_code(&self, pins: &Pins) -> EvmError {

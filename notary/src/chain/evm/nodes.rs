@@ -47,7 +47,7 @@ impl View {
 impl Nodes {
     /// The nodes at these URLs. `quorum`: how many must agree; more than half of them where it is not said.
     pub fn new(urls: &[String], quorum: Option<usize>, pins: Pins) -> Result<Self, EvmError> {
-        let nodes = urls.iter().map(|url| Node::new(url)).collect::<Result<Vec<_>, _>>()?;
+        let nodes = each_once(urls)?;
         let quorum = quorum.unwrap_or(nodes.len() / 2 + 1).clamp(1, nodes.len().max(1));
         Ok(Self { nodes, quorum, pins })
     }
@@ -123,8 +123,9 @@ impl Nodes {
 
     /// Every node must have the same blocks, as far as it has any: at the block's height, or at its own newest if that is lower.
     async fn agree(&self, answers: &[(Node, Block)], block: &Block) -> Result<(), EvmError> {
-        let Some((first, _)) = answers.get(self.quorum - 1) else { return Ok(()) };
-        for (node, newest) in answers.iter().filter(|(node, _)| node.name() != first.name()) {
+        let at = self.quorum - 1;
+        let Some((first, _)) = answers.get(at) else { return Ok(()) };
+        for (_, (node, newest)) in answers.iter().enumerate().filter(|(place, _)| *place != at) {
             let number = block.number.min(newest.number);
             let ours = if number == block.number { Some(block.hash) } else { hash(first, number).await? };
             let theirs = if number == newest.number { Some(newest.hash) } else { hash(node, number).await? };
@@ -140,6 +141,20 @@ impl Nodes {
     fn too_few(&self, found: usize, why: String) -> EvmError {
         EvmError::TooFew { found, wanted: self.quorum, why }
     }
+}
+
+/// The nodes, of which none may be named twice: it would agree with itself. Several at one host and port are told apart by number.
+fn each_once(urls: &[String]) -> Result<Vec<Node>, EvmError> {
+    let nodes = urls.iter().map(|url| Node::new(url)).collect::<Result<Vec<_>, _>>()?;
+    if urls.iter().enumerate().any(|(n, url)| urls[..n].contains(url)) {
+        return Err(EvmError::Twice);
+    }
+    let name = |n: usize| {
+        let before = nodes[..n].iter().filter(|node| node.name() == nodes[n].name()).count();
+        if before == 0 { nodes[n].name().to_owned() } else { format!("{} ({})", nodes[n].name(), before + 1) }
+    };
+    let names: Vec<String> = (0..nodes.len()).map(name).collect();
+    Ok(nodes.into_iter().zip(names).map(|(node, name)| node.named(name)).collect())
 }
 
 async fn hash(node: &Node, number: u64) -> Result<Option<B256>, EvmError> {

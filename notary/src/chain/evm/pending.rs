@@ -42,7 +42,7 @@ pub struct Seen {
     pub last: u64,
     /// The head's size in the newest block.
     pub newest: u64,
-    /// The next nonce of the account in the newest block.
+    /// The next nonce of the account in the newest block, proved.
     pub nonce: u64,
     /// Whether one of them is in a block, and succeeded there.
     pub mined: Option<bool>,
@@ -74,6 +74,9 @@ pub fn step(pending: &Pending, seen: &Seen, now: u64, patience: u64) -> Step {
         // Its block is newer than the state that was read.
         Seen { mined: Some(true), .. } => Step::Wait,
         Seen { nonce, .. } if *nonce > pending.nonce => Step::GiveUp("another transaction took its nonce"),
+        Seen { nonce, .. } if *nonce < pending.nonce => {
+            Step::GiveUp("no block can hold it: nonces before its own are free")
+        }
         _ if waited >= patience && pending.sent.len() < MAX_RAISES => Step::Raise,
         Seen { known: false, .. } => Step::Again,
         _ => Step::Wait,

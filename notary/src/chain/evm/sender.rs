@@ -82,7 +82,7 @@ impl Sender {
     /// What is seen of a pending anchor.
     pub async fn seen(&self, view: &View, pending: &Pending) -> Result<Seen, EvmError> {
         let node = view.node();
-        let nonce = nonce(node, self.address()).await?;
+        let nonce = self.nonce(view).await?;
         let mut mined = None;
         for sent in &pending.sent {
             let receipt = node.ask(node.provider().get_transaction_receipt(sent.hash)).await?;
@@ -105,7 +105,7 @@ impl Sender {
         let input: Bytes = INotaryAnchor::anchorCall { size, root: B256::from(root.0), proof }.abi_encode().into();
         let node = view.node();
         let gas_limit = self.gas(node, &input).await?;
-        let nonce = nonce(node, self.address()).await?;
+        let nonce = self.nonce(view).await?;
         let (chain_id, contract) = (self.nodes.pins().chain_id, self.nodes.pins().contract);
         let mut pending = Pending { chain_id, contract, size, nonce, gas_limit, input, sent: Vec::new() };
         let fees = fees(node, self.cap).await?;
@@ -134,6 +134,12 @@ impl Sender {
             }
         }
         done
+    }
+
+    /// The account's next nonce in the newest block, proved: a wrong one would leave an anchor that no block can ever hold.
+    async fn nonce(&self, view: &View) -> Result<u64, EvmError> {
+        let held = view.node().held(&view.newest.block, self.address(), &[]).await?;
+        Ok(held.map_or(0, |held| held.nonce))
     }
 
     async fn gas(&self, node: &Node, input: &Bytes) -> Result<u64, EvmError> {
