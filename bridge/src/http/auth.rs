@@ -56,6 +56,9 @@ async fn token(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     match form.required("grant_type")? {
         GRANT => by_itself(app, &form).await,
         "authorization_code" => grants::by_code(app, any_client(app, &form).await?, &form).await,
+        "refresh_token" if form.get("client_assertion").is_none() && form.get("client_id").is_none() => {
+            grants::by_refresh(app, grants::bearer(app, &form).await?, &form).await
+        }
         "refresh_token" => grants::by_refresh(app, any_client(app, &form).await?, &form).await,
         _ => Err(Refusal::UnsupportedGrantType),
     }

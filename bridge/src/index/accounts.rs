@@ -75,11 +75,12 @@ impl Store {
         self.read(|c| c.rows(&format!("{ACCOUNT} ORDER BY made, id"), &[], account))
     }
 
-    /// Closes or opens an account. Closing ends all its sessions. Tells whether there is such an account.
+    /// Closes or opens an account. Closing ends all its sessions, and all that it has allowed apps. Tells whether there is such an account.
     pub fn close_account(&self, id: &AccountId, closed: bool) -> Result<bool, StoreError> {
         self.transaction(|c| {
             if closed {
                 c.execute("DELETE FROM session WHERE account = ?1", values![id.as_str()])?;
+                c.execute("DELETE FROM app_grant WHERE account = ?1", values![id.as_str()])?;
             }
             let closed = i64::from(closed);
             Ok(c.execute("UPDATE account SET disabled = ?2 WHERE id = ?1", values![id.as_str(), closed])? == 1)

@@ -4,8 +4,11 @@ use super::backend::{BY_JWT, EC, claims, form, inline, post, signed};
 use super::door::{Browser, invitation};
 use super::world::World;
 use bridge::http::query::{encode, pairs};
+use bridge::ids::Name;
 use bridge::index::clients::{Client, Keys};
 use bridge::people::{Account, Role};
+use bridge::secret::system_random;
+use bridge::smart::grant::{Code, Grant, Handle};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -148,7 +151,7 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     let policy = reply.headers()["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("frame-ancestors 'none'") && policy.ends_with("form-action 'self' https://app.example"));
     let page = String::from_utf8(reply.body().to_vec()).unwrap();
-    for part in ["Heart &lt;b&gt;App", "app.example", "see, search everything in your record", "Approve", "Refuse"] {
+    for part in ["Heart &lt;b&gt;App", "app.example", "see and search everything in your record", "Approve", "Refuse"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let refused = told(&answer(&mut browser, &query, "refuse", "").await);
@@ -193,7 +196,7 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     assert_eq!((code, &last["scope"]), (200, &token["scope"]), "narrowed once, not for ever");
 
     let me = browser.page("/me").await;
-    assert!(me.contains("Heart &lt;b&gt;App") && me.contains("see, search everything in your record"), "{me}");
+    assert!(me.contains("Heart &lt;b&gt;App") && me.contains("see and search everything in your record"), "{me}");
     let (_, rest) = me.split_once("name=\"grant\" value=\"").unwrap();
     let (grant, form_token) = (rest.split('"').next().unwrap(), browser.token().await);
     let reply = browser.form("/auth/apps/end", &format!("token={form_token}&grant={grant}")).await;
@@ -301,6 +304,26 @@ async fn a_code_counts_once_for_whom_it_was_made() {
     let as_refresh = json!({"refresh_token": given});
     assert_eq!(refresh(&world, &as_refresh, "").await.0, 400, "a code is no refresh token");
 
+    // A minute, and no longer.
+    let (store, now) = (&world.running.app.core.store, world.running.app.core.clock.now().as_millisecond());
+    for (id, expires, expected) in [("late", now - 1, 400), ("early", now + 60_000, 200)] {
+        let bound = Code { redirect: REDIRECT.into(), challenge: CHALLENGE.into(), nonce: String::new() };
+        let grant = Grant {
+            id: id.into(),
+            client: "app".into(),
+            account: account(&world).id,
+            session: None,
+            scope: "patient/*.rs".into(),
+            patient: Name::parse("Patient/ada"),
+            code: Some(bound),
+            made: now - 60_000,
+            expires,
+        };
+        let handle = Handle::new(&system_random).unwrap();
+        store.allow(&grant, &handle, now - 60_000).unwrap();
+        assert_eq!(redeem(&world, &handle.expose(), &[]).await.0, expected, "{id}");
+    }
+
     // Used twice: somebody has a copy, and what came of it ends.
     let given = code(&mut browser, &[]).await;
     let (_, token) = redeem(&world, &given, &[]).await;
@@ -326,6 +349,13 @@ async fn a_refresh_token_counts_once_and_never_for_more() {
     for token in [&first, &second] {
         assert_eq!(status(&world, token, "/fhir/Patient/ada").await, 401);
     }
+    // A public app need not say its name again.
+    let given = code(&mut browser, &[]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    let nameless = [("grant_type", "refresh_token"), ("refresh_token", token["refresh_token"].as_str().unwrap())];
+    assert_eq!(ask(&world, &nameless).await.0, 200);
+    assert_eq!(ask(&world, &nameless).await.1["error"], "invalid_grant");
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 401, "and it counts once all the same");
     // Another app's.
     let given = code(&mut browser, &[]).await;
     let (_, token) = redeem(&world, &given, &[]).await;
@@ -371,8 +401,15 @@ async fn access_ends_with_account_client_and_where_it_says_so_session() {
     assert!(!is_active(&world, &offline).await);
     assert_eq!(refresh(&world, &offline, "").await.1["error"], "invalid_grant");
     store.close_account(&account.id, false).unwrap();
-    let (status, offline) = refresh(&world, &offline, "").await;
-    assert_eq!(status, 200, "{offline}");
+    assert_eq!(
+        refresh(&world, &offline, "").await.1["error"],
+        "invalid_grant",
+        "opened again, it is not as if nothing was"
+    );
+
+    let mut browser = clinician(&world).await;
+    let offline = get(&mut browser, "patient/*.rs offline_access").await;
+    assert!(is_active(&world, &offline).await);
     store.drop_client("app").unwrap();
     assert!(!is_active(&world, &offline).await);
     assert_eq!(refresh(&world, &offline, "").await.1["error"], "invalid_client");
@@ -417,6 +454,8 @@ async fn an_app_that_has_a_key_must_use_it() {
     let by_key = [("client_id", "sealed"), ("client_assertion_type", BY_JWT), ("client_assertion", assertion.as_str())];
     let (status, token) = redeem(&world, &given, &by_key).await;
     assert_eq!(status, 200, "whoever could not prove it was the app has used nothing up: {token}");
+    let nameless = [("grant_type", "refresh_token"), ("refresh_token", token["refresh_token"].as_str().unwrap())];
+    assert_eq!(ask(&world, &nameless).await.1["error"], "invalid_client");
     let assertion = signed(&EC, &claims(&world, "sealed"));
     let by_itself = [
         ("grant_type", "client_credentials"),

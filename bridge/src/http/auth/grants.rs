@@ -6,12 +6,13 @@ use super::form::Form;
 use super::refusal::Refusal;
 use crate::app::App;
 use crate::http::reply::Reply;
-use crate::index::clients::Client;
+use crate::index::clients::{Client, Keys};
 use crate::index::store::{Store, StoreError};
 use crate::limits::CLIENT_TOKEN_LIFE;
 use crate::people::Account;
 use crate::read::in_background;
 use crate::secret::system_random;
+use crate::smart::assertion::AssertionError;
 use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, refreshed};
 use crate::smart::scopes::{self, Scope};
 use crate::smart::token::{Caller, Identity, Server};
@@ -62,6 +63,18 @@ pub(super) async fn by_code(app: &Arc<App>, client: Client, form: &Form) -> Resu
 pub(super) async fn by_refresh(app: &Arc<App>, client: Client, form: &Form) -> Result<Reply, Refusal> {
     let handle = Handle::parse(form.required("refresh_token")?);
     give(app, client, handle, Shown::Refresh { scope: form.get("scope").map(str::to_owned) }).await
+}
+
+/// The public app that a refresh token was given to: it need not say its name again (RFC 6749, section 6), and fhirclient does not.
+pub(super) async fn bearer(app: &Arc<App>, form: &Form) -> Result<Client, Refusal> {
+    let handle = Handle::parse(form.required("refresh_token")?).ok_or(Refusal::Grant)?;
+    let store = app.core.store.clone();
+    let found = in_background(move || match store.grant_of(&handle)? {
+        Some(found) => store.client(&found.grant.client),
+        None => Ok(None),
+    });
+    let client = found.await.map_err(|error| Refusal::later(&error))?.ok_or(Refusal::Grant)?;
+    if client.keys == Keys::None { Ok(client) } else { Err(Refusal::Client(AssertionError::Unknown)) }
 }
 
 async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Shown) -> Result<Reply, Refusal> {

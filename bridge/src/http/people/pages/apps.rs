@@ -102,7 +102,12 @@ fn access_words(access: &Access, own: bool) -> String {
     };
     let only =
         access.only.iter().flat_map(|only| &only.pairs).map(|(name, value)| format!(", only where {name} is {value}"));
-    format!("{} {what} {of}{}", verbs.join(", "), only.collect::<String>())
+    let verbs = match verbs.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
+    };
+    format!("{verbs} {what} {of}{}", only.collect::<String>())
 }
 
 /// Host and port of a registered address.
@@ -118,13 +123,17 @@ mod tests {
     #[test]
     fn scopes_are_said_in_plain_words() {
         for (scope, role, expected) in [
-            ("patient/*.rs", Role::Patient, "see, search everything in your record"),
+            ("patient/*.rs", Role::Patient, "see and search everything in your record"),
             (
                 "patient/Observation.r?category=lab",
                 Role::Clinician,
                 "see all of kind Observation in the record of the patient, only where category is lab",
             ),
-            ("user/*.cruds", Role::Clinician, "see, search, add, change, delete everything that you may see yourself"),
+            (
+                "user/*.cruds",
+                Role::Clinician,
+                "see, search, add, change and delete everything that you may see yourself",
+            ),
         ] {
             assert_eq!(words(&scopes::parse(scope).unwrap()[0], role), expected);
         }
