@@ -68,11 +68,22 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history"] => "history-instance",
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
+        ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
+        ["me", "patients" | "log"] => "search-type",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         _ => return None,
     };
     Some(Did(code))
+}
+
+/// What a page of the portal shows of a record.
+fn of_page(rest: &[&str]) -> &'static str {
+    match rest {
+        ["summary" | "download"] | [_, _, _, ..] => "operation",
+        [_, _] => "read",
+        _ => "search-type",
+    }
 }
 
 /// What was asked, where more than a name was.
@@ -94,7 +105,7 @@ fn address(request: &Request) -> String {
 
 /// The patient of whom something was asked.
 fn patient_named(request: &Request) -> Option<Name> {
-    let in_path = request.path.split('/').skip_while(|segment| *segment != "Patient").nth(1);
+    let in_path = request.path.split('/').skip_while(|segment| !matches!(*segment, "Patient" | "patients")).nth(1);
     let pairs = query::pairs(&request.query).unwrap_or_default();
     let in_query =
         pairs.iter().find(|(name, _)| name == "patient" || name == "subject").map(|(_, value)| value.as_str());

@@ -98,7 +98,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me"] | ["auth", "login" | "join" | "logout" | "keys", ..] => people::answer(app, request, &segments).await,
+        ["me", ..] | ["auth", "login" | "join" | "logout" | "keys", ..] => {
+            people::answer(app, request, &segments).await
+        }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,

@@ -31,6 +31,7 @@ mod notary;
 mod objects;
 mod operations;
 mod people;
+mod portal;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod power;

@@ -1,10 +1,17 @@
-//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from a page of this
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask; behind it the portal, `/me/...`. Every POST must come from a page of this
 //! very origin; those of somebody who is signed in bear the session's token, too.
 
+mod deeds;
+mod frame;
 mod guard;
 mod pages;
+mod record;
+mod record_pages;
 mod refusal;
 pub mod session;
+mod trail;
+mod visit;
+mod words;
 
 use super::query;
 use super::reply::{Reply, body, empty, with_header};
@@ -64,6 +71,7 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me"] => me(app, request).await,
         ["auth", "login"] => login(app, request).await,
         ["auth", "join"] => join(app, request).await,
+        ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, rest).await,
         _ => return Err(not_found()),
     })
 }

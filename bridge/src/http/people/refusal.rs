@@ -1,8 +1,11 @@
 //! What the door refuses, and how it says so.
 
-use crate::http::reply::{Reply, body, with_header};
+use crate::error::VaultError;
+use crate::http::reply::{Reply, body, unreadable, with_header};
+use crate::http::search;
 use crate::index::store::StoreError;
 use crate::people::Refused;
+use crate::search::SearchError;
 use serde_json::json;
 use warp::http::{StatusCode, header};
 
@@ -21,16 +24,27 @@ pub(super) enum Refusal {
     Stale,
     #[error("too many are signing in at this moment: try again")]
     Busy,
+    #[error("this page is not for your role")]
+    Role,
+    #[error("there is nothing here that you may see")]
+    Nothing,
+    #[error("this cannot be shown at this moment: try again")]
+    Later,
+    #[error("there are too many entries to put them in order: ask for fewer")]
+    TooMany,
+    #[error("the record is too large for one file: an app can fetch it page by page")]
+    TooLarge,
 }
 
 impl Refusal {
     /// HTTP's word for it.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Foreign | Self::Stale => StatusCode::FORBIDDEN,
+            Self::Foreign | Self::Stale | Self::Role | Self::TooMany | Self::TooLarge => StatusCode::FORBIDDEN,
             Self::Form => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Nothing => StatusCode::NOT_FOUND,
+            Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }
     }
@@ -63,6 +77,30 @@ impl Refusal {
             }
             other => other.to_string(),
         }
+    }
+}
+
+/// What a handler of the FHIR API refuses, for a person. What is ours to mend it has told the operator.
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        match reply.status() {
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Self::Role,
+            StatusCode::NOT_FOUND | StatusCode::GONE => Self::Nothing,
+            StatusCode::BAD_REQUEST => Self::Form,
+            _ => Self::Later,
+        }
+    }
+}
+
+impl From<SearchError> for Refusal {
+    fn from(error: SearchError) -> Self {
+        if let SearchError::TooCostly(_) = error { Self::TooMany } else { search::refused(error).into() }
+    }
+}
+
+impl From<VaultError> for Refusal {
+    fn from(error: VaultError) -> Self {
+        unreadable(&error).into()
     }
 }
 
