@@ -95,10 +95,12 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
     let path = request.path.trim_start_matches('/');
-    let form = request.path.ends_with("/_search");
+    let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);
-    let parts = [request.query.as_str(), posted.as_deref().unwrap_or_default()];
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    // A form's token is the session's own affair.
+    let posted: Vec<&str> =
+        posted.iter().flat_map(|text| text.split('&')).filter(|pair| !pair.starts_with("token=")).collect();
+    let parts: Vec<&str> = [request.query.as_str()].into_iter().chain(posted).filter(|part| !part.is_empty()).collect();
     let whole = if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) };
     whole.chars().take(crate::limits::MAX_QUERY_BYTES).collect()
 }

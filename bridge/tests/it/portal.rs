@@ -195,3 +195,107 @@ async fn nobody_sees_what_is_not_for_him() {
     }
     assert!(!told(&world, "outcome=4&agent=Practitioner/doc").await.is_empty(), "a refusal is told");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinician_sees_each_record_under_its_own_patient() {
+    let world = ward().await;
+    let mut doc = person(&world, Role::Clinician).await;
+    let token = doc.token().await;
+    let form = |rest: &str| format!("token={token}&{rest}");
+    for question in ["identifier=4711", "name=novak&birthdate=1980-02-29"] {
+        let reply = doc.form("/me/patients", &form(question)).await;
+        let page = String::from_utf8(reply.body().to_vec()).unwrap();
+        assert!(reply.status() == 200 && page.contains("/me/patients/ada") && !page.contains("Okafor"), "{page}");
+        is_text(&page);
+    }
+    for (question, status) in [("name=novak", 400), ("", 400), ("identifier=9999", 200)] {
+        let reply = doc.form("/me/patients", &form(question)).await;
+        assert_eq!(reply.status().as_u16(), status, "{question}");
+        assert!(!String::from_utf8_lossy(reply.body()).contains("/me/patients/ada"));
+    }
+    assert_eq!(doc.form("/me/patients", "identifier=4711").await.status(), 403, "without the session's token");
+
+    let page = doc.page("/me/patients/ada").await;
+    assert!(
+        page.contains("6.3 mmol/L") && page.contains("/me/patients/ada/Observation/g2") && !page.contains("7.7"),
+        "{page}"
+    );
+    is_text(&page);
+    assert!(doc.page("/me/patients/ada/Observation/g2").await.contains("Glucose"));
+    for path in ["ada/Observation/g3", "ada/Observation/g3/receipt", "ada/Patient/bob", "ada/access", "nobody"] {
+        let reply = doc.get(&format!("/me/patients/{path}")).await;
+        assert_eq!(reply.status(), 404, "{path}");
+    }
+    for what in ["read", "search-type"] {
+        let event = &told(&world, &format!("patient=Patient/ada&subtype={what}&agent=Practitioner/doc")).await[0];
+        assert!(!event.to_string().contains(&token), "no token in the trail");
+    }
+    let mut ada = person(&world, Role::Patient).await;
+    page_with(&mut ada, "/me/records/access", "Weiss (Practitioner/doc)").await;
+    for path in ["/me/patients", "/me/patients/bob", "/me/patients/ada"] {
+        assert_eq!(ada.get(path).await.status(), 403, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_sees_the_trail_and_no_record() {
+    let world = ward().await;
+    let mut ada = person(&world, Role::Patient).await;
+    ada.page("/me/records/Observation/g1").await;
+    assert_eq!(ada.get("/me/log").await.status(), 403);
+    told(&world, "patient=Patient/ada&subtype=read&agent=Patient/ada").await;
+    let mut auditor = person(&world, Role::Auditor).await;
+    let page = page_with(&mut auditor, "/me/log", "Patient/ada, by portal/").await;
+    assert!(
+        page.contains("href=\"/ledger\"") && page.contains("href=\"/verify\"") && !page.contains("Glucose"),
+        "{page}"
+    );
+    for (query, finds) in [
+        ("patient=Patient%2Fada&who=Patient%2Fada&outcome=0", true),
+        ("patient=ada&who=Patient%2Fada", true),
+        ("patient=bob&who=Patient%2Fada", false),
+        ("who=Patient%2Fada&to=2001-01-01", false),
+        ("patient=none", false),
+    ] {
+        let page = auditor.page(&format!("/me/log?{query}")).await;
+        assert_eq!(page.contains("Patient/ada, by portal/"), finds, "{query}");
+    }
+    assert!(page_with(&mut auditor, "/me/log?outcome=4", "Refused").await.contains("Patient/ada, by portal/"));
+    assert_eq!(auditor.get("/me/log?from=nonsense").await.status(), 400);
+    assert_eq!(auditor.get("/me/patients/ada").await.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_sees_people_and_programs_and_no_record() {
+    let world = ward().await;
+    let mut chief = person(&world, Role::Administrator).await;
+    let mut auditor = person(&world, Role::Auditor).await;
+    let page = chief.page("/me/people").await;
+    assert!(page.contains("auditor") && page.contains("Passkey") && !page.contains("Novak"), "{page}");
+    assert!(chief.page("/me/clients").await.contains("None is registered"));
+    for path in ["/me/records", "/me/patients", "/me/patients/ada", "/me/patients/ada/Observation/g1", "/me/log"] {
+        assert_eq!(chief.get(path).await.status(), 403, "{path}");
+    }
+    let token = chief.token().await;
+    let invite = |who: &str| format!("token={token}&{who}");
+    let reply = chief.form("/me/people/invite", &invite("role=patient&for=Patient%2Fbob")).await;
+    let page = String::from_utf8(reply.body().to_vec()).unwrap();
+    let code = page.split_once("/auth/join?code=").unwrap().1.split('<').next().unwrap();
+    let mut bob = Browser::new(&world);
+    bob.join(code).await;
+    assert!(bob.page("/me/records").await.contains("7.7 mmol/L"));
+    for (who, status) in [("role=root", 400), ("role=patient", 400), ("role=patient&for=Patient%2Fnone", 403)] {
+        assert_eq!(chief.form("/me/people/invite", &invite(who)).await.status().as_u16(), status, "{who}");
+    }
+
+    let accounts = world.running.app.core.store.accounts().unwrap();
+    let id = |role| accounts.iter().find(|account| account.person.role == role).unwrap().id.to_string();
+    let close = |role| format!("token={token}&account={}&close=yes", id(role));
+    assert_eq!(chief.form("/me/people/close", &close(Role::Administrator)).await.status(), 409, "not one's own");
+    assert_eq!(chief.form("/me/people/close", &close(Role::Auditor)).await.status(), 303);
+    assert!(!auditor.is_signed_in().await);
+    let of_bob = bob.token().await;
+    let body = format!("token={of_bob}&account={}&close=yes", id(Role::Administrator));
+    assert_eq!(bob.form("/me/people/close", &body).await.status(), 403);
+    assert!(chief.is_signed_in().await);
+}

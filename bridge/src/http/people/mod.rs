@@ -4,11 +4,14 @@
 mod deeds;
 mod frame;
 mod guard;
+mod log;
 mod pages;
+mod patients;
 mod record;
 mod record_pages;
 mod refusal;
 pub mod session;
+mod staff;
 mod trail;
 mod visit;
 mod words;
@@ -55,6 +58,15 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             return Ok(ask(app, request, door, step).await.unwrap_or_else(Refusal::told));
         }
+        ["me", "people", step @ ("invite" | "close")] => {
+            only(request, POST)?;
+            staff::act(app, request, step).await
+        }
+        ["me", "patients"] if request.method == Method::POST => patients::find(app, request).await,
+        ["me", "patients"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
         path => {
             only(request, GET)?;
             show(app, request, path).await?
@@ -72,6 +84,10 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["auth", "login"] => login(app, request).await,
         ["auth", "join"] => join(app, request).await,
         ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, rest).await,
+        ["me", "patients"] => patients::form(app, request).await,
+        ["me", "patients", id, rest @ ..] if record::is_page(rest) => patients::of_one(app, request, id, rest).await,
+        ["me", "log"] => log::answer(app, request).await,
+        ["me", of @ ("people" | "clients")] => staff::answer(app, request, of).await,
         _ => return Err(not_found()),
     })
 }

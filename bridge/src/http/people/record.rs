@@ -58,7 +58,7 @@ pub(super) fn is_page(rest: &[&str]) -> bool {
 }
 
 /// The record of a patient whom the visitor may read.
-async fn chart<'c>(visit: &'c Visit<'c>, patient: Name, home: String) -> Result<Chart<'c>, Refusal> {
+pub(super) async fn chart<'c>(visit: &'c Visit<'c>, patient: Name, home: String) -> Result<Chart<'c>, Refusal> {
     let permit = may(&visit.caller, Interaction::Read, Some(patient.kind))?;
     let patient = read::read(&visit.app.core, &permit, &patient, None).await?;
     let patient = patient.filter(|opened| !opened.stored.deleted).ok_or(Refusal::Nothing)?;
@@ -77,7 +77,7 @@ pub(super) enum Standing {
 }
 
 impl Chart<'_> {
-    async fn answer(&self, rest: &[&str]) -> Result<Reply, Refusal> {
+    pub(super) async fn answer(&self, rest: &[&str]) -> Result<Reply, Refusal> {
         match rest {
             [] => self.overview().await,
             ["access"] if self.visit.session.account.person.role == Role::Patient => {

@@ -20,7 +20,7 @@ pub(super) enum Refusal {
     Form,
     #[error("you are not signed in, or not any more")]
     Login,
-    #[error("to change how you sign in, sign out and in again first: it must have been within the last 15 minutes")]
+    #[error("for this, sign out and in again first: it must have been within the last 15 minutes")]
     Stale,
     #[error("too many are signing in at this moment: try again")]
     Busy,
@@ -34,6 +34,10 @@ pub(super) enum Refusal {
     TooMany,
     #[error("the record is too large for one file: an app can fetch it page by page")]
     TooLarge,
+    #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
+    Question,
+    #[error("you cannot close your own account: another administrator can")]
+    Own,
 }
 
 impl Refusal {
@@ -41,9 +45,10 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Foreign | Self::Stale | Self::Role | Self::TooMany | Self::TooLarge => StatusCode::FORBIDDEN,
-            Self::Form => StatusCode::BAD_REQUEST,
+            Self::Form | Self::Question => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Nothing => StatusCode::NOT_FOUND,
+            Self::Own => StatusCode::CONFLICT,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }
