@@ -109,7 +109,7 @@ fn form(visit: &Visit<'_>, filter: &Filter) -> Markup {
         }
     };
     html! {
-        form.filters method="get" action=(visit.site.path("/me/log")) {
+        form.filters.many method="get" action=(visit.site.path("/me/log")) {
             (field("patient", "Patient", &filter.patient, "Patient/id"))
             (field("who", "Person or program", &filter.who, "Practitioner/id"))
             div {

@@ -77,7 +77,7 @@ fn shown(visit: &Visit<'_>, found: Option<(&[Json], bool)>) -> Markup {
 
 fn question(visit: &Visit<'_>) -> Markup {
     html! {
-        form.filters method="post" action=(visit.site.path("/me/patients")) {
+        form.filters.many method="post" action=(visit.site.path("/me/patients")) {
             input type="hidden" name="token" value=(visit.session.token());
             div {
                 label for="identifier" { "Number" }

@@ -155,7 +155,7 @@ fn invitation(visit: &Visit<'_>) -> Markup {
     html! {
         section.panel aria-labelledby="invite-title" {
             h2 #invite-title { "Invite somebody" }
-            form.filters method="post" action=(visit.site.path("/me/people/invite")) {
+            form.filters.many method="post" action=(visit.site.path("/me/people/invite")) {
                 input type="hidden" name="token" value=(visit.session.token());
                 div {
                     label for="role" { "Role" }
