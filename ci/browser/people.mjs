@@ -10,6 +10,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { portal } from './portal.mjs'
 import { walletOf } from './wallet.mjs'
 
 const require = createRequire(join(process.env.MEDSEAL_BROWSER_TOOLS, 'package.json'))
@@ -166,6 +167,7 @@ try {
     await page.goto(`http://127.0.0.1:${port}/me`)
     await at(page, '/auth/login?next=%2Fme')
   })
+  await portal({ site, data, program, person, invitation, accessible, press, at, step })
   assert.deepEqual(violations, [])
 } finally {
   await browser.close()
