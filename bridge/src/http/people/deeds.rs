@@ -65,8 +65,9 @@ fn is_patient(entity: &Json) -> bool {
 }
 
 fn kinds(named: &[Name]) -> String {
-    let kinds: BTreeSet<&str> =
-        named.iter().filter(|name| name.kind.as_str() != "Patient").map(|name| title(name.kind.as_str())).collect();
+    let called = |kind| if kind == "AuditEvent" { "Who looked" } else { title(kind) };
+    let others = named.iter().map(|name| name.kind.as_str()).filter(|kind| *kind != "Patient");
+    let kinds: BTreeSet<&str> = others.map(called).collect();
     if kinds.is_empty() && !named.is_empty() {
         return "Name, birth date and the like".to_owned();
     }

@@ -45,7 +45,7 @@ pub(super) async fn of_record(chart: &Chart<'_>) -> Result<Markup, Refusal> {
     };
     let content = html! {
         p.lead { "Each time that somebody, or a program, reads or changes your record, it is written down here and sealed in the log. "
-            "Nobody can take a line out. New lines come after a second or two." }
+            "A line that was changed or taken out would show there. New lines come after a second or two." }
         @if deeds.is_empty() { p { "Nobody has looked yet." } } @else { (table(&deeds, &who, false)) }
         @if let Some(after) = after {
             p.ways { a href=(visit.site.path(&format!("{}/access?after={after}", chart.home))) { "Older entries" } }

@@ -136,6 +136,16 @@ pub(super) fn words(name: &str) -> String {
     out
 }
 
+/// Ends of names that say of which type a value is: a person reads that from the value.
+const TYPES: &[&str] =
+    &["DateTime", "Quantity", "CodeableConcept", "Reference", "Period", "String", "Boolean", "Integer"];
+
+/// The name of a member as words: `valueQuantity` is `Value`.
+fn label(name: &str) -> String {
+    let stem = TYPES.iter().find_map(|end| name.strip_suffix(end)).filter(|stem| !stem.is_empty());
+    words(stem.unwrap_or(name))
+}
+
 /// What a page tells of an entry: a name, and what stands under it.
 pub(super) enum Told {
     Text(String),
@@ -156,7 +166,7 @@ pub(super) fn told(resource: &Json) -> Vec<(String, Told)> {
 
 fn parts(json: &Json, depth: usize) -> Vec<(String, Told)> {
     let kept = json.members().iter().filter(|(name, _)| depth > 0 || !LEFT_OUT.contains(&name.as_str()));
-    kept.filter_map(|(name, value)| Some((words(name), one(name, value, depth)?))).collect()
+    kept.filter_map(|(name, value)| Some((label(name), one(name, value, depth)?))).collect()
 }
 
 fn one(name: &str, value: &Json, depth: usize) -> Option<Told> {
@@ -293,13 +303,13 @@ mod tests {
     fn an_entry_is_told_whole_and_without_what_is_for_machines() {
         let told = told(&json(
             r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"1"},"name":[{"given":["Ada"],"family":"Novak"}],
-                "birthDate":"1980-02-29","identifier":[{"system":"http://x","value":"7"}],
+                "birthDate":"1980-02-29","multipleBirthBoolean":false,"identifier":[{"system":"http://x","value":"7"}],
                 "contact":[{"name":{"family":"Novak"},"telecom":[{"system":"phone","value":"1"}]}],
                 "photo":[{"contentType":"image/png","data":"AAAA"}]}"#,
         ));
         assert_eq!(
             flat(&told),
-            "Name: Ada Novak | Birth date: 1980-02-29 | Identifier: 7 | Contact [1 [Name: Novak | Telecom: 1]] | \
+            "Name: Ada Novak | Birth date: 1980-02-29 | Multiple birth: no | Identifier: 7 | Contact [1 [Name: Novak | Telecom: 1]] | \
              Photo [1 [Content type: image/png | Data: a file, in the download]]"
         );
     }
