@@ -11,6 +11,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { serveProvider } from './provider.mjs'
+import { portal } from './portal.mjs'
 import { walletOf } from './wallet.mjs'
 
 const require = createRequire(join(process.env.MEDSEAL_BROWSER_TOOLS, 'package.json'))
@@ -189,6 +190,7 @@ try {
     await page.goto(`http://127.0.0.1:${port}/me`)
     await at(page, '/auth/login?next=%2Fme')
   })
+  await portal({ site, data, program, person, invitation, accessible, press, at, step })
   assert.deepEqual(violations, [])
 } finally {
   await browser.close()

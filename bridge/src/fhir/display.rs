@@ -50,8 +50,8 @@ pub fn choice(json: &Json, name: &str) -> String {
     json.members().iter().find(chosen).map(|(_, value)| any(value)).unwrap_or_default()
 }
 
-/// A value by its form.
-fn any(value: &Json) -> String {
+/// A value by its form; nothing for one that has no words of its own.
+pub fn any(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Number(lexeme) => lexeme.to_string(),

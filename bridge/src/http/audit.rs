@@ -113,12 +113,23 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history"] => "history-instance",
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
+        ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
+        ["me", "patients" | "log"] => "search-type",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         ["log", "records.json"] | ["me", ..] => "operation",
         _ => return None,
     };
     Some(Did(code))
+}
+
+/// What a page of the portal shows of a record.
+fn of_page(rest: &[&str]) -> &'static str {
+    match rest {
+        ["summary" | "download"] | [_, _, _, ..] => "operation",
+        [_, _] => "read",
+        _ => "search-type",
+    }
 }
 
 /// What was asked, where more than a name was.
@@ -130,7 +141,7 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
     let path = request.path.trim_start_matches('/');
-    let form = request.path.ends_with("/_search");
+    let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);
     let parts = [request.query.as_str(), posted.as_deref().unwrap_or_default()];
     let pairs = parts.into_iter().flat_map(|part| query::pairs(part).unwrap_or_default());
@@ -146,7 +157,7 @@ fn parameter(name: &str, value: &str) -> String {
 
 /// The patient of whom something was asked.
 fn patient_named(request: &Request) -> Option<Name> {
-    let in_path = request.path.split('/').skip_while(|segment| *segment != "Patient").nth(1);
+    let in_path = request.path.split('/').skip_while(|segment| !matches!(*segment, "Patient" | "patients")).nth(1);
     let pairs = query::pairs(&request.query).unwrap_or_default();
     let in_query =
         pairs.iter().find(|(name, _)| name == "patient" || name == "subject").map(|(_, value)| value.as_str());

@@ -34,6 +34,7 @@ mod objects;
 mod openid;
 mod operations;
 mod people;
+mod portal;
 #[path = "../postgres/mod.rs"]
 mod postgres;
 mod power;

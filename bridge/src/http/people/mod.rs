@@ -1,13 +1,23 @@
-//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask. Every POST must come from
-//! a page of this very origin; those of somebody who is signed in bear the session's token, too.
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask; behind it the portal, `/me/...`. Every POST
+//! must come from a page of this very origin; those of somebody who is signed in bear the session's token, too.
 
 mod apps;
 mod authorize;
+mod deeds;
+mod frame;
 mod guard;
+mod log;
 mod openid;
 mod pages;
+mod patients;
+mod record;
+mod record_pages;
 mod refusal;
 pub mod session;
+mod staff;
+mod trail;
+mod visit;
+mod words;
 
 use super::query;
 use super::reply::{Reply, body, empty, with_header};
@@ -64,6 +74,15 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             return Ok(ask(app, request, door, step).await.unwrap_or_else(Refusal::told));
         }
+        ["me", "people", step @ ("invite" | "close")] => {
+            only(request, POST)?;
+            staff::act(app, request, step).await
+        }
+        ["me", "patients"] if request.method == Method::POST => patients::find(app, request).await,
+        ["me", "patients"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
         path => {
             only(request, GET)?;
             show(app, request, path).await?
@@ -82,6 +101,11 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["auth", "join"] => join(app, request).await,
         ["auth", "openid"] => openid::back(app, request).await,
         ["auth", "authorize"] => authorize::ask(app, request).await,
+        ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, rest).await,
+        ["me", "patients"] => patients::form(app, request).await,
+        ["me", "patients", id, rest @ ..] if record::is_page(rest) => patients::of_one(app, request, id, rest).await,
+        ["me", "log"] => log::answer(app, request).await,
+        ["me", of @ ("people" | "clients")] => staff::answer(app, request, of).await,
         _ => return Err(not_found()),
     })
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod apps;
 
+use super::frame::Frame;
 use super::refusal::Refusal;
 use crate::people::enrol::Shown;
 use crate::people::secrets::Bearer;
@@ -9,53 +10,7 @@ use crate::people::session::Session;
 use crate::people::site::Site;
 use crate::people::{Kind, Person, Role};
 use jiff::Timestamp;
-use maud::{DOCTYPE, Markup, html};
-
-/// What every page has around it.
-struct Frame<'f> {
-    site: &'f Site,
-    title: &'f str,
-    /// The page of the bar on top that this is.
-    here: &'f str,
-    /// Whether it has a script.
-    script: bool,
-}
-
-impl Frame<'_> {
-    fn around(&self, content: &Markup) -> Markup {
-        let path = |path: &str| self.site.path(path);
-        let bar = [("/verify", "Verify"), ("/ledger", "Ledger"), ("/me", "My account")];
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta name="referrer" content="same-origin";
-                    title { (self.title) " · medseal" }
-                    link rel="icon" href=(path("/portal/icon.svg")) type="image/svg+xml";
-                    link rel="stylesheet" href=(path("/portal/page.css"));
-                    @if self.script { script type="module" src=(path("/portal/people.js")) {} }
-                }
-                body {
-                    a.skip href="#main" { "Skip to the content" }
-                    header.top {
-                        div.wide {
-                            span.brand { "medseal" }
-                            nav aria-label="Pages" {
-                                @for (to, word) in bar {
-                                    a href=(path(to)) aria-current=[(to == self.here).then_some("page")] { (word) }
-                                }
-                            }
-                        }
-                    }
-                    main #main.wide { h1 { (self.title) } (content) }
-                }
-            }
-        }
-    }
-}
+use maud::{Markup, html};
 
 /// What the script of a page works on: where it asks, and what it bears.
 struct Door<'d> {
@@ -114,7 +69,7 @@ pub(super) fn login(site: &Site, providers: &[&str], next: &str) -> Markup {
             p { "A new invitation lets you add another one to the account that you have." }
         }
     };
-    Frame { site, title: "Sign in", here: "/me", script: true }.around(&content)
+    Frame { site, title: "Sign in", here: "/me", script: true, role: None }.around(&content)
 }
 
 /// `/auth/join`.
@@ -140,7 +95,7 @@ pub(super) fn join(site: &Site, providers: &[&str], person: &Person, code: &Bear
                 "It works for this site alone, so that no other site can trick it out of you." }
         }
     };
-    Frame { site, title: "Welcome", here: "/me", script: true }.around(&content)
+    Frame { site, title: "Welcome", here: "/me", script: true, role: None }.around(&content)
 }
 
 /// `/me`.
@@ -182,7 +137,7 @@ pub(super) fn me(
         (apps)
         section.panel { (sign_out(site, &token)) }
     };
-    Frame { site, title: "My account", here: "/me", script: fresh }.around(&content)
+    Frame { site, title: "My account", here: "/me", script: fresh, role: Some(account.person.role) }.around(&content)
 }
 
 fn table(site: &Site, session: &Session, keys: &[Shown], token: &str, fresh: bool) -> Markup {
@@ -227,7 +182,8 @@ fn remove(site: &Site, key: &Shown, token: &str) -> Markup {
 /// `GET /auth/logout`.
 pub(super) fn leaving(site: &Site, session: &Session) -> Markup {
     let content = html! { p.lead { "You are signed in." } (sign_out(site, &session.token())) };
-    Frame { site, title: "Sign out", here: "/me", script: false }.around(&content)
+    Frame { site, title: "Sign out", here: "/me", script: false, role: Some(session.account.person.role) }
+        .around(&content)
 }
 
 fn sign_out(site: &Site, token: &str) -> Markup {
@@ -245,10 +201,10 @@ pub(super) fn refused(site: &Site, refusal: &Refusal) -> Markup {
         p.notice role="alert" { (refusal.text()) }
         p { a href=(site.path("/me")) { "My account" } }
     };
-    Frame { site, title: "This did not work", here: "", script: false }.around(&content)
+    Frame { site, title: "This did not work", here: "", script: false, role: None }.around(&content)
 }
 
-fn article(role: Role) -> &'static str {
+pub(super) fn article(role: Role) -> &'static str {
     match role {
         Role::Patient => "a patient",
         Role::Clinician => "a clinician",
@@ -257,7 +213,7 @@ fn article(role: Role) -> &'static str {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub(super) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Passkey => "Passkey",
         Kind::Wallet => "Wallet",
@@ -265,6 +221,6 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-fn time(milliseconds: i64) -> String {
+pub(super) fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).unwrap_or_default().strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

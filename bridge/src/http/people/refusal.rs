@@ -1,9 +1,12 @@
 //! What the door refuses, and how it says so.
 
-use crate::http::reply::{Reply, body, with_header};
+use crate::error::VaultError;
+use crate::http::reply::{Reply, body, unreadable, with_header};
+use crate::http::search;
 use crate::index::store::StoreError;
 use crate::people::Refused;
 use crate::people::openid::OpenIdError;
+use crate::search::SearchError;
 use serde_json::json;
 use warp::http::{StatusCode, header};
 
@@ -18,22 +21,38 @@ pub(super) enum Refusal {
     Form,
     #[error("you are not signed in, or not any more")]
     Login,
-    #[error("to change how you sign in, sign out and in again first: it must have been within the last 15 minutes")]
+    #[error("for this, sign out and in again first: it must have been within the last 15 minutes")]
     Stale,
     #[error("{0}")]
     App(&'static str),
     #[error("too many are signing in at this moment: try again")]
     Busy,
+    #[error("this page is not for your role")]
+    Role,
+    #[error("there is nothing here that you may see")]
+    Nothing,
+    #[error("this cannot be shown at this moment: try again")]
+    Later,
+    #[error("there are too many entries to put them in order: ask for fewer")]
+    TooMany,
+    #[error("the record is too large for one file: an app can fetch it page by page")]
+    TooLarge,
+    #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
+    Question,
+    #[error("you cannot close your own account: another administrator can")]
+    Own,
 }
 
 impl Refusal {
     /// HTTP's word for it.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Foreign | Self::Stale => StatusCode::FORBIDDEN,
-            Self::Form | Self::App(_) => StatusCode::BAD_REQUEST,
+            Self::Foreign | Self::Stale | Self::Role | Self::TooMany | Self::TooLarge => StatusCode::FORBIDDEN,
+            Self::Form | Self::Question | Self::App(_) => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Nothing => StatusCode::NOT_FOUND,
+            Self::Own => StatusCode::CONFLICT,
+            Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }
     }
@@ -66,6 +85,30 @@ impl Refusal {
             }
             other => other.to_string(),
         }
+    }
+}
+
+/// What a handler of the FHIR API refuses, for a person. What is ours to mend it has told the operator.
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        match reply.status() {
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Self::Role,
+            StatusCode::NOT_FOUND | StatusCode::GONE => Self::Nothing,
+            StatusCode::BAD_REQUEST => Self::Form,
+            _ => Self::Later,
+        }
+    }
+}
+
+impl From<SearchError> for Refusal {
+    fn from(error: SearchError) -> Self {
+        if let SearchError::TooCostly(_) = error { Self::TooMany } else { search::refused(error).into() }
+    }
+}
+
+impl From<VaultError> for Refusal {
+    fn from(error: VaultError) -> Self {
+        unreadable(&error).into()
     }
 }
 

@@ -1,0 +1,121 @@
+//! What an AuditEvent tells, in plain words. Pure.
+
+use super::words::{moment, title};
+use crate::fhir::display::items;
+use crate::ids::Name;
+use notary::canonical::Json;
+use std::collections::BTreeSet;
+
+/// One event.
+pub(super) struct Deed {
+    pub(super) when: String,
+    /// The person, if one is named.
+    pub(super) person: Option<Name>,
+    /// The program, or the name of a token.
+    pub(super) program: String,
+    pub(super) did: String,
+    /// The kinds of entries that were shown or changed.
+    pub(super) what: String,
+    pub(super) patient: Option<Name>,
+    pub(super) outcome: Outcome,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Refused,
+    Failed,
+}
+
+/// Reads an event.
+pub(super) fn deed(event: &Json) -> Deed {
+    let agents = items(event, "agent");
+    let who = |agent: &&Json| agent.get("who").and_then(|who| who.text("reference")).and_then(Name::parse);
+    let code = items(event, "subtype").first().and_then(|code| code.text("code")).unwrap_or("");
+    let named: Vec<Name> = items(event, "entity").iter().filter_map(named).collect();
+    Deed {
+        when: moment(event.text("recorded").unwrap_or("")),
+        person: agents.iter().find_map(|agent| who(&agent)),
+        program: agents.iter().find_map(program).unwrap_or("somebody unknown").to_owned(),
+        did: did(code).to_owned(),
+        what: kinds(&named),
+        patient: items(event, "entity").iter().filter(|entity| is_patient(entity)).find_map(self::named),
+        outcome: match event.text("outcome") {
+            Some("0") => Outcome::Done,
+            Some("4") => Outcome::Refused,
+            _ => Outcome::Failed,
+        },
+    }
+}
+
+fn program(agent: &Json) -> Option<&str> {
+    agent.get("who")?.get("identifier")?.text("value")
+}
+
+/// What an entity is of: without its version.
+fn named(entity: &Json) -> Option<Name> {
+    let reference = entity.get("what")?.text("reference")?;
+    Name::parse(reference.split("/_history").next().unwrap_or(reference))
+}
+
+/// Role 1 of R4's `object-role`.
+fn is_patient(entity: &Json) -> bool {
+    entity.get("role").and_then(|role| role.text("code")) == Some("1")
+}
+
+fn kinds(named: &[Name]) -> String {
+    let called = |kind| if kind == "AuditEvent" { "Who looked" } else { title(kind) };
+    let others = named.iter().map(|name| name.kind.as_str()).filter(|kind| *kind != "Patient");
+    let kinds: BTreeSet<&str> = others.map(called).collect();
+    if kinds.is_empty() && !named.is_empty() {
+        return "Name, birth date and the like".to_owned();
+    }
+    kinds.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Of R4's `restful-interaction`.
+fn did(code: &str) -> &'static str {
+    match code {
+        "read" => "Looked at an entry",
+        "vread" | "history-instance" | "history-type" | "history-system" => "Looked at older versions",
+        "search-type" | "search-system" | "search" => "Looked through entries",
+        "operation" => "Took a summary, a receipt or a copy",
+        "create" => "Added",
+        "update" | "patch" => "Changed",
+        "delete" => "Deleted",
+        "batch" | "transaction" => "Sent several requests",
+        _ => "Something else",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::event::{Access, Detail, Did, Who, audit_event};
+    use crate::ids::Version;
+
+    #[test]
+    fn an_event_is_read_back_as_it_was_told() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        let at = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
+        let detail = Detail { first: at, last: at, resources, queries: BTreeSet::new() };
+        let who = Who { client: "portal/a".into(), user: Some(name("Practitioner/d")) };
+        let access = Access { who: Some(who), did: Did("read"), outcome: REFUSED, patient: Some(name("Patient/p")) };
+        let told =
+            deed(&Json::parse(audit_event(&access, &detail, "H", "http://h/fhir").to_string().as_bytes()).unwrap());
+        assert_eq!(
+            (told.when.as_str(), told.person, told.program.as_str()),
+            ("2023-11-14 22:13", Some(name("Practitioner/d")), "portal/a")
+        );
+        assert_eq!((told.did.as_str(), told.what.as_str()), ("Looked at an entry", "Results and measurements"));
+        assert_eq!((told.patient, told.outcome), (Some(name("Patient/p")), Outcome::Refused));
+        let nobody = Access { who: None, patient: None, ..access };
+        let told =
+            deed(&Json::parse(audit_event(&nobody, &detail, "H", "http://h/fhir").to_string().as_bytes()).unwrap());
+        assert_eq!((told.person, told.program.as_str(), told.patient), (None, "somebody unknown", None));
+    }
+
+    const REFUSED: crate::audit::event::Outcome = crate::audit::event::Outcome::Refused;
+}

@@ -1,0 +1,104 @@
+//! Who looked: the trail of one patient, for the patient; and all of it, for an auditor.
+
+use super::deeds::{Deed, Outcome, deed};
+use super::frame::Frame;
+use super::record::Chart;
+use super::refusal::Refusal;
+use super::visit::Visit;
+use crate::fhir::display::person;
+use crate::http::fhir::may;
+use crate::ids::{Name, TypeName};
+use crate::people::Role;
+use crate::read::{self, Opened};
+use crate::smart::scopes::Interaction;
+use maud::{Markup, html};
+use std::collections::HashMap;
+
+/// Events of a page.
+const EVENTS: &str = "50";
+
+/// What is asked of the trail: newest first.
+pub(super) fn asked(filters: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
+    [("_count", EVENTS.to_owned()), ("_sort", "-date".to_owned())].into_iter().chain(filters).collect()
+}
+
+/// The events of a page, and where the next begins.
+pub(super) async fn events(
+    visit: &Visit<'_>,
+    asked: &[(&'static str, String)],
+) -> Result<(Vec<Deed>, Option<String>), Refusal> {
+    let kind = TypeName::parse("AuditEvent").ok_or(Refusal::Nothing)?;
+    let found = visit.search(kind, asked, visit.position(kind)?).await?;
+    let after = visit.after(kind, found.next)?;
+    Ok((found.matches.iter().map(|event| deed(&event.json())).collect(), after))
+}
+
+/// `/me/records/access`.
+pub(super) async fn of_record(chart: &Chart<'_>) -> Result<Markup, Refusal> {
+    let visit = chart.visit;
+    let (deeds, after) = events(visit, &asked(vec![("patient", chart.name().to_string())])).await?;
+    let names = names(visit, &deeds).await?;
+    let who = |deed: &Deed| match &deed.person {
+        Some(person) if person == chart.name() => "You".to_owned(),
+        Some(person) => names.get(person).cloned().unwrap_or_else(|| person.to_string()),
+        None => format!("A program: {}", deed.program),
+    };
+    let content = html! {
+        p.lead { "Each time that somebody, or a program, reads or changes your record, it is written down here and sealed in the log. "
+            "A line that was changed or taken out would show there. New lines come after a second or two." }
+        @if deeds.is_empty() { p { "Nobody has looked yet." } } @else { (table(&deeds, &who, false)) }
+        @if let Some(after) = after {
+            p.ways { a href=(visit.site.path(&format!("{}/access?after={after}", chart.home))) { "Older entries" } }
+        }
+    };
+    let (title, here) = ("Who looked", "/me/records/access");
+    Ok(Frame { site: &visit.site, title, here, script: false, role: Some(Role::Patient) }.around(&content))
+}
+
+/// What the people of a page are called, as far as the visitor may know.
+async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String>, Refusal> {
+    let mut names: HashMap<Name, String> = HashMap::new();
+    for name in deeds.iter().filter_map(|deed| deed.person.as_ref()) {
+        if !names.contains_key(name) {
+            let permit = may(&visit.caller, Interaction::Read, Some(name.kind))?;
+            let opened = read::read(&visit.app.core, &permit, name, None).await?;
+            let called =
+                opened.as_ref().map(Opened::json).map(|json| person(&json)).filter(|called| !called.is_empty());
+            names.insert(name.clone(), called.map_or_else(|| name.to_string(), |called| format!("{called} ({name})")));
+        }
+    }
+    Ok(names)
+}
+
+/// A table of events.
+pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool) -> Markup {
+    html! {
+        h2.unseen #events-title { "Entries" }
+        div.table tabindex="0" role="region" aria-labelledby="events-title" {
+            table {
+                thead { tr {
+                    th scope="col" { "When (UTC)" } th scope="col" { "Who" }
+                    @if of_whom { th scope="col" { "Whose record" } }
+                    th scope="col" { "What" } th scope="col" { "How it ended" }
+                } }
+                tbody { @for deed in deeds {
+                    tr {
+                        td.time { (deed.when) }
+                        td { (who(deed)) }
+                        @if of_whom { td.mono { @if let Some(patient) = &deed.patient { (patient) } @else { "none" } } }
+                        td { (deed.did) @if !deed.what.is_empty() { ": " (deed.what) } }
+                        td { (ended(deed.outcome)) }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn ended(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "Allowed",
+        Outcome::Refused => "Refused",
+        Outcome::Failed => "Failed",
+    }
+}

@@ -1,0 +1,106 @@
+//! Somebody's visit to a page of the portal: the caller that his role makes him. What he sees goes the same way, and is told in the
+//! same trail, as what any program reads.
+
+use super::refusal::Refusal;
+use super::{see_other, session, site};
+use crate::app::App;
+use crate::fhir::search::query::{Faulty, read_as};
+use crate::http::cursor::Cursor;
+use crate::http::query::encode;
+use crate::http::reply::{Reply, unreadable};
+use crate::http::routes::{Call, Request};
+use crate::ids::{Name, TypeName};
+use crate::people::session::Session;
+use crate::people::site::Site;
+use crate::people::{Account, Person, Role};
+use crate::search::{Page, Position, search};
+use crate::secret::system_random;
+use crate::smart::scopes;
+use crate::smart::token::Caller;
+use bytes::Bytes;
+use std::sync::Arc;
+
+static NOTHING: Bytes = Bytes::new();
+
+/// Who is signed in, and what he may.
+pub(super) struct Visit<'v> {
+    pub(super) app: &'v Arc<App>,
+    pub(super) request: &'v Request,
+    pub(super) session: Session,
+    pub(super) site: Site,
+    pub(super) caller: Caller,
+}
+
+/// What a role may read; nothing of a record for an administrator.
+fn scope(role: Role) -> &'static str {
+    match role {
+        Role::Patient => "patient/*.rs",
+        Role::Clinician => "user/*.rs",
+        Role::Auditor => "system/AuditEvent.rs",
+        Role::Administrator => "",
+    }
+}
+
+fn caller(account: &Account) -> Caller {
+    let Person { role, resource, .. } = &account.person;
+    let scopes = scopes::parse_known(scope(*role));
+    let patient = resource.clone().filter(|_| *role == Role::Patient);
+    Caller { patient, user: resource.clone(), ..Caller::new(&format!("portal/{}", account.id), scopes) }
+}
+
+impl<'v> Visit<'v> {
+    /// The visit of somebody with this role; who is not signed in is sent to the door, and anybody else refused.
+    pub(super) async fn of(
+        app: &'v Arc<App>,
+        request: &'v Request,
+        role: Role,
+    ) -> Result<Result<Visit<'v>, Reply>, Refusal> {
+        let Some(session) = session::of(app, &request.headers).await else {
+            let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+            let next = encode(&format!("{}{query}", request.path));
+            return Ok(Err(see_other(&site(app).path(&format!("/auth/login?next={next}")))));
+        };
+        let caller = caller(&session.account).asks(&request.seen);
+        if session.account.person.role != role {
+            return Err(Refusal::Role);
+        }
+        Ok(Ok(Self { app, request, session, site: site(app), caller }))
+    }
+
+    /// The same as a request to the FHIR API.
+    pub(super) fn call(&self) -> Call<'_> {
+        Call { app: self.app, caller: self.caller.clone(), request: self.request, body: &NOTHING }
+    }
+
+    /// A page of a search, from where the address says.
+    pub(super) async fn search(
+        &self,
+        kind: TypeName,
+        pairs: &[(&str, String)],
+        from: Option<Position>,
+    ) -> Result<Page, Refusal> {
+        let core = &self.app.core;
+        let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+        let asked = read_as(kind, &pairs, &core.around(), Faulty::Refused).map_err(|_| Refusal::Form)?;
+        Ok(search(core, &self.caller, core.around(), &asked, from).await?)
+    }
+
+    /// Where a list goes on, of the address.
+    pub(super) fn position(&self, kind: TypeName) -> Result<Option<Position>, Refusal> {
+        let Some(text) = super::parameter(self.request, "after") else { return Ok(None) };
+        let cursor = Cursor::open(&text, &self.app.core.cursor_key, kind).ok_or(Refusal::Form)?;
+        Ok(Some(cursor.position))
+    }
+
+    /// The same for the next page.
+    pub(super) fn after(&self, kind: TypeName, next: Option<Position>) -> Result<Option<String>, Refusal> {
+        let Some(position) = next else { return Ok(None) };
+        let sealed = Cursor::new(kind, String::new(), position).seal(&self.app.core.cursor_key, &system_random);
+        Ok(Some(sealed.map_err(|error| unreadable(&error.into()))?))
+    }
+
+    /// Whom the account is.
+    pub(super) fn resource(&self) -> Result<&Name, Refusal> {
+        self.session.account.person.resource.as_ref().ok_or(Refusal::Role)
+    }
+}

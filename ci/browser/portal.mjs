@@ -1,0 +1,67 @@
+// What the portal shows to each role, in Chromium, after a small ward was stored: each page by axe, in light, dark and on a phone.
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+
+const of = (id) => ({ reference: `Patient/${id}` })
+const result = (id, value, day) => ({ resourceType: 'Observation', id, status: 'final', subject: of('ada'), effectiveDateTime: day,
+  code: { coding: [{ system: 'http://loinc.org', code: '2339-0' }], text: 'Glucose in blood' },
+  valueQuantity: { value, unit: 'mmol/L' }, referenceRange: [{ low: { value: 4 }, high: { value: 6 } }] })
+const WARD = [
+  { resourceType: 'Patient', id: 'ada', birthDate: '1980-02-29', gender: 'female', name: [{ given: ['Ada'], family: 'Novak <script>alert(1)</script>' }],
+    identifier: [{ system: 'http://h/mrn', value: '4711' }] },
+  { resourceType: 'Practitioner', id: 'doc', name: [{ given: ['Ida'], family: 'Weiss' }] },
+  { resourceType: 'Organization', id: 'clinic', name: 'Quay Clinic' },
+  { resourceType: 'Encounter', id: 'visit', status: 'finished', subject: of('ada'), class: { code: 'AMB', display: 'ambulatory' }, period: { start: '2026-03-02' } },
+  ...[5.1, 5.8, 6.4, 5.5].map((value, n) => result(`g${n}`, value, `2026-0${n + 1}-02T08:15:00Z`)),
+  { resourceType: 'AllergyIntolerance', id: 'nuts', patient: of('ada'), code: { text: 'Hazelnuts' }, criticality: 'high', reaction: [{ manifestation: [{ text: 'Swelling' }] }] },
+  { resourceType: 'MedicationRequest', id: 'pill', status: 'active', intent: 'order', subject: of('ada'), authoredOn: '2026-03-02',
+    medicationCodeableConcept: { text: 'Ramipril 5 mg' }, dosageInstruction: [{ text: 'one each morning' }] },
+]
+
+/** Stores the ward with a token of the machine. */
+async function store(site, medseal) {
+  const token = medseal('token', '--scope', 'system/*.cruds')
+  for (const resource of WARD) {
+    const answer = await fetch(`${site}/fhir/${resource.resourceType}/${resource.id}`, { method: 'PUT', body: JSON.stringify(resource),
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/fhir+json' } })
+    assert.equal(answer.status, 201, await answer.text())
+  }
+}
+
+const ROLES = [
+  ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access']],
+  ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada']],
+  ['auditor', [], ['/me/log']],
+  ['administrator', [], ['/me/people', '/me/clients']],
+]
+const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
+
+/** Each role's pages. */
+export async function portal({ site, data, program, person, invitation, accessible, press, at, step }) {
+  const medseal = (...words) => execFileSync(program, [...words, '--data', data], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  await store(site, medseal)
+  for (const [role, who, paths] of ROLES) {
+    for (const [where, options] of [['wide', {}], ['phone', PHONE]]) {
+      await step(`the portal of the ${role}, ${where}`, async () => {
+        const page = await person(options)
+        await page.goto(invitation('--role', role, ...who))
+        await press(page, 'Make a passkey')
+        await at(page, '/me')
+        for (const path of paths) {
+          await page.goto(`${site}${path}`)
+          await accessible(page, `portal-${where}${path.replaceAll('/', '-')}`)
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+          assert.ok(wide <= 0, `${path}: ${wide} pixels too wide`)
+        }
+        if (role === 'clinician') {
+          await page.goto(`${site}/me/patients`)
+          await page.getByLabel('Number').fill('4711')
+          await press(page, 'Find')
+          await page.getByRole('link', { name: /Ada Novak <script>/ }).waitFor()
+          await accessible(page, `portal-${where}-found`)
+        }
+      })
+    }
+  }
+}
