@@ -117,7 +117,7 @@ fn did(request: &Request) -> Option<Did> {
         ["me", "patients" | "log"] => "search-type",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
-        ["log", "records.json"] | ["me", ..] => "operation",
+        ["log", "records.json"] => "operation",
         _ => return None,
     };
     Some(Did(code))
