@@ -92,7 +92,7 @@ fn did(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::event::{Access, Detail, Did, Who, audit_event};
+    use crate::audit::event::{Access, Detail, Did, Naming, Who, audit_event};
     use crate::ids::Version;
 
     #[test]
@@ -100,11 +100,13 @@ mod tests {
         let name = |text: &str| Name::parse(text).unwrap();
         let at = jiff::Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
-        let detail = Detail { first: at, last: at, resources, queries: BTreeSet::new() };
+        let detail = Detail { resources, ..Detail::at(at) };
         let who = Who { client: "portal/a".into(), user: Some(name("Practitioner/d")) };
         let access = Access { who: Some(who), did: Did("read"), outcome: REFUSED, patient: Some(name("Patient/p")) };
-        let told =
-            deed(&Json::parse(audit_event(&access, &detail, "H", "http://h/fhir").to_string().as_bytes()).unwrap());
+        let told = deed(
+            &Json::parse(audit_event(&access, &detail, Naming::Reference, "H", "http://h/fhir").to_string().as_bytes())
+                .unwrap(),
+        );
         assert_eq!(
             (told.when.as_str(), told.person, told.program.as_str()),
             ("2023-11-14 22:13", Some(name("Practitioner/d")), "portal/a")
@@ -112,8 +114,10 @@ mod tests {
         assert_eq!((told.did.as_str(), told.what.as_str()), ("Looked at an entry", "Results and measurements"));
         assert_eq!((told.patient, told.outcome), (Some(name("Patient/p")), Outcome::Refused));
         let nobody = Access { who: None, patient: None, ..access };
-        let told =
-            deed(&Json::parse(audit_event(&nobody, &detail, "H", "http://h/fhir").to_string().as_bytes()).unwrap());
+        let told = deed(
+            &Json::parse(audit_event(&nobody, &detail, Naming::Reference, "H", "http://h/fhir").to_string().as_bytes())
+                .unwrap(),
+        );
         assert_eq!((told.person, told.program.as_str(), told.patient), (None, "somebody unknown", None));
     }
 

@@ -190,7 +190,7 @@ fn programs(visit: &Visit<'_>, clients: &[Client]) -> Markup {
                     tbody { @for client in clients {
                         tr {
                             td { (client.name) } td.mono { (client.id) } td.mono { (client.scope) }
-                            td { @match &client.keys { Keys::At(url) => { (url) } Keys::Inline(_) => { "kept here" } } }
+                            td { @match &client.keys { Keys::At(url) => { (url) } Keys::Inline(_) => { "kept here" } Keys::None => { "none: a public app" } } }
                             td.time { (time(client.made)) }
                         }
                     } }

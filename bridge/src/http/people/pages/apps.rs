@@ -43,7 +43,7 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
         }
         p.hint { "Approve only what you have started yourself. The app is not part of this service: what it has read, it has." }
     };
-    Frame { site, title: "Let an app in?", here: "", script: false }.around(&content)
+    Frame { site, title: "Let an app in?", here: "", script: false, role: None }.around(&content)
 }
 
 /// What of `/me` is about apps.
