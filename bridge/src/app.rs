@@ -11,6 +11,7 @@ use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
+use crate::consent::gate::Gate;
 use crate::error::VaultError;
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
@@ -57,6 +58,8 @@ pub struct Core {
     pub keys: Arc<KeyRing>,
     pub tokens: Arc<Tokenizer>,
     pub(crate) erasures: Key,
+    /// What patients consent to.
+    pub gate: Gate,
     /// What of accesses is not told yet.
     pub trail: Trail,
     /// Seals the cursors of pages.
@@ -159,6 +162,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
+        gate: Gate::new(config.consent.policy(), config.consent.purpose()),
         trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),

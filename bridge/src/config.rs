@@ -1,6 +1,7 @@
 //! Configuration: `medseal.toml`, every key optional, unknown keys refused with the nearest right name.
 
 mod chain;
+mod consent;
 mod witness;
 
 use crate::index::postgres::Settings;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI};
+pub use consent::Consents;
 pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
@@ -48,6 +50,8 @@ pub struct Config {
     pub keys: Keys,
     pub storage: Storage,
     pub outgoing: Outgoing,
+    /// What holds where patients' Consents say nothing.
+    pub consent: Consents,
 }
 
 /// What the service does by itself to what it has stored.
@@ -217,6 +221,7 @@ impl Default for Config {
             keys: Keys::default(),
             storage: Storage::default(),
             outgoing: Outgoing::default(),
+            consent: Consents::default(),
         }
     }
 }

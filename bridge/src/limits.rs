@@ -193,3 +193,7 @@ pub const MAX_AUDIT_ENTITIES: usize = 200;
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;
+/// The most Consents of one patient: each is read before anything of his is shown.
+pub const MAX_CONSENTS: usize = 1_000;
+/// Patients whose Consents are remembered, some kilobytes each.
+pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;

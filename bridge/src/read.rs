@@ -1,6 +1,6 @@
 //! THE READ PATH. `authenticate -> decide -> index -> fetch -> open -> check against the leaf -> hold back what the permit is not
 //! for -> reply`: whoever fetches holds a [`Permit`], which only `consent::decide` makes, and each resource that was opened is
-//! held against it by [`Opened::is_for`].
+//! held against it by [`Opened::is_for`], most of them by [`let_through`].
 
 use crate::app::Core;
 use crate::consent::decide::Permit;
@@ -123,7 +123,7 @@ async fn allowed(
     name: &Name,
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
-    if permit.is_whole() {
+    if permit.shows_all() {
         return opened(core, name, version).await;
     }
     let current = for_permit(core, permit, name, None).await?;
@@ -141,8 +141,11 @@ async fn for_permit(
     version: Option<Version>,
 ) -> Result<Option<Opened>, VaultError> {
     match opened(core, name, version).await {
-        Err(VaultError::Erased) => Ok(None),
-        opened => Ok(opened?.filter(|opened| opened.is_for(permit, &core.around()))),
+        Err(VaultError::Erased) if !permit.is_whole() => Ok(None),
+        opened => {
+            let own = opened?.filter(|opened| opened.is_for(permit, &core.around()));
+            Ok(core.consented(permit, own.into_iter().collect()).await?.pop())
+        }
     }
 }
 
@@ -181,7 +184,7 @@ pub struct Versions {
 pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
     let limit = page.limit;
-    let whole = permit.is_whole();
+    let whole = permit.shows_all();
     let (total, stored) = in_background(move || {
         let counted = whole && matches!(page.of, Of::Resource(_));
         let total = if counted { Some(store.versions(&page)?) } else { None };
@@ -189,28 +192,37 @@ pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Version
         Ok((total, store.history(&Page { limit: limit + 1, ..page })?))
     })
     .await?;
-    let (mut versions, looked_at) = open_page(core, &stored[..stored.len().min(limit)]).await?;
+    let (versions, looked_at) = open_page(core, &stored[..stored.len().min(limit)]).await?;
     let last = looked_at.checked_sub(1).and_then(|last| stored.get(last)).map(|last| last.row);
     let more = last.filter(|_| looked_at < stored.len());
-    if !whole {
-        hold_back(core, permit, &mut versions).await?;
-    }
+    let versions = let_through(core, permit, versions).await?;
     permit.seen().shows(versions.iter().map(Opened::as_shown));
     Ok(Versions { total, versions, more })
 }
 
-/// Leaves in a page what the permit is for: versions of resources whose current version it is for, too.
-async fn hold_back(core: &Core, permit: &Permit, versions: &mut Vec<Opened>) -> Result<(), VaultError> {
-    let mut shown: HashMap<Name, bool> = HashMap::new();
-    for version in versions.iter() {
-        let name = &version.stored.name;
-        if !shown.contains_key(name) {
-            shown.insert(name.clone(), allowed(core, permit, name, None).await?.is_some());
+/// Holds back of opened resources what a permit is not for, and what their patients do not consent to. Of a part of the resources an older version, which a page of a search
+/// that began before or a history may hold, is let through only where the current one is, too.
+pub(crate) async fn let_through(
+    core: &Core,
+    permit: &Permit,
+    mut opened: Vec<Opened>,
+) -> Result<Vec<Opened>, VaultError> {
+    let around = core.around();
+    opened.retain(|one| one.is_for(permit, &around));
+    if permit.shows_all() || opened.is_empty() {
+        return Ok(opened);
+    }
+    let (store, rows) = (core.store.clone(), opened.iter().map(|one| one.stored.row).collect::<Vec<_>>());
+    let old = in_background(move || store.superseded(&rows)).await?;
+    let mut held: HashMap<Name, bool> = HashMap::new();
+    for one in opened.iter().filter(|one| old.contains(&one.stored.row)) {
+        let name = &one.stored.name;
+        if !held.contains_key(name) {
+            held.insert(name.clone(), for_permit(core, permit, name, None).await?.is_none());
         }
     }
-    let around = core.around();
-    versions.retain(|version| shown.get(&version.stored.name) == Some(&true) && version.is_for(permit, &around));
-    Ok(())
+    opened.retain(|one| held.get(&one.stored.name) != Some(&true));
+    core.consented(permit, opened).await
 }
 
 /// The first ones, as many as make a page, and how many were looked at.

@@ -21,7 +21,7 @@ use crate::index::store::{Store, StoreError, Stored};
 use crate::limits::{
     DEFAULT_PAGE, MAX_CHAINED, MAX_CHEAP_TOTAL, MAX_OPENED, MAX_OPENED_FOR_TOTAL, MAX_PAGE_BYTES, SEARCH_TIMEOUT,
 };
-use crate::read::{Opened, in_background};
+use crate::read::{Opened, in_background, let_through};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use bounds::narrow;
@@ -159,7 +159,7 @@ impl Run<'_> {
         let mut scan =
             Scan { kind, clauses: Vec::new(), ids: None, updated: Vec::new(), after: 0, upto, now: self.around.now };
         // Of a part each resource must be looked at.
-        let mut exact = permit.is_whole();
+        let mut exact = permit.shows_all();
         for filter in &resolved {
             match filter {
                 Filter::Ids(ids) => match &mut scan.ids {
@@ -219,7 +219,7 @@ impl Run<'_> {
         let (matches, rest) = self.take(permit, &plan, after, count).await?;
         let total = match (from, wanted) {
             // The cursor may be another's, who sees more.
-            (Some(position), _) => position.total.filter(|_| permit.is_whole()),
+            (Some(position), _) => position.total.filter(|_| permit.shows_all()),
             (None, Total::None) => None,
             (None, _) if rest.is_none() => Some(matches.len() as u64),
             (None, wanted) => self.total(permit, &plan, wanted).await?,
@@ -296,8 +296,8 @@ impl Run<'_> {
         let mut opened = Vec::with_capacity(rows.len());
         for some in rows.chunks(FETCHES) {
             let fetches: Vec<_> = some.iter().map(|row| self.core.open_unless_erased(row)).collect();
-            let found = try_join_all(fetches).await?.into_iter().flatten();
-            opened.extend(found.filter(|one| one.is_for(permit, &self.around)));
+            let found = try_join_all(fetches).await?.into_iter().flatten().collect();
+            opened.extend(let_through(self.core, permit, found).await?);
         }
         Ok(opened)
     }

@@ -1,6 +1,7 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
 //! without a decision does not compile; and the permit is asked about each resource that was opened.
 
+use super::policy::{Action, Ask, Coding};
 use crate::audit::seen::Seen;
 use crate::fhir::membership;
 use crate::fhir::search::check::holds;
@@ -17,8 +18,47 @@ pub struct Permit {
     interaction: Interaction,
     /// One of them must let a resource through.
     bounds: Vec<Bound>,
+    /// Who is asked of patients' Consents; none: nobody is, for a write or for this machine's administrator.
+    asker: Option<Asker>,
     /// Where what is shown by it is told.
     seen: Seen,
+}
+
+/// Who asks, as Consents may speak of him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    user: Option<Name>,
+    client: Option<String>,
+    /// The patient for whom, or by whose own grant, it is asked: his own record is his.
+    own: Option<Name>,
+}
+
+impl Asker {
+    /// Of a caller whose token was issued to a client or names a person. A token that was minted at the machine and names nobody is
+    /// its administrator's, who has the keys anyway.
+    fn of(caller: &Caller) -> Option<Self> {
+        let Caller { user, client, patient, .. } = caller;
+        let is_patient = |user: &Name| user.kind.as_str() == "Patient";
+        let own = match user {
+            Some(user) => Some(user.clone()).filter(is_patient),
+            None => patient.clone(),
+        };
+        let somebody = user.is_some() || client.is_some() || patient.is_some();
+        somebody.then(|| Self { user: user.clone(), client: client.clone(), own })
+    }
+
+    /// Whether it is the patient himself.
+    pub fn is(&self, patient: &Name) -> bool {
+        self.own.as_ref() == Some(patient)
+    }
+
+    /// The question; when, is to be added.
+    pub fn ask(&self, purpose: &Coding) -> Ask {
+        let user = self.user.as_ref().map(ToString::to_string);
+        let device = self.client.as_ref().map(|client| format!("Device/{client}"));
+        let actors = user.into_iter().chain(device).collect();
+        Ask { actors, identifiers: Vec::new(), purpose: purpose.clone(), action: Action::Access, now: 0 }
+    }
 }
 
 /// What a resource must be for one scope to speak for it; nothing said: any.
@@ -54,7 +94,8 @@ pub fn decide(caller: &Caller, interaction: Interaction, kind: Option<TypeName>)
     if bounds.is_empty() {
         return Err(Denied::Scope { kind, letter: interaction.letter() });
     }
-    Ok(Permit { interaction, bounds, seen: caller.seen.clone() })
+    let asker = Asker::of(caller).filter(|_| interaction.only_reads());
+    Ok(Permit { interaction, bounds, asker, seen: caller.seen.clone() })
 }
 
 /// The same where no resource can be looked at on its own: only for who may do this with all of them.
@@ -86,7 +127,17 @@ impl Permit {
         &self.seen
     }
 
-    /// Whether it is for every resource of its type.
+    /// Who is asked of patients' Consents.
+    pub fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
+    }
+
+    /// Whether nothing of the type is held back, whoever's it is: neither by scopes nor by a Consent.
+    pub fn shows_all(&self) -> bool {
+        self.asker.is_none() && self.is_whole()
+    }
+
+    /// Whether its scopes are for every resource of its type.
     pub fn is_whole(&self) -> bool {
         self.bounds.iter().any(|bound| bound.patient.is_none() && bound.only.is_none())
     }

@@ -1,5 +1,6 @@
-//! Who may see what. Today the token's scopes decide; patients' own consent joins in the same place.
+//! Who may see what: the token's scopes decide (`decide`), then the patients' own Consents (`gate`).
 
 pub mod decide;
+pub mod gate;
 pub mod labels;
 pub mod policy;

@@ -14,7 +14,7 @@ use crate::index::jobs::{Job, Part};
 use crate::index::scan::Scan;
 use crate::index::store::Stored;
 use crate::limits::{EXPORT_DELETIONS, EXPORT_PAGE, MAX_GROUP_MEMBERS, MEMBERS_AT_ONCE};
-use crate::read::{Opened, in_background};
+use crate::read::{Opened, in_background, let_through};
 use crate::search::bounds::narrow;
 use futures_util::future::try_join_all;
 use notary::canonical::Json;
@@ -164,11 +164,11 @@ impl Slice {
 
     /// Who asked may see every resource of the type.
     fn is_whole(&self) -> bool {
-        self.permits.as_ref().is_some_and(|permits| permits.iter().all(Permit::is_whole))
+        self.permits.as_ref().is_some_and(|permits| permits.iter().all(Permit::shows_all))
     }
 
-    /// Whether who asked may see a resource.
-    fn lets_through(&self, opened: &Opened, base: &str) -> bool {
+    /// Whether who asked might have seen a resource before it was deleted.
+    fn let_through(&self, opened: &Opened, base: &str) -> bool {
         let around = Surroundings { base, now: self.scan.now };
         self.permits.as_ref().is_some_and(|permits| permits.iter().all(|permit| opened.is_for(permit, &around)))
     }
@@ -274,14 +274,22 @@ impl<'c> Reader<'c> {
         let rows = self.slice.rows(self.core, self.at, self.last, EXPORT_PAGE).await?;
         self.went_to(&rows, EXPORT_PAGE);
         let mut lines = Vec::new();
-        for opened in open(self.core, &rows).await? {
-            let base = &self.core.base;
-            if self.slice.lets_through(&opened, base) && self.slice.takes(&opened.json(), base) {
+        for opened in self.allowed(open(self.core, &rows).await?).await? {
+            if self.slice.takes(&opened.json(), &self.core.base) {
                 lines.extend(&opened.resource);
                 lines.push(b'\n');
             }
         }
         Ok(lines)
+    }
+
+    /// Those that who asked may see.
+    async fn allowed(&self, mut opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
+        let Some(permits) = &self.slice.permits else { return Ok(Vec::new()) };
+        for permit in permits.iter() {
+            opened = let_through(self.core, permit, opened).await?;
+        }
+        Ok(opened)
     }
 
     /// One Bundle a page.
@@ -310,7 +318,7 @@ impl<'c> Reader<'c> {
             Some(before) => {
                 let opened = self.core.open_unless_erased(&before).await?;
                 let base = &self.core.base;
-                Ok(opened.is_some_and(|o| self.slice.lets_through(&o, base) && self.slice.took(&o.json(), base)))
+                Ok(opened.is_some_and(|o| self.slice.let_through(&o, base) && self.slice.took(&o.json(), base)))
             }
             None => Ok(false),
         }

@@ -174,7 +174,7 @@ async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, 
 }
 
 /// The token that a form names, where it is one of this server that still counts.
-async fn named(app: &App, form: &Form) -> Result<Option<Bearer>, Refusal> {
+async fn named(app: &App, form: &Form) -> Result<Option<Arc<Bearer>>, Refusal> {
     let Ok(bearer) = app.token_key.check(form.required("token")?, seconds(app)) else { return Ok(None) };
     let Some(id) = bearer.id.clone() else { return Ok(Some(bearer)) };
     let (store, client, grant) = (app.core.store.clone(), bearer.caller.client.clone(), bearer.caller.grant.clone());
@@ -230,7 +230,7 @@ async fn revoke(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     if !asker.may_tell(&bearer) {
         return Err(Refusal::Unauthorized);
     }
-    let id = bearer.id.ok_or(Refusal::UnsupportedTokenType)?;
+    let id = bearer.id.clone().ok_or(Refusal::UnsupportedTokenType)?;
     let (store, key, now) = (app.core.store.clone(), id.clone(), seconds(app));
     let kept = in_background(move || -> Result<(), StoreError> { store.revoke(&key, bearer.expires, now) }).await;
     kept.map_err(|error| Refusal::later(&error))?;

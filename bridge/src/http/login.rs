@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::error::Issue;
 use crate::smart::standing::Stands;
 use crate::smart::token::{Bearer, Caller};
+use std::sync::Arc;
 use warp::http::{HeaderMap, StatusCode, header};
 
 /// Why nobody is known to call.
@@ -29,7 +30,7 @@ pub(super) fn known(app: &App, headers: &HeaderMap) -> bool {
 
 /// The caller, or a 401, or a 503.
 pub(super) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Reply> {
-    authenticate(app, headers).map(|bearer| bearer.caller).map_err(|stranger| match stranger {
+    authenticate(app, headers).map(|bearer| bearer.caller.clone()).map_err(|stranger| match stranger {
         Stranger::Login => {
             let text = "a valid bearer token is needed: of `medseal token`, or of the token endpoint";
             failure(StatusCode::UNAUTHORIZED, Issue::new("login", text))
@@ -41,7 +42,7 @@ pub(super) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Reply> {
     })
 }
 
-fn authenticate(app: &App, headers: &HeaderMap) -> Result<Bearer, Stranger> {
+fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<Bearer>, Stranger> {
     let bearer = borne(app, headers).ok_or(Stranger::Login)?;
     match app.standing.of(&bearer, app.core.clock.now().as_millisecond()) {
         Stands::Yes => Ok(bearer),
@@ -51,7 +52,7 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<Bearer, Stranger> {
 }
 
 /// The token of a request, where its signature and its time hold.
-fn borne(app: &App, headers: &HeaderMap) -> Option<Bearer> {
+fn borne(app: &App, headers: &HeaderMap) -> Option<Arc<Bearer>> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let now = app.core.clock.now().as_second().max(0) as u64;

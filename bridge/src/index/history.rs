@@ -1,7 +1,7 @@
 //! The histories of the index: of one resource, of a type, of all. Rows and times grow together (`commit.rs` sees to it), so
 //! that a time is a row: a page costs the same however long the history is.
 
-use super::sql::{Connection, Value, values};
+use super::sql::{Connection, Keys, Value, values};
 use super::store::{STORED, Store, StoreError, Stored, many};
 use super::write;
 use crate::ids::{Name, TypeName};
@@ -45,6 +45,12 @@ impl Store {
             let which = condition(c, page)?;
             Ok(c.number(&format!("SELECT count(*) FROM record WHERE {}", which.sql), &which.values)? as u64)
         })
+    }
+
+    /// Those of some rows that hold a version which is not the current one any more.
+    pub fn superseded(&self, rows: &[i64]) -> Result<Vec<i64>, StoreError> {
+        const SQL: &str = "SELECT row FROM record WHERE row = ANY(?1) AND current = 0";
+        self.read(|c| c.rows_of(SQL, Keys::Ints(rows), &[], |r| r.int(0)))
     }
 
     /// When the newest record was made.

@@ -38,6 +38,11 @@ pub struct Scan {
 
 impl Store {
     /// The newest row: what a search that begins now may see.
+    pub fn newest_of(&self, kind: &str) -> Result<i64, StoreError> {
+        self.read(|c| c.number("SELECT coalesce(max(row), 0) FROM record WHERE type = ?1", values![kind]))
+    }
+
+    /// The newest row of all.
     pub fn newest(&self) -> Result<i64, StoreError> {
         self.read(|c| c.number("SELECT coalesce(max(row), 0) FROM record", &[]))
     }

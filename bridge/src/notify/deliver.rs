@@ -5,7 +5,7 @@ use super::message::{self, Damaged, Why};
 use super::{Live, live};
 use crate::app::{App, Core};
 use crate::commit::{Author, Transaction};
-use crate::consent::decide::decide;
+use crate::consent::decide::{Permit, decide};
 use crate::error::{Fault, VaultError};
 use crate::fhir::subscription::{Form, Status, with_status};
 use crate::fhir::validate::validate;
@@ -135,13 +135,23 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     };
     let damaged = if kept.failures < TELL_FAILURES { Damaged::Refused } else { Damaged::LeftOut };
     // What its maker may read was asked when it was queued; it is asked again before it leaves.
-    let (events, upto) = match decide(&live.maker, Interaction::Read, Some(live.wanted.kind)) {
-        Ok(permit) => message::events(core, &permit, notices, live.wanted.content, damaged).await?,
-        Err(_) => (Vec::new(), notices.last().map_or(0, |notice| notice.number)),
+    let (events, upto) = match permit(core, &live).await? {
+        Some(permit) => message::events(core, &permit, notices, live.wanted.content, damaged).await?,
+        None => (Vec::new(), notices.last().map_or(0, |notice| notice.number)),
     };
     let silent = why == Why::Event && events.is_empty();
     let sent = silent || taken(app, &live, why, &events).await?;
     if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }
+}
+
+/// What its maker may still read; none where it was made by a client that was removed since.
+async fn permit(core: &Core, live: &Live) -> Result<Option<Permit>, VaultError> {
+    if let Some(client) = live.maker.client.clone()
+        && store(core, move |store| store.client(&client)).await?.is_none()
+    {
+        return Ok(None);
+    }
+    Ok(decide(&live.maker, Interaction::Read, Some(live.wanted.kind)).ok())
 }
 
 /// The handshake, then what waits, then the heartbeat.

@@ -10,7 +10,7 @@ use crate::index::notices::Notice;
 use crate::index::store::Stored;
 use crate::limits::MAX_PAGE_BYTES;
 use crate::outgoing::Outbound;
-use crate::read::{Opened, in_background};
+use crate::read::{Opened, in_background, let_through};
 use crate::secret::{bytes as random_bytes, system_random};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -108,14 +108,14 @@ async fn event(
     if stored.erased {
         return Ok(None);
     }
-    if permit.is_whole() && content != Content::Resources {
+    if permit.shows_all() && content != Content::Resources {
         return Ok(Some(Event { notice: notice.clone(), stored, resource: Vec::new() }));
     }
     let opened = match damaged {
         Damaged::Refused => Some(core.open(&stored).await?),
         Damaged::LeftOut => open_or_leave(core, &stored).await?,
     };
-    let opened = opened.filter(|opened| opened.is_for(permit, &core.around()));
+    let opened = let_through(core, permit, opened.into_iter().collect()).await?.pop();
     let told = |opened: Opened| if content == Content::Resources { opened.resource } else { Vec::new() };
     Ok(opened.map(|opened| Event { notice: notice.clone(), stored, resource: told(opened) }))
 }

@@ -254,6 +254,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn allow(scopes: &str, interaction: Interaction, kind: &str) -> bool {
         for_this(&parse(scopes).unwrap(), interaction, TypeName::parse(kind)).next().is_some()
@@ -334,6 +335,43 @@ mod tests {
         ("system/Patient.r system/Patient.rs", "system/*.rs", "system/Patient.rs"),
         ("system/*.rs", "system/*.r?_tag=a system/*.r", "system/*.r"),
     ];
+
+    /// A few scopes of few types and parameters, so that they often have something in common.
+    fn any_scopes() -> impl Strategy<Value = Vec<Scope>> {
+        let kinds = prop::sample::select(vec!["*", "Patient", "Observation"]);
+        let letters = prop::sample::select(vec!["r", "rs", "cruds", "cud", "s"]);
+        let only = prop::sample::select(vec!["", "?_tag=a", "?_tag=b", "?_tag=a&_id=x"]);
+        let contexts = prop::sample::select(vec!["system", "patient"]);
+        let one = (contexts, kinds, letters, only).prop_map(|(c, k, l, o)| format!("{c}/{k}.{l}{o}"));
+        prop::collection::vec(one, 1..5).prop_map(|all| parse(&all.join(" ")).unwrap())
+    }
+
+    /// Whether one of the scopes lets everything through that another does.
+    fn has_room_for(scopes: &[Scope], scope: &Scope) -> bool {
+        scopes.iter().any(|one| one.covers(scope))
+    }
+
+    proptest! {
+        #[test]
+        fn narrowing_never_widens(wanted in any_scopes(), held in any_scopes()) {
+            let common = narrowed(&wanted, &held);
+            for scope in &common {
+                prop_assert!(has_room_for(&wanted, scope) && has_room_for(&held, scope), "{scope}");
+            }
+            let again = narrowed(&held, &wanted);
+            prop_assert!(again.iter().all(|scope| has_room_for(&common, scope)), "whoever asks");
+            let own = narrowed(&wanted, &wanted);
+            prop_assert!(wanted.iter().all(|scope| has_room_for(&own, scope)), "nothing is lost");
+        }
+
+        #[test]
+        fn a_constraint_is_read_as_it_was_written(value in "\\PC{1,20}") {
+            let written = format!("system/Patient.r?name={}", encode(&value));
+            if let Ok(scopes) = parse(&written) {
+                prop_assert_eq!(parse(&text(&scopes)).unwrap(), scopes);
+            }
+        }
+    }
 
     #[test]
     fn nobody_gets_more_than_both_allow() {

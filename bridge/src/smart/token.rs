@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Issuer and audience of the tokens that are minted at the machine, where nobody knows the address that clients see.
@@ -34,7 +34,7 @@ pub struct TokenKey {
     server: Option<Server>,
     /// Tokens whose signature was found good, by their SHA-256: checking a signature on P-384 costs more than reading a
     /// resource.
-    good: Mutex<HashMap<Digest, Bearer>>,
+    good: Mutex<HashMap<Digest, Arc<Bearer>>>,
 }
 
 /// Who issues tokens, and for whom.
@@ -142,6 +142,8 @@ pub struct Kept {
     patient: Option<String>,
     #[serde(default)]
     user: Option<String>,
+    #[serde(default)]
+    client: Option<String>,
 }
 
 impl Kept {
@@ -149,14 +151,15 @@ impl Kept {
     pub fn of(caller: &Caller) -> Self {
         let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
         let (subject, scopes) = (caller.subject.clone(), scopes::text(&caller.scopes));
-        Self { subject, scopes, patient: text(&caller.patient), user: text(&caller.user) }
+        let (patient, user) = (text(&caller.patient), text(&caller.user));
+        Self { subject, scopes, patient, user, client: caller.client.clone() }
     }
 
     /// The caller again; none: something of it cannot be read, and nothing is allowed.
     pub fn caller(&self) -> Option<Caller> {
         let scopes = scopes::parse(&self.scopes).ok()?;
         let (patient, user) = (name(&self.patient)?, name(&self.user)?);
-        Some(Caller { patient, user, ..Caller::new(&self.subject, scopes) })
+        Some(Caller { patient, user, client: self.client.clone(), ..Caller::new(&self.subject, scopes) })
     }
 }
 
@@ -284,7 +287,7 @@ impl TokenKey {
     }
 
     /// Checks a token's signature and time; `now` in seconds since 1970. Whether it was revoked, `Standing` knows.
-    pub fn check(&self, token: &str, now: u64) -> Result<Bearer, TokenError> {
+    pub fn check(&self, token: &str, now: u64) -> Result<Arc<Bearer>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Refused);
         }
@@ -292,7 +295,7 @@ impl TokenKey {
         if let Some(bearer) = self.good().get(&digest) {
             return if bearer.expires > now { Ok(bearer.clone()) } else { Err(TokenError::Refused) };
         }
-        let bearer = self.verify(token, now)?;
+        let bearer = Arc::new(self.verify(token, now)?);
         let mut good = self.good();
         if good.len() >= MAX_REMEMBERED_TOKENS {
             good.clear();
@@ -301,7 +304,7 @@ impl TokenKey {
         Ok(bearer)
     }
 
-    fn good(&self) -> MutexGuard<'_, HashMap<Digest, Bearer>> {
+    fn good(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Bearer>>> {
         self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -396,11 +399,11 @@ mod tests {
         let caller = Caller { patient, client: Some("c".into()), ..Caller::new("c", scopes) };
         let token = here.issue(&caller, 1_000, HOUR).unwrap();
         let bearer = here.check(&token, 1_001).unwrap();
-        assert_eq!((bearer.caller, bearer.issued, bearer.expires), (caller.clone(), 1_000, 4_600));
+        assert_eq!((&bearer.caller, bearer.issued, bearer.expires), (&caller, 1_000, 4_600));
         assert!(there.check(&token, 1_001).is_err(), "issued elsewhere, for elsewhere");
         assert!(open().issue(&caller, 1_000, HOUR).is_err(), "no server, no tokens for clients");
         assert!(there.check(&here.mint("me", "system/*.rs", 1_000, HOUR).unwrap(), 1_001).is_ok());
-        assert_eq!(Kept::of(&caller).caller(), Some(Caller { client: None, ..caller }));
+        assert_eq!(Kept::of(&caller).caller(), Some(caller));
     }
 
     #[test]

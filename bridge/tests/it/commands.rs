@@ -147,3 +147,45 @@ async fn a_refused_file_makes_send_fail() {
         tokio::task::spawn_blocking(move || medseal(&["send", "--to", &to, file.to_str().unwrap()])).await.unwrap();
     assert!(!out.status.success() && text(&out.stderr).contains("1 messages were not accepted"));
 }
+
+#[test]
+fn clients_are_registered_listed_and_removed_beside_a_running_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let place = stores::arguments(&data);
+    let client = |arguments: &[&str]| {
+        let place: Vec<&str> = place.iter().map(String::as_str).collect();
+        let made = medseal(&[&["client"], arguments, &place[..]].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        (made.status.success(), text(&made.stdout), text(&made.stderr))
+    };
+    assert!(!client(&["list"]).0, "there is nothing yet");
+    let served = Served::start(&data);
+    let (keys, private) = (directory.path().join("keys.json"), directory.path().join("private.json"));
+    let part = "A".repeat(64);
+    let jwk = format!(r#""kty":"EC","crv":"P-384","kid":"a","x":"{part}","y":"{part}""#);
+    std::fs::write(&keys, format!(r#"{{"keys":[{{{jwk}}}]}}"#)).unwrap();
+    std::fs::write(&private, format!(r#"{{"keys":[{{{jwk},"d":"{part}"}}]}}"#)).unwrap();
+    let (keys, private) = (keys.to_str().unwrap(), private.to_str().unwrap());
+    let add = |scope, by: &[&str]| client(&[&["add", "--name", "Lab", "--scope", scope], by].concat());
+    for (scope, by, why) in [
+        ("patient/*.rs", ["--jwks", keys], "system scopes"),
+        ("system/Cat.rs", ["--jwks", keys], "no scope"),
+        ("system/*.rs", ["--jwks", private], "a private or shared key"),
+        ("system/*.rs", ["--jwks", "/nowhere"], "/nowhere"),
+        ("system/*.rs", ["--jwks-uri", "http://keys.example/"], "must be https"),
+        ("system/*.rs", ["--jwks-uri", "https://127.0.0.1/"], "private, local or reserved"),
+        ("system/*.rs", ["--jwks-uri", "https://[::ffff:169.254.169.254]/"], "private, local or reserved"),
+        ("system/*.rs", ["--jwks-uri", "file:///etc/passwd"], "absolute URL"),
+    ] {
+        let (done, _, told) = add(scope, &by);
+        assert!(!done && told.contains(why), "{scope} {by:?}: {told}");
+    }
+    let (done, id, told) = add("system/Patient.read", &["--jwks", keys]);
+    assert!(done && id.len() == 32, "{told}");
+    let (_, listed, _) = client(&["list"]);
+    assert!(listed.starts_with(&id) && listed.ends_with("\tsystem/Patient.rs\tinline\tLab"), "{listed}");
+    assert!(client(&["remove", &id]).0 && !client(&["remove", &id]).0);
+    assert_eq!(client(&["list"]).1, "");
+    assert_eq!(served.terminate(), 0);
+}

@@ -13,6 +13,7 @@ mod chain;
 mod chaos;
 mod commands;
 mod compaction;
+mod consents;
 mod contract;
 mod corpora;
 mod crash;

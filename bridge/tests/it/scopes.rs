@@ -83,11 +83,13 @@ impl Class {
     }
 }
 
-/// The ids of a Bundle's resources, in one mode or in all.
+/// The ids of a Bundle's resources, in one mode or in all; the audit trail grows by being asked, and is left out.
 fn ids(bundle: &Value, mode: Option<&str>) -> BTreeSet<String> {
     let entries = bundle["entry"].as_array().into_iter().flatten();
     let wanted = entries.filter(|entry| mode.is_none_or(|mode| entry["search"]["mode"] == mode));
-    let resources = wanted.map(|entry| &entry["resource"]).filter(|r| r["resourceType"] != "OperationOutcome");
+    let others = ["OperationOutcome", "AuditEvent"];
+    let resources = wanted.map(|entry| &entry["resource"]);
+    let resources = resources.filter(|r| r["resourceType"].as_str().is_none_or(|kind| !others.contains(&kind)));
     resources.filter_map(|resource| resource["id"].as_str().map(str::to_owned)).collect()
 }
 
@@ -462,4 +464,50 @@ async fn anothers_page_tells_nothing_of_what_he_sees() {
         assert_eq!((status, page.get("total")), (200, None), "{}", class.name);
         assert!(ids(&page, None).iter().all(|id| class.sees(id)), "{}: {page}", class.name);
     }
+}
+
+#[tokio::test]
+async fn what_was_filed_under_a_wrong_patient_or_deleted_is_not_seen_by_him_any_more() {
+    let (world, classes) = filled().await;
+    let ada = classes.iter().find(|class| class.name == "ada").unwrap();
+    let wrong = |whose: &str| {
+        json!({"resourceType": "Observation", "id": "wrong", "status": "final", "code": {"text": "x"},
+            "subject": {"reference": format!("Patient/{whose}")}})
+    };
+    let path = "/fhir/Observation/wrong";
+    put(&world, &wrong("ada")).await;
+    assert_eq!(ada.get(&world, path).await.0, 200);
+    let (_, page) = ada.get(&world, "/fhir/Observation?subject=Patient/ada&_count=1").await;
+    let (_, place) = ada.get(&world, "/fhir/$export?_type=Observation").await;
+    put(&world, &wrong("bob")).await;
+    let mut next = link(&page);
+    while let Some(path) = next {
+        let (_, page) = ada.get(&world, &path).await;
+        assert!(!ids(&page, None).contains("wrong"), "a page of a search that began before");
+        next = link(&page);
+    }
+    let file = format!("{}/0", place.as_str().unwrap());
+    while ada.get(&world, place.as_str().unwrap()).await.0 == 202 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (status, lines) = ada.get(&world, &file).await;
+    assert!(status == 200 && !lines.to_string().contains("wrong") && lines.to_string().contains("lab-ada"), "{lines}");
+    for way in ["", "/_history/1", "/_history/2", "/_history", "/_history/1/$receipt", "/$meta"] {
+        assert_eq!(ada.get(&world, &format!("{path}{way}")).await.0, 404, "{way}");
+    }
+    assert_eq!(world.call("DELETE", "/fhir/Observation/vital-ada", "").await.0, 204);
+    for way in ["", "/_history/1", "/_history/2", "/_history"] {
+        let path = format!("/fhir/Observation/vital-ada{way}");
+        assert_eq!(ada.get(&world, &path).await.0, 404, "{way}");
+    }
+    for path in ["/fhir/Observation/_history", "/fhir/_history"] {
+        let (_, history) = ada.get(&world, &format!("{path}?_count=100")).await;
+        let told = ids(&history, None);
+        assert!(!told.contains("wrong") && !told.contains("vital-ada"), "{path}: {told:?}");
+    }
+    let (status, _) = ada
+        .ask(&world, "PUT", "/fhir/Observation/vital-ada", &wrong("ada").to_string().replace("wrong", "vital-ada"))
+        .await;
+    assert_eq!(status, 403, "whose a deleted one was nobody can tell");
+    assert_eq!(world.get("/fhir/Observation/vital-ada").await.0, 410, "who sees everything is told");
 }

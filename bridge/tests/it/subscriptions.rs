@@ -2,6 +2,9 @@
 
 use super::stores;
 use super::world::{World, config, mint};
+use bridge::index::clients::{Client, Keys};
+use bridge::smart::scopes;
+use bridge::smart::token::Caller;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
@@ -607,4 +610,31 @@ async fn a_maker_who_may_see_a_part_is_told_of_that_part() {
     let path = "/fhir/Subscription/whole/$events?content=full-resource";
     let events = world.request("GET", path, &[("authorization", &other)], b"").await;
     assert!(events.status() == 200 && !String::from_utf8_lossy(events.body()).contains("Observation/o2"));
+}
+
+#[tokio::test]
+async fn a_client_that_was_removed_is_told_nothing_more() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let (store, keys) = (world.running.app.core.store.clone(), Keys::At("https://keys.example/".into()));
+    let scope = "system/Observation.rs system/Subscription.cruds";
+    let client = Client { id: "c".into(), name: "x".into(), scope: scope.into(), keys, redirects: Vec::new(), made: 0 };
+    assert!(store.add_client(&client, 9).unwrap());
+    let caller = Caller { client: Some("c".into()), ..Caller::new("c", scopes::parse(scope).unwrap()) };
+    let now = world.running.app.core.clock.now().as_second() as u64;
+    let token = world.running.app.token_key.issue(&caller, now, Duration::from_secs(300)).unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+    let body = plain(&receiver.url(), Some("application/fhir+json")).to_string();
+    assert_eq!(world.request("PUT", "/fhir/Subscription/s", &headers, body.as_bytes()).await.status(), 201);
+    state(&world, "s", "active").await;
+    put(&world, "Observation/o1", &observation("o1", "wanted")).await;
+    receiver.wait(1).await;
+    assert!(store.drop_client("c").unwrap());
+    put(&world, "Observation/o2", &observation("o2", "wanted")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.all().len(), 1, "nothing more");
+    assert!(store.add_client(&client, 9).unwrap());
+    put(&world, "Observation/o3", &observation("o3", "wanted")).await;
+    let got = receiver.wait(2).await;
+    assert!(got[1].line.ends_with("/Observation/o3"), "and what it missed is not told later: {}", got[1].line);
 }

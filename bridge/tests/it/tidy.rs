@@ -56,6 +56,7 @@ const LAYERS: &[&[&str]] = &[
         "export",
         "notify",
         "audit",
+        "consent::gate",
         "lease",
         "anchor",
         "summary",

@@ -16,7 +16,7 @@ pub use accumulator::{Accumulator, Event, Kind};
 pub use code::{CodeError, RevocationCode};
 pub use mirror::{Mirror, MirrorError, Point, Proved, Refusal, Standing, Taken};
 pub use opening::{Instructed, Opening, Sealed};
-pub use proof::{ProofError, Signer, signer};
+pub use proof::{ProofError, Signer, passkey_proof, signer};
 pub use terms::{Registry, STATEMENT, Terms};
 pub use word::{GrantKey, Preimage, Tag, Word};
 

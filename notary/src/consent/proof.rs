@@ -20,6 +20,8 @@ const LEAST_AUTHENTICATOR: usize = 37;
 const PRESENT_AND_VERIFIED: u8 = 0x05;
 const BACKUP_ELIGIBLE: u8 = 0x08;
 const BACKED_UP: u8 = 0x10;
+/// The order of P-256.
+const P256_ORDER: U256 = uint!(0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551_U256);
 /// Half of the order of P-256: of the two signatures that each one makes, the lower counts.
 const P256_HALF: U256 = uint!(0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8_U256);
 /// Half of the order of secp256k1.
@@ -117,6 +119,46 @@ fn passkey(digest: B256, proof: &[u8]) -> Result<Signer, ProofError> {
         address: Address::from_slice(&keccak256(key)[12..]),
         site: B256::from_slice(&authenticator[..32]),
     })
+}
+
+/// The proof that the contract and [`signer`] take, of what a browser gives for an assertion: the passkey's public key
+/// (x, y), and `authenticatorData`, `clientDataJSON` and `signature` (DER) of the `AuthenticatorAssertionResponse`.
+/// Nothing is verified here.
+pub fn passkey_proof(
+    key: &[u8; KEY_BYTES],
+    authenticator: &[u8],
+    client: &str,
+    signature: &[u8],
+) -> Result<Bytes, ProofError> {
+    let (r, s) = read_der(signature).ok_or(ProofError::Form)?;
+    let s = if s > P256_HALF && s < P256_ORDER { P256_ORDER - s } else { s };
+    let at = |part: &str| client.find(part).map(U256::from).ok_or(ProofError::Form);
+    let assertion: Assertion = (
+        FixedBytes(r.to_be_bytes()),
+        FixedBytes(s.to_be_bytes()),
+        at(r#""challenge":"#)?,
+        at(r#""type":"#)?,
+        Bytes::copy_from_slice(authenticator),
+        client.to_owned(),
+    );
+    Ok([&key[..], &assertion.abi_encode_params()].concat().into())
+}
+
+/// SEQUENCE { r INTEGER, s INTEGER } (RFC 3279 section 2.2.3), which is short enough for lengths of one byte.
+fn read_der(signature: &[u8]) -> Option<(U256, U256)> {
+    let [0x30, length, rest @ ..] = signature else { return None };
+    let (r, rest) = read_integer(rest)?;
+    let (s, rest) = read_integer(rest)?;
+    (usize::from(*length) + 2 == signature.len() && rest.is_empty()).then_some((r, s))
+}
+
+fn read_integer(der: &[u8]) -> Option<(U256, &[u8])> {
+    let [0x02, length, rest @ ..] = der else { return None };
+    let (number, rest) = rest.split_at_checked(usize::from(*length))?;
+    // Positive: a zero stands before what would else be negative.
+    let positive = number.first().is_some_and(|first| *first < 0x80);
+    let number = number.strip_prefix(&[0]).unwrap_or(number);
+    U256::try_from_be_slice(number).filter(|_| positive).map(|number| (number, rest))
 }
 
 /// Steps 11 and 12 of the standard: by the whole text, and at the very places that the contract looks at.

@@ -105,6 +105,41 @@ fn proofs_hold_where_the_contract_says_so() {
     }
 }
 
+fn der(numbers: [&[u8]; 2]) -> Vec<u8> {
+    let integer = |number: &[u8]| {
+        let short: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        let zero = if short[0] >= 0x80 { vec![0] } else { vec![] };
+        [vec![2, (zero.len() + short.len()) as u8], zero, short].concat()
+    };
+    let body: Vec<u8> = numbers.into_iter().flat_map(integer).collect();
+    [vec![0x30, body.len() as u8], body].concat()
+}
+
+/// The proof of the vectors, from what a browser would have given, with either form of the signature.
+#[test]
+fn an_assertion_of_a_browser_becomes_a_proof() {
+    let file = vectors();
+    let case = file["proofs"].as_array().unwrap().iter().find(|case| case["what"] == "a passkey's assertion").unwrap();
+    let proof: Bytes = read(&case["proof"]);
+    let key: &[u8; 64] = proof[..64].try_into().unwrap();
+    let (r, s) = (&proof[64..96], &proof[96..128]);
+    let text = |at: usize| U256::from_be_slice(&proof[at..at + 32]).to::<usize>();
+    let (authenticator_at, client_at) = (64 + text(64 + 128), 64 + text(64 + 160));
+    let part = |at: usize| &proof[at + 32..at + 32 + text(at)];
+    let client = std::str::from_utf8(part(client_at)).unwrap();
+    let order = U256::from_str_radix("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16).unwrap();
+    let high: [u8; 32] = (order - U256::from_be_slice(s)).to_be_bytes();
+    for s in [s, &high] {
+        let made = passkey_proof(key, part(authenticator_at), client, &der([r, s])).unwrap();
+        assert_eq!(made, proof);
+    }
+    let whole = der([r, s]);
+    for bad in [&whole[1..], &whole[..whole.len() - 1], &[whole.clone(), vec![0]].concat(), &[0x30, 0], &[]] {
+        assert_eq!(passkey_proof(key, part(authenticator_at), client, bad), Err(ProofError::Form));
+    }
+    assert_eq!(passkey_proof(key, part(authenticator_at), "{}", &whole), Err(ProofError::Form));
+}
+
 #[test]
 fn no_changed_byte_of_a_signature_holds() {
     let file = vectors();

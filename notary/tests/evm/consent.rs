@@ -2,12 +2,14 @@
 
 use crate::CAP;
 use crate::anvil::{Anvil, Fault, KEY, Proxy, down, pass, program};
+use alloy_primitives::Bytes;
 use notary::chain::evm::{
-    B256, EvmError, Finality, Node, Nodes, Pins, Reading, SenderKey, deploy, follow, local_key, transact,
+    Address, B256, EvmError, Finality, Node, Nodes, Pins, Reading, SenderKey, deploy, follow, local_key, transact,
 };
 use notary::chain::{Contract, registry};
 use notary::consent::{
-    GrantKey, Mirror, MirrorError, Preimage, Refusal, Registry, RevocationCode, Sealed, Standing, Taken,
+    GrantKey, Instructed, Mirror, MirrorError, Opening, Preimage, Refusal, Registry, RevocationCode, Sealed, Signer,
+    Standing, Taken, Terms,
 };
 use serde_json::{Value, json};
 use std::process::Command;
@@ -69,7 +71,7 @@ impl Chain {
         self.send(registry::revoke(key, &preimage)).await;
     }
 
-    async fn send(&self, call: alloy_primitives::Bytes) {
+    async fn send(&self, call: Bytes) {
         let node = Node::new(&self.anvil.url()).unwrap();
         transact(&node, &self.key, self.pins.contract, call, CAP).await.unwrap();
     }
@@ -302,4 +304,28 @@ async fn a_patient_revokes_with_cast_and_the_code_alone() {
     assert_eq!(chain.followed(&mut mirror).await.revoked, [key]);
     assert_eq!(chain.allow(&mirror, 1).await, Err(Refusal::Revoked));
     assert_eq!(chain.allow(&mirror, 2).await, Ok(()));
+}
+
+/// A wallet, which knows EIP-712 and nothing of medseal, signs the message as it was shown to it.
+#[tokio::test]
+async fn a_wallet_signs_what_an_opening_verifies() {
+    let Some(cast) = program("cast") else {
+        eprintln!("skipped: cast is not installed (npm's @foundry-rs/cast; ./ci/test brings it)");
+        return;
+    };
+    let registry = Registry { chain_id: 31_337, contract: Address::repeat_byte(0x42) };
+    let [recipient, purpose, records, until] = ["Härn Hospital", "treatment", "all", "2028"].map(str::to_owned);
+    let (consent, salt) = (B256::repeat_byte(1), B256::repeat_byte(2));
+    let terms = Terms { recipient, purpose, records, until, consent, salt };
+    let (tag, not_after) = (Preimage([7; 32]).tag(), 1_831_449_600);
+    let message = registry.sealed_message(&terms, tag, not_after).to_string();
+    let key = alloy_primitives::hex::encode(KEY);
+    let output =
+        Command::new(cast).args(["wallet", "sign", "--private-key", &key, "--data", &message]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let signature: Bytes = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    let custodian = "urn:oid:2.16.840.1.113883.19.5".to_owned();
+    let opening = Opening { custodian, terms, tag, not_after, salt: B256::repeat_byte(3), signature: Some(signature) };
+    let account = local_key(&KEY).unwrap().address();
+    assert_eq!(opening.instructed(&registry), Ok(Instructed::Signed(Signer::Wallet(account))));
 }

@@ -18,7 +18,6 @@ pub use fit::{Action, Ask};
 pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};
 
 #[cfg(test)]
-#[path = "naive/tests.rs"]
 mod naive;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Readable situations from a file, the laws, and a second evaluator that must agree.
 
+#![cfg(test)]
+
 use super::naive::{self, Request};
 use super::terms::{ACT_CODE, ACTION, CONFIDENTIALITY, PARTICIPATION, RESOURCE_TYPES, SCOPE, is_obligation};
 use super::*;

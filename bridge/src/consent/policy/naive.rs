@@ -1,6 +1,8 @@
 //! The same decision once more, by somebody who has not seen the first: all provisions in one flat list, from the JSON
 //! as it stands, with as little cleverness as possible. For tests alone.
 
+#![cfg(test)]
+
 use serde_json::Value;
 
 /// -1: does not fit. 0: nobody knows. 1: fits.

@@ -1,0 +1,93 @@
+//! `[consent]`: what holds where patients' Consents say nothing.
+
+use crate::consent::policy::{Coding, Combining, Effect, Policy, is_kind_of};
+use serde::Deserialize;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// The code system of purposes.
+const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+
+/// The settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Consents {
+    /// `permit` (opt-out) or `deny` (opt-in) where no Consent of the patient speaks.
+    pub default: Otherwise,
+    /// The same for purposes of use, codes of v3-ActReason: `{ HRESCH = "deny" }`.
+    pub purposes: BTreeMap<String, Otherwise>,
+    /// What who asks is after, unless he says: a code of v3-ActReason.
+    pub purpose: String,
+    /// `deny-wins`, or `newest-wins`, where Consents contradict each other.
+    pub combining: Combine,
+}
+
+/// What holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Otherwise {
+    Permit,
+    Deny,
+}
+
+/// Which of several Consents counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    DenyWins,
+    NewestWins,
+}
+
+impl Default for Consents {
+    fn default() -> Self {
+        let purpose = "TREAT".to_owned();
+        Self { default: Otherwise::Permit, purposes: BTreeMap::new(), purpose, combining: Combine::DenyWins }
+    }
+}
+
+impl Consents {
+    /// The policy.
+    pub fn policy(&self) -> Policy {
+        let purposes = self.purposes.iter().map(|(code, effect)| (Coding::new(PURPOSES, code), effect.effect()));
+        let mut purposes: Vec<(Coding, Effect)> = purposes.collect();
+        // The most special first: one that is a kind of more others.
+        let codes: Vec<Coding> = purposes.iter().map(|(code, _)| code.clone()).collect();
+        purposes.sort_by_key(|(code, _)| Reverse(codes.iter().filter(|other| is_kind_of(code, other)).count()));
+        let combining = match self.combining {
+            Combine::DenyWins => Combining::DenyWins,
+            Combine::NewestWins => Combining::NewestWins,
+        };
+        Policy { purposes, otherwise: self.default.effect(), combining }
+    }
+
+    /// What who asks is after.
+    pub fn purpose(&self) -> Coding {
+        Coding::new(PURPOSES, &self.purpose)
+    }
+}
+
+impl Otherwise {
+    fn effect(self) -> Effect {
+        match self {
+            Self::Permit => Effect::Permit,
+            Self::Deny => Effect::Deny,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_special_purpose_goes_before_the_one_that_it_is_a_kind_of() {
+        let text =
+            "default = \"deny\"\npurposes = { TREAT = \"permit\", ETREAT = \"deny\" }\ncombining = \"newest-wins\"\n";
+        let policy = toml::from_str::<Consents>(text).unwrap().policy();
+        let of = |code| policy.default_for(&Coding::new(PURPOSES, code));
+        assert_eq!(["TREAT", "ETREAT", "HRESCH"].map(of), [Effect::Permit, Effect::Deny, Effect::Deny]);
+        assert_eq!(policy.combining, Combining::NewestWins);
+        assert_eq!(Consents::default().policy().default_for(&Consents::default().purpose()), Effect::Permit);
+        assert!(toml::from_str::<Consents>("default = \"maybe\"").is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! What patients consent to holds wherever something of theirs would be shown. All people are invented.
+
+use super::world::{World, config, issue};
+use bridge::config::Config;
+use serde_json::{Value, json};
+
+const DOCTOR: &str = "Practitioner/doc";
+const OTHER: &str = "Practitioner/other";
+
+async fn put(world: &World, resource: Value) {
+    let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
+    let (status, reply) = world.call("PUT", &path, &resource.to_string()).await;
+    assert!(matches!(status, 200 | 201), "{path}: {reply}");
+}
+
+/// Ada with a result and a diagnosis of the soul, Bea with a result.
+async fn ward(world: &World) {
+    for id in ["ada", "bea"] {
+        put(world, json!({"resourceType": "Patient", "id": id})).await;
+        put(
+            world,
+            json!({"resourceType": "Observation", "id": format!("o-{id}"), "status": "final", "code": {"text": "x"},
+            "subject": {"reference": format!("Patient/{id}")}}),
+        )
+        .await;
+    }
+    put(
+        world,
+        json!({"resourceType": "Condition", "id": "c-ada", "subject": {"reference": "Patient/ada"},
+        "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F32.1"}]}}),
+    )
+    .await;
+}
+
+fn consent(status: &str, provision: Value) -> Value {
+    let coding = |system: &str, code: &str| json!([{"coding": [{"system": system, "code": code}]}]);
+    json!({
+        "resourceType": "Consent", "id": "k", "status": status, "patient": {"reference": "Patient/ada"},
+        "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]},
+        "category": coding("http://loinc.org", "59284-0"),
+        "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN"}]},
+        "provision": provision,
+    })
+}
+
+fn to(who: &str) -> Value {
+    let role =
+        json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}]});
+    json!([{"role": role, "reference": {"reference": who}}])
+}
+
+async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
+    let scope = if user.starts_with("Patient/") { "patient/*.rs user/*.rs" } else { "user/*.rs" };
+    let patient = user.starts_with("Patient/").then_some(user);
+    let token = format!("Bearer {}", issue(&world.running, scope, patient, Some(user)));
+    let reply = world.request("GET", path, &[("authorization", token.as_str())], b"").await;
+    (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or(Value::Null))
+}
+
+/// What is in an answer, sorted.
+async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
+    let (status, bundle) = get_as(world, user, path).await;
+    assert_eq!(status, 200, "{path}: {bundle}");
+    let entries = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]);
+    let name = |r: &Value| format!("{}/{}", r["resourceType"].as_str().unwrap(), r["id"].as_str().unwrap());
+    let mut found: Vec<String> = entries.filter(|r| r["resourceType"] != "AuditEvent").map(name).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_sees_nothing_by_any_way_and_others_do() {
+    let world = World::new().await;
+    ward(&world).await;
+    assert_eq!(found(&world, DOCTOR, "/fhir/Observation").await, ["Observation/o-ada", "Observation/o-bea"]);
+    put(&world, consent("active", json!({"type": "deny", "actor": to(DOCTOR)}))).await;
+    for path in ["Patient/ada", "Observation/o-ada", "Observation/o-ada/_history/1", "Condition/c-ada", "Consent/k"] {
+        assert_eq!(get_as(&world, DOCTOR, &format!("/fhir/{path}")).await.0, 404, "{path}");
+        assert_eq!(get_as(&world, OTHER, &format!("/fhir/{path}")).await.0, 200, "{path}");
+        assert_eq!(get_as(&world, "Patient/ada", &format!("/fhir/{path}")).await.0, 200, "{path}: it is her own");
+        assert_eq!(world.get(&format!("/fhir/{path}")).await.0, 200, "{path}: the administrator at the machine");
+    }
+    for (path, expected) in [
+        ("/fhir/Observation", &["Observation/o-bea"][..]),
+        ("/fhir/Observation?patient=Patient/ada", &[]),
+        ("/fhir/Patient?_has:Observation:patient:status=final", &["Patient/bea"]),
+        ("/fhir/Observation?subject:Patient._id=ada", &[]),
+        ("/fhir/Patient?_id=ada,bea&_revinclude=Observation:subject", &["Observation/o-bea", "Patient/bea"]),
+        ("/fhir/Observation/_history", &["Observation/o-bea"]),
+        ("/fhir/Patient/ada/Observation", &[]),
+    ] {
+        assert_eq!(found(&world, DOCTOR, path).await, expected, "{path}");
+    }
+    let (_, counted) = get_as(&world, DOCTOR, "/fhir/Observation?_summary=count").await;
+    assert_eq!(counted["total"], 1, "totals are filtered, too");
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Patient/ada/$everything").await.0, 404);
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Patient/ada/$summary").await.0, 404);
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada/$receipt").await.0, 404);
+    // Taken back, it holds no more.
+    put(&world, consent("inactive", json!({"type": "deny", "actor": to(DOCTOR)}))).await;
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sensitive_is_held_back_by_its_codes_alone() {
+    let world = World::new().await;
+    ward(&world).await;
+    let label = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSY"}]);
+    let mut provision = json!({"type": "permit", "provision": [{"type": "deny", "securityLabel": label}]});
+    put(&world, consent("active", provision.clone())).await;
+    assert_eq!(
+        get_as(&world, DOCTOR, "/fhir/Condition/c-ada").await.0,
+        404,
+        "nobody labelled it: its code says what it is"
+    );
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200);
+    let everything = found(&world, DOCTOR, "/fhir/Patient/ada/$everything").await;
+    assert!(everything.contains(&"Observation/o-ada".to_owned()), "{everything:?}");
+    assert!(!everything.contains(&"Condition/c-ada".to_owned()), "{everything:?}");
+    // A Consent that is not understood forbids.
+    provision["modifierExtension"] = json!([{"url": "http://nobody.knows/this", "valueBoolean": true}]);
+    put(&world, consent("active", provision)).await;
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_consent_must_be_given_first_nothing_is_shown_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let consent_first = Config::parse("[consent]\ndefault = \"deny\"\n").unwrap().consent;
+    let config = Config { consent: consent_first, ..config(&directory.path().join("data")) };
+    let world = World::with(directory, config).await;
+    ward(&world).await;
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 404);
+    put(&world, consent("active", json!({"type": "permit", "actor": to(DOCTOR)}))).await;
+    assert_eq!(found(&world, DOCTOR, "/fhir/Observation").await, ["Observation/o-ada"]);
+    assert_eq!(found(&world, OTHER, "/fhir/Observation").await, Vec::<String>::new());
+    assert_eq!(found(&world, "Patient/bea", "/fhir/Observation").await, ["Observation/o-bea"], "her own");
+}
