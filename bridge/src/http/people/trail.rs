@@ -79,15 +79,17 @@ pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool
                 thead { tr {
                     th scope="col" { "When (UTC)" } th scope="col" { "Who" }
                     @if of_whom { th scope="col" { "Whose record" } }
-                    th scope="col" { "What" } th scope="col" { "How it ended" }
+                    th scope="col" { "What" }
                 } }
                 tbody { @for deed in deeds {
                     tr {
                         td.time { (deed.when) }
                         td { (who(deed)) }
                         @if of_whom { td.mono { @if let Some(patient) = &deed.patient { (patient) } @else { "none" } } }
-                        td { (deed.did) @if !deed.what.is_empty() { ": " (deed.what) } }
-                        td { (ended(deed.outcome)) }
+                        td {
+                            @if let Some(ended) = ended(deed.outcome) { strong { (ended) } " " }
+                            (deed.did) @if !deed.what.is_empty() { ": " (deed.what) }
+                        }
                     }
                 } }
             }
@@ -95,10 +97,11 @@ pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool
     }
 }
 
-fn ended(outcome: Outcome) -> &'static str {
+/// What did not go well is said first.
+fn ended(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Done => "Allowed",
-        Outcome::Refused => "Refused",
-        Outcome::Failed => "Failed",
+        Outcome::Done => None,
+        Outcome::Refused => Some("Refused."),
+        Outcome::Failed => Some("Failed."),
     }
 }
