@@ -144,7 +144,7 @@ async fn names_that_were_searched_for_are_not_kept() {
     let world = ward().await;
     assert_eq!(world.get("/fhir/Patient?family=Novak&_count=7").await.0, 200);
     let told = until(&world, "patient=Patient/ada&subtype=search-type", |_| true).await;
-    assert_eq!(questions(&told), ["fhir/Patient?family=*&_count=7"]);
+    assert!(questions(&told).contains(&"fhir/Patient?family=*&_count=7".to_owned()), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

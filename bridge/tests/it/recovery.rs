@@ -30,6 +30,9 @@ pub async fn everything(world: &World) -> Everything {
         assert_eq!((verdict.grade, verdict.erased.is_some()), (Grade::AnchoredLocal, deleted == 2), "{path}");
         found.insert(path, (bytes, receipt.entry, verdict.index));
     }
+    // Looking is told, too: not some time later.
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    anchored(world).await;
     found
 }
 

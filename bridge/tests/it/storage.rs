@@ -26,6 +26,8 @@ async fn an_intact_store_is_told_to_be_one() {
     let (world, _) = filled().await;
     let data = world.directory.path().join("data");
     is_intact(&data).await;
+    // What was looked at is told now, and not while things are counted.
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
     anchored(&world).await;
     let found = is_intact(&data).await;
     let size = world.running.app.core.store.log_size().unwrap();
