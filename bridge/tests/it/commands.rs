@@ -159,7 +159,8 @@ fn clients_are_registered_listed_and_removed_beside_a_running_service() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         (made.status.success(), text(&made.stdout), text(&made.stderr))
     };
-    assert!(!client(&["list"]).0, "there is nothing yet");
+    // A database that others share may be there before the service.
+    assert!(stores::on_postgres() || !client(&["list"]).0, "there is nothing yet");
     let served = Served::start(&data);
     let (keys, private) = (directory.path().join("keys.json"), directory.path().join("private.json"));
     let part = "A".repeat(64);
