@@ -1,5 +1,6 @@
 //! Two bridges: one cosigns the other's checkpoints, and keeps what contradicts them.
 
+use super::stores;
 use super::world::{World, admission};
 use bridge::config::{self, Config, WitnessPeer};
 use bytes::Bytes;
@@ -78,12 +79,17 @@ async fn checkpoints_are_cosigned_before_they_are_anchored() {
 async fn a_second_history_is_refused_and_kept_as_evidence() {
     let (log, witness, key) = pair().await;
     let path = admit(&log, "9201").await;
-    let receipt = cosigned(&log, &path, &key).await;
-    let honest = receipt.tlog_proof().unwrap().checkpoint;
+    cosigned(&log, &path, &key).await;
     let signer = &log.running.app.core.signer;
-    let size = signer.key().open(&honest).unwrap().size;
-    let again = ask(&witness, &AddCheckpoint { old: size, proof: Vec::new(), note: honest.clone() }.to_text()).await;
+    let (size, honest) = settled(&log, &witness, signer.key().origin()).await;
+    let again = ask(&witness, &AddCheckpoint { old: size, proof: Vec::new(), note: honest }.to_text()).await;
     assert_eq!(again.status(), 200);
+    // A longer lie has no proof.
+    let longer = signer.sign(size + 5, Root([9; 32])).unwrap();
+    let lie = AddCheckpoint { old: size, proof: vec![[1; 32]], note: longer.clone() }.to_text();
+    assert_eq!(ask(&witness, &lie).await.status(), 422);
+    let other = ask(&witness, &AddCheckpoint { old: 0, proof: Vec::new(), note: longer }.to_text()).await;
+    assert_eq!(other.status(), 409);
 
     let forged = signer.sign(size, Root([9; 32])).unwrap();
     let fork = ask(&witness, &AddCheckpoint { old: size, proof: Vec::new(), note: forged.clone() }.to_text()).await;
@@ -95,13 +101,39 @@ async fn a_second_history_is_refused_and_kept_as_evidence() {
     for note in ["one", "other"] {
         assert_eq!(signer.key().open(evidence[note].as_str().unwrap()).unwrap().size, size, "it proves itself");
     }
-    // A longer lie has no proof.
-    let longer = signer.sign(size + 5, Root([9; 32])).unwrap();
-    let refused =
-        ask(&witness, &AddCheckpoint { old: size, proof: vec![[1; 32]], note: longer.clone() }.to_text()).await;
-    assert_eq!(refused.status(), 422);
-    let other = ask(&witness, &AddCheckpoint { old: 0, proof: Vec::new(), note: longer }.to_text()).await;
-    assert_eq!(other.status(), 409);
+    assert_eq!(ask(&witness, &lie).await.status(), 409, "a log that was convicted is cosigned no more");
+}
+
+/// The newest checkpoint that the witness knows, once it is the log's newest: nothing more comes.
+async fn settled(log: &World, witness: &World, origin: &str) -> (u64, String) {
+    bridge::audit::worker::flush(&log.running.app).await.unwrap();
+    for _ in 0..1_500 {
+        let nothing_waits = log.running.app.core.store.waiting().unwrap() == 0;
+        let known = witness.running.app.core.store.witnessed(origin).unwrap();
+        if let Some((size, note)) =
+            known.filter(|(size, _)| nothing_waits && *size == log.running.app.core.store.log_size().unwrap())
+        {
+            return (size, note);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the witness does not follow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_whose_index_was_put_back_has_not_forgotten() {
+    let (log, witness, key) = pair().await;
+    let path = admit(&log, "9301").await;
+    cosigned(&log, &path, &key).await;
+    let signer = &log.running.app.core.signer;
+    let (size, _) = settled(&log, &witness, signer.key().origin()).await;
+    // The index is that of a witness that has seen nothing; the objects are not.
+    let data = witness.directory.path().join("data");
+    assert_eq!(stores::rows(&data, "DELETE FROM witnessed RETURNING origin").len(), 1);
+    let witness = witness.restarted().await;
+    let forged = signer.sign(size, Root([9; 32])).unwrap();
+    let fork = ask(&witness, &AddCheckpoint { old: 0, proof: Vec::new(), note: forged }.to_text()).await;
+    assert_eq!(fork.status(), 409, "two histories of one size");
 }
 
 #[tokio::test]
