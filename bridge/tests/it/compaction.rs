@@ -80,10 +80,7 @@ async fn many_small_packs_become_few_and_everything_stays_as_it_was() {
     assert_eq!(names(&keep, "packs/").await.len(), packs.len() + 1, "readers may still be at the old ones");
     same(&world, &before).await;
     let again = compact(&keep, JOIN).await;
-    assert!(
-        again.joined < packs.len() as u64 && again.removed == 0,
-        "only who looked since, and nothing is old enough: {again:?}"
-    );
+    assert_eq!(again.removed, 0, "nothing is old enough: {again:?}");
     let collected = compact(&keep, COLLECT).await;
     assert!(collected.removed >= packs.len() as u64 - 1, "{collected:?}");
     let left = names(&keep, "packs/").await;
