@@ -142,8 +142,9 @@ pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Commits what waits and tells the time of it, which the next group's is after. A group that another replica came
-/// before is gathered anew, with the turn taken first: then nobody can come before it, and it finds what the other did.
+/// Commits what waits and tells the time of it, which the next group's is after. A group that somebody else came before is
+/// gathered anew: another replica, and then with the turn taken first, so that nobody can come before it again; or an
+/// erasure, of a patient of one of its transactions, which alone is refused then.
 async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) -> Moment {
     let (mut races, mut turn) = (0, None);
     while !waiting.is_empty() {
@@ -154,8 +155,8 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) 
             Err(error) if races < MAX_RACES && lost_race(core, &error) => {
                 races += 1;
                 tracing::debug!(%error, races, "a group is gathered anew");
-                turn = core.store.turn().ok();
-                done.into_iter().filter_map(Waited::again).chain(rest).collect()
+                turn = core.store.is_shared().then(|| core.store.turn().ok()).flatten();
+                done.into_iter().map(Waited::again).chain(rest).collect()
             }
             outcome => {
                 races = 0;
@@ -167,9 +168,13 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) 
     last
 }
 
-/// Another replica wrote first.
+/// Somebody else wrote first: another replica, or who erases a patient.
 fn lost_race(core: &Core, error: &VaultError) -> bool {
-    core.store.is_shared() && matches!(error, VaultError::Index(StoreError::Conflict | StoreError::Stale))
+    match error {
+        VaultError::Index(StoreError::Conflict | StoreError::Stale) => core.store.is_shared(),
+        VaultError::Index(StoreError::Erased { .. }) => true,
+        _ => false,
+    }
 }
 
 /// A group with those who wait for it, and those for whom it had no room.
@@ -183,14 +188,13 @@ struct Gathered<'c> {
 struct Waited {
     reply: oneshot::Sender<Result<Committed, IngestError>>,
     outcome: Result<Committed, IngestError>,
-    /// To do it again, where other replicas may come before.
-    transaction: Option<Transaction>,
+    /// To do it again, if somebody else comes before.
+    transaction: Transaction,
 }
 
 impl Waited {
-    fn again(self) -> Option<Waiting> {
-        let reply = self.reply;
-        self.transaction.map(|transaction| Waiting { transaction, reply })
+    fn again(self) -> Waiting {
+        Waiting { transaction: self.transaction, reply: self.reply }
     }
 }
 
@@ -199,14 +203,11 @@ async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, last: Moment) -> Gath
     let mut queue = waiting.into_iter();
     let mut done = Vec::new();
     for Waiting { transaction, reply } in queue.by_ref() {
-        let again = core.store.is_shared().then(|| transaction.clone());
-        match group.add(transaction).await {
+        match group.add(transaction.clone()).await {
+            // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
+            Err(error) if group.pack.is_empty() => _ = reply.send(Err(error)),
             // What others of the group did may be why it was refused, and if the group is lost they did not do it.
-            Err(error) if again.is_none() || group.pack.is_empty() => {
-                // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
-                _ = reply.send(Err(error));
-            }
-            outcome => done.push(Waited { reply, outcome, transaction: again }),
+            outcome => done.push(Waited { reply, outcome, transaction }),
         }
         if group.pack.len() >= MAX_GROUP_BYTES {
             break;

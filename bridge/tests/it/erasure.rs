@@ -97,6 +97,24 @@ async fn what_is_erased_is_gone_everywhere_and_the_rest_stays() {
     assert!(again.unwrap().unwrap().before, "it is done once");
 }
 
+/// The service does not know it yet: what it writes for him is refused by the index, and what others write beside it is not.
+#[tokio::test]
+async fn who_writes_beside_what_was_erased_elsewhere_is_not_refused() {
+    let (world, gone, stays) = two_patients().await;
+    let erased = medseal(&world.directory.path().join("data"), &["erase", &gone, "--reason", REASON]).await;
+    assert!(erased.status.success(), "{}", out(&erased));
+    let written = (0..16).map(async |n| {
+        let subject = if n == 8 { &gone } else { &stays };
+        let text = format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"{subject}"}}}}"#
+        );
+        world.call("POST", "/fhir/Observation", &text).await.0
+    });
+    let statuses = futures_util::future::join_all(written).await;
+    let expected: Vec<_> = (0..16).map(|n| if n == 8 { 410 } else { 201 }).collect();
+    assert_eq!(statuses, expected);
+}
+
 async fn verifies_as_erased(world: &World, gone: &str, before: &[u8]) {
     let reply = world.anchored_receipt(&format!("/fhir/{gone}/_history/1/$receipt")).await;
     let receipt = Receipt::parse(&reply).unwrap();
