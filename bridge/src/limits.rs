@@ -197,3 +197,5 @@ pub const MAX_SIGN_INS: usize = 16;
 pub const MAX_CONSENTS: usize = 1_000;
 /// Patients whose Consents are remembered, some kilobytes each.
 pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
+/// All that somebody is at once, where it is asked why he would be shown something.
+pub const MAX_ACTORS: usize = 10;

@@ -3,7 +3,7 @@
 
 use super::decide::{Asker, Permit};
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Effect, Facts, Policy, decide};
+use super::policy::{Ask, Coding, Consent, Decision, Effect, Facts, Policy, decide};
 use crate::app::Core;
 use crate::error::VaultError;
 use crate::fhir::membership;
@@ -111,9 +111,31 @@ impl Core {
         if asker.is(patient) {
             return Ok(true);
         }
+        let ask = asker.ask(&self.gate.purpose);
+        Ok(self.decided(ask, newest, patient, facts).await?.effect == Effect::Permit)
+    }
+
+    /// What a patient's Consents say now.
+    async fn decided(&self, ask: Ask, newest: i64, patient: &Name, facts: &Facts) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
-        let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit)
+        let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
+        Ok(decide(&consents, &ask, facts, &self.gate.policy))
+    }
+
+    /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
+    pub(crate) async fn explained(&self, ask: &Ask, opened: &Opened) -> Result<Vec<(Name, Decision)>, VaultError> {
+        let newest = self.newest_consent().await?;
+        let mut resource = opened.json();
+        Rules::built_in().apply(&mut resource);
+        let facts = Facts::of(&resource, &self.base);
+        let mut said = Vec::new();
+        for patient in membership::of(&opened.stored.name, &resource, &self.base) {
+            if !ask.actors.contains(&patient.to_string()) {
+                let decision = self.decided(ask.clone(), newest, &patient, &facts).await?;
+                said.push((patient, decision));
+            }
+        }
+        Ok(said)
     }
 
     async fn consents_of(&self, patient: &Name, newest: i64) -> Result<Arc<Vec<Consent>>, VaultError> {

@@ -29,6 +29,12 @@ pub const OPERATIONS: &[Operation] = &[
         "http://hl7.org/fhir/OperationDefinition/Resource-validate",
         "a type (POST) and a resource",
     ),
+    operation(
+        "*",
+        "explain-access",
+        "urn:medseal:operation:explain-access",
+        "a resource; what its patients' Consents say to somebody",
+    ),
     operation("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta", "a resource"),
     operation(
         "*",

@@ -136,3 +136,44 @@ async fn where_consent_must_be_given_first_nothing_is_shown_before() {
     assert_eq!(found(&world, OTHER, "/fhir/Observation").await, Vec::<String>::new());
     assert_eq!(found(&world, "Patient/bea", "/fhir/Observation").await, ["Observation/o-bea"], "her own");
 }
+
+/// The outcome, and what decided.
+fn explained(reply: &Value) -> (bool, Option<&str>) {
+    let decision = reply["parameter"].as_array().unwrap().iter().find(|p| p["name"] == "decision");
+    let because = decision.and_then(|d| d["part"].as_array().unwrap().iter().find(|p| p["name"] == "because"));
+    (reply["parameter"][0]["valueBoolean"].as_bool().unwrap(), because.and_then(|b| b["valueString"].as_str()))
+}
+
+#[tokio::test]
+async fn a_patient_is_told_why_somebody_sees_what_is_hers_or_does_not() {
+    let world = World::new().await;
+    ward(&world).await;
+    let except = json!({"type": "permit", "provision": [{"type": "deny", "actor": to(OTHER), "purpose": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]}]});
+    put(&world, consent("active", except)).await;
+    let ask = async |user: &'static str, query: &str| {
+        get_as(&world, user, &format!("/fhir/Observation/o-ada/$explain-access?{query}")).await
+    };
+    let exception = "Consent/k provision.provision[0]";
+    for (query, expected) in [
+        ("actor=Practitioner/doc", (true, Some("Consent/k provision"))),
+        ("actor=Practitioner/other", (true, Some("Consent/k provision"))),
+        ("actor=Practitioner/other&purpose=HRESCH", (false, Some(exception))),
+        ("actor=Device/app&actor=Practitioner/other&purpose=HRESCH", (false, Some(exception))),
+        ("actor=Patient/ada", (true, None)),
+    ] {
+        let (status, reply) = ask("Patient/ada", query).await;
+        assert_eq!(status, 200, "{reply}");
+        assert_eq!(explained(&reply), expected, "{query}: {reply}");
+    }
+    for query in
+        ["", "actor=Practitioner/doc&action=burn", "actor=Practitioner/doc&why=so", &["actor=A/1"; 11].join("&")]
+    {
+        assert_eq!(ask("Patient/ada", query).await.0, 400, "{query}");
+    }
+    assert_eq!(ask("Patient/bea", "actor=Practitioner/doc").await.0, 404, "another's record");
+    let token = format!("Bearer {}", issue(&world.running, "user/Observation.r", None, Some(DOCTOR)));
+    let path = "/fhir/Observation/o-ada/$explain-access?actor=Practitioner/other";
+    let reply = world.request("GET", path, &[("authorization", token.as_str())], b"").await;
+    assert_eq!(reply.status(), 403, "whose token is not for Consents");
+}
