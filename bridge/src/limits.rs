@@ -189,6 +189,8 @@ pub const MAX_AUDIT_WAITING: usize = 20_000;
 pub const MAX_AUDIT_AT_ONCE: usize = 500;
 /// How much one event tells of, in resources: more makes it a burden to read.
 pub const MAX_AUDIT_ENTITIES: usize = 200;
+/// Provisions that one request tells of, for each patient: one or two decide, and who writes hundreds must not fill the trail.
+pub const MAX_AUDIT_REASONS: usize = 20;
 /// How long a reader waits for room for what is to be told of him.
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.

@@ -75,7 +75,7 @@ impl Core {
         let mut shown = Vec::with_capacity(opened.len());
         for one in opened {
             // A deletion says nothing.
-            if one.stored.deleted || self.consents(asker, newest, &one.stored.name, one.json()).await? {
+            if one.stored.deleted || self.consents((permit, asker), newest, &one.stored.name, one.json()).await? {
                 shown.push(one);
             }
         }
@@ -87,14 +87,20 @@ impl Core {
         let (Some(asker), Some(patient)) = (permit.asker(), patient) else { return Ok(true) };
         let newest = self.newest_consent().await?;
         let raw = Json::parse(br#"{"resourceType":"Binary"}"#).unwrap_or(Json::Null);
-        self.patient_consents(asker, newest, &patient, &Facts::of(&raw, &self.base)).await
+        self.patient_consents((permit, asker), newest, &patient, &Facts::of(&raw, &self.base)).await
     }
 
-    async fn consents(&self, asker: &Asker, newest: i64, name: &Name, mut resource: Json) -> Result<bool, VaultError> {
+    async fn consents(
+        &self,
+        asking: (&Permit, &Asker),
+        newest: i64,
+        name: &Name,
+        mut resource: Json,
+    ) -> Result<bool, VaultError> {
         Rules::built_in().apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);
         for patient in membership::of(name, &resource, &self.base) {
-            if !self.patient_consents(asker, newest, &patient, &facts).await? {
+            if !self.patient_consents(asking, newest, &patient, &facts).await? {
                 return Ok(false);
             }
         }
@@ -103,7 +109,7 @@ impl Core {
 
     async fn patient_consents(
         &self,
-        asker: &Asker,
+        (permit, asker): (&Permit, &Asker),
         newest: i64,
         patient: &Name,
         facts: &Facts,
@@ -111,8 +117,9 @@ impl Core {
         if asker.is(patient) {
             return Ok(true);
         }
-        let ask = asker.ask(&self.gate.purpose);
-        Ok(self.decided(ask, newest, patient, facts).await?.effect == Effect::Permit)
+        let decision = self.decided(asker.ask(&self.gate.purpose), newest, patient, facts).await?;
+        permit.seen().decided(patient, &decision);
+        Ok(decision.effect == Effect::Permit)
     }
 
     /// What a patient's Consents say now.

@@ -4,6 +4,7 @@ use super::reply::{Reply, failure, with_header};
 use super::routes::Request;
 use crate::app::App;
 use crate::audit::event::{Access, Detail, Did, Outcome};
+use crate::audit::seen::{Shown, Taken};
 use crate::audit::worker::add;
 use crate::error::Issue;
 use crate::http::query;
@@ -64,18 +65,23 @@ fn is_known(app: &App, patient: &Name) -> bool {
 /// What is to be told, and whether anything is shown.
 fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec<(Access, Detail)>) {
     let Some(did) = did(request) else { return (false, Vec::new()) };
-    let (who, shown, withheld) = request.seen.take();
+    let Taken { who, shown, withheld, mut because } = request.seen.take();
     let is_stranger = who.is_none();
     let access = |outcome, patient| Access { who: who.clone(), did, outcome, patient };
     let asked = asked(request, did);
     let detail = |resources| Detail { resources, queries: asked.iter().cloned().collect(), ..Detail::at(now) };
+    let mut told = |all: Shown, outcome| {
+        let one = |(patient, resources): (Option<Name>, _)| {
+            let because = patient.as_ref().and_then(|patient| because.remove(patient)).unwrap_or_default();
+            (access(outcome, patient), Detail { because, ..detail(resources) })
+        };
+        all.into_iter().map(one).collect()
+    };
     if !shown.is_empty() {
-        let told = shown.into_iter().map(|(patient, resources)| (access(Outcome::Done, patient), detail(resources)));
-        return (true, told.collect());
+        return (true, told(shown, Outcome::Done));
     }
     if !withheld.is_empty() {
-        let told = withheld.into_iter().map(|(patient, all)| (access(Outcome::Refused, patient), detail(all)));
-        return (false, told.collect());
+        return (false, told(withheld, Outcome::Refused));
     }
     let outcome = match status.as_u16() {
         401 | 403 => Outcome::Refused,

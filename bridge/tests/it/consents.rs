@@ -177,3 +177,21 @@ async fn a_patient_is_told_why_somebody_sees_what_is_hers_or_does_not() {
     let reply = world.request("GET", path, &[("authorization", token.as_str())], b"").await;
     assert_eq!(reply.status(), 403, "whose token is not for Consents");
 }
+
+#[tokio::test]
+async fn the_audit_trail_quotes_the_provision_that_decided() {
+    let world = World::new().await;
+    ward(&world).await;
+    put(&world, consent("active", json!({"type": "permit", "provision": [{"type": "deny", "actor": to(OTHER)}]})))
+        .await;
+    for (user, status, outcome, quoted) in [
+        (DOCTOR, 200, "0", "permitted: Consent/k provision"),
+        (OTHER, 404, "4", "refused: Consent/k provision.provision[0]"),
+    ] {
+        assert_eq!(get_as(&world, user, "/fhir/Observation/o-ada").await.0, status);
+        bridge::audit::worker::flush(&world.running.app).await.unwrap();
+        let path = format!("/fhir/AuditEvent?patient=Patient/ada&agent={user}&outcome={outcome}");
+        let event = world.only(&path).await;
+        assert_eq!(event["entity"][0]["detail"], json!([{"type": "consent", "valueString": quoted}]), "{event}");
+    }
+}
