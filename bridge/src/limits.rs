@@ -201,3 +201,9 @@ pub const MAX_CONSENTS: usize = 1_000;
 pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
 /// All that somebody is at once, where it is asked why he would be shown something.
 pub const MAX_ACTORS: usize = 10;
+/// References of one resource that are followed to tell whose it is: most have a few.
+pub const MAX_FOLLOWED: usize = 20;
+/// Records that were merged with one patient's: each is read before anything of his is shown.
+pub const MAX_MERGED: usize = 20;
+/// How long Consents are believed without asking whether their patient was merged with another.
+pub const MERGES_FRESH: Duration = Duration::from_secs(5);

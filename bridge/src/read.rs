@@ -54,6 +54,8 @@ pub struct Opened {
     pub salt: Salt,
     pub raw: Option<Digest>,
     pub made: Option<Made>,
+    /// Of which kind its log entry is.
+    pub kind: Kind,
     /// The canonical resource; nothing for a deletion.
     pub resource: Vec<u8>,
 }
@@ -328,18 +330,16 @@ impl Core {
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let Plain { salt, raw, made, resource } = plain;
         let owner = label.owner.clone();
-        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }
-        let entry = record.entry.as_deref().map(Entry::from_bytes);
-        match entry {
-            Some(Ok(entry)) if (entry.kind == Kind::Tombstone) != stored.deleted => {
-                Err(at("its log entry and the index do not agree whether it is a deletion"))
-            }
-            Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
-            _ => Err(at("its content does not open its log entry")),
+        let unopened = "its content does not open its log entry";
+        let Some(Ok(entry)) = record.entry.as_deref().map(Entry::from_bytes) else { return Err(at(unopened)) };
+        if (entry.kind == Kind::Tombstone) != stored.deleted {
+            return Err(at("its log entry and the index do not agree whether it is a deletion"));
         }
+        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, kind: entry.kind, resource };
+        if self.matches_entry(&opened, &entry) { Ok(opened) } else { Err(at(unopened)) }
     }
 
     /// The same; nothing for what was erased since it was found.

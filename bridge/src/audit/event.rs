@@ -78,7 +78,8 @@ impl Did {
         }
     }
 
-    fn writes(self) -> bool {
+    /// Whether it changes something.
+    pub fn writes(self) -> bool {
         matches!(self.action(), "C" | "U" | "D")
     }
 }

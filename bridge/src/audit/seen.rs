@@ -1,7 +1,7 @@
 //! What one request was shown. It travels with the caller, so that whatever shows something can say so.
 
 use super::event::Who;
-use crate::consent::policy::Decision;
+use crate::consent::policy::{Decision, Effect};
 use crate::ids::{Name, Owner, Version};
 use crate::limits::MAX_AUDIT_REASONS;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +14,8 @@ pub struct Seen(Arc<Mutex<Taken>>);
 /// Versions by the patient whose they are; none: no patient's.
 pub type Shown = BTreeMap<Option<Name>, BTreeSet<(Name, Version)>>;
 
-/// What of their Consents decided, by patient.
-pub type Because = BTreeMap<Name, BTreeSet<String>>;
+/// What of their Consents decided, by patient: whether it permits, and which provision.
+pub type Because = BTreeMap<Name, BTreeSet<(bool, String)>>;
 
 /// All that is to be told of one request.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Seen {
         let mut inner = self.lock();
         let said = inner.because.entry(patient.clone()).or_default();
         if said.len() < MAX_AUDIT_REASONS {
-            said.insert(decision.to_string());
+            said.insert((decision.effect == Effect::Permit, decision.to_string()));
         }
     }
 

@@ -168,7 +168,9 @@ async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, 
     let caller = login::caller(app, &request.headers).map_err(Refusal::Login)?;
     match &caller.client {
         Some(id) => Ok(Asker::Client(id.clone())),
-        None if decide_whole(&caller, Interaction::Delete, None).is_ok() => Ok(Asker::Administrator),
+        None if caller.user.is_none() && decide_whole(&caller, Interaction::Delete, None).is_ok() => {
+            Ok(Asker::Administrator)
+        }
         None => Err(Refusal::Unauthorized),
     }
 }

@@ -24,7 +24,13 @@ pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply
     let given = Given::read(&call, &["actor", "purpose", "action"]).await?;
     let ask = asked(&given, &call.app.core.gate.purpose)?;
     let opened = there(&call, &name).await?;
-    let said = call.app.core.explained(&ask, &opened).await.map_err(|e| unreadable(&e))?;
+    let mut said = Vec::new();
+    for (patient, decision) in call.app.core.explained(&ask, &opened).await.map_err(|e| unreadable(&e))? {
+        // What another patient has decided is his affair.
+        if is_readable(&call, &patient).await? {
+            said.push((patient, decision));
+        }
+    }
     let permitted = said.iter().all(|(_, decision)| decision.effect == Effect::Permit);
     let mut parameters = vec![json!({"name": "permitted", "valueBoolean": permitted})];
     for (patient, decision) in &said {
@@ -54,6 +60,13 @@ async fn told(call: &Call<'_>, consents: &Permit, patient: &Name, decision: &Dec
     let obligation = |Coding { system, code }: &Coding| json!({"name": "obligation", "valueCoding": {"system": system, "code": code}});
     parts.extend(decision.obligations.iter().map(obligation));
     Ok(json!({"name": "decision", "part": parts}))
+}
+
+/// Whether the caller may see a patient's own record.
+async fn is_readable(call: &Call<'_>, patient: &Name) -> Result<bool, Reply> {
+    let Ok(permit) = may(&call.caller, Interaction::Read, Some(patient.kind)) else { return Ok(false) };
+    let found = read::read(&call.app.core, &permit, patient, None).await.map_err(|e| unreadable(&e))?;
+    Ok(found.is_some())
 }
 
 async fn is_shown(call: &Call<'_>, consents: &Permit, consent: &str) -> Result<bool, Reply> {

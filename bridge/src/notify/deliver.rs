@@ -144,11 +144,10 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }
 }
 
-/// What its maker may still read; none where it was made by a client that was removed since.
+/// What its maker may still read; none where its client was removed since, or what somebody had allowed it has ended.
 async fn permit(core: &Core, live: &Live) -> Result<Option<Permit>, VaultError> {
-    if let Some(client) = live.maker.client.clone()
-        && store(core, move |store| store.client(&client)).await?.is_none()
-    {
+    let (client, grant) = (live.maker.client.clone(), live.maker.grant.clone());
+    if !store(core, move |store| store.stands("", client.as_deref(), grant.as_deref())).await? {
         return Ok(None);
     }
     Ok(decide(&live.maker, Interaction::Read, Some(live.wanted.kind)).ok())

@@ -116,6 +116,7 @@ async fn event(
         Damaged::LeftOut => open_or_leave(core, &stored).await?,
     };
     let opened = let_through(core, permit, opened.into_iter().collect()).await?.pop();
+    permit.seen().shows(opened.iter().map(Opened::as_shown));
     let told = |opened: Opened| if content == Content::Resources { opened.resource } else { Vec::new() };
     Ok(opened.map(|opened| Event { notice: notice.clone(), stored, resource: told(opened) }))
 }

@@ -4,17 +4,17 @@ use super::world::{World, config, issue};
 use bridge::config::Config;
 use serde_json::{Value, json};
 
-const DOCTOR: &str = "Practitioner/doc";
-const OTHER: &str = "Practitioner/other";
+pub const DOCTOR: &str = "Practitioner/doc";
+pub const OTHER: &str = "Practitioner/other";
 
-async fn put(world: &World, resource: Value) {
+pub async fn put(world: &World, resource: Value) {
     let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
     let (status, reply) = world.call("PUT", &path, &resource.to_string()).await;
     assert!(matches!(status, 200 | 201), "{path}: {reply}");
 }
 
 /// Ada with a result and a diagnosis of the soul, Bea with a result.
-async fn ward(world: &World) {
+pub async fn ward(world: &World) {
     for id in ["ada", "bea"] {
         put(world, json!({"resourceType": "Patient", "id": id})).await;
         put(
@@ -32,7 +32,7 @@ async fn ward(world: &World) {
     .await;
 }
 
-fn consent(status: &str, provision: Value) -> Value {
+pub fn consent(status: &str, provision: Value) -> Value {
     let coding = |system: &str, code: &str| json!([{"coding": [{"system": system, "code": code}]}]);
     json!({
         "resourceType": "Consent", "id": "k", "status": status, "patient": {"reference": "Patient/ada"},
@@ -43,13 +43,13 @@ fn consent(status: &str, provision: Value) -> Value {
     })
 }
 
-fn to(who: &str) -> Value {
+pub fn to(who: &str) -> Value {
     let role =
         json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}]});
     json!([{"role": role, "reference": {"reference": who}}])
 }
 
-async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
+pub async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
     let scope = if user.starts_with("Patient/") { "patient/*.rs user/*.rs" } else { "user/*.rs" };
     let patient = user.starts_with("Patient/").then_some(user);
     let token = format!("Bearer {}", issue(&world.running, scope, patient, Some(user)));
@@ -58,7 +58,7 @@ async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
 }
 
 /// What is in an answer, sorted.
-async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
+pub async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
     let (status, bundle) = get_as(world, user, path).await;
     assert_eq!(status, 200, "{path}: {bundle}");
     let entries = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]);

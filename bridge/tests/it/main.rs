@@ -17,6 +17,7 @@ mod consents;
 mod contract;
 mod corpora;
 mod crash;
+mod detours;
 mod door;
 mod erasure;
 mod export;

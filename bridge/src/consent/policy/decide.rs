@@ -57,6 +57,11 @@ impl Because {
             Self::Default { .. } => None,
         }
     }
+
+    /// Whether no Consent says anything.
+    pub fn is_default(&self) -> bool {
+        matches!(self, Self::Default { .. })
+    }
 }
 
 impl fmt::Display for Because {
