@@ -13,12 +13,11 @@ export function gradeOf(anchor, trust) {
   demand(anchor || !asked, 'NOT-ANCHORED', 'the policy asks for an anchor, and the receipt has none')
   if (!anchor) return { verdict: 'LOGGED', restsOn: ["the operator's signature alone: not anchored yet"] }
 
-  const untrusted = "the policy does not name the anchor's chain and contract, its code or its block"
   const contract = trust.contracts.find((candidate) => isListed(candidate, anchor))
-  demand(contract || trust.contracts.length === 0, 'UNTRUSTED-CHAIN', untrusted)
+  demand(contract || trust.contracts.length === 0, 'UNTRUSTED-CHAIN', "the policy does not name the anchor's chain and contract, or its code")
   const known = { sealed: sealed(anchor, trust), pinned: trust.blocks.some((block) => equal(block, anchor.block.hash)) }
   const isKnown = known.pinned || known.sealed !== undefined
-  demand(isKnown || !asksForAKnownBlock(trust), 'UNTRUSTED-CHAIN', untrusted)
+  demand(isKnown || !asksForAKnownBlock(trust), 'UNTRUSTED-CHAIN', "the policy does not know the anchor's block")
   const verdict = nameOf(contract?.kind ?? anchor.kind, contract !== undefined && isKnown)
   return { verdict, restsOn: [blockSentence(anchor, known), ...localSentence(verdict)] }
 }

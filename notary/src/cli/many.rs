@@ -3,6 +3,7 @@
 use super::bar::bar;
 use super::files::{policy, read};
 use super::judge::{Judged, judge};
+use super::say::{complain, say};
 use super::show::{refusal_json, verdict_json};
 use super::source::{Item, Source};
 use super::summary::Summary;
@@ -70,18 +71,14 @@ pub fn run(arguments: &Many) -> Result<ExitCode, String> {
         in_order(receive, |outcome| {
             summary.count(&outcome.judged);
             if let Some(line) = line(&outcome, arguments.json) {
-                bar.suspend(|| println!("{line}"));
+                bar.suspend(|| say(line));
             }
             bar.inc(outcome.bytes as u64);
         });
     });
     bar.finish_and_clear();
     let text = summary.text(start.elapsed());
-    if arguments.json {
-        eprintln!("{text}")
-    } else {
-        println!("{text}")
-    }
+    if arguments.json { complain(text) } else { say(text) }
     Ok(summary.code())
 }
 
