@@ -250,14 +250,15 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &Failed) -> ExitCode {
-    eprintln!("medseal: {error}");
+    commands::complain(error);
     ExitCode::FAILURE
 }
 
-/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them.
+/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them. That nobody reads them ends nothing.
 fn log(default: &str) {
     let filter = EnvFilter::try_from_env("MEDSEAL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    layer.log_internal_errors(false).init();
 }
 
 async fn run(command: Command) -> Result<(), Failed> {

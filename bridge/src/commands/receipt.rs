@@ -38,7 +38,7 @@ pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Opti
     match out {
         Some(path) => write(path, receipt.to_json().as_bytes()),
         None => {
-            println!("{}", receipt.to_json());
+            say!("{}", receipt.to_json());
             Ok(())
         }
     }

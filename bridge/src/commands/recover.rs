@@ -45,18 +45,16 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
 
 fn print(report: &Report, waiting: u64) {
     let Report { records, messages, never_committed, erased, proved, anchored, faults } = report;
-    println!("{} versions and {messages} messages were put into the index", records - messages);
+    say!("{} versions and {messages} messages were put into the index", records - messages);
     match proved {
-        Some(size) => println!("proved: the {size} entries of the published log, by its signed checkpoint"),
-        None => println!("not proved: no log was published beside the packs, so it was begun anew"),
+        Some(size) => say!("proved: the {size} entries of the published log, by its signed checkpoint"),
+        None => say!("not proved: no log was published beside the packs, so it was begun anew"),
     }
     match anchored {
-        Some(size) => println!("proved: the ledger holds the root of the first {size} of them"),
-        None => println!("no ledger is here (ledger.journal): no anchor was compared, and a new ledger begins"),
+        Some(size) => say!("proved: the ledger holds the root of the first {size} of them"),
+        None => say!("no ledger is here (ledger.journal): no anchor was compared, and a new ledger begins"),
     }
-    println!(
-        "{waiting} entries were committed after the last checkpoint and follow it now, in the order of their packs"
-    );
-    println!("{never_committed} packs were never committed and are left out; {erased} patients are erased and stay so");
-    faults.iter().for_each(|fault| println!("fault: {fault}"));
+    say!("{waiting} entries were committed after the last checkpoint and follow it now, in the order of their packs");
+    say!("{never_committed} packs were never committed and are left out; {erased} patients are erased and stay so");
+    faults.iter().for_each(|fault| say!("fault: {fault}"));
 }

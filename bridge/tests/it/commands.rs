@@ -124,6 +124,19 @@ fn mistakes_are_told_in_one_line_that_helps() {
 }
 
 #[test]
+fn who_stops_reading_breaks_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(MEDSEAL);
+    let data = directory.path().join("data");
+    assert_eq!(Served::start(&data).terminate(), 0);
+    command.args(["token", "--scope", "system/*.rs"]).args(stores::arguments(&data));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && !text(&out.stderr).contains("panicked"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn the_demo_runs_through() {
     let out = medseal(&["demo", "--once"]);
     let told = text(&out.stdout);
