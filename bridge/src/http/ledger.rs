@@ -73,7 +73,9 @@ fn anchor_of(core: &Core, anchor: &Anchor) -> Result<Value, VaultError> {
     let note = core.store.checkpoint(anchor.size.checked_sub(1))?.filter(|(size, _)| *size == anchor.size);
     let root = note.and_then(|(_, note)| core.signer.key().open(&note).ok()).map(|c| c.root.to_string());
     let time = jiff::Timestamp::from_second(anchor.time as i64).map(|time| time.to_string()).ok();
-    Ok(json!({"size": anchor.size, "root": root, "block": anchor.block, "time": time, "gas": anchor.gas}))
+    // In wei and as text: more than a number of JSON holds everywhere.
+    let fee = anchor.fee.map(|fee| fee.to_string());
+    Ok(json!({"size": anchor.size, "root": root, "block": anchor.block, "time": time, "gas": anchor.gas, "fee": fee}))
 }
 
 /// What is asked of the records.

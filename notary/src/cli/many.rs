@@ -78,7 +78,11 @@ pub fn run(arguments: &Many) -> Result<ExitCode, String> {
     });
     bar.finish_and_clear();
     let text = summary.text(start.elapsed());
-    if arguments.json { complain(text) } else { say(text) }
+    if arguments.json {
+        complain(text)
+    } else {
+        say(text)
+    }
     Ok(summary.code())
 }
 

@@ -43,14 +43,22 @@ pub fn run(arguments: &One) -> Result<ExitCode, String> {
     match (judge(&mut Cache::default(), &receipt, raw.as_deref(), &policy, |_| Ok(resource)), silent) {
         (Judged::Unread(problem), _) => Err(problem),
         (Judged::Holds(verdict), None) => {
-            if arguments.json { say(verdict_json(&verdict)) } else { print_verdict(&verdict) }
+            if arguments.json {
+                say(verdict_json(&verdict))
+            } else {
+                print_verdict(&verdict)
+            }
             Ok(ExitCode::SUCCESS)
         }
         // Nothing else is wrong with it, and whether its block is the chain's nobody tells.
         (Judged::Holds(verdict), Some(why)) => Ok(unanswered(arguments, &why, Some(&verdict))),
         (Judged::Refused(Refusal::UnknownBlock), Some(why)) => Ok(unanswered(arguments, &why, None)),
         (Judged::Refused(refusal), _) => {
-            if arguments.json { say(refusal_json(&refusal)) } else { print_refusal(&refusal) }
+            if arguments.json {
+                say(refusal_json(&refusal))
+            } else {
+                print_refusal(&refusal)
+            }
             Ok(ExitCode::FAILURE)
         }
     }

@@ -71,7 +71,9 @@ impl Broken {
                 Place { entries: between(*size, *anchored), anchor: Some(*anchored), ..Place::default() }
             }
             Self::Withheld { size, .. } | Self::Event { size, .. } => Place { anchor: Some(*size), ..Place::default() },
-            Self::Checkpoint(_) | Self::NotWitnessed { .. } | Self::Chain { .. } | Self::Block { .. } => Place::default(),
+            Self::Checkpoint(_) | Self::NotWitnessed { .. } | Self::Chain { .. } | Self::Block { .. } => {
+                Place::default()
+            }
         }
     }
 }

@@ -215,7 +215,8 @@ async fn a_log_must_bear_the_cosignatures_that_the_policy_asks_for() {
     let tiles = Tiles::serve(files(&sample, &entries)).await;
     let folder = tempfile::tempdir().unwrap();
     let check = async |witnesses: &[u8], needed: usize| {
-        let keys: Vec<String> = witnesses.iter().map(|seed| format!("{:?}", witness(*seed).key().to_string())).collect();
+        let keys: Vec<String> =
+            witnesses.iter().map(|seed| format!("{:?}", witness(*seed).key().to_string())).collect();
         let path = folder.path().join("policy");
         std::fs::write(&path, format!("witnesses = [{}]\nwitnesses_needed = {needed}\n", keys.join(", "))).unwrap();
         log(&tiles, &["--policy", path.to_str().unwrap()]).await
