@@ -2,7 +2,16 @@
 
 import { equal, hexOf } from './bytes.js'
 import { Refusal, demand } from './refusal.js'
+import { readPolicy } from './policy.js'
 import { enough, sealersOf } from './seals.js'
+
+/**
+ * Whether a policy lists a contract that a node was asked for. Where it does not, that the contract holds a root says
+ * little: anybody may put a contract onto a chain.
+ */
+export function isVouchedFor(policy, { chainId, contract, codeHash }) {
+  return readPolicy(policy).contracts.some((candidate) => isListed(candidate, { chainId, contract, codeHash }))
+}
 
 /**
  * The grade of an anchor that holds (or of none), under what the verifier trusts, with the sentences that say what it
