@@ -131,6 +131,15 @@ async fn a_second_history_is_refused_and_kept_as_evidence() {
         assert_eq!(signer.key().open(evidence[note].as_str().unwrap()).unwrap().size, size, "it proves itself");
     }
     assert_eq!(ask(&witness, &lie).await.status(), 409, "a log that was convicted is cosigned no more");
+
+    // An index that has lost it: the log is convicted by what lies beside the packs.
+    let data = witness.directory.path().join("data");
+    for table in ["witnessed", "evidence"] {
+        assert_eq!(stores::rows(&data, &format!("DELETE FROM {table} RETURNING origin")).len(), 1);
+    }
+    let witness = witness.restarted().await;
+    assert_eq!(ask(&witness, &lie).await.status(), 409);
+    assert_eq!(witness.running.app.core.store.evidence().unwrap()[0].other, forged);
 }
 
 /// The newest checkpoint that the witness knows, once it is the log's newest: nothing more comes.
