@@ -97,6 +97,9 @@ fn serve_send_token_receipt_verify() {
     let verdict =
         notary::verify::verify(&receipt, Some(&std::fs::read(resource).unwrap()), None, &Default::default()).unwrap();
     assert_eq!(verdict.grade, notary::verify::Grade::AnchoredLocal);
+    let bare = medseal(&[&["receipt", name.as_str(), "--without-opening"], &place[..]].concat());
+    let bare = notary::receipt::Receipt::parse(&bare.stdout).unwrap();
+    assert!(bare.opening.is_none() && notary::verify::verify(&bare, None, None, &Default::default()).is_ok());
 }
 
 #[test]
