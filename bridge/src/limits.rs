@@ -166,6 +166,8 @@ pub const KEPT_EVENTS: u64 = 1_000;
 /// How long a request of ours may take to find and reach its receiver, and in all.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const OUTGOING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a witness may take: it checks a proof and signs. The others' cosignatures wait no longer for it.
+pub const WITNESS_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer to a request of ours that is read.
 pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.

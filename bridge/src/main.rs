@@ -120,6 +120,9 @@ enum Command {
         /// Also write the resource that it speaks for.
         #[arg(long)]
         resource: Option<PathBuf>,
+        /// Leave the opening out, to share the proof without what would let its holder try contents.
+        #[arg(long, conflicts_with = "resource")]
+        without_opening: bool,
     },
 }
 
@@ -250,14 +253,15 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &Failed) -> ExitCode {
-    eprintln!("medseal: {error}");
+    commands::complain(error);
     ExitCode::FAILURE
 }
 
-/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them.
+/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them. That nobody reads them ends nothing.
 fn log(default: &str) {
     let filter = EnvFilter::try_from_env("MEDSEAL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    layer.log_internal_errors(false).init();
 }
 
 async fn run(command: Command) -> Result<(), Failed> {
@@ -290,8 +294,9 @@ async fn run(command: Command) -> Result<(), Failed> {
             let (what, reason) = (what.unwrap_or_default(), reason.unwrap_or_default());
             commands::erase::run(&place.config()?, &what, &reason).await
         }
-        Command::Receipt { place, what, output, resource } => {
-            commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
+        Command::Receipt { place, what, output, resource, without_opening } => {
+            let (output, resource) = (output.as_deref(), resource.as_deref());
+            commands::receipt::run(&place.config()?, &what, output, resource, !without_opening).await
         }
         Command::Serve { place, http, mllp } => {
             let mut config = place.config()?;

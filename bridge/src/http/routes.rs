@@ -76,6 +76,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get()?;
             Ok(log::checkpoint(app).await)
         }
+        ["log", "key"] => get().map(|()| log::key(app)),
         ["log", "status.json"] => {
             get()?;
             Ok(ledger::status(app).await)
@@ -205,6 +206,7 @@ fn landing(app: &App) -> String {
          <li><a href=\"/openapi.yaml\">/openapi.yaml</a> every address, described</li>\
          <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
          <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
+         <li><a href=\"/log/key\">/log/key</a> the key that signs it</li>\
          <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
          <li><a href=\"/me\">/me</a> sign in, and what you sign in with</li>\
          <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\

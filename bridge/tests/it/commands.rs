@@ -97,6 +97,9 @@ fn serve_send_token_receipt_verify() {
     let verdict =
         notary::verify::verify(&receipt, Some(&std::fs::read(resource).unwrap()), None, &Default::default()).unwrap();
     assert_eq!(verdict.grade, notary::verify::Grade::AnchoredLocal);
+    let bare = medseal(&[&["receipt", name.as_str(), "--without-opening"], &place[..]].concat());
+    let bare = notary::receipt::Receipt::parse(&bare.stdout).unwrap();
+    assert!(bare.opening.is_none() && notary::verify::verify(&bare, None, None, &Default::default()).is_ok());
 }
 
 #[test]
@@ -121,6 +124,19 @@ fn mistakes_are_told_in_one_line_that_helps() {
         assert!(!out.status.success() && error.contains(part), "{arguments:?}: {error}");
         assert_eq!(error.trim().lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn who_stops_reading_breaks_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(MEDSEAL);
+    let data = directory.path().join("data");
+    assert_eq!(Served::start(&data).terminate(), 0);
+    command.args(["token", "--scope", "system/*.rs"]).args(stores::arguments(&data));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && !text(&out.stderr).contains("panicked"), "{}", text(&out.stderr));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod log;
 pub mod packs;
 mod record;
 pub mod tail;
+pub(crate) mod witness;
 
 use self::log::Signed;
 use super::erase;
@@ -59,6 +60,8 @@ pub struct Report {
     pub proved: Option<u64>,
     /// The size that the ledger has anchored, where it is there.
     pub anchored: Option<u64>,
+    /// Logs against which this witness has evidence.
+    pub evidence: u64,
     pub faults: Vec<String>,
 }
 
@@ -92,6 +95,7 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     tell("erasures", 0, 0);
     erase::finish_all(&recovery.keep).await?;
     recovery.followed()?;
+    report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
     recovery.keep.store.set_setting(SETTING, "no")?;
     Ok(report)
 }
