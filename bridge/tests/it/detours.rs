@@ -184,7 +184,7 @@ async fn consents_hold_over_merges_and_erasures() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_and_the_audit_trail_tell_no_more_than_the_resource_did() {
     let world = refusing().await;
-    assert_eq!(world.call("DELETE", "/fhir/Observation/o-ada", "").await.0, 200);
+    assert_eq!(world.call("DELETE", "/fhir/Observation/o-ada", "").await.0, 204);
     assert_eq!(get_as(&world, OTHER, "/fhir/Observation/o-ada").await.0, 404);
     assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 410);
     let history = get_as(&world, OTHER, "/fhir/Observation/_history").await.1.to_string();
