@@ -49,6 +49,7 @@ mod storage;
 mod stores;
 mod subscriptions;
 mod tidy;
+mod topics;
 mod validate;
 mod witness;
 mod world;
