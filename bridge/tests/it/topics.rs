@@ -2,6 +2,8 @@
 
 use super::subscriptions::{BACKPORT, Got, Receiver, observation, put, state, topical, world};
 use super::world::World;
+use bridge::fhir::validate::validate;
+use notary::canonical::Json;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -63,6 +65,7 @@ async fn a_notification_tells_what_its_subscription_asks_for_and_no_more() {
             assert_eq!(got.headers["x-secret"], "s3cret");
             let bundle = got.json();
             assert_eq!((&bundle["resourceType"], &bundle["type"]), (&json!("Bundle"), &json!("history")));
+            assert_eq!(validate(Json::parse(bundle.to_string().as_bytes()).unwrap()).err(), None, "{bundle}");
             assert_eq!(bundle["meta"]["profile"], json!([format!("{BACKPORT}backport-subscription-notification-r4")]));
             let first = &bundle["entry"][0];
             assert_eq!(first["resource"]["resourceType"], "Parameters");
