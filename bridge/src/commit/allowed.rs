@@ -54,7 +54,8 @@ impl Rights {
         use Interaction::{Create, Delete, Read, Update};
         let (old, created, changed): (&[_], &[_], &[_]) = match act {
             Act::Create { .. } => (&[], &[Create], &[]),
-            Act::Update { .. } | Act::Recognise { .. } => (&[Update], &[Create], &[Update]),
+            Act::Update { .. } => (&[Update], &[Update], &[Update]),
+            Act::Recognise { .. } => (&[Update], &[Create], &[Update]),
             // Its tests and paths tell what the resource says, and so does the answer.
             Act::Patch { .. } => (&[Update, Read], &[], &[Update]),
             Act::Delete { .. } => (&[Delete], &[], &[]),

@@ -57,7 +57,7 @@ pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
             audit::told(app, &request, reply).await
         }
     };
-    edge::marked(reply, &request.headers, origins)
+    edge::marked(reply, &request, origins)
 }
 
 /// A refusal on the way is an answer too.

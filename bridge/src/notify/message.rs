@@ -141,7 +141,7 @@ pub fn outbound(core: &Core, live: &Live, why: Why, events: &[Event]) -> Result<
 fn request(live: &Live, method: Method, url: String, body: Bytes) -> Outbound {
     let mut headers: HeaderMap = live.wanted.headers.clone();
     if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+        headers.insert(header::CONTENT_TYPE, live.wanted.media.clone());
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("medseal/", env!("CARGO_PKG_VERSION"))));
     Outbound { method, url, headers, body }

@@ -357,6 +357,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    // meets smart 77 94 265
     #[test]
     fn a_token_holds_for_its_key_and_its_time() {
         let directory = tempfile::tempdir().unwrap();
@@ -392,6 +393,7 @@ mod tests {
         }
     }
 
+    // meets smart 96
     #[test]
     fn a_clients_token_is_of_this_server_alone() {
         let directory = tempfile::tempdir().unwrap();

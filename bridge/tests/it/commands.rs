@@ -164,6 +164,7 @@ async fn a_refused_file_makes_send_fail() {
     assert!(!out.status.success() && text(&out.stderr).contains("1 messages were not accepted"));
 }
 
+// meets smart 24 297 316
 #[test]
 fn clients_are_registered_listed_and_removed_beside_a_running_service() {
     let directory = tempfile::tempdir().unwrap();

@@ -68,6 +68,7 @@ pub async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
     found
 }
 
+// meets smart 119
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_refused_sees_nothing_by_any_way_and_others_do() {
     let world = World::new().await;

@@ -50,6 +50,7 @@ mod storage;
 mod stores;
 mod subscriptions;
 mod tidy;
+mod topics;
 mod validate;
 mod witness;
 mod world;
