@@ -8,11 +8,11 @@ use crate::error::VaultError;
 use crate::fhir::search::criterion::Surroundings;
 use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
-use crate::index::store::{Store, StoreError, Stored};
+use crate::index::store::{Place, Store, StoreError, Stored};
 use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
 use crate::vault::objects::Part;
-use crate::vault::pack::read_record;
+use crate::vault::pack::{Record, read_record};
 use crate::vault::seal::{RecordKind, open};
 use notary::canonical::Json;
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
@@ -310,12 +310,7 @@ impl Core {
         }
         let place = &stored.place;
         let at = |what| VaultError::Tampered { pack: place.pack.clone(), offset: place.extent.offset, what };
-        let bytes = self.objects.read(&place.pack, place.extent.offset, place.extent.length as usize).await?;
-        let record = read_record(&bytes).map_err(|source| VaultError::Pack {
-            pack: place.pack.clone(),
-            offset: place.extent.offset,
-            source,
-        })?;
+        let record = self.record(place).await?;
         let label = &record.sealed.label;
         let expected = (RecordKind::Resource, stored.name.kind.as_str(), &stored.name.id, stored.version);
         if (label.kind, label.type_name.as_str(), &label.id, label.version) != expected {
@@ -340,6 +335,16 @@ impl Core {
         }
         let opened = Opened { stored: stored.clone(), owner, salt, raw, made, kind: entry.kind, resource };
         if self.matches_entry(&opened, &entry) { Ok(opened) } else { Err(at(unopened)) }
+    }
+
+    /// A record as it lies in its pack. One that is damaged where it is kept near is fetched again.
+    async fn record(&self, place: &Place) -> Result<Record, VaultError> {
+        let (pack, offset, length) = (&place.pack, place.extent.offset, place.extent.length as usize);
+        let mut read = read_record(&self.objects.read(pack, offset, length).await?);
+        if read.is_err() && self.objects.forget(pack, offset, length) {
+            read = read_record(&self.objects.read(pack, offset, length).await?);
+        }
+        read.map_err(|source| VaultError::Pack { pack: pack.clone(), offset, source })
     }
 
     /// The same; nothing for what was erased since it was found.

@@ -55,8 +55,8 @@ impl Keep {
         let objects = objects(config, None)?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
         let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
-        let index_key = own.key(".index").await?;
-        let erasures = own.key(ERASURES).await?;
+        let index_key = own.existing(".index").await?;
+        let erasures = own.existing(ERASURES).await?;
         let log_key = log_key(config, &keys, &store).await?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let custodian = config.custodian.clone();
@@ -85,9 +85,9 @@ impl Keep {
         let displaced = recover::keys(&objects, &store, tell).await?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
         let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
-        let index_key = own.key(".index").await?;
-        let log_key = own.key(".log").await?;
-        let erasures = own.key(ERASURES).await?;
+        let index_key = own.existing(".index").await?;
+        let log_key = own.existing(".log").await?;
+        let erasures = own.existing(ERASURES).await?;
         let signer = LogSigner::from_seed(&config.log.origin, log_key.expose())?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let (custodian, log_key) = (config.custodian.clone(), signer.key().clone());

@@ -6,7 +6,8 @@ use crate::ids::Owner;
 use crate::index::store::{Batch, Store};
 use crate::secret::{Key, system_random};
 use crate::smart::token::{TokenError, TokenKey};
-use crate::vault::keys::{KeyError, KeyRing};
+use crate::upkeep::key_objects;
+use crate::vault::keys::{KeyError, KeyRing, Wrapped};
 use crate::vault::objects::Objects;
 use crate::vault::seal::{open_bytes, seal_bytes};
 use std::path::Path;
@@ -36,12 +37,33 @@ impl OwnKeys<'_> {
         if let Some(wrapped) = store.key(&owner)? {
             return Ok(keys.unwrap(&owner, &wrapped).await?);
         }
-        let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
-        let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
-        // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
-        objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
+        let object = format!("keys/system{name}");
+        let (key, wrapped) = match objects.find(&object).await? {
+            // Left by a crash between the two below, or by an index that is not this one: a key is never written over.
+            Some(_) => self.found(&owner, &object).await?,
+            None => {
+                let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
+                objects.replace(&object, key_objects::to_bytes(&[(owner.clone(), wrapped.clone())])).await?;
+                (key, wrapped)
+            }
+        };
         store.commit_in(turn, &Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
         Ok(key)
+    }
+
+    async fn found(self, owner: &Owner, object: &str) -> Result<(Key, Wrapped), StartError> {
+        let kept = key_objects::read(self.objects, object).await?;
+        let own = kept.into_iter().find(|(of, _)| of == owner);
+        let (_, wrapped) = own.ok_or_else(|| KeyError::NoKey { owner: owner.as_str().to_owned() })?;
+        Ok((self.keys.unwrap(owner, &wrapped).await?, wrapped))
+    }
+
+    /// A key that a service has made. Whoever only looks makes none: where the index is lost, or another one, that would bury what
+    /// everything here was made with.
+    pub async fn existing(self, name: &str) -> Result<Key, StartError> {
+        let owner = Owner::from_stored(name);
+        let wrapped = self.store.key(&owner)?.ok_or_else(|| KeyError::NoKey { owner: name.to_owned() })?;
+        Ok(self.keys.unwrap(&owner, &wrapped).await?)
     }
 
     /// The key that signs tokens: a file in the data directory. All replicas must have the same, so that with PostgreSQL it lies in

@@ -60,13 +60,21 @@ pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
     edge::marked(reply, &request, origins)
 }
 
+/// Whether the process is worth keeping: one whose committer has ended takes nothing any more until it is started anew.
+fn alive(app: &App) -> Reply {
+    match app.takes_work() {
+        true => body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+        false => body(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", "the committer has ended\n"),
+    }
+}
+
 /// A refusal on the way is an answer too.
 async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
     let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     let get = || only(request, &[Method::GET]);
     match segments.as_slice() {
         [""] => get().map(|()| body(StatusCode::OK, "text/html; charset=utf-8", landing(app))),
-        ["healthz"] => get().map(|()| body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
+        ["healthz"] => get().map(|()| alive(app)),
         ["openapi.yaml"] => get().map(|()| body(StatusCode::OK, "application/yaml", OPENAPI)),
         ["readyz"] => {
             get()?;

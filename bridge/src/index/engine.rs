@@ -164,6 +164,8 @@ impl Files {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
         let sync = if sync == Sync::Full { "FULL" } else { "NORMAL" };
         connection.pragma_update(None, "synchronous", sync).map_err(|e| self.fault(e))?;
+        // Pages are split and joined, and what was moved would stay behind where it lay: a wrapped key, of somebody who is erased later.
+        connection.pragma_update(None, "secure_delete", "FAST").map_err(|e| self.fault(e))?;
         // Or it would look at the values to plan by, and plan anew whenever they change: at each use.
         let steady = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
         connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
 use crate::index::store::StoreError;
-use crate::vault::keys::Wrapped;
+use crate::vault::keys::{KeyError, Wrapped};
 use notary::chain::Ledger;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -119,7 +119,15 @@ pub(crate) async fn keys(
     let (mut walk, mut displaced, mut done) =
         (Walk::new(keep_objects, key_objects::FOLDER), HashMap::<Owner, Vec<Wrapped>>::new(), 0);
     while let Some(found) = walk.next().await? {
-        let keys = key_objects::read(keep_objects, &found.name).await?;
+        let keys = match key_objects::read(keep_objects, &found.name).await {
+            Ok(keys) => keys,
+            // What these keys opened is told record by record; all else is there.
+            Err(VaultError::Key(error @ KeyError::KeyObject { .. })) => {
+                tracing::error!(%error, "an object of keys is left out");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         for (owner, wrapped) in store.restore_keys(&keys)? {
             displaced.entry(owner).or_default().push(wrapped);
         }
