@@ -24,6 +24,7 @@ pub mod commit;
 pub mod config;
 pub mod consent;
 pub mod error;
+pub mod exchange;
 pub mod export;
 pub mod fhir;
 pub mod http;

@@ -3,7 +3,7 @@
 
 use super::decide::{Asker, Permit};
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Effect, Facts, Policy, decide};
+use super::policy::{Ask, Coding, Consent, Effect, Facts, Policy, decide, opens};
 use crate::app::Core;
 use crate::error::VaultError;
 use crate::fhir::membership;
@@ -27,6 +27,8 @@ const CONSENT: &str = "Consent";
 pub struct Gate {
     /// Where no Consent speaks.
     pub policy: Policy,
+    /// The same for other organisations.
+    pub outside: Policy,
     /// What who asks is after, unless he says.
     pub purpose: Coding,
     remembered: Mutex<Remembered>,
@@ -41,13 +43,18 @@ struct Remembered {
 
 impl Gate {
     /// A gate that remembers nothing yet.
-    pub fn new(policy: Policy, purpose: Coding) -> Self {
-        Self { policy, purpose, remembered: Mutex::default() }
+    pub fn new(policy: Policy, outside: Policy, purpose: Coding) -> Self {
+        Self { policy, outside, purpose, remembered: Mutex::default() }
+    }
+
+    fn policy(&self, asker: &Asker) -> &Policy {
+        if asker.outside().is_some() { &self.outside } else { &self.policy }
     }
 
     /// Whether everything is permitted where no Consent speaks.
-    fn is_open(&self) -> bool {
-        self.policy.default_for(&self.purpose) == Effect::Permit
+    fn is_open(&self, asker: &Asker) -> bool {
+        let purpose = asker.outside().map_or(&self.purpose, |outside| &outside.purpose);
+        self.policy(asker).default_for(purpose) == Effect::Permit
     }
 
     fn known(&self, patient: &Name, newest: i64) -> Option<Arc<Vec<Consent>>> {
@@ -69,7 +76,7 @@ impl Core {
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
         let newest = self.newest_consent().await?;
-        if newest == 0 && self.gate.is_open() {
+        if newest == 0 && self.gate.is_open(asker) {
             return Ok(opened);
         }
         let mut shown = Vec::with_capacity(opened.len());
@@ -112,8 +119,18 @@ impl Core {
             return Ok(true);
         }
         let consents = self.consents_of(patient, newest).await?;
-        let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit)
+        Ok(decide(&consents, &self.asked(asker), facts, self.gate.policy(asker)).effect == Effect::Permit)
+    }
+
+    fn asked(&self, asker: &Asker) -> Ask {
+        Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) }
+    }
+
+    /// Whether a patient lets this asker see anything at all. It says nothing of what there is.
+    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name) -> Result<bool, VaultError> {
+        let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
+        let consents = self.consents_of(patient, self.newest_consent().await?).await?;
+        Ok(opens(&consents, &self.asked(asker), self.gate.policy(asker)))
     }
 
     async fn consents_of(&self, patient: &Name, newest: i64) -> Result<Arc<Vec<Consent>>, VaultError> {

@@ -3,4 +3,5 @@
 pub mod decide;
 pub mod gate;
 pub mod labels;
+pub mod outside;
 pub mod policy;

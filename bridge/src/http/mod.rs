@@ -9,6 +9,7 @@ mod docref;
 mod edge;
 pub mod encoding;
 mod everything;
+mod exchange;
 pub mod export;
 pub mod fhir;
 pub mod hl7v2;
