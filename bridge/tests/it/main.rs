@@ -19,6 +19,7 @@ mod corpora;
 mod crash;
 mod door;
 mod erasure;
+mod exchange;
 mod export;
 mod faults;
 mod fhir;
