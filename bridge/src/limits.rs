@@ -202,6 +202,8 @@ pub const MAX_PARCEL_ITEMS: usize = 5_000;
 /// The most queries of one pull, and the most organisations that are asked at once.
 pub const MAX_PULL_QUERIES: usize = 20;
 pub const MAX_PULL_PARTNERS: usize = 50;
+/// The most participants that a list looks at: each is a proof of its own.
+pub const MAX_PARTICIPANTS: usize = 1_000;
 /// How long a look at another organisation's record lasts.
 pub const VIEW_LIFE: Duration = Duration::from_secs(600);
 /// Pushes that wait, of all receivers together.

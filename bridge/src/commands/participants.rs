@@ -121,7 +121,8 @@ pub async fn apply(config: &Config, named: Option<&PathBuf>) -> Result<(), Faile
 
 /// What the service says of itself, as the others will read it.
 async fn own_document(config: &Config) -> Result<(Document, Digest), Failed> {
-    let request = warp::http::Request::builder().uri(PLACE).body(Full::<Bytes>::default()).map_err(Failed::from_error)?;
+    let request =
+        warp::http::Request::builder().uri(PLACE).body(Full::<Bytes>::default()).map_err(Failed::from_error)?;
     let away = |error: Failed| Failed(format!("the service must run, so that its document is there: {error}"));
     let answer = client::send(config.http, request).await.map_err(away)?;
     let digest = Digest::of(answer.body());
@@ -177,7 +178,12 @@ pub async fn list(config: &Config, sought: &Sought) -> Result<(), Failed> {
 
 impl Sought {
     fn each(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [("name", &self.name), ("identifier", &self.identifier), ("place", &self.place), ("service", &self.service)];
+        let all = [
+            ("name", &self.name),
+            ("identifier", &self.identifier),
+            ("place", &self.place),
+            ("service", &self.service),
+        ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 }

@@ -125,7 +125,8 @@ impl TryFrom<String> for ParticipantId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).ok_or_else(|| "an account (0x and 40 digits), or 1 to 64 of a-z, 0-9, `.` and `-`".to_owned())
+        Self::parse(&text)
+            .ok_or_else(|| "an account (0x and 40 digits), or 1 to 64 of a-z, 0-9, `.` and `-`".to_owned())
     }
 }
 
@@ -149,7 +150,9 @@ impl Exchange {
         if self.name.trim().is_empty() || !texts.into_iter().all(|text| is_text(text)) {
             return Err(format!("exchange: name, place and services have at most {MAX_TEXT} bytes, and a name one"));
         }
-        if self.identifiers().count() < self.identifiers.len() || self.identifiers.len().max(self.services.len()) > MAX_LISTED {
+        if self.identifiers().count() < self.identifiers.len()
+            || self.identifiers.len().max(self.services.len()) > MAX_LISTED
+        {
             return Err(format!("exchange.identifiers: `system|value`; at most {MAX_LISTED}, and as many services"));
         }
         if self.peer.len().max(self.fhir.len()) > MAX_PEERS {

@@ -61,7 +61,10 @@ crate::redacted_debug!(Given, Signed);
 
 /// How a try ended.
 enum Done {
-    Delivered { receipt: Option<String>, withheld: usize },
+    Delivered {
+        receipt: Option<String>,
+        withheld: usize,
+    },
     /// What is sent is not anchored yet.
     NotYet,
 }
@@ -211,7 +214,8 @@ async fn note(app: &Arc<App>, to: &Partner, id: &str, order: &Order, text: &str)
     let kind = TypeName::parse("Provenance").ok_or(ExchangeError::NotFound)?;
     let name = Name { kind, id: derived("sent", &[id]) };
     let (now, who) = (instant(app.core.clock.now()), reference(&to.id, &to.document.said.name));
-    let versions = order.places.iter().map(|(name, version)| json!({"reference": format!("{name}/_history/{version}")}));
+    let versions =
+        order.places.iter().map(|(name, version)| json!({"reference": format!("{name}/_history/{version}")}));
     let targets = [json!({"reference": order.patient})].into_iter().chain(versions);
     let told = json!({
         "resourceType": "Provenance", "id": name.id.as_str(), "recorded": now,

@@ -131,8 +131,7 @@ mod tests {
         let settings: Exchange =
             toml::from_str("id = 'a'\nname = 'Northquay'\nidentifiers = ['urn:oid:1.2.3|NQ']").unwrap();
         let key = TokenKey::from_der(&TokenKey::generate().unwrap(), Path::new("a test")).unwrap();
-        let anchor =
-            Anchor { kind: ChainKind::Embedded, chain_id: 7, contract: Address::ZERO, code_hash: None };
+        let anchor = Anchor { kind: ChainKind::Embedded, chain_id: 7, contract: Address::ZERO, code_hash: None };
         own(&settings, "https://a/fhir", "urn:a", "a/log+00000000+x", &anchor, &key.public())
     }
 

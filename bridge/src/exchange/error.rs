@@ -66,6 +66,8 @@ impl ExchangeError {
             Self::Uncertain(_) => StatusCode::CONFLICT,
             Self::TooMuch => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Ended => StatusCode::GONE,
+            // What the other says of patient and consent is what our client is told.
+            Self::Refused { status, .. } if matches!(status.as_u16(), 403 | 404 | 409 | 410 | 413) => *status,
             Self::Answer | Self::Refused { .. } | Self::Send(_) => StatusCode::BAD_GATEWAY,
             Self::Search(SearchError::Vault(error)) | Self::Vault(error) => of_fault(error.fault()),
             Self::Search(_) => StatusCode::FORBIDDEN,
@@ -87,7 +89,15 @@ impl ExchangeError {
             Self::Consent(text) => vec![Issue::new("suppressed", text.clone())],
             Self::Uncertain(_) => one("multiple-matches"),
             Self::TooMuch => one("too-costly"),
-            Self::Refused { text, .. } => vec![Issue::new("processing", format!("{self}: {text}"))],
+            Self::Refused { status, text } => {
+                let code = match status.as_u16() {
+                    403 => "suppressed",
+                    404 | 410 => "not-found",
+                    409 => "multiple-matches",
+                    _ => "processing",
+                };
+                vec![Issue::new(code, format!("{self}: {text}"))]
+            }
             Self::Search(SearchError::Vault(error)) | Self::Vault(error) => vec![error.issue()],
             Self::Search(_) => one("forbidden"),
             Self::Ingest(error) => error.issues(),

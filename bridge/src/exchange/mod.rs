@@ -38,7 +38,8 @@ impl Exchange {
     pub fn open(config: &Config, core: &Core, key: &TokenKey) -> Result<Option<Self>, StartError> {
         let (Some(settings), Some(directory)) = (&config.exchange, Directory::open(config)?) else { return Ok(None) };
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
-        let document = document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
+        let document =
+            document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
         Ok(Some(Self { settings, directory, document }))
     }
 }

@@ -137,7 +137,8 @@ async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(Stri
 }
 
 async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), ExchangeError> {
-    const BAD: ExchangeError = ExchangeError::Malformed("`resources`: Type/id or Type/id/_history/n of the patient's record");
+    const BAD: ExchangeError =
+        ExchangeError::Malformed("`resources`: Type/id or Type/id/_history/n of the patient's record");
     let (name, version) = match text.split_once("/_history/") {
         Some((name, version)) => (Name::parse(name), Some(Version::parse(version).ok_or(BAD)?)),
         None => (Name::parse(text), None),

@@ -4,7 +4,7 @@
 use super::document::{Document, DocumentError, PLACE, beside};
 use crate::app::StartError;
 use crate::config::{Config, ParticipantId, Peer};
-use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, OUTGOING_TIMEOUT};
+use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, OUTGOING_TIMEOUT};
 use crate::outgoing::{Bounds, Outbound, Outgoing, SendError};
 use bytes::Bytes;
 use notary::chain::evm::participants::{standing, told};
@@ -87,7 +87,9 @@ impl Participant {
             "place" => said.is_some_and(|said| holds(&said.place)),
             "service" => said.is_some_and(|said| said.services.iter().any(|service| holds(service))),
             "identifier" => said.is_some_and(|said| {
-                said.identifiers.iter().any(|own| value == own.value || value == format!("{}|{}", own.system, own.value))
+                said.identifiers
+                    .iter()
+                    .any(|own| value == own.value || value == format!("{}|{}", own.system, own.value))
             }),
             _ => false,
         }
@@ -100,8 +102,7 @@ impl Directory {
         let Some(settings) = &config.exchange else { return Ok(None) };
         let source = match (&settings.directory, &config.chain) {
             (Some(directory), Some(chain)) => {
-                let pins =
-                    Pins { contract: directory.contract, code_hash: directory.code_hash, ..chain.pins() };
+                let pins = Pins { contract: directory.contract, code_hash: directory.code_hash, ..chain.pins() };
                 let nodes = Nodes::new(&chain.urls(), chain.agree, pins)?;
                 let manner = chain.manner().map_err(StartError::Config)?;
                 let read = tokio::sync::Mutex::new(Read { next: directory.from_block, told: Vec::new() });
@@ -177,7 +178,13 @@ impl Directory {
 fn listed(peer: &Peer) -> Option<Participant> {
     let status = if peer.suspended { Status::Suspended } else { Status::Active };
     let digest = Digest::from_hex(&peer.document)?;
-    Some(Participant { id: peer.id.clone(), status, name: peer.id.to_string(), endpoint: peer.endpoint.clone(), digest })
+    Some(Participant {
+        id: peer.id.clone(),
+        status,
+        name: peer.id.to_string(),
+        endpoint: peer.endpoint.clone(),
+        digest,
+    })
 }
 
 impl Mirror {
@@ -188,7 +195,8 @@ impl Mirror {
             return Ok(None);
         }
         let mut read = self.read.lock().await;
-        let words = |read: &Read| read.told.iter().rev().find(|told| told.account == account && told.is_of(&entry)).cloned();
+        let words =
+            |read: &Read| read.told.iter().rev().find(|told| told.account == account && told.is_of(&entry)).cloned();
         if words(&read).is_none() {
             self.read_on(&mut read).await?;
         }
@@ -199,7 +207,8 @@ impl Mirror {
         let accounts: std::collections::BTreeSet<_> = {
             let mut read = self.read.lock().await;
             self.read_on(&mut read).await?;
-            read.told.iter().map(|told| told.account).collect()
+            // Anybody may apply: the first ones are shown, and whoever else is asked for by his account is found all the same.
+            read.told.iter().map(|told| told.account).take(MAX_PARTICIPANTS).collect()
         };
         let mut all = Vec::new();
         for account in accounts {

@@ -52,8 +52,7 @@ pub async fn ask(
     let url = beside(&partner.document.said.endpoint, path);
     let nonce = hex::encode(bytes::<16>(&system_random).map_err(VaultError::from)?);
     let b2b = Some(exchange.b2b(app, intent));
-    let draft =
-        Draft { by: &exchange.settings.id, to: &url, body: &body, nonce: nonce.clone(), now, re: None, b2b };
+    let draft = Draft { by: &exchange.settings.id, to: &url, body: &body, nonce: nonce.clone(), now, re: None, b2b };
     let token = signed(app, draft)?;
     let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {token}"))?);
@@ -82,7 +81,7 @@ pub fn granted((status, body): (StatusCode, Bytes)) -> Result<Bytes, ExchangeErr
         return Ok(body);
     }
     let outcome: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let text = outcome.and_then(|outcome| outcome["issue"][0]["diagnostics"].as_str().map(str::to_owned));
+    let text = outcome.and_then(|outcome| outcome["issue"][0]["details"]["text"].as_str().map(str::to_owned));
     let text: String = text.unwrap_or_default().chars().take(1_000).filter(|c| !c.is_control()).collect();
     Err(ExchangeError::Refused { status, text })
 }
@@ -166,7 +165,10 @@ async fn organisations(app: &App, participant: &str) -> Result<Vec<Name>, Exchan
         return Ok(Vec::new());
     };
     let caller = Caller::new("exchange", scopes);
-    let asked = [("identifier".to_owned(), format!("{PARTICIPANT}|{participant}")), ("_count".to_owned(), MAX_PAGE.to_string())];
+    let asked = [
+        ("identifier".to_owned(), format!("{PARTICIPANT}|{participant}")),
+        ("_count".to_owned(), MAX_PAGE.to_string()),
+    ];
     let malformed = |_| ExchangeError::Malformed("the participant's id cannot be searched for");
     let asked = query::read(kind, &asked, &app.core.around()).map_err(malformed)?;
     let found = search(&app.core, &caller, app.core.around(), &asked, None).await;

@@ -59,7 +59,12 @@ pub async fn pull(app: &Arc<App>, caller: &Caller, wanted: &Wanted) -> Vec<Answe
     join_all(wanted.from.iter().map(one)).await
 }
 
-async fn pull_one(app: &Arc<App>, caller: &Caller, wanted: &Wanted, from: &ParticipantId) -> Result<Got, ExchangeError> {
+async fn pull_one(
+    app: &Arc<App>,
+    caller: &Caller,
+    wanted: &Wanted,
+    from: &ParticipantId,
+) -> Result<Got, ExchangeError> {
     let exchange = of(app)?;
     let partner = exchange.directory.partner(from, &app.outgoing, peers::now(app)).await?;
     let asked = Asked {

@@ -16,10 +16,10 @@ use crate::fhir::search::query;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::http::query::pairs;
-use crate::ids::{Name, ResourceId, TypeName};
+use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::ingest::commit;
 use crate::limits::{MAX_PAGE, MAX_PARCEL_ITEMS, MAX_PULL_QUERIES};
-use crate::read::Opened;
+use crate::read::{Opened, in_background};
 use crate::search::candidates::candidates;
 use crate::search::compartment::{Start, Wanted, members};
 use crate::search::search;
@@ -82,7 +82,10 @@ pub async fn let_in(
         ask_patient(app, patient, outside).await?;
     }
     // Told as refused, to his record.
-    caller.seen.withholds((crate::ids::Owner::patient(&patient.id), patient.clone(), crate::ids::Version(1)));
+    let (store, name) = (app.core.store.clone(), patient.clone());
+    if let Some(stored) = in_background(move || store.current(&name)).await? {
+        caller.seen.withholds((Owner::patient(&patient.id), patient.clone(), stored.version));
+    }
     Err(ExchangeError::Consent(missing(app, outside, request)))
 }
 
@@ -197,7 +200,8 @@ pub async fn select(
     }
     let (mut all, mut known, mut more) = (Vec::new(), HashSet::new(), false);
     for text in queries {
-        let (found, cut) = if text == "*" { record(app, caller, patient).await? } else { found(app, caller, text).await? };
+        let (found, cut) =
+            if text == "*" { record(app, caller, patient).await? } else { found(app, caller, text).await? };
         all.extend(found.into_iter().filter(|one| known.insert(one.stored.name.clone())));
         more |= cut;
     }

@@ -5,10 +5,12 @@
 use super::document::Document;
 use crate::config::ParticipantId;
 use crate::consent::policy::Coding;
-use crate::limits::EXCHANGE_LIFE;
+use crate::ids::Name;
+use crate::limits::{EXCHANGE_LIFE, MAX_KEY_NAME};
 use crate::smart::assertion::{Assertion, AssertionError, read};
 use crate::smart::token::{TokenError, TokenKey};
 use jsonwebtoken::dangerous::insecure_decode;
+use mappings::r4::is_valid_text;
 use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +118,7 @@ impl Claims {
     pub fn purpose(&self) -> Result<Coding, SignedError> {
         let purposes = self.extensions.as_ref().map_or(&[][..], |extensions| &extensions.b2b.purpose_of_use);
         match purposes {
-            [one] => one.split_once('#').map(|(system, code)| Coding::new(system, code)).ok_or(SignedError::Purpose),
+            [one] => purpose(one).ok_or(SignedError::Purpose),
             _ => Err(SignedError::Purpose),
         }
     }
@@ -124,9 +126,20 @@ impl Claims {
     /// The user, as an address at his own organisation: whoever names a user of another one lies.
     pub fn user(&self, of: &Document) -> Result<Option<String>, SignedError> {
         let user = self.extensions.as_ref().and_then(|extensions| extensions.b2b.subject_id.clone());
-        let own = |user: &String| user.strip_prefix(of.said.endpoint.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let name = |user: &String| {
+            let rest = user.strip_prefix(of.said.endpoint.as_str())?;
+            Name::parse(rest.strip_prefix('/')?)
+        };
+        let own = |user: &String| name(user).is_some();
         if user.as_ref().is_none_or(own) { Ok(user) } else { Err(SignedError::Other) }
     }
+}
+
+/// Reads a purpose of use, `system#code`: what is told of it in the trail must be FHIR.
+pub fn purpose(text: &str) -> Option<Coding> {
+    let (system, code) = text.split_once('#')?;
+    let is = |kind: &str, text: &str| !text.is_empty() && text.len() <= MAX_KEY_NAME && is_valid_text(kind, text);
+    (is("uri", system) && is("code", code)).then(|| Coding::new(system, code))
 }
 
 /// That something was delivered: signed by who received it, and true for ever.
@@ -211,9 +224,12 @@ mod tests {
         let good = claims(&[TREAT], Some("https://a/fhir/Practitioner/d"));
         assert_eq!(good.purpose().unwrap().code, "TREAT");
         assert!(good.user(&document).unwrap().is_some());
+        for bad in ["TREAT", "#TREAT", "urn:x#", "urn:x#a  b", "urn x#a"] {
+            assert_eq!(claims(&[bad], None).purpose(), Err(SignedError::Purpose), "{bad}");
+        }
         assert_eq!(claims(&[], None).purpose(), Err(SignedError::Purpose));
         assert_eq!(claims(&[TREAT, TREAT], None).purpose(), Err(SignedError::Purpose));
-        for user in ["https://c/fhir/Practitioner/d", "https://a/fhir.evil/Practitioner/d"] {
+        for user in ["https://c/fhir/Practitioner/d", "https://a/fhir.evil/Practitioner/d", "https://a/fhir/x"] {
             assert_eq!(claims(&[TREAT], Some(user)).user(&document), Err(SignedError::Other), "{user}");
         }
     }

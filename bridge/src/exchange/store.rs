@@ -65,7 +65,8 @@ pub async fn keep(
     checked: &[Checked],
     evidence: Evidence,
 ) -> Result<Kept, ExchangeError> {
-    let names: HashMap<&str, Name> = checked.iter().filter_map(|one| Some((one.name.as_str(), origin.name(one)?))).collect();
+    let names: HashMap<&str, Name> =
+        checked.iter().filter_map(|one| Some((one.name.as_str(), origin.name(one)?))).collect();
     let (mut writes, mut told) = (Vec::new(), Vec::new());
     for one in checked.iter().filter(|one| one.verdict.is_ok()) {
         let Some(name) = names.get(one.name.as_str()) else { continue };
@@ -134,7 +135,8 @@ impl Origin<'_> {
         if one.name == self.there {
             return self.begins.then(|| self.here.clone());
         }
-        let kept = is_of_record(name.kind) && name.kind.as_str() != "Patient" && !NOT_OURS.contains(&name.kind.as_str());
+        let kept =
+            is_of_record(name.kind) && name.kind.as_str() != "Patient" && !NOT_OURS.contains(&name.kind.as_str());
         kept.then(|| Name { kind: name.kind, id: adopted(self.partner, &one.name) })
     }
 

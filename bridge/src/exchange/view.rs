@@ -143,7 +143,8 @@ async fn inside(app: &App, by: &Requester, ticket: &str) -> Result<(Inside, Name
     let inside: Inside = open(&app.core, THERE, ticket)?;
     let same = inside.participant == by.partner.id
         && inside.user == by.user
-        && (inside.purpose.0.as_str(), inside.purpose.1.as_str()) == (by.purpose.system.as_str(), by.purpose.code.as_str());
+        && (inside.purpose.0.as_str(), inside.purpose.1.as_str())
+            == (by.purpose.system.as_str(), by.purpose.code.as_str());
     lives(app, &inside.id, inside.expires).await?;
     let patient = Name::parse(&inside.patient).filter(|_| same).ok_or(ExchangeError::NotFound)?;
     Ok((inside, patient))

@@ -143,7 +143,11 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
     // Who has a ticket of a view could look.
-    let path = if request.path.starts_with("/exchange/view/") { "exchange/view/*" } else { request.path.trim_start_matches('/') };
+    let path = if request.path.starts_with("/exchange/view/") {
+        "exchange/view/*"
+    } else {
+        request.path.trim_start_matches('/')
+    };
     let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);
     let parts = [request.query.as_str(), posted.as_deref().unwrap_or_default()];

@@ -167,7 +167,10 @@ mod tests {
     fn an_entry_is_read_from_its_three_slots() {
         let values = |status: u64| [U256::from(status), U256::from(7), U256::from(9)];
         let read = Entry::read(values(2)).unwrap();
-        assert_eq!((read.status, read.profile, read.signing_key), (Status::Active, U256::from(7).into(), U256::from(9).into()));
+        assert_eq!(
+            (read.status, read.profile, read.signing_key),
+            (Status::Active, U256::from(7).into(), U256::from(9).into())
+        );
         assert_eq!(Entry::read(values(4)), None);
         assert_eq!(Entry::read([U256::ZERO]), None);
     }

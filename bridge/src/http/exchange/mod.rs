@@ -35,7 +35,9 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> 
         ["push"] => push::begin(guard(app, request, post)?).await,
         ["push", id] => push::state(guard(app, request, get)?, id).await,
         ["view"] => view::begin(guard(app, request, post)?).await,
-        ["view", id] if request.method == Method::DELETE => view::end(guard(app, request, &[Method::DELETE])?, id).await,
+        ["view", id] if request.method == Method::DELETE => {
+            view::end(guard(app, request, &[Method::DELETE])?, id).await
+        }
         ["view", id] => view::look(guard(app, request, &[Method::GET, Method::DELETE])?, id, None).await,
         ["view", id, kind] => view::look(guard(app, request, get)?, id, Some(kind)).await,
         ["peer", what @ ("pull" | "push" | "view" | "look" | "close")] => {

@@ -7,7 +7,6 @@ use super::{parameters, read, refused};
 use crate::app::App;
 use crate::config::ParticipantId;
 use crate::consent::decide::{decide, decide_whole};
-use crate::consent::policy::Coding;
 use crate::error::Issue;
 use crate::exchange::document::{Document, reference};
 use crate::exchange::error::ExchangeError;
@@ -15,6 +14,7 @@ use crate::exchange::of;
 use crate::exchange::participants::Participant;
 use crate::exchange::peers::{Intent, now};
 use crate::exchange::pull::{self, Answered, Got, Wanted};
+use crate::exchange::signed::purpose;
 use crate::fhir::outcome;
 use crate::http::fhir::page::raw;
 use crate::ids::{Name, TypeName};
@@ -22,9 +22,11 @@ use crate::limits::MAX_PULL_PARTNERS;
 use crate::read as reading;
 use crate::smart::scopes::Interaction;
 use futures_util::future::join_all;
+use notary::chain::participants::Status;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use warp::http::StatusCode;
 
 const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
@@ -34,7 +36,7 @@ const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Pull {
     from: Vec<ParticipantId>,
-    patient: Who,
+    patient: Box<RawValue>,
     queries: Vec<String>,
     purpose: Option<String>,
     #[serde(default)]
@@ -43,26 +45,27 @@ struct Pull {
     request_consent: bool,
 }
 
-/// `Patient/id` here, or a Patient resource that describes him.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Who {
-    Here(String),
-    Described(Box<RawValue>),
-}
-
 /// `GET /exchange/participants`.
 pub(super) async fn participants(call: Call<'_>) -> Result<Reply, Reply> {
     let exchange = of(call.app).map_err(|error| refused(&error))?;
     let asked = parameters(call.request)?;
     let all = exchange.directory.all(now(call.app)).await.map_err(|error| refused(&error.into()))?;
-    let documents = join_all(all.iter().map(|one| exchange.directory.document(one, &call.app.outgoing))).await;
-    let told = all.iter().zip(&documents).map(|(one, document)| (one, document.as_ref().ok().map(AsRef::as_ref)));
-    let fitting = told.filter(|(one, document)| asked.iter().all(|(name, value)| one.is_found_by(*document, name, value)));
+    let documents = join_all(all.iter().map(|one| document_of(call.app, one))).await;
+    let told = all.iter().zip(&documents).map(|(one, document)| (one, document.as_deref()));
+    let fitting =
+        told.filter(|(one, document)| asked.iter().all(|(name, value)| one.is_found_by(*document, name, value)));
     let list: Vec<Value> = fitting.map(|(one, document)| told_of(one, document)).collect();
     let source = if exchange.directory.is_listed() { "configuration" } else { "chain" };
     let answer = json!({"source": source, "participants": list});
     Ok(body(StatusCode::OK, "application/json", answer.to_string()))
+}
+
+/// Anybody may apply, and name any address: only who was admitted is asked for his document.
+async fn document_of(app: &App, one: &Participant) -> Option<Arc<Document>> {
+    if !matches!(one.status, Status::Active | Status::Suspended) {
+        return None;
+    }
+    of(app).ok()?.directory.document(one, &app.outgoing).await.ok()
 }
 
 fn told_of(one: &Participant, document: Option<&Document>) -> Value {
@@ -109,7 +112,7 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
         queries: asked.queries,
         request_consent: asked.request_consent,
         store: asked.store,
-        intent: intent(call, asked.purpose.as_deref()),
+        intent: intent(call, asked.purpose.as_deref())?,
     })
 }
 
@@ -120,21 +123,22 @@ pub(super) fn whole(call: &Call<'_>, interaction: Interaction) -> Result<(), Rep
 }
 
 /// On whose behalf, and what for: what is configured, unless it is said.
-pub(super) fn intent(call: &Call<'_>, purpose: Option<&str>) -> Intent {
-    let purpose = match purpose {
+pub(super) fn intent(call: &Call<'_>, said: Option<&str>) -> Result<Intent, Reply> {
+    let whole = |text: &str| if text.contains('#') { text.to_owned() } else { format!("{PURPOSES}#{text}") };
+    let bad = || refused(&ExchangeError::Malformed("`purpose`: a code of v3-ActReason, or `system#code`"));
+    let purpose = match said {
         None => call.app.core.gate.purpose.clone(),
-        Some(text) => text.split_once('#').map_or_else(|| Coding::new(PURPOSES, text), |(s, c)| Coding::new(s, c)),
+        Some(text) => purpose(&whole(text)).ok_or_else(bad)?,
     };
     let user = call.caller.user.as_ref().map(|user| format!("{}/{user}", call.app.core.base));
-    Intent { user, purpose }
+    Ok(Intent { user, purpose })
 }
 
 /// The patient as the others are told of him, and who he is here.
-pub(super) async fn patient(call: &Call<'_>, who: Who) -> Result<(Box<RawValue>, Option<Name>), Reply> {
-    let name = match who {
-        Who::Described(described) => return Ok((described, None)),
-        Who::Here(text) => Name::parse(&text).filter(|name| name.kind.as_str() == "Patient"),
-    };
+pub(super) async fn patient(call: &Call<'_>, who: Box<RawValue>) -> Result<(Box<RawValue>, Option<Name>), Reply> {
+    // `Patient/id` here, or a Patient resource that describes him.
+    let Ok(text) = serde_json::from_str::<String>(who.get()) else { return Ok((who, None)) };
+    let name = Name::parse(&text).filter(|name| name.kind.as_str() == "Patient");
     let bad = || refused(&ExchangeError::Malformed("`patient` is Patient/id, or a Patient resource"));
     let name = name.ok_or_else(bad)?;
     let permit = decide(&call.caller, Interaction::Read, TypeName::parse("Patient"));
@@ -166,23 +170,24 @@ pub(super) fn pulled(app: &App, answered: &[Answered]) -> Reply {
 fn entries(got: &Got) -> Vec<Entry> {
     let said = &got.partner.document.said;
     let origin = reference(&got.partner.id, &said.name);
-    let one = |checked: &crate::exchange::parcel::Checked| {
-        let grade = checked.verdict.as_ref().ok()?;
-        let mut told = vec![
-            json!({"url": "urn:medseal:origin", "valueReference": origin}),
-            json!({"url": "urn:medseal:verification", "valueCode": grade.to_string()}),
-        ];
-        let kept = got.kept.iter().flat_map(|kept| &kept.names).find(|(place, _)| *place == checked.place());
-        told.extend(kept.map(|(_, name)| {
-            json!({"url": "urn:medseal:stored", "valueReference": {"reference": name.to_string()}})
-        }));
-        Some(Entry {
-            full_url: Some(format!("{}/{}", said.endpoint, checked.name)),
-            resource: Some(checked.text.clone()),
-            search: Some(json!({"extension": told, "mode": "match"})),
-            ..Entry::default()
-        })
-    };
+    let one =
+        |checked: &crate::exchange::parcel::Checked| {
+            let grade = checked.verdict.as_ref().ok()?;
+            let mut told = vec![
+                json!({"url": "urn:medseal:origin", "valueReference": origin}),
+                json!({"url": "urn:medseal:verification", "valueCode": grade.to_string()}),
+            ];
+            let kept = got.kept.iter().flat_map(|kept| &kept.names).find(|(place, _)| *place == checked.place());
+            told.extend(kept.map(
+                |(_, name)| json!({"url": "urn:medseal:stored", "valueReference": {"reference": name.to_string()}}),
+            ));
+            Some(Entry {
+                full_url: Some(format!("{}/{}", said.endpoint, checked.name)),
+                resource: Some(checked.text.clone()),
+                search: Some(json!({"extension": told, "mode": "match"})),
+                ..Entry::default()
+            })
+        };
     got.checked.iter().filter_map(one).collect()
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn begin(call: Call<'_>) -> Result<Reply, Reply> {
         return Err(malformed("`to` is another organisation"));
     }
     let Asked { id, to, queries, resources, purpose, .. } = asked;
-    let intent = intent(&call, purpose.as_deref());
+    let intent = intent(&call, purpose.as_deref())?;
     let wanted = Wanted { id, to, patient, queries, resources, intent };
     let id = order(call.app, &call.caller, wanted).await.map_err(|error| refused(&error))?;
     let own = call.app.core.base.strip_suffix("/fhir").unwrap_or(&call.app.core.base);

@@ -4,7 +4,7 @@ use super::super::accept::Wanted;
 use super::super::people::words::{Line, line, title};
 use super::super::reply::{Reply, body, with_header};
 use super::super::routes::Call;
-use super::own::{Who, intent, patient, pulled, whole};
+use super::own::{intent, patient, pulled, whole};
 use super::{read, refused};
 use crate::clock::instant;
 use crate::config::ParticipantId;
@@ -20,6 +20,7 @@ use maud::{DOCTYPE, Markup, html};
 use notary::commitment::Digest;
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use warp::http::{HeaderName, StatusCode, header};
 
@@ -36,7 +37,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;ma
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Asked {
     from: ParticipantId,
-    patient: Who,
+    patient: Box<RawValue>,
     purpose: Option<String>,
     #[serde(default)]
     request_consent: bool,
@@ -49,7 +50,7 @@ pub(super) async fn begin(call: Call<'_>) -> Result<Reply, Reply> {
     whole(&call, Interaction::Search)?;
     let (described, here) = patient(&call, asked.patient).await?;
     let opening = Opening { patient: described, request_consent: asked.request_consent };
-    let intent = intent(&call, asked.purpose.as_deref());
+    let intent = intent(&call, asked.purpose.as_deref())?;
     let opened = open(call.app, &call.caller, &asked.from, &opening, here.as_ref(), &intent).await;
     let (text, view) = opened.map_err(|error| refused(&error))?;
     tell(&call, &view);

@@ -138,8 +138,10 @@ impl Hospital {
             "subject": subject, "valueQuantity": {"value": 1.50, "unit": "mmol/l"},
         }))
         .await;
-        self.put(&json!({"resourceType": "Condition", "id": format!("c-{id}"), "subject": subject, "code": {"text": "y"}}))
-            .await;
+        self.put(
+            &json!({"resourceType": "Condition", "id": format!("c-{id}"), "subject": subject, "code": {"text": "y"}}),
+        )
+        .await;
         for path in [format!("Patient/{id}"), format!("Observation/o-{id}"), format!("Condition/c-{id}")] {
             self.world.anchored_receipt(&format!("/fhir/{path}/$receipt")).await;
         }
@@ -161,6 +163,7 @@ impl Hospital {
             "provision": provision,
         }))
         .await;
+        self.world.anchored_receipt(&format!("/fhir/Consent/k-{id}/$receipt")).await;
     }
 
     /// A request of our own clients.
@@ -170,13 +173,18 @@ impl Hospital {
 
     /// A request that this hospital signs at some second, to another one.
     pub fn signed(&self, to: &Hospital, path: &str, body: &[u8], now: u64, nonce: &str) -> String {
+        self.signed_for(to, path, body, now, nonce, TREAT)
+    }
+
+    /// The same for some purpose.
+    pub fn signed_for(&self, to: &Hospital, path: &str, body: &[u8], now: u64, nonce: &str, purpose: &str) -> String {
         let app = &self.world.running.app;
         let b2b = B2b {
             version: "1".into(),
             subject_id: None,
             organization_id: app.core.base.clone(),
             organization_name: "x".into(),
-            purpose_of_use: vec![TREAT.into()],
+            purpose_of_use: vec![purpose.into()],
         };
         let address = beside(&to.world.running.app.core.base, path);
         let draft = Draft { by: &self.id, to: &address, body, nonce: nonce.into(), now, re: None, b2b: Some(b2b) };
@@ -226,5 +234,5 @@ pub fn told(answer: &Value) -> String {
     let outcome = |value: &Value| value["issue"].as_array().cloned().unwrap_or_default();
     let entries = answer["entry"].as_array().into_iter().flatten().flat_map(|entry| outcome(&entry["resource"]));
     let issues = outcome(answer).into_iter().chain(entries);
-    issues.filter_map(|issue| issue["diagnostics"].as_str().map(str::to_owned)).collect::<Vec<_>>().join("\n")
+    issues.filter_map(|issue| issue["details"]["text"].as_str().map(str::to_owned)).collect::<Vec<_>>().join("\n")
 }
