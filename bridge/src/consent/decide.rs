@@ -12,6 +12,7 @@ use crate::ids::{Name, TypeName};
 use crate::smart::scopes::{Access, Context, Interaction, for_this};
 use crate::smart::token::Caller;
 use notary::canonical::Json;
+use std::sync::Arc;
 
 /// The proof that an access was decided, and which resources it is for.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct Asker {
     /// The patient for whom, or by whose own grant, it is asked: his own record is his.
     own: Option<Name>,
     /// Another organisation that asks.
-    outside: Option<Outside>,
+    outside: Option<Arc<Outside>>,
 }
 
 impl Asker {
@@ -61,7 +62,7 @@ impl Asker {
 
     /// Another organisation, where one asks.
     pub fn outside(&self) -> Option<&Outside> {
-        self.outside.as_ref()
+        self.outside.as_deref()
     }
 
     /// The question; when, is to be added.

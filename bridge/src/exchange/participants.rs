@@ -58,7 +58,7 @@ pub struct Directory {
 
 #[derive(Debug)]
 enum Source {
-    Chain(Mirror),
+    Chain(Box<Mirror>),
     Listed(Vec<Peer>),
 }
 
@@ -106,7 +106,7 @@ impl Directory {
                 let nodes = Nodes::new(&chain.urls(), chain.agree, pins)?;
                 let manner = chain.manner().map_err(StartError::Config)?;
                 let read = tokio::sync::Mutex::new(Read { next: directory.from_block, told: Vec::new() });
-                Source::Chain(Mirror { nodes, finality: manner.finality, max_age: manner.max_age, read })
+                Source::Chain(Box::new(Mirror { nodes, finality: manner.finality, max_age: manner.max_age, read }))
             }
             _ => Source::Listed(settings.peer.clone()),
         };

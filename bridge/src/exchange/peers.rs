@@ -15,7 +15,7 @@ use crate::ids::{Name, TypeName};
 use crate::limits::{CLOCK_SKEW, EXCHANGE_TIMEOUT, MAX_BODY_BYTES, MAX_PAGE};
 use crate::outgoing::{Bounds, Outbound};
 use crate::read::in_background;
-use crate::search::{SearchError, search};
+use crate::search::search;
 use crate::secret::{bytes, system_random};
 use crate::smart::assertion::AssertionError;
 use crate::smart::scopes;
@@ -172,8 +172,7 @@ async fn organisations(app: &App, participant: &str) -> Result<Vec<Name>, Exchan
     let malformed = |_| ExchangeError::Malformed("the participant's id cannot be searched for");
     let asked = query::read(kind, &asked, &app.core.around()).map_err(malformed)?;
     let found = search(&app.core, &caller, app.core.around(), &asked, None).await;
-    let found = found.map_err(SearchError::from)?;
-    Ok(found.matches.into_iter().map(|opened| opened.stored.name).collect())
+    Ok(found?.matches.into_iter().map(|opened| opened.stored.name).collect())
 }
 
 fn token(headers: &HeaderMap) -> Result<&str, ExchangeError> {

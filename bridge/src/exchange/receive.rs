@@ -32,7 +32,7 @@ pub async fn receive(app: &Arc<App>, by: &Requester, given: &Given, seen: &Seen)
     let (here, begins) = whose(app, by, &there, &checked).await?;
     let receipt = receipt(app, by, &given.delivery, content.to_string())?;
     let origin = Origin { partner: &by.partner, there: &there, here: &here, begins };
-    let outside = Some(by.outside(app).await?);
+    let outside = Some(Arc::new(by.outside(app).await?));
     let caller = Caller { outside, ..Caller::new(by.partner.id.as_str(), Vec::new()) }.asks(seen);
     let evidence = Evidence { id: id.clone(), parcel: given.parcel.get().into(), signature: Some(receipt.clone()) };
     let kept = keep(app, &writer(&caller, &here)?, &origin, &checked, evidence).await?;

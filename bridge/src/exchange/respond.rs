@@ -185,7 +185,7 @@ fn the_one(graded: Vec<(Grade, Name)>) -> Result<Name, ExchangeError> {
 pub fn caller(patient: &Name, outside: Outside) -> Result<Caller, ExchangeError> {
     let scopes = scopes::parse("patient/*.rs").map_err(ExchangeError::Forbidden)?;
     let participant = outside.participant.clone();
-    Ok(Caller { patient: Some(patient.clone()), outside: Some(outside), ..Caller::new(&participant, scopes) })
+    Ok(Caller { patient: Some(patient.clone()), outside: Some(Arc::new(outside)), ..Caller::new(&participant, scopes) })
 }
 
 /// What the queries find of a record, each resource once, and whether there is more than one parcel holds.

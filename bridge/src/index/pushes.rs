@@ -111,7 +111,7 @@ mod tests {
             assert!(!store.add_push(&Push { id: "b".into(), ..one.clone() }, 1).unwrap(), "one too many");
             assert_eq!(store.push("a").unwrap(), Some(one.clone()));
             assert_eq!(store.due_pushes(9, 9).unwrap(), []);
-            assert_eq!(store.due_pushes(10, 9).unwrap(), [one.clone()]);
+            assert_eq!(store.due_pushes(10, 9).unwrap(), std::slice::from_ref(&one));
             let later = Push { failures: 1, due: 20, changed: 11, ..one.clone() };
             assert!(store.settle_push(&one, &later).unwrap());
             assert!(!store.settle_push(&one, &later).unwrap(), "somebody has noted something since");

@@ -112,7 +112,7 @@ pub struct Caller {
     /// What somebody allowed the client: the token ends with it.
     pub grant: Option<String>,
     /// The other organisation that asks, where one does.
-    pub outside: Option<Outside>,
+    pub outside: Option<Arc<Outside>>,
     /// What the present request is shown.
     pub seen: Seen,
 }
@@ -120,7 +120,7 @@ pub struct Caller {
 impl Caller {
     /// As he is told of.
     pub fn who(&self) -> Who {
-        let behalf = self.outside.as_ref().map(Outside::behalf);
+        let behalf = self.outside.as_deref().map(Outside::behalf);
         Who { client: self.subject.clone(), user: self.user.clone(), behalf }
     }
 

@@ -3,8 +3,9 @@
 mod cutter;
 mod network;
 
+use super::world::{World, issue};
 use bridge::commands::participants::Act;
-use bridge::config::Accept;
+use bridge::config::{Accept, ParticipantId};
 use bridge::exchange::parcel::Parcel;
 use cutter::Fault;
 use network::{Network, names, told};
@@ -27,7 +28,7 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     let (_, _) = a.ask("POST", "/exchange/pull", &with(&everything, "requestConsent", json!(true))).await;
     assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 1, "she is told once");
 
-    b.consent("lovelace", a, "active", json!({})).await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
     let (status, one) = a.ask("POST", "/exchange/pull", &everything).await;
     assert_eq!(status, 200, "{one}");
     assert_eq!(
@@ -37,7 +38,7 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     assert!(told(&one).contains(&c.id.to_string()) && told(&one).contains("no consent"), "{}", told(&one));
     assert!(names(&one).iter().all(|name| !name.ends_with("byron")));
 
-    c.consent("byron", a, "active", json!({})).await;
+    c.consent("byron", &a.id, "active", json!({})).await;
     let results = with(&everything, "queries", json!(["Observation?status=final"]));
     let (_, both) = a.ask("POST", "/exchange/pull", &results).await;
     assert_eq!(names(&both), ["Observation/o-byron", "Observation/o-lovelace"]);
@@ -47,14 +48,14 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     }
 
     let class = json!([{"system": "http://hl7.org/fhir/resource-types", "code": "Condition"}]);
-    b.consent("lovelace", a, "active", json!({"class": class})).await;
+    b.consent("lovelace", &a.id, "active", json!({"class": class})).await;
     let (_, narrowed) = a.ask("POST", "/exchange/pull", &results).await;
     assert_eq!(names(&narrowed), ["Observation/o-byron"], "results are no diagnoses");
-    b.consent("lovelace", a, "inactive", json!({})).await;
+    b.consent("lovelace", &a.id, "inactive", json!({})).await;
     let alone = with(&everything, "from", json!([b.id]));
     assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "revoked");
     let past = json!({"period": {"start": "2001-01-01", "end": "2002-01-01"}});
-    b.consent("lovelace", a, "active", past).await;
+    b.consent("lovelace", &a.id, "active", past).await;
     assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "expired");
 
     // One of two is dead: the other one's is there, and it is told.
@@ -76,7 +77,7 @@ async fn what_is_pulled_to_be_kept_becomes_part_of_the_record_and_is_kept_once()
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
     b.knows_ada("lovelace").await;
-    b.consent("lovelace", a, "active", json!({})).await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
     let pull =
         json!({"from": [b.id], "patient": "Patient/ada", "queries": ["Observation", "Condition"], "store": true});
     let (status, pulled) = a.ask("POST", "/exchange/pull", &pull).await;
@@ -112,11 +113,12 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
     let Some(network) = Network::of(2).await else { return };
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
-    let push = json!({"id": "letter-1", "to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
-    let (_, refused) = a.ask("POST", "/exchange/push", &with(&push, "id", json!("letter-0"))).await;
+    let push = json!({"id": "letter-1", "to": b.id, "patient": "Patient/ada", "queries": ["Observation"], "resources": ["Consent/k-ada"]});
+    let early = json!({"to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
+    let (_, refused) = a.ask("POST", "/exchange/push", &early).await;
     let refused = a.ended(refused["id"].as_str().unwrap()).await;
     assert_eq!(refused["state"], "refused", "nobody consented: {refused}");
-    a.consent("ada", b, "active", json!({})).await;
+    a.consent("ada", &b.id, "active", json!({})).await;
     let cutter = b.cutter.as_ref().unwrap();
     cutter.next(&[Fault::Asking(900), Fault::Answering(0), Fault::Answering(150)]);
     let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
@@ -132,6 +134,7 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
     let provenance =
         b.world.only(&format!("/fhir/Provenance?target=Observation/{}", observation["id"].as_str().unwrap())).await;
     assert_eq!(provenance["agent"][0]["who"]["identifier"]["value"], a.id.to_string());
+    assert_eq!(b.world.get("/fhir/Consent").await.1["total"], 0, "what is consented to here, nobody elsewhere decides");
     // Both sides have the delivery receipt, and a receipt of that.
     let sent = state["receipt"].as_str().unwrap();
     let kept = a.world.get(&format!("/fhir/{sent}")).await.1;
@@ -145,12 +148,32 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plain_fhir_server_gets_a_transaction() {
+    let plain = World::new().await;
+    let (http, token) = (plain.running.http, &plain.token);
+    let server = format!("[[exchange.fhir]]\nid = 'registry'\nendpoint = 'http://{http}/fhir'\ntoken = '{token}'\n");
+    let Some(network) = Network::beside(1, &server).await else { return };
+    let [a] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    a.consent("ada", &ParticipantId::parse("registry").unwrap(), "active", json!({})).await;
+    let push = json!({"to": "registry", "patient": "Patient/ada", "queries": ["Observation"]});
+    for _ in 0..2 {
+        let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
+        assert_eq!(status, 202, "{queued}");
+        let state = a.ended(queued["id"].as_str().unwrap()).await;
+        assert_eq!(state["state"], "delivered", "{state}");
+        let patient = plain.only("/fhir/Patient?identifier=urn:id|4711").await;
+        plain.only(&format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_look_lasts_as_long_as_the_patient_lets_it_and_leaves_nothing() {
     let Some(network) = Network::of(2).await else { return };
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
     b.knows_ada("lovelace").await;
-    b.consent("lovelace", a, "active", json!({})).await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
     let open = json!({"from": b.id, "patient": "Patient/ada"});
     let (status, view) = a.ask("POST", "/exchange/view", &open).await;
     assert_eq!(status, 201, "{view}");
@@ -164,13 +187,12 @@ async fn a_look_lasts_as_long_as_the_patient_lets_it_and_leaves_nothing() {
     let html = String::from_utf8(page.body().to_vec()).unwrap();
     assert!(mark.starts_with("test ") && html.contains(&mark) && html.contains("ANCHORED-CONSORTIUM"), "{mark}");
     assert_eq!(a.world.get("/fhir/Observation?patient=Patient/ada").await.1["total"], 1, "nothing is kept");
-    let other =
-        format!("Bearer {}", crate::world::issue(&a.world.running, "user/*.rs", None, Some("Practitioner/other")));
+    let other = format!("Bearer {}", issue(&a.world.running, "user/*.rs", None, Some("Practitioner/other")));
     let reply = a.world.request("GET", &path, &[("authorization", &other)], b"").await;
     assert_eq!(reply.status(), 404, "it is of who opened it");
-    b.consent("lovelace", a, "inactive", json!({})).await;
+    b.consent("lovelace", &a.id, "inactive", json!({})).await;
     assert_eq!(a.world.get(&path).await.0, 403, "revoked");
-    b.consent("lovelace", a, "active", json!({})).await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
     assert_eq!(a.world.get(&path).await.0, 200);
     assert_eq!(a.world.call("DELETE", &path, "").await.0, 204);
     assert_eq!(a.world.get(&path).await.0, 410, "ended");
@@ -193,7 +215,7 @@ async fn who_is_suspended_changed_late_or_repeated_is_refused() {
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
     b.knows_ada("lovelace").await;
-    b.consent("lovelace", a, "active", json!({})).await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
     let path = "/exchange/peer/pull";
     let body = json!({
         "patient": {"resourceType": "Patient", "identifier": [{"system": "urn:id", "value": "4711"}]}, "queries": ["*"],

@@ -32,7 +32,8 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, what: &str) -> Rep
 /// Whoever is refused is told of, too.
 async fn tell(app: &Arc<App>, request: &Request, requester: &Requester) {
     if let Ok(outside) = requester.outside(app).await {
-        let caller = Caller { outside: Some(outside), ..Caller::new(requester.partner.id.as_str(), Vec::new()) };
+        let caller =
+            Caller { outside: Some(Arc::new(outside)), ..Caller::new(requester.partner.id.as_str(), Vec::new()) };
         let _ = caller.asks(&request.seen);
     }
 }

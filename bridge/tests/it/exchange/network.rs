@@ -62,6 +62,11 @@ async fn put_up(node: &Node, contract: Contract, key: &SenderKey) -> Deployed {
 impl Network {
     /// So many of them, admitted. Before the second there is something that cuts connections.
     pub async fn of(count: usize) -> Option<Self> {
+        Self::beside(count, "").await
+    }
+
+    /// The same, with more in their configuration.
+    pub async fn beside(count: usize, more: &str) -> Option<Self> {
         let anvil = Anvil::start(&[]).await?;
         let node = Node::new(&anvil.url()).unwrap();
         let keys = tempfile::tempdir().unwrap();
@@ -70,7 +75,7 @@ impl Network {
         let directory = put_up(&node, Contract::Participants, &local_key(&KEY).unwrap()).await;
         let mut network = Self { hospitals: Vec::new(), steward, _anvil: anvil, _keys: keys };
         for n in 0..count {
-            let hospital = Hospital::start(n, &network._anvil, &node, &directory).await;
+            let hospital = Hospital::start(n, &network._anvil, &node, &directory, more).await;
             apply(&hospital.config, None).await.unwrap();
             network.say(&hospital, Act::Admit).await;
             network.hospitals.push(hospital);
@@ -86,7 +91,7 @@ impl Network {
 }
 
 impl Hospital {
-    async fn start(n: usize, anvil: &Anvil, node: &Node, participants: &Deployed) -> Self {
+    async fn start(n: usize, anvil: &Anvil, node: &Node, participants: &Deployed, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&directory.path().join("data"));
         let anchor = put_up(node, Contract::NotaryAnchor, &account(n)).await;
@@ -101,7 +106,7 @@ impl Hospital {
              contract = '{}'\ncode_hash = '{}'\nfinality = 'latest'\n\
              [exchange]\nid = '{id}'\nname = 'Hospital {name}'\nplace = '{name}'\nservices = ['Cardiology']\n\
              identifiers = ['urn:oid:1.2.3|{name}']\n\
-             [exchange.directory]\ncontract = '{}'\ncode_hash = '{}'\n",
+             [exchange.directory]\ncontract = '{}'\ncode_hash = '{}'\n{more}",
             anvil.url(),
             anchor.address,
             anchor.code_hash,
@@ -148,10 +153,10 @@ impl Hospital {
     }
 
     /// What a patient lets another hospital see.
-    pub async fn consent(&self, id: &str, to: &Hospital, status: &str, more: Value) {
+    pub async fn consent(&self, id: &str, to: &ParticipantId, status: &str, more: Value) {
         let code = |system: &str, code: &str| json!({"coding": [{"system": system, "code": code}]});
         let role = code("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "IRCP");
-        let who = json!({"identifier": {"system": "urn:medseal:participant", "value": to.id}});
+        let who = json!({"identifier": {"system": "urn:medseal:participant", "value": to}});
         let mut provision = json!({"type": "permit", "actor": [{"role": role, "reference": who}]});
         provision.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.put(&json!({
