@@ -17,9 +17,9 @@ use crate::index::log::LogReader;
 use crate::index::store::StoreError;
 use crate::limits::MAX_LEAVES;
 use crate::vault::objects::ObjectError;
-use notary::anchor::AnchorBundle;
+use notary::anchor::{AnchorBundle, ChainKind};
 use notary::chain::ChainError;
-use notary::chain::evm::EvmError;
+use notary::chain::evm::{EvmError, Nodes};
 use notary::checkpoint::CheckpointError;
 use notary::commitment::Entry;
 use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
@@ -126,6 +126,22 @@ impl Chain {
         match &self.place {
             Place::Embedded(ledger) => Some(ledger),
             Place::Evm(_) => None,
+        }
+    }
+
+    /// What the receipts call it.
+    pub fn kind(&self) -> ChainKind {
+        match &self.place {
+            Place::Embedded(_) => ChainKind::Embedded,
+            Place::Evm(evm) => evm.kind(),
+        }
+    }
+
+    /// The nodes of a chain of others, and its id.
+    pub fn nodes(&self) -> Option<(&Nodes, u64)> {
+        match &self.place {
+            Place::Embedded(_) => None,
+            Place::Evm(evm) => Some((evm.nodes(), evm.chain_id())),
         }
     }
 

@@ -15,9 +15,11 @@ use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
 use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
-use crate::config::Config;
+use crate::config::{Config, Otherwise};
 use crate::consent::gate::Gate;
+use crate::consent::policy::Policy;
 use crate::error::VaultError;
+use crate::exchange::{self, Exchange};
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
@@ -109,6 +111,8 @@ pub struct App {
     pub sign_ins: Semaphore,
     /// What outside providers have said of themselves.
     pub providers: Providers,
+    /// Other organisations, where there are any.
+    pub exchange: Option<Exchange>,
     /// When the service was started.
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
@@ -168,7 +172,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
-        gate: Gate::new(config.consent.policy(), config.consent.purpose()),
+        gate: gate(config),
         trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
@@ -208,6 +212,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        exchange: Exchange::open(&config, &core, &token_key)?,
         started: core.clock.now(),
         core,
         config,
@@ -229,6 +234,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
+        tokio::spawn(exchange::deliver::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }
@@ -281,6 +287,14 @@ impl Workers {
         }
         lease::end(&app.core).await;
     }
+}
+
+/// What patients consent to. Other organisations see nothing unless it is said.
+fn gate(config: &Config) -> Gate {
+    let policy = config.consent.policy();
+    let otherwise = config.exchange.as_ref().map_or_else(Otherwise::default, |exchange| exchange.consent).effect();
+    let outside = Policy { purposes: Vec::new(), otherwise, combining: policy.combining };
+    Gate::new(policy, outside, config.consent.purpose())
 }
 
 impl Core {

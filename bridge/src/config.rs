@@ -2,6 +2,7 @@
 
 mod chain;
 mod consent;
+mod exchange;
 mod login;
 mod witness;
 
@@ -14,7 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI};
-pub use consent::{Consents, PURPOSES};
+pub use consent::{Consents, Otherwise, PURPOSES};
+pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
 pub use login::{Login, Provider};
 pub use witness::{Witness, WitnessPeer};
 
@@ -55,6 +57,8 @@ pub struct Config {
     /// What holds where patients' Consents say nothing.
     pub consent: Consents,
     pub login: Login,
+    /// Other organisations; none are spoken to without it.
+    pub exchange: Option<Exchange>,
 }
 
 /// What the service does by itself to what it has stored.
@@ -226,6 +230,7 @@ impl Default for Config {
             outgoing: Outgoing::default(),
             consent: Consents::default(),
             login: Login::default(),
+            exchange: None,
         }
     }
 }
@@ -281,6 +286,7 @@ impl Config {
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
         config.login.check()?;
+        config.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(config.chain.is_some()))?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;

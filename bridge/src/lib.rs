@@ -9,10 +9,9 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | words | ids, secret, clock, limits | nothing above |
-//! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::{decide,policy,labels}, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
+//! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::{decide,policy,labels,outside}, exchange::{document,signed}, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
 //! | outside world | vault::{keys,objects}, index::store, outgoing, smart, people | pure, words |
-//! | use cases | app, ingest, commit, read, search, summary, message, export, notify, anchor, upkeep, intake::ack | all above |
-//! | use cases | app, ingest, commit, read, search, summary, message, export, notify, lease, anchor, intake::ack | all above |
+//! | use cases | app, ingest, commit, read, search, summary, message, exchange, export, notify, lease, anchor, intake::ack | all above |
 //! | edges | http, intake::mllp, the commands | use cases |
 
 pub mod anchor;
@@ -24,6 +23,7 @@ pub mod commit;
 pub mod config;
 pub mod consent;
 pub mod error;
+pub mod exchange;
 pub mod export;
 pub mod fhir;
 pub mod http;

@@ -195,6 +195,23 @@ pub const MAX_AUDIT_ENTITIES: usize = 200;
 pub const MAX_AUDIT_REASONS: usize = 20;
 /// How long a reader waits for room for what is to be told of him.
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a signed request of another organisation holds: clocks differ, and the network is slow.
+pub const EXCHANGE_LIFE: Duration = Duration::from_secs(60);
+/// How long another organisation may take to answer: it opens a record and proves each resource.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(45);
+/// The longest parcel of resources and receipts: what one request may bear.
+pub const MAX_PARCEL_BYTES: usize = 24 << 20;
+/// The most resources of one parcel.
+pub const MAX_PARCEL_ITEMS: usize = 5_000;
+/// The most queries of one pull, and the most organisations that are asked at once.
+pub const MAX_PULL_QUERIES: usize = 20;
+pub const MAX_PULL_PARTNERS: usize = 50;
+/// The most participants that a list looks at: each is a proof of its own.
+pub const MAX_PARTICIPANTS: usize = 1_000;
+/// How long a look at another organisation's record lasts.
+pub const VIEW_LIFE: Duration = Duration::from_secs(600);
+/// Pushes that wait, of all receivers together.
+pub const MAX_PUSHES: usize = 10_000;
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;
 /// The most Consents of one patient: each is read before anything of his is shown.

@@ -85,6 +85,11 @@ enum Command {
         #[command(subcommand)]
         verb: Contracts,
     },
+    /// The organisations of a network, and this one's part in it.
+    Participants {
+        #[command(subcommand)]
+        verb: Participants,
+    },
     /// The keys that wrap all others.
     Keys {
         #[command(subcommand)]
@@ -162,6 +167,51 @@ enum Contracts {
         place: Place,
         #[command(flatten)]
         deploy: commands::contracts::Deploy,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Participants {
+    /// Ask to be admitted with the document that the running service publishes, or sign with a changed one.
+    Apply {
+        #[command(flatten)]
+        place: Place,
+        /// The file of this organisation's own key; participant.key in the data directory by default.
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
+    /// Admit who applied, once his document was looked at (the steward's key).
+    Admit {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        word: commands::participants::Word,
+    },
+    /// End an organisation's part at once (the steward's key).
+    Suspend {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        word: commands::participants::Word,
+    },
+    /// Let a suspended organisation take part again (the steward's key).
+    Readmit {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        word: commands::participants::Word,
+    },
+    /// List them: status, id, name, endpoint, place, services.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Find some of them.
+    Search {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        sought: commands::participants::Sought,
     },
 }
 
@@ -282,6 +332,7 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Contracts { verb: Contracts::Deploy { place, deploy } } => {
             commands::contracts::run(&place.config()?, &deploy).await
         }
+        Command::Participants { verb } => participants(verb).await,
         Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
         Command::Storage { verb: Storage::Check { place, json } } => {
             commands::storage::check(&place.config()?, json).await
@@ -304,5 +355,17 @@ async fn run(command: Command) -> Result<(), Failed> {
             config.mllp = mllp.unwrap_or(config.mllp);
             commands::serve::run(config).await
         }
+    }
+}
+
+async fn participants(verb: Participants) -> Result<(), Failed> {
+    use commands::participants::{Act, Sought, apply, list, say};
+    match verb {
+        Participants::Apply { place, key } => apply(&place.config()?, key.as_ref()).await,
+        Participants::Admit { place, word } => say(&place.config()?, Act::Admit, &word).await,
+        Participants::Suspend { place, word } => say(&place.config()?, Act::Suspend, &word).await,
+        Participants::Readmit { place, word } => say(&place.config()?, Act::Readmit, &word).await,
+        Participants::List { place } => list(&place.config()?, &Sought::default()).await,
+        Participants::Search { place, sought } => list(&place.config()?, &sought).await,
     }
 }

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -68,6 +69,14 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// How long an answer may take, and become.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// In bytes.
+    pub answer: usize,
+    pub time: Duration,
+}
+
 /// Sends requests, within the rules of the configuration.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -120,23 +129,28 @@ impl Outgoing {
 
     /// Makes a request and reads the answer.
     pub async fn send(&self, outbound: Outbound) -> Result<Answer, SendError> {
-        match tokio::time::timeout(OUTGOING_TIMEOUT, self.exchange(outbound)).await {
+        self.send_within(outbound, Bounds { answer: MAX_ANSWER_BYTES, time: OUTGOING_TIMEOUT }).await
+    }
+
+    /// The same within other bounds.
+    pub async fn send_within(&self, outbound: Outbound, bounds: Bounds) -> Result<Answer, SendError> {
+        match tokio::time::timeout(bounds.time, self.exchange(outbound, bounds.answer)).await {
             Ok(answer) => answer,
             Err(_) => Err(SendError::TimedOut),
         }
     }
 
-    async fn exchange(&self, outbound: Outbound) -> Result<Answer, SendError> {
+    async fn exchange(&self, outbound: Outbound, most: usize) -> Result<Answer, SendError> {
         let to = self.check(&outbound.url).await?;
         let stream = connect(&to.addresses).await?;
         let request = request(&to, outbound)?;
         if !to.https {
-            return speak(stream, request).await;
+            return speak(stream, request, most).await;
         }
         let config = self.tls.get_or_init(tls_config).clone().ok_or(SendError::Tls)?;
         let name = ServerName::try_from(to.host).map_err(|_| SendError::Tls)?;
         let secured = TlsConnector::from(config).connect(name, stream).await.map_err(|_| SendError::Tls)?;
-        speak(secured, request).await
+        speak(secured, request, most).await
     }
 }
 
@@ -187,6 +201,7 @@ fn request(to: &Checked, outbound: Outbound) -> Result<Request<Full<Bytes>>, Sen
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
+    most: usize,
 ) -> Result<Answer, SendError> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|_| SendError::Broken)?;
@@ -195,10 +210,10 @@ async fn speak(
         let _ = connection.await;
     }));
     let response = sender.send_request(request).await.map_err(|_| SendError::Broken)?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|_| SendError::Broken)?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, most).collect().await.map_err(|_| SendError::Broken)?;
     drop(driver);
-    Ok(Answer { status, headers, body: body.to_bytes() })
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
 
 /// Ends the connection, also where the request was given up.

@@ -55,6 +55,11 @@ impl Evm {
         self.nodes.pins().contract
     }
 
+    /// The nodes that are asked.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
     /// The chain's id.
     pub fn chain_id(&self) -> u64 {
         self.nodes.pins().chain_id

@@ -23,6 +23,18 @@ pub struct Who {
     pub client: String,
     /// The person who uses it, where there is one.
     pub user: Option<Name>,
+    /// Another organisation's user and what it is for, where one asks.
+    pub behalf: Option<Behalf>,
+}
+
+/// On whose behalf another organisation asks, and what for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Behalf {
+    /// The user's address there.
+    pub user: Option<String>,
+    /// The purpose of use: code system and code.
+    pub system: String,
+    pub purpose: String,
 }
 
 /// What was done: a code of R4's value set `restful-interaction`.
@@ -135,7 +147,13 @@ fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value
         let kind = json!({"coding": [{"system": PARTICIPATION, "code": if did.writes() { "AUT" } else { "IRCP" }}]});
         json!({"type": kind, "who": {"reference": user.to_string()}, "requestor": true})
     });
-    [client, server].into_iter().chain(person).collect()
+    let behalf = who.and_then(|who| who.behalf.as_ref()).map(|behalf| {
+        let purpose = json!([{"coding": [{"system": behalf.system, "code": behalf.purpose}]}]);
+        let who = behalf.user.as_ref().map_or(json!({"display": "unknown"}), |user| json!({"reference": user}));
+        let kind = json!({"coding": [{"system": PARTICIPATION, "code": "IRCP"}]});
+        json!({"type": kind, "who": who, "requestor": false, "purposeOfUse": purpose})
+    });
+    [client, server].into_iter().chain(person).chain(behalf).collect()
 }
 
 fn entities(patient: Option<&Name>, detail: &Detail, naming: Naming) -> Vec<Value> {
@@ -178,7 +196,7 @@ mod tests {
 
     #[test]
     fn every_event_is_valid_and_says_who_did_what_to_whose_record() {
-        let who = Who { client: "app".into(), user: Some(name("Practitioner/d")) };
+        let who = Who { client: "app".into(), user: Some(name("Practitioner/d")), behalf: None };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
         let (queries, because) =
@@ -204,7 +222,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let detail = Detail::at(at);
         let event = |did| {
-            let who = Some(Who { client: "app".into(), user: None });
+            let who = Some(Who { client: "app".into(), user: None, behalf: None });
             let access = Access { who, did: Did(did), outcome: Outcome::Done, patient: Some(name("Patient/p")) };
             audit_event(&access, &detail, Naming::Reference, "Hospital", "http://h/fhir")
         };

@@ -12,6 +12,7 @@ pub mod contracts;
 pub mod demo;
 pub mod erase;
 pub mod keys;
+pub mod participants;
 pub mod receipt;
 pub mod recover;
 pub mod send;

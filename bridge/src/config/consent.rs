@@ -23,10 +23,11 @@ pub struct Consents {
 }
 
 /// What holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Otherwise {
     Permit,
+    #[default]
     Deny,
 }
 
@@ -67,7 +68,8 @@ impl Consents {
 }
 
 impl Otherwise {
-    fn effect(self) -> Effect {
+    /// As policies have it.
+    pub fn effect(self) -> Effect {
         match self {
             Self::Permit => Effect::Permit,
             Self::Deny => Effect::Deny,

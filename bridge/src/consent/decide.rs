@@ -1,6 +1,7 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
 //! without a decision does not compile; and the permit is asked about each resource that was opened.
 
+use super::outside::Outside;
 use super::policy::{Action, Ask, Coding};
 use crate::audit::seen::Seen;
 use crate::fhir::membership;
@@ -11,6 +12,7 @@ use crate::ids::{Name, TypeName};
 use crate::smart::scopes::{Access, Context, Interaction, for_this};
 use crate::smart::token::Caller;
 use notary::canonical::Json;
+use std::sync::Arc;
 
 /// The proof that an access was decided, and which resources it is for.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Asker {
     own: Option<Name>,
     /// His scopes are for the whole system: the audit trail is for him.
     audits: bool,
+    /// Another organisation that asks.
+    outside: Option<Arc<Outside>>,
 }
 
 impl Asker {
@@ -40,13 +44,17 @@ impl Asker {
     /// its administrator's, who has the keys anyway.
     fn of(caller: &Caller) -> Option<Self> {
         let Caller { user, client, patient, .. } = caller;
+        if let Some(outside) = &caller.outside {
+            // Its token names a patient because it may see no other, and not because it is his.
+            return Some(Self { user: None, client: None, own: None, outside: Some(outside.clone()) });
+        }
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {
             Some(user) => Some(user.clone()).filter(is_patient),
             None => patient.clone(),
         };
         let somebody = user.is_some() || client.is_some() || patient.is_some();
-        somebody.then(|| Self { user: user.clone(), client: client.clone(), own, audits: false })
+        somebody.then(|| Self { user: user.clone(), client: client.clone(), own, audits: false, outside: None })
     }
 
     /// Whether the audit trail is for him, whatever patients consent to.
@@ -56,9 +64,7 @@ impl Asker {
 
     /// Whether it is the same one as a caller of before.
     pub fn is_caller(&self, caller: &Caller) -> bool {
-        Self::of(caller).is_some_and(|other| {
-            (other.user, other.client, other.own) == (self.user.clone(), self.client.clone(), self.own.clone())
-        })
+        Self::of(caller).is_some_and(|other| Self { audits: self.audits, ..other } == *self)
     }
 
     /// Whether it is the patient himself.
@@ -66,8 +72,17 @@ impl Asker {
         self.own.as_ref() == Some(patient)
     }
 
+    /// Another organisation, where one asks.
+    pub fn outside(&self) -> Option<&Outside> {
+        self.outside.as_deref()
+    }
+
     /// The question; when, is to be added.
     pub fn ask(&self, purpose: &Coding) -> Ask {
+        if let Some(outside) = &self.outside {
+            let (actors, identifiers, purpose) = (outside.actors(), outside.identifiers(), outside.purpose.clone());
+            return Ask { actors, identifiers, purpose, action: Action::Access, now: 0 };
+        }
         let user = self.user.as_ref().map(ToString::to_string);
         let device = self.client.as_ref().map(|client| format!("Device/{client}"));
         let actors = user.into_iter().chain(device).collect();

@@ -3,7 +3,7 @@
 
 use super::decide::{Asker, Permit};
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Decision, Effect, Facts, Policy, decide};
+use super::policy::{Ask, Coding, Consent, Decision, Effect, Facts, Policy, decide, opens};
 use super::whose::{About, Whose};
 use crate::app::Core;
 use crate::audit::is_trail;
@@ -30,6 +30,8 @@ const CONSENT: &str = "Consent";
 pub struct Gate {
     /// Where no Consent speaks.
     pub policy: Policy,
+    /// The same for other organisations.
+    pub outside: Policy,
     /// What who asks is after, unless he says.
     pub purpose: Coding,
     remembered: Mutex<Remembered>,
@@ -44,13 +46,18 @@ struct Remembered {
 
 impl Gate {
     /// A gate that remembers nothing yet.
-    pub fn new(policy: Policy, purpose: Coding) -> Self {
-        Self { policy, purpose, remembered: Mutex::default() }
+    pub fn new(policy: Policy, outside: Policy, purpose: Coding) -> Self {
+        Self { policy, outside, purpose, remembered: Mutex::default() }
+    }
+
+    fn policy(&self, asker: &Asker) -> &Policy {
+        if asker.outside().is_some() { &self.outside } else { &self.policy }
     }
 
     /// Whether everything is permitted where no Consent speaks.
-    fn is_open(&self) -> bool {
-        self.policy.default_for(&self.purpose) == Effect::Permit
+    fn is_open(&self, asker: &Asker) -> bool {
+        let purpose = asker.outside().map_or(&self.purpose, |outside| &outside.purpose);
+        self.policy(asker).default_for(purpose) == Effect::Permit
     }
 
     /// Those that were read lately. A merge makes no Consent, so that they are not believed for long.
@@ -83,7 +90,7 @@ impl Core {
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
         let asking = Asking { permit, asker, newest: self.newest_consent().await? };
-        let nobody_spoke = asking.newest == 0 && self.gate.is_open();
+        let nobody_spoke = asking.newest == 0 && self.gate.is_open(asker);
         let mut shown = Vec::with_capacity(opened.len());
         for one in opened {
             let made = !is_subscription(&one.stored.name) || made_by(self, &one.json(), asker);
@@ -98,7 +105,7 @@ impl Core {
     pub(crate) async fn consents_to(&self, permit: &Permit, name: &Name, resource: &Json) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(true) };
         let asking = Asking { permit, asker, newest: self.newest_consent().await? };
-        if asking.newest == 0 && self.gate.is_open() {
+        if asking.newest == 0 && self.gate.is_open(asker) {
             return Ok(true);
         }
         self.consents(&asking, About { owner: None, name, resource }).await
@@ -113,7 +120,7 @@ impl Core {
     ) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(true) };
         let asking = Asking { permit, asker, newest: self.newest_consent().await? };
-        if asking.newest == 0 && self.gate.is_open() {
+        if asking.newest == 0 && self.gate.is_open(asker) {
             return Ok(true);
         }
         let Some(name) = Name::parse("Binary/message") else { return Ok(false) };
@@ -171,10 +178,12 @@ impl Core {
         let patients = match self.whose(&about).await? {
             Whose::Of(patients) => patients,
             Whose::Nobodys => return Ok(true),
-            Whose::Unknown => return Ok(self.gate.is_open()),
+            Whose::Unknown => return Ok(self.gate.is_open(asking.asker)),
         };
         for patient in patients.iter().filter(|patient| !asking.asker.is(patient)) {
-            let decision = self.decided(asking.asker.ask(&self.gate.purpose), asking.newest, patient, &facts).await?;
+            let ask = asking.asker.ask(&self.gate.purpose);
+            let policy = self.gate.policy(asking.asker);
+            let decision = self.decided(ask, asking.newest, (patient, &facts), policy).await?;
             asking.permit.seen().decided(patient, &decision);
             // What was done to a record tells what is in it: where its patient has anything to say, it is for him and for auditors.
             if decision.effect != Effect::Permit || (trail && !decision.because.is_default()) {
@@ -185,10 +194,24 @@ impl Core {
     }
 
     /// What a patient's Consents say now.
-    async fn decided(&self, ask: Ask, newest: i64, patient: &Name, facts: &Facts) -> Result<Decision, VaultError> {
+    async fn decided(
+        &self,
+        ask: Ask,
+        newest: i64,
+        (patient, facts): (&Name, &Facts),
+        policy: &Policy,
+    ) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
-        Ok(decide(&consents, &ask, facts, &self.gate.policy))
+        Ok(decide(&consents, &ask, facts, policy))
+    }
+
+    /// Whether a patient lets this asker see anything at all. It says nothing of what there is.
+    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name) -> Result<bool, VaultError> {
+        let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
+        let consents = self.consents_of(patient, self.newest_consent().await?).await?;
+        let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
+        Ok(opens(&consents, &ask, self.gate.policy(asker)))
     }
 
     /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
@@ -201,7 +224,7 @@ impl Core {
         let Whose::Of(patients) = self.whose(&about).await? else { return Ok(Vec::new()) };
         let mut said = Vec::new();
         for patient in patients.into_iter().filter(|patient| !ask.actors.contains(&patient.to_string())) {
-            let decision = self.decided(ask.clone(), newest, &patient, &facts).await?;
+            let decision = self.decided(ask.clone(), newest, (&patient, &facts), &self.gate.policy).await?;
             said.push((patient, decision));
         }
         Ok(said)

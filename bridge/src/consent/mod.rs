@@ -3,5 +3,6 @@
 pub mod decide;
 pub mod gate;
 pub mod labels;
+pub mod outside;
 pub mod policy;
 mod whose;

@@ -128,6 +128,8 @@ fn did(request: &Request) -> Option<Did> {
         ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log"] => "search-type",
         ["me", "people", _] => "operation",
+        ["exchange", "participants"] => return None,
+        ["exchange", ..] => "operation",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         ["log", "records.json"] => "operation",
@@ -153,7 +155,12 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
-    let path = request.path.trim_start_matches('/');
+    // Who has a ticket of a view could look.
+    let path = if request.path.starts_with("/exchange/view/") {
+        "exchange/view/*"
+    } else {
+        request.path.trim_start_matches('/')
+    };
     let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);
     let parts = [request.query.as_str(), posted.as_deref().unwrap_or_default()];

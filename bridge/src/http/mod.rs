@@ -9,6 +9,7 @@ mod docref;
 mod edge;
 pub mod encoding;
 mod everything;
+mod exchange;
 mod explain;
 pub mod export;
 pub mod fhir;

@@ -2,7 +2,7 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{audit, auth, edge, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
+use super::{audit, auth, edge, exchange, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::error::Issue;
@@ -113,6 +113,8 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         ["me", ..] | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
             people::answer(app, request, &segments).await
         }
+        [".well-known", "medseal-participant.json"] => get().and_then(|()| exchange::document(app)),
+        ["exchange", rest @ ..] => exchange::answer(app, request, rest).await,
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
         ["fhir", rest @ ..] => fhir_route(app, request, rest).await,

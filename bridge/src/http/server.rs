@@ -2,6 +2,7 @@
 //! requests end.
 
 use super::encoding::{packed, unpacked};
+use super::exchange::may_send;
 use super::login::{known, prepare};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch};
@@ -104,7 +105,9 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 let mut room = None;
                 if let Some(most) = for_strangers(&request) {
                     request.body = collect(body, most).await.ok_or(BadBody::TooLong);
-                } else if takes_body(&request.method) && known(&app, &request.headers) {
+                } else if takes_body(&request.method)
+                    && (known(&app, &request.headers) || may_send(&app, &request).await)
+                {
                     room = app.bodies.acquire_many(room_for(&request.headers)).await.ok();
                     request.body = match collect(body, MAX_BODY_BYTES).await {
                         Some(whole) => unpacked(&request.headers, whole).await,

@@ -18,6 +18,7 @@ pub mod notices;
 pub mod places;
 pub mod postgres;
 mod posting;
+pub mod pushes;
 pub mod restore;
 pub mod rewrap;
 pub mod scan;

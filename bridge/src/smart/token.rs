@@ -4,6 +4,7 @@
 use super::scopes::{self, Scope};
 use crate::audit::event::Who;
 use crate::audit::seen::Seen;
+use crate::consent::outside::Outside;
 use crate::ids::Name;
 use crate::limits::{MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
 use crate::secret::{bytes, system_random};
@@ -110,6 +111,8 @@ pub struct Caller {
     pub client: Option<String>,
     /// What somebody allowed the client: the token ends with it.
     pub grant: Option<String>,
+    /// The other organisation that asks, where one does.
+    pub outside: Option<Arc<Outside>>,
     /// What the present request is shown.
     pub seen: Seen,
 }
@@ -117,7 +120,8 @@ pub struct Caller {
 impl Caller {
     /// As he is told of.
     pub fn who(&self) -> Who {
-        Who { client: self.subject.clone(), user: self.user.clone() }
+        let behalf = self.outside.as_deref().map(Outside::behalf);
+        Who { client: self.subject.clone(), user: self.user.clone(), behalf }
     }
 
     /// The same for one request, whose answer is told of.
@@ -129,7 +133,16 @@ impl Caller {
     /// One with nothing but scopes.
     pub fn new(subject: &str, scopes: Vec<Scope>) -> Self {
         let subject = subject.to_owned();
-        Self { subject, scopes, patient: None, user: None, client: None, grant: None, seen: Seen::default() }
+        Self {
+            subject,
+            scopes,
+            patient: None,
+            user: None,
+            client: None,
+            grant: None,
+            outside: None,
+            seen: Seen::default(),
+        }
     }
 }
 
@@ -282,6 +295,11 @@ impl TokenKey {
 
     /// Signs what an app is told of who let it in (OpenID Connect Core 1.0, section 2).
     pub fn identity(&self, claims: &Identity<'_>) -> Result<String, TokenError> {
+        jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
+    }
+
+    /// Signs what another organisation is told.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
         jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
     }
 

@@ -20,6 +20,7 @@ mod crash;
 mod detours;
 mod door;
 mod erasure;
+mod exchange;
 mod export;
 mod faults;
 mod fhir;

@@ -6,6 +6,7 @@ pub mod evm;
 mod journal;
 #[cfg(feature = "chain")]
 mod ledger;
+pub mod participants;
 pub mod registry;
 #[cfg(feature = "chain")]
 mod state;
@@ -96,8 +97,12 @@ pub enum ChainError {
 #[cfg(feature = "chain")]
 fn refusal(output: &[u8]) -> String {
     let anchor = INotaryAnchor::INotaryAnchorErrors::abi_decode(output).map(|error| format!("{error:?}"));
-    let name = anchor.or_else(|_| {
-        registry::IConsentRegistry::IConsentRegistryErrors::abi_decode(output).map(|error| format!("{error:?}"))
-    });
+    let name = anchor
+        .or_else(|_| {
+            registry::IConsentRegistry::IConsentRegistryErrors::abi_decode(output).map(|error| format!("{error:?}"))
+        })
+        .or_else(|_| {
+            participants::IParticipants::IParticipantsErrors::abi_decode(output).map(|error| format!("{error:?}"))
+        });
     name.map_or_else(|_| "an unknown error".to_owned(), |name| name.split('(').next().unwrap_or_default().to_owned())
 }

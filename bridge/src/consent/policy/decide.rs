@@ -104,6 +104,20 @@ pub fn decide(consents: &[Consent], ask: &Ask, facts: &Facts, policy: &Policy) -
     Decision { effect, because, obligations: facts.obligations() }
 }
 
+/// Whether anything at all may be permitted to who asks, whatever it is: by a Consent that permits something to him, or by what
+/// holds where none speaks. Tells nothing of what there is.
+pub fn opens(consents: &[Consent], ask: &Ask, policy: &Policy) -> bool {
+    let permits = |consent: &Consent| match &consent.rule {
+        Rule::Dark(_) => false,
+        Rule::Provisions { root, .. } => root.permits_something(ask),
+    };
+    let refuses = |consent: &Consent| matches!(&consent.rule, Rule::Dark(_));
+    if policy.combining == Combining::DenyWins && consents.iter().any(refuses) {
+        return false;
+    }
+    consents.iter().any(permits) || policy.default_for(&ask.purpose) == Effect::Permit
+}
+
 /// What one Consent says.
 struct Word {
     force: Force,
@@ -151,6 +165,12 @@ impl Consent {
 }
 
 impl Provision {
+    /// Whether it, or an exception in it, permits something to who asks.
+    fn permits_something(&self, ask: &Ask) -> bool {
+        let own = self.effect == Effect::Permit && self.frame.fit(ask) == Fit::Yes;
+        own || (self.frame.fit(ask) != Fit::No && self.exceptions.iter().any(|one| one.permits_something(ask)))
+    }
+
     /// What it says, by the innermost exceptions that apply, of which one that denies is enough. `around`: the matter
     /// and the frame of the provisions around it.
     fn say(&self, ask: &Ask, facts: &Facts, matter: &Matter, frame: Fit) -> Option<(Effect, &str)> {

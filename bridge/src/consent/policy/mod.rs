@@ -12,7 +12,7 @@ mod read;
 mod terms;
 
 pub use consent::{Coding, Consent, Effect};
-pub use decide::{Because, Combining, Decision, Policy, decide};
+pub use decide::{Because, Combining, Decision, Policy, decide, opens};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
 pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};

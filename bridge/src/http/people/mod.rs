@@ -17,7 +17,7 @@ pub mod session;
 mod staff;
 mod trail;
 mod visit;
-mod words;
+pub(super) mod words;
 
 use super::query;
 use super::reply::{Reply, body, empty, with_header};

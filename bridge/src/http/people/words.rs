@@ -30,19 +30,19 @@ pub(super) const GROUPS: &[Group] = &[
 ];
 
 /// The title of a kind; a type that no list shows goes by its own name.
-pub(super) fn title(kind: &str) -> &str {
+pub(in crate::http) fn title(kind: &str) -> &str {
     GROUPS.iter().find(|group| group.kind == kind).map_or(kind, |group| group.title)
 }
 
 /// What a list tells of an entry.
-pub(super) struct Line {
-    pub(super) what: String,
-    pub(super) more: String,
-    pub(super) when: String,
+pub(in crate::http) struct Line {
+    pub(in crate::http) what: String,
+    pub(in crate::http) more: String,
+    pub(in crate::http) when: String,
 }
 
 /// The line of an entry. One that has no name of its own is called by its type.
-pub(super) fn line(resource: &Json) -> Line {
+pub(in crate::http) fn line(resource: &Json) -> Line {
     let kind = resource.text("resourceType").unwrap_or("");
     let named = match kind {
         "Patient" => person(resource),

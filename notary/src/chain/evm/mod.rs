@@ -7,6 +7,7 @@ mod consent;
 mod events;
 mod node;
 mod nodes;
+pub mod participants;
 mod transport;
 
 #[cfg(feature = "chain")]

@@ -1,0 +1,152 @@
+//! What somebody has pushed: who asked, for whom, what, and why. Kept sealed until it has arrived.
+
+use super::error::ExchangeError;
+use super::peers::Intent;
+use super::respond::select;
+use crate::app::{App, Core};
+use crate::config::ParticipantId;
+use crate::consent::decide::decide;
+use crate::consent::policy::Coding;
+use crate::error::VaultError;
+use crate::ids::{Name, Version};
+use crate::index::pushes::{Push, State};
+use crate::limits::{MAX_PARCEL_ITEMS, MAX_PUSHES};
+use crate::read;
+use crate::read::in_background;
+use crate::secret::{NoRandomness, bytes, system_random};
+use crate::smart::scopes::{self, Interaction};
+use crate::smart::token::Caller;
+use crate::vault::seal::{open_bytes, seal_bytes};
+use serde::{Deserialize, Serialize};
+
+/// What orders are sealed for.
+const PURPOSE: &[u8] = b"medseal/v1/push";
+
+/// What is asked for.
+pub struct Wanted {
+    /// The client's own name of it: the same name is the same push.
+    pub id: Option<String>,
+    pub to: ParticipantId,
+    pub patient: Name,
+    pub queries: Vec<String>,
+    /// `Type/id`, or a version of it.
+    pub resources: Vec<String>,
+    pub intent: Intent,
+}
+
+/// A push as it is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Who may ask how it went.
+    pub by: String,
+    pub to: ParticipantId,
+    /// `Patient/id`.
+    pub patient: String,
+    /// `Type/id` and the version.
+    pub places: Vec<(String, u32)>,
+    user: Option<String>,
+    purpose: (String, String),
+    /// Resources that the patient does not consent to send.
+    #[serde(default)]
+    pub withheld: usize,
+    /// Why it was not taken yet, or never will be.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// The Provenance that bears the delivery receipt.
+    #[serde(default)]
+    pub receipt: Option<String>,
+}
+
+crate::redacted_debug!(Order);
+
+impl Order {
+    /// On whose behalf, and what for.
+    pub fn intent(&self) -> Intent {
+        Intent { user: self.user.clone(), purpose: Coding::new(&self.purpose.0, &self.purpose.1) }
+    }
+
+    /// Seals it for the queue.
+    pub fn seal(&self, core: &Core) -> Result<Vec<u8>, NoRandomness> {
+        // Strings and numbers only: serialisation cannot fail.
+        let plain = serde_json::to_vec(self).unwrap_or_default();
+        seal_bytes(&core.cursor_key, PURPOSE, &plain, &system_random).map_err(|_| NoRandomness)
+    }
+
+    /// Opens what the queue holds.
+    pub fn open(core: &Core, push: &Push) -> Option<Self> {
+        serde_json::from_slice(&open_bytes(&core.cursor_key, PURPOSE, &push.sealed).ok()?).ok()
+    }
+}
+
+/// Queues a push, and gives its id. What is sent is what the caller may read now, in these very versions.
+pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String, ExchangeError> {
+    let id = id(caller, wanted.id.as_deref())?;
+    let (store, key) = (app.core.store.clone(), id.clone());
+    if in_background(move || store.push(&key)).await?.is_some() {
+        return Ok(id);
+    }
+    let places = places(app, caller, &wanted).await?;
+    let Wanted { to, patient, intent, .. } = wanted;
+    let order = Order {
+        by: caller.subject.clone(),
+        to,
+        patient: patient.to_string(),
+        places,
+        user: intent.user,
+        purpose: (intent.purpose.system, intent.purpose.code),
+        withheld: 0,
+        why: None,
+        receipt: None,
+    };
+    let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
+    let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
+    let store = app.core.store.clone();
+    match in_background(move || store.add_push(&push, MAX_PUSHES)).await {
+        Ok(true) => Ok(id),
+        Ok(false) => Err(ExchangeError::Ingest(crate::error::IngestError::Busy)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn id(caller: &Caller, named: Option<&str>) -> Result<String, ExchangeError> {
+    match named {
+        Some(name) if name.is_empty() || name.len() > 256 => Err(ExchangeError::Malformed("`id`: 1 to 256 bytes")),
+        Some(name) => Ok(super::respond::derived("push", &[&caller.subject, name]).to_string()),
+        None => Ok(hex::encode(bytes::<16>(&system_random).map_err(VaultError::from)?)),
+    }
+}
+
+/// The versions that are to be sent, the patient's own first: by that the receiver knows whose they are.
+async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(String, u32)>, ExchangeError> {
+    let scopes = scopes::parse("patient/*.rs").map_err(ExchangeError::Forbidden)?;
+    let of_one = Caller { patient: Some(wanted.patient.clone()), scopes, ..caller.clone() };
+    let mut places = vec![place(app, &of_one, &wanted.patient.to_string()).await?];
+    for text in &wanted.resources {
+        places.push(place(app, &of_one, text).await?);
+    }
+    if !wanted.queries.is_empty() {
+        let (found, more) = select(app, &of_one, &wanted.patient, &wanted.queries).await?;
+        if more {
+            return Err(ExchangeError::TooMuch);
+        }
+        places.extend(found.iter().map(|one| (one.stored.name.to_string(), one.stored.version.0)));
+    }
+    let mut known = std::collections::HashSet::new();
+    places.retain(|(name, _)| known.insert(name.clone()));
+    if places.len() > MAX_PARCEL_ITEMS { Err(ExchangeError::TooMuch) } else { Ok(places) }
+}
+
+async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), ExchangeError> {
+    const BAD: ExchangeError =
+        ExchangeError::Malformed("`resources`: Type/id or Type/id/_history/n of the patient's record");
+    let (name, version) = match text.split_once("/_history/") {
+        Some((name, version)) => (Name::parse(name), Some(Version::parse(version).ok_or(BAD)?)),
+        None => (Name::parse(text), None),
+    };
+    let name = name.filter(|name| super::respond::is_of_record(name.kind)).ok_or(BAD)?;
+    let permit = decide(caller, Interaction::Read, Some(name.kind));
+    let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
+    let opened = read::read(&app.core, &permit, &name, version).await?.filter(|opened| !opened.stored.deleted);
+    let opened = opened.ok_or(BAD)?;
+    Ok((opened.stored.name.to_string(), opened.stored.version.0))
+}

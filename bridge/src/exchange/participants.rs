@@ -1,0 +1,248 @@
+//! The directory of organisations: a mirror of the contract `Participants`, or a list of the configuration. Whoever asks for one
+//! that takes part gets it as it stands in the newest block, so that a suspension works at once; without the chain nobody does.
+
+use super::document::{Document, DocumentError, PLACE, beside};
+use crate::app::StartError;
+use crate::config::{Config, ParticipantId, Peer};
+use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, OUTGOING_TIMEOUT};
+use crate::outgoing::{Bounds, Outbound, Outgoing, SendError};
+use bytes::Bytes;
+use notary::chain::evm::participants::{standing, told};
+use notary::chain::evm::{EvmError, Finality, Nodes, Pins};
+use notary::chain::participants::{Entry, Status, Told};
+use notary::commitment::Digest;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use warp::http::{HeaderMap, Method, StatusCode};
+
+/// How an organisation stands in the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    pub id: ParticipantId,
+    pub status: Status,
+    pub name: String,
+    pub endpoint: String,
+    /// Of its document.
+    pub digest: Digest,
+}
+
+/// An organisation that takes part now, with its document.
+#[derive(Debug, Clone)]
+pub struct Partner {
+    pub id: ParticipantId,
+    pub document: Arc<Document>,
+}
+
+/// Why there is no partner.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error("`{0}` is no participant of this network")]
+    Unknown(ParticipantId),
+    #[error("`{id}` takes no part in this network now: {}", status.name())]
+    NotActive { id: ParticipantId, status: Status },
+    #[error("the directory cannot be asked now")]
+    Chain(#[source] Box<EvmError>),
+    #[error("the document of `{id}` does not count: {why}")]
+    Document { id: ParticipantId, why: DocumentError },
+    #[error("the document of `{id}` cannot be fetched: {why}")]
+    Fetch { id: ParticipantId, why: SendError },
+}
+
+/// Where organisations are looked up.
+#[derive(Debug)]
+pub struct Directory {
+    source: Source,
+    /// By their digests: what a digest pins does not change.
+    documents: Mutex<HashMap<Digest, Arc<Document>>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Chain(Box<Mirror>),
+    Listed(Vec<Peer>),
+}
+
+/// What of the contract's events was read.
+#[derive(Debug)]
+struct Mirror {
+    nodes: Nodes,
+    finality: Finality,
+    max_age: Option<u64>,
+    read: tokio::sync::Mutex<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    next: u64,
+    told: Vec<Told>,
+}
+
+impl Participant {
+    /// Whether it is found by a parameter: `name`, `identifier`, `place` or `service`.
+    pub fn is_found_by(&self, document: Option<&Document>, parameter: &str, value: &str) -> bool {
+        let holds = |text: &str| text.to_lowercase().contains(&value.to_lowercase());
+        let said = document.map(|document| &document.said);
+        match parameter {
+            "name" => holds(&self.name) || said.is_some_and(|said| holds(&said.name)),
+            "place" => said.is_some_and(|said| holds(&said.place)),
+            "service" => said.is_some_and(|said| said.services.iter().any(|service| holds(service))),
+            "identifier" => said.is_some_and(|said| {
+                said.identifiers
+                    .iter()
+                    .any(|own| value == own.value || value == format!("{}|{}", own.system, own.value))
+            }),
+            _ => false,
+        }
+    }
+}
+
+impl Directory {
+    /// The directory of the configuration. Asks no node yet.
+    pub fn open(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(settings) = &config.exchange else { return Ok(None) };
+        let source = match (&settings.directory, &config.chain) {
+            (Some(directory), Some(chain)) => {
+                let pins = Pins { contract: directory.contract, code_hash: directory.code_hash, ..chain.pins() };
+                let nodes = Nodes::new(&chain.urls(), chain.agree, pins)?;
+                let manner = chain.manner().map_err(StartError::Config)?;
+                let read = tokio::sync::Mutex::new(Read { next: directory.from_block, told: Vec::new() });
+                Source::Chain(Box::new(Mirror { nodes, finality: manner.finality, max_age: manner.max_age, read }))
+            }
+            _ => Source::Listed(settings.peer.clone()),
+        };
+        Ok(Some(Self { source, documents: Mutex::default() }))
+    }
+
+    /// Whether it is a list of the configuration, which no chain holds.
+    pub fn is_listed(&self) -> bool {
+        matches!(self.source, Source::Listed(_))
+    }
+
+    /// An organisation as it stands now; `now` in seconds since 1970.
+    pub async fn find(&self, id: &ParticipantId, now: u64) -> Result<Participant, DirectoryError> {
+        let found = match &self.source {
+            Source::Chain(mirror) => mirror.find(id, now).await?,
+            Source::Listed(peers) => peers.iter().find(|peer| peer.id == *id).and_then(listed),
+        };
+        found.ok_or_else(|| DirectoryError::Unknown(id.clone()))
+    }
+
+    /// One that takes part, with its document.
+    pub async fn partner(&self, id: &ParticipantId, outgoing: &Outgoing, now: u64) -> Result<Partner, DirectoryError> {
+        let participant = self.find(id, now).await?;
+        if participant.status != Status::Active {
+            return Err(DirectoryError::NotActive { id: id.clone(), status: participant.status });
+        }
+        let document = self.document(&participant, outgoing).await?;
+        Ok(Partner { id: id.clone(), document })
+    }
+
+    /// All that are known, by name.
+    pub async fn all(&self, now: u64) -> Result<Vec<Participant>, DirectoryError> {
+        let mut all = match &self.source {
+            Source::Chain(mirror) => mirror.all(now).await?,
+            Source::Listed(peers) => peers.iter().filter_map(listed).collect(),
+        };
+        all.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(all)
+    }
+
+    /// The document that is pinned, from where the organisation publishes it.
+    pub async fn document(&self, of: &Participant, outgoing: &Outgoing) -> Result<Arc<Document>, DirectoryError> {
+        let known = self.documents().get(&of.digest).cloned();
+        if let Some(document) = known {
+            return Ok(document);
+        }
+        let bytes = fetch(&of.endpoint, outgoing).await;
+        let bytes = bytes.map_err(|why| DirectoryError::Fetch { id: of.id.clone(), why })?;
+        let wrong = |why| DirectoryError::Document { id: of.id.clone(), why };
+        let document = Document::parse(&bytes, of.digest).map_err(wrong)?;
+        let is_its_own = document.said.endpoint == of.endpoint && (self.is_listed() || document.said.name == of.name);
+        if !is_its_own {
+            return Err(wrong(DocumentError::Other));
+        }
+        let document = Arc::new(document);
+        let mut documents = self.documents();
+        if documents.len() >= MAX_CLIENTS {
+            documents.clear();
+        }
+        documents.insert(of.digest, document.clone());
+        Ok(document)
+    }
+
+    fn documents(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Document>>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn listed(peer: &Peer) -> Option<Participant> {
+    let status = if peer.suspended { Status::Suspended } else { Status::Active };
+    let digest = Digest::from_hex(&peer.document)?;
+    Some(Participant {
+        id: peer.id.clone(),
+        status,
+        name: peer.id.to_string(),
+        endpoint: peer.endpoint.clone(),
+        digest,
+    })
+}
+
+impl Mirror {
+    async fn find(&self, id: &ParticipantId, now: u64) -> Result<Option<Participant>, DirectoryError> {
+        let Some(account) = id.account() else { return Ok(None) };
+        let entry = standing(&self.nodes, account, self.finality, (now, self.max_age)).await.map_err(chain)?;
+        if entry.status == Status::Unknown {
+            return Ok(None);
+        }
+        let mut read = self.read.lock().await;
+        let words =
+            |read: &Read| read.told.iter().rev().find(|told| told.account == account && told.is_of(&entry)).cloned();
+        if words(&read).is_none() {
+            self.read_on(&mut read).await?;
+        }
+        Ok(words(&read).map(|told| participant(id.clone(), told, &entry)))
+    }
+
+    async fn all(&self, now: u64) -> Result<Vec<Participant>, DirectoryError> {
+        let accounts: std::collections::BTreeSet<_> = {
+            let mut read = self.read.lock().await;
+            self.read_on(&mut read).await?;
+            // Anybody may apply: the first ones are shown, and whoever else is asked for by his account is found all the same.
+            read.told.iter().map(|told| told.account).take(MAX_PARTICIPANTS).collect()
+        };
+        let mut all = Vec::new();
+        for account in accounts {
+            all.extend(self.find(&ParticipantId::of(account), now).await?);
+        }
+        Ok(all)
+    }
+
+    async fn read_on(&self, read: &mut Read) -> Result<(), DirectoryError> {
+        let (told, next) = told(&self.nodes, read.next).await.map_err(chain)?;
+        for one in told {
+            // Whoever enrols anew and anew does not make this grow for the same words.
+            if !read.told.contains(&one) {
+                read.told.push(one);
+            }
+        }
+        read.next = next;
+        Ok(())
+    }
+}
+
+fn participant(id: ParticipantId, told: Told, entry: &Entry) -> Participant {
+    let Told { name, endpoint, .. } = told;
+    Participant { id, status: entry.status, name, endpoint, digest: Digest(entry.signing_key.0) }
+}
+
+fn chain(error: EvmError) -> DirectoryError {
+    tracing::warn!(%error, "the directory of participants cannot be asked");
+    DirectoryError::Chain(Box::new(error))
+}
+
+async fn fetch(endpoint: &str, outgoing: &Outgoing) -> Result<Bytes, SendError> {
+    let url = beside(endpoint, PLACE);
+    let asked = Outbound { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() };
+    let answer = outgoing.send_within(asked, Bounds { answer: MAX_KEY_SET_BYTES, time: OUTGOING_TIMEOUT }).await?;
+    if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(SendError::Broken) }
+}

@@ -1,0 +1,94 @@
+//! The side that asks: one organisation or several at once. What comes is proved before it is shown or stored; what fails is told
+//! beside what did not.
+
+use super::error::ExchangeError;
+use super::parcel::{Checked, Parcel};
+use super::participants::Partner;
+use super::peers::{Intent, ask, granted};
+use super::respond::{Asked, derived};
+use super::store::{Evidence, Kept, Origin, keep};
+use super::{of, peers};
+use crate::app::App;
+use crate::config::ParticipantId;
+use crate::ids::Name;
+use crate::smart::scopes;
+use crate::smart::token::Caller;
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// Where other bridges are asked.
+pub const PATH: &str = "/exchange/peer/pull";
+
+/// What is asked for.
+pub struct Wanted {
+    pub from: Vec<ParticipantId>,
+    /// The Patient as he is described to the others.
+    pub described: Box<RawValue>,
+    /// Who he is here; needed where something is to be stored.
+    pub here: Option<Name>,
+    pub queries: Vec<String>,
+    pub request_consent: bool,
+    pub store: bool,
+    pub intent: Intent,
+}
+
+/// What came from one organisation.
+pub struct Answered {
+    pub from: ParticipantId,
+    pub outcome: Result<Got, ExchangeError>,
+}
+
+/// What one organisation gave.
+pub struct Got {
+    pub partner: Partner,
+    pub checked: Vec<Checked>,
+    /// What it has and could not prove yet.
+    pub waiting: Vec<String>,
+    /// It has more than one parcel holds.
+    pub more: bool,
+    pub kept: Option<Kept>,
+}
+
+/// Asks all of them at the same time.
+pub async fn pull(app: &Arc<App>, caller: &Caller, wanted: &Wanted) -> Vec<Answered> {
+    let one = |from: &ParticipantId| {
+        let from = from.clone();
+        async move { Answered { outcome: pull_one(app, caller, wanted, &from).await, from } }
+    };
+    join_all(wanted.from.iter().map(one)).await
+}
+
+async fn pull_one(
+    app: &Arc<App>,
+    caller: &Caller,
+    wanted: &Wanted,
+    from: &ParticipantId,
+) -> Result<Got, ExchangeError> {
+    let exchange = of(app)?;
+    let partner = exchange.directory.partner(from, &app.outgoing, peers::now(app)).await?;
+    let asked = Asked {
+        patient: wanted.described.clone(),
+        queries: wanted.queries.clone(),
+        request_consent: wanted.request_consent,
+    };
+    let body = serde_json::to_vec(&asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
+    let parcel = granted(ask(app, &partner, PATH, body, &wanted.intent).await?)?;
+    let read: Parcel = serde_json::from_slice(&parcel).map_err(|_| ExchangeError::Answer)?;
+    let (there, content, waiting, more) = (read.patient.clone(), read.content(), read.waiting.clone(), read.more);
+    let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await;
+    let mut got = Got { partner, checked, waiting, more, kept: None };
+    if let (true, Some(here)) = (wanted.store, &wanted.here) {
+        let origin = Origin { partner: &got.partner, there: &there, here, begins: false };
+        let id = derived("pull", &[from.as_str(), here.id.as_str(), &content.to_string()]);
+        let evidence = Evidence { id, parcel: parcel.to_vec(), signature: None };
+        got.kept = Some(keep(app, &writer(caller, here)?, &origin, &got.checked, evidence).await?);
+    }
+    Ok(got)
+}
+
+/// The caller, as far as one record: what comes from elsewhere is written into no other.
+pub fn writer(caller: &Caller, here: &Name) -> Result<Caller, ExchangeError> {
+    let scopes = scopes::parse("patient/*.cruds system/Binary.cruds system/Provenance.cruds");
+    Ok(Caller { patient: Some(here.clone()), scopes: scopes.map_err(ExchangeError::Forbidden)?, ..caller.clone() })
+}

@@ -1,0 +1,84 @@
+//! The side that takes what is pushed: proves all of it, finds whose it is, stores it once, and signs for it.
+
+use super::deliver::Given;
+use super::error::ExchangeError;
+use super::of;
+use super::parcel::{Checked, Parcel};
+use super::peers::{Requester, now};
+use super::pull::writer;
+use super::respond::{derived, whom};
+use super::signed::Delivery;
+use super::store::{Evidence, Origin, current, keep, new_patient, signed};
+use crate::app::App;
+use crate::audit::seen::Seen;
+use crate::ids::{Name, ResourceId, TypeName};
+use crate::smart::token::Caller;
+use std::sync::Arc;
+
+/// Takes a delivery, and gives the receipt for it: the same one however often it comes.
+pub async fn receive(app: &Arc<App>, by: &Requester, given: &Given, seen: &Seen) -> Result<String, ExchangeError> {
+    if given.delivery.is_empty() || given.delivery.len() > 256 {
+        return Err(ExchangeError::Malformed("`delivery`: 1 to 256 bytes"));
+    }
+    let id = derived("delivery", &[by.partner.id.as_str(), &given.delivery]);
+    if let Some(receipt) = taken(app, &id).await? {
+        return Ok(receipt);
+    }
+    let parcel: Parcel = serde_json::from_str(given.parcel.get())
+        .map_err(|_| ExchangeError::Malformed("`parcel` is no parcel of this format"))?;
+    let (there, content) = (parcel.patient.clone(), parcel.content());
+    let checked = parcel.check(&app.core, &by.partner.document, of(app)?.settings.accept).await;
+    all_proved(&checked)?;
+    let (here, begins) = whose(app, by, &there, &checked).await?;
+    let receipt = receipt(app, by, &given.delivery, content.to_string())?;
+    let origin = Origin { partner: &by.partner, there: &there, here: &here, begins };
+    let outside = Some(Arc::new(by.outside(app).await?));
+    let caller = Caller { outside, ..Caller::new(by.partner.id.as_str(), Vec::new()) }.asks(seen);
+    let evidence = Evidence { id: id.clone(), parcel: given.parcel.get().into(), signature: Some(receipt.clone()) };
+    let kept = keep(app, &writer(&caller, &here)?, &origin, &checked, evidence).await?;
+    match kept.before {
+        false => Ok(receipt),
+        // Somebody took the same delivery at the same moment: what was signed then counts.
+        true => taken(app, &id).await?.ok_or(ExchangeError::Malformed("the parcel holds nothing that is stored here")),
+    }
+}
+
+/// The receipt of a delivery that was taken before.
+async fn taken(app: &App, id: &ResourceId) -> Result<Option<String>, ExchangeError> {
+    let Some(kind) = TypeName::parse("Provenance") else { return Ok(None) };
+    let name = Name { kind, id: id.clone() };
+    Ok(current(app, &name).await?.and_then(|provenance| signed(&provenance)))
+}
+
+/// One that is not proved spoils the parcel: its sender would not send it.
+fn all_proved(checked: &[Checked]) -> Result<(), ExchangeError> {
+    match checked.iter().find_map(|one| Some((one, one.verdict.as_ref().err()?))) {
+        Some((one, why)) => Err(ExchangeError::Unproved(format!("{}: {why}", one.place()))),
+        None => Ok(()),
+    }
+}
+
+/// Who the patient is here, and whether his record begins with this: nobody is like him, or it began with what came before.
+async fn whose(app: &App, by: &Requester, there: &str, checked: &[Checked]) -> Result<(Name, bool), ExchangeError> {
+    let missing = ExchangeError::Malformed("the parcel holds no Patient: without him nobody can tell whose it is");
+    let described = checked.iter().find(|one| one.name == there && there.starts_with("Patient/"));
+    let described = described.ok_or(missing)?;
+    let new = new_patient(&by.partner, there).ok_or(ExchangeError::NoPatient)?;
+    if current(app, &new).await?.is_some() {
+        return Ok((new, true));
+    }
+    match whom(app, &described.text).await {
+        Ok(here) => Ok((here, false)),
+        Err(ExchangeError::NoPatient) => Ok((new, true)),
+        Err(error) => Err(error),
+    }
+}
+
+fn receipt(app: &App, by: &Requester, delivery: &str, content: String) -> Result<String, ExchangeError> {
+    let (iss, aud) = (of(app)?.settings.id.to_string(), by.partner.id.to_string());
+    let signed = app.token_key.sign(&Delivery { iss, aud, iat: now(app), delivery: delivery.to_owned(), content });
+    signed.map_err(|error| {
+        tracing::error!(%error, "a delivery could not be signed for");
+        ExchangeError::Malformed("the delivery could not be signed for")
+    })
+}

@@ -1,0 +1,272 @@
+//! Exchange between hospitals, each a service of its own, on one chain. All people are invented.
+
+mod cutter;
+mod network;
+
+use super::world::{World, issue};
+use bridge::commands::participants::Act;
+use bridge::config::{Accept, ParticipantId};
+use bridge::exchange::parcel::Parcel;
+use cutter::Fault;
+use network::{Network, names, told};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents() {
+    let Some(network) = Network::of(3).await else { return };
+    let [a, b, c] = network.hospitals.as_slice() else { panic!() };
+    for (hospital, id) in [(a, "ada"), (b, "lovelace"), (c, "byron")] {
+        hospital.knows_ada(id).await;
+    }
+    let everything = json!({"from": [b.id, c.id], "patient": "Patient/ada", "queries": ["*"]});
+    let (status, refused) = a.ask("POST", "/exchange/pull", &everything).await;
+    assert_eq!(status, 403, "nobody consented: {refused}");
+    let missing = told(&refused);
+    assert!(missing.contains(&format!("urn:medseal:participant|{}", a.id)) && missing.contains("/me"), "{missing}");
+    assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 0);
+    let (_, _) = a.ask("POST", "/exchange/pull", &with(&everything, "requestConsent", json!(true))).await;
+    let (_, _) = a.ask("POST", "/exchange/pull", &with(&everything, "requestConsent", json!(true))).await;
+    assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 1, "she is told once");
+
+    b.consent("lovelace", &a.id, "active", json!({})).await;
+    let (status, one) = a.ask("POST", "/exchange/pull", &everything).await;
+    assert_eq!(status, 200, "{one}");
+    assert_eq!(
+        names(&one),
+        ["Condition/c-lovelace", "Consent/k-lovelace", "Observation/o-lovelace", "Patient/lovelace"]
+    );
+    assert!(told(&one).contains(&c.id.to_string()) && told(&one).contains("no consent"), "{}", told(&one));
+    assert!(names(&one).iter().all(|name| !name.ends_with("byron")));
+
+    c.consent("byron", &a.id, "active", json!({})).await;
+    let results = with(&everything, "queries", json!(["Observation?status=final"]));
+    let (_, both) = a.ask("POST", "/exchange/pull", &results).await;
+    assert_eq!(names(&both), ["Observation/o-byron", "Observation/o-lovelace"]);
+    for entry in both["entry"].as_array().unwrap() {
+        assert_eq!(entry["search"]["extension"][1]["valueCode"], "ANCHORED-CONSORTIUM", "{entry}");
+        assert_eq!(entry["resource"]["valueQuantity"]["value"].to_string(), "1.5");
+    }
+
+    let class = json!([{"system": "http://hl7.org/fhir/resource-types", "code": "Condition"}]);
+    b.consent("lovelace", &a.id, "active", json!({"class": class})).await;
+    let (_, narrowed) = a.ask("POST", "/exchange/pull", &results).await;
+    assert_eq!(names(&narrowed), ["Observation/o-byron"], "results are no diagnoses");
+    b.consent("lovelace", &a.id, "inactive", json!({})).await;
+    let alone = with(&everything, "from", json!([b.id]));
+    assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "revoked");
+    let past = json!({"period": {"start": "2001-01-01", "end": "2002-01-01"}});
+    b.consent("lovelace", &a.id, "active", past).await;
+    assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "expired");
+
+    // One of two is dead: the other one's is there, and it is told.
+    b.cutter.as_ref().unwrap().dies();
+    let (status, half) = a.ask("POST", "/exchange/pull", &results).await;
+    assert_eq!((status, names(&half)), (200, vec!["Observation/o-byron".to_owned()]));
+    assert!(told(&half).contains(&b.id.to_string()), "{}", told(&half));
+}
+
+fn with(body: &Value, name: &str, value: Value) -> Value {
+    let mut body = body.clone();
+    body[name] = value;
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pulled_to_be_kept_becomes_part_of_the_record_and_is_kept_once() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    b.knows_ada("lovelace").await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
+    let pull =
+        json!({"from": [b.id], "patient": "Patient/ada", "queries": ["Observation", "Condition"], "store": true});
+    let (status, pulled) = a.ask("POST", "/exchange/pull", &pull).await;
+    assert_eq!(status, 200, "{pulled}");
+    let (status, again) = a.ask("POST", "/exchange/pull", &pull).await;
+    assert_eq!((status, names(&again)), (200, names(&pulled)));
+    let found = a.world.get("/fhir/Observation?patient=Patient/ada&_sort=_lastUpdated").await.1;
+    assert_eq!(found["total"], 2, "her own, and the one that came: {found}");
+    let stored = &found["entry"][1]["resource"];
+    assert_eq!(stored["meta"]["versionId"], "1", "kept once");
+    assert_eq!(stored["subject"]["reference"], "Patient/ada");
+    let source = format!("{}/Observation/o-lovelace/_history/1", b.world.running.app.core.base);
+    assert_eq!(stored["meta"]["source"], source);
+    let target = format!("/fhir/Provenance?target=Observation/{}", stored["id"].as_str().unwrap());
+    let provenance = a.world.only(&target).await;
+    assert_eq!(provenance["agent"][0]["who"]["identifier"]["value"], b.id.to_string());
+    // Who is not known there, or not for certain, gets nothing.
+    for (described, expected) in [
+        (json!({"resourceType": "Patient", "identifier": [{"system": "urn:id", "value": "1"}]}), 404),
+        (
+            json!({"resourceType": "Patient", "birthDate": "1980-02-29", "name": [{"family": "Lovelace", "given": ["Ada"]}]}),
+            409,
+        ),
+    ] {
+        let asked = json!({"from": [b.id], "patient": described, "queries": ["*"]});
+        let (status, refused) = a.ask("POST", "/exchange/pull", &asked).await;
+        assert_eq!(status, expected, "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    let push = json!({"id": "letter-1", "to": b.id, "patient": "Patient/ada", "queries": ["Observation"], "resources": ["Consent/k-ada"]});
+    let early = json!({"to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
+    let (_, refused) = a.ask("POST", "/exchange/push", &early).await;
+    let refused = a.ended(refused["id"].as_str().unwrap()).await;
+    assert_eq!(refused["state"], "refused", "nobody consented: {refused}");
+    a.consent("ada", &b.id, "active", json!({})).await;
+    let cutter = b.cutter.as_ref().unwrap();
+    cutter.next(&[Fault::Asking(900), Fault::Answering(0), Fault::Answering(150)]);
+    let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
+    assert_eq!(status, 202, "{queued}");
+    assert_eq!(a.ask("POST", "/exchange/push", &push).await.1, queued, "the same is the same");
+    let state = a.ended(queued["id"].as_str().unwrap()).await;
+    assert_eq!(state["state"], "delivered", "{state}");
+    assert!(state["failures"].as_u64().unwrap() >= 2, "{state}");
+    let patient = b.world.only("/fhir/Patient?identifier=urn:id|4711").await;
+    let path = format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap());
+    let observation = b.world.only(&path).await;
+    assert_eq!(observation["meta"]["versionId"], "1");
+    let provenance =
+        b.world.only(&format!("/fhir/Provenance?target=Observation/{}", observation["id"].as_str().unwrap())).await;
+    assert_eq!(provenance["agent"][0]["who"]["identifier"]["value"], a.id.to_string());
+    assert_eq!(b.world.get("/fhir/Consent").await.1["total"], 0, "what is consented to here, nobody elsewhere decides");
+    // Both sides have the delivery receipt, and a receipt of that.
+    let sent = state["receipt"].as_str().unwrap();
+    let kept = a.world.get(&format!("/fhir/{sent}")).await.1;
+    assert_eq!(kept["signature"][0]["data"], provenance["signature"][0]["data"]);
+    a.world.anchored_receipt(&format!("/fhir/{sent}/$receipt")).await;
+    b.world.anchored_receipt(&format!("/fhir/Provenance/{}/$receipt", provenance["id"].as_str().unwrap())).await;
+    // The next letter finds the record that the first one began.
+    let (_, second) = a.ask("POST", "/exchange/push", &with(&push, "id", json!("letter-2"))).await;
+    assert_eq!(a.ended(second["id"].as_str().unwrap()).await["state"], "delivered");
+    assert_eq!(b.world.only(&path).await["meta"]["versionId"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_fhir_server_gets_a_transaction() {
+    let plain = World::new().await;
+    let (http, token) = (plain.running.http, &plain.token);
+    let server = format!("[[exchange.fhir]]\nid = 'registry'\nendpoint = 'http://{http}/fhir'\ntoken = '{token}'\n");
+    let Some(network) = Network::beside(1, &server).await else { return };
+    let [a] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    a.consent("ada", &ParticipantId::parse("registry").unwrap(), "active", json!({})).await;
+    let push = json!({"to": "registry", "patient": "Patient/ada", "queries": ["Observation"]});
+    for _ in 0..2 {
+        let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
+        assert_eq!(status, 202, "{queued}");
+        let state = a.ended(queued["id"].as_str().unwrap()).await;
+        assert_eq!(state["state"], "delivered", "{state}");
+        let patient = plain.only("/fhir/Patient?identifier=urn:id|4711").await;
+        plain.only(&format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_lasts_as_long_as_the_patient_lets_it_and_leaves_nothing() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    b.knows_ada("lovelace").await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
+    let open = json!({"from": b.id, "patient": "Patient/ada"});
+    let (status, view) = a.ask("POST", "/exchange/view", &open).await;
+    assert_eq!(status, 201, "{view}");
+    let path = format!("/exchange/view/{}", view["id"].as_str().unwrap());
+    let (status, found) = a.world.get(&format!("{path}/Observation?status=final")).await;
+    assert_eq!((status, names(&found)), (200, vec!["Observation/o-lovelace".to_owned()]));
+    let token = format!("Bearer {}", a.world.token);
+    let page = a.world.request("GET", &path, &[("authorization", &token), ("accept", "text/html")], b"").await;
+    assert_eq!((page.status().as_u16(), page.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));
+    let mark = page.headers()["medseal-watermark"].to_str().unwrap().to_owned();
+    let html = String::from_utf8(page.body().to_vec()).unwrap();
+    assert!(mark.starts_with("test ") && html.contains(&mark) && html.contains("ANCHORED-CONSORTIUM"), "{mark}");
+    assert_eq!(a.world.get("/fhir/Observation?patient=Patient/ada").await.1["total"], 1, "nothing is kept");
+    let other = format!("Bearer {}", issue(&a.world.running, "user/*.rs", None, Some("Practitioner/other")));
+    let reply = a.world.request("GET", &path, &[("authorization", &other)], b"").await;
+    assert_eq!(reply.status(), 404, "it is of who opened it");
+    b.consent("lovelace", &a.id, "inactive", json!({})).await;
+    assert_eq!(a.world.get(&path).await.0, 403, "revoked");
+    b.consent("lovelace", &a.id, "active", json!({})).await;
+    assert_eq!(a.world.get(&path).await.0, 200);
+    assert_eq!(a.world.call("DELETE", &path, "").await.0, 204);
+    assert_eq!(a.world.get(&path).await.0, 410, "ended");
+    // Both sides tell of it.
+    for (hospital, patient) in [(a, "ada"), (b, "lovelace")] {
+        bridge::audit::worker::flush(&hospital.world.running.app).await.unwrap();
+        let events =
+            hospital.world.get(&format!("/fhir/AuditEvent?patient=Patient/{patient}&subtype=operation")).await.1;
+        assert!(events["total"].as_u64().unwrap() > 0, "{events}");
+        let text = events.to_string();
+        assert!(!text.contains(view["id"].as_str().unwrap()), "a ticket is in no trail");
+    }
+    let events = b.world.get("/fhir/AuditEvent?patient=Patient/lovelace&subtype=operation").await.1.to_string();
+    assert!(events.contains(&a.id.to_string()) && events.contains("purposeOfUse"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_suspended_changed_late_or_repeated_is_refused() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    b.knows_ada("lovelace").await;
+    b.consent("lovelace", &a.id, "active", json!({})).await;
+    let path = "/exchange/peer/pull";
+    let body = json!({
+        "patient": {"resourceType": "Patient", "identifier": [{"system": "urn:id", "value": "4711"}]}, "queries": ["*"],
+    })
+    .to_string();
+    let now = a.now();
+    let good = a.signed(b, path, body.as_bytes(), now, "n1");
+    let (status, parcel) = b.knocked(path, &good, body.as_bytes()).await;
+    assert_eq!(status, 200, "{parcel}");
+    assert_eq!(b.knocked(path, &good, body.as_bytes()).await.0, 401, "a request counts once");
+    for (what, token, sent) in [
+        ("another body", a.signed(b, path, body.as_bytes(), now, "n2"), body.replace('*', "Condition")),
+        ("another address", a.signed(b, "/exchange/peer/push", body.as_bytes(), now, "n3"), body.clone()),
+        ("an hour ago", a.signed(b, path, body.as_bytes(), now - 3_600, "n4"), body.clone()),
+        ("in an hour", a.signed(b, path, body.as_bytes(), now + 3_600, "n5"), body.clone()),
+        ("no signature", "x".to_owned(), body.clone()),
+        ("a purpose that is no code", a.signed_for(b, path, body.as_bytes(), now, "n8", "urn:x#a  b"), body.clone()),
+    ] {
+        assert_eq!(b.knocked(path, &token, sent.as_bytes()).await.0, 401, "{what}");
+    }
+    // What was changed on the way is not what was signed.
+    let pull = json!({"from": [b.id], "patient": "Patient/ada", "queries": ["Observation"]});
+    assert_eq!(a.ask("POST", "/exchange/pull", &pull).await.0, 200);
+    b.cutter.as_ref().unwrap().next(&[Fault::Changed("mmol/l", "mmol/1")]);
+    let (status, changed) = a.ask("POST", "/exchange/pull", &pull).await;
+    assert_eq!(status, 502, "{changed}");
+    assert!(told(&changed).contains("not signed by it"), "{changed}");
+    // What its sender changed himself, and signs for, is not what his log has.
+    let lie = parcel.to_string().replace("mmol/l", "mmol/1");
+    assert_ne!(lie, parcel.to_string());
+    let read: Parcel = serde_json::from_str(&lie).unwrap();
+    let exchange = a.world.running.app.exchange.as_ref().unwrap();
+    let partner = exchange.directory.partner(&b.id, &a.world.running.app.outgoing, now).await.unwrap();
+    let checked = read.check(&a.world.running.app.core, &partner.document, Accept::Anchored).await;
+    let refused: Vec<&str> = checked.iter().filter(|one| one.verdict.is_err()).map(|one| one.name.as_str()).collect();
+    assert_eq!(refused, ["Observation/o-lovelace"]);
+    let given = format!("{{\"delivery\":\"d\",\"parcel\":{lie}}}");
+    let token = b.signed(a, "/exchange/peer/push", given.as_bytes(), b.now(), "n6");
+    let (status, refused) = a.knocked("/exchange/peer/push", &token, given.as_bytes()).await;
+    assert_eq!(status, 422, "{refused}");
+    assert_eq!(a.world.get("/fhir/Observation").await.1["total"], 1, "nothing of it is stored");
+
+    network.say(a, Act::Suspend).await;
+    let late = a.signed(b, path, body.as_bytes(), a.now(), "n7");
+    assert_eq!(b.knocked(path, &late, body.as_bytes()).await.0, 403, "suspended");
+    let (status, list) = b.world.get("/exchange/participants?name=northquay").await;
+    assert_eq!((status, &list["participants"][0]["status"]), (200, &json!("suspended")));
+    network.say(a, Act::Readmit).await;
+    network.say(b, Act::Suspend).await;
+    assert_eq!(a.ask("POST", "/exchange/pull", &pull).await.0, 403, "nobody asks who is suspended");
+    let (_, found) =
+        a.world.get("/exchange/participants?service=cardio&place=southfield&identifier=urn:oid:1.2.3|Southfield").await;
+    assert_eq!(found["participants"].as_array().unwrap().len(), 1, "{found}");
+}
