@@ -2,6 +2,7 @@
 //! database transaction, and only then answers each sender. While a pack is being written the next group gathers.
 
 mod allowed;
+mod keep;
 mod moment;
 mod resolve;
 mod seal;
@@ -18,6 +19,7 @@ use crate::index::store::{Batch, NewRecord, Place, StoreError};
 use crate::index::tokens::Token;
 use crate::index::write::Turn;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
+use crate::message::Held;
 use crate::secret::{Key, bytes, system_random};
 use crate::smart::token::Caller;
 use crate::upkeep::key_objects;
@@ -62,6 +64,18 @@ pub struct RawMessage {
     pub map: String,
     pub map_set: String,
     pub report: Vec<mappings::report::Line>,
+    pub kept_as: KeptAs,
+}
+
+/// What a received message is kept as.
+#[derive(Clone)]
+pub enum KeptAs {
+    /// What its resources were made of.
+    Message,
+    /// One of which nothing was made, and why.
+    Held(Held),
+    /// One that was in quarantine: what became of it closes it there, with the same commit.
+    Replay { of: ResourceId, told: Held },
 }
 
 /// What became of a transaction. It exists only once everything is durable.
@@ -109,7 +123,17 @@ pub struct Deleted {
     pub updated: i64,
 }
 
-crate::redacted_debug!(RawMessage, Written);
+crate::redacted_debug!(RawMessage, KeptAs, Written);
+
+impl RawMessage {
+    /// What it is recognised by. One in quarantine is replayed once, whatever text it then has.
+    fn token(&self, core: &Core, raw: Digest) -> Token {
+        match &self.kept_as {
+            KeptAs::Replay { of, .. } => core.identity_token(&["replay", of.as_str()]),
+            _ => core.identity_token(&["message", &self.sender, &self.control_id, &raw.to_string()]),
+        }
+    }
+}
 
 impl Done {
     /// The resource, where it is there.
@@ -317,7 +341,7 @@ impl<'c> Group<'c> {
         let mut stage = Stage::default();
         let raw = transaction.message.as_ref().map(|m| Digest::of(&m.bytes));
         if let (Some(message), Some(raw)) = (&transaction.message, raw) {
-            let token = self.core.identity_token(&["message", &message.sender, &message.control_id, &raw.to_string()]);
+            let token = message.token(self.core, raw);
             if let Some(id) = self.taken(&token)? {
                 stage.message = Some((token, id));
                 return Ok((stage, None));

@@ -33,7 +33,7 @@ const ROLES = [
   ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access']],
   ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada']],
   ['auditor', [], ['/me/log']],
-  ['administrator', [], ['/me/people', '/me/clients']],
+  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
 

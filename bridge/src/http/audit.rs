@@ -115,6 +115,7 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log"] => "search-type",
+        ["me", "quarantine", _, ..] => "read",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         ["log", "records.json"] => "operation",

@@ -5,6 +5,7 @@ use super::reply::{Reply, body, failure, status};
 use super::routes::{Call, Request};
 use crate::consent::decide::decide_whole;
 use crate::error::Issue;
+use crate::feeds::Origin;
 use crate::ids::ResourceId;
 use crate::ingest::{Answered, Received, receive as ingest};
 use crate::intake::ack::{self, Mode};
@@ -29,7 +30,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
             return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
         }
     }
-    let answers = ingest(app, Received { bytes: bytes.to_vec() }).await;
+    let answers = ingest(app, Received { bytes: bytes.to_vec(), origin: Origin::Http }).await;
     answers.iter().for_each(ack::log_ours);
     let worst = answers.iter().filter_map(|a| a.outcome.as_ref().err()).map(status).max_by_key(|s| severity(*s));
     let acks: String =

@@ -12,6 +12,7 @@ mod everything;
 pub mod export;
 pub mod fhir;
 pub mod hl7v2;
+mod impatient;
 mod ledger;
 pub mod log;
 mod login;

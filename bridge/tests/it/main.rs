@@ -21,6 +21,7 @@ mod door;
 mod erasure;
 mod export;
 mod faults;
+mod feeds;
 mod fhir;
 mod fuzz_seeds;
 mod hostile;
