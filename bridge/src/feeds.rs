@@ -38,7 +38,8 @@ pub struct Feed {
     pub listener: Listener,
     tls: bool,
     applies: Applies,
-    certificates: Vec<Named>,
+    /// None: any that an authority has signed.
+    certificates: Option<Vec<Named>>,
     overlay: Option<String>,
     pub zone: Option<TimeZone>,
     charset: Charset,
@@ -125,10 +126,13 @@ impl Feeds {
             return vec![&self.unnamed];
         }
         let names = |feed: &&&Arc<Feed>| {
-            arrival.certificate.as_ref().is_some_and(|shown| feed.certificates.iter().any(|named| named.is(shown)))
+            arrival
+                .certificate
+                .as_ref()
+                .is_some_and(|shown| feed.certificates.iter().flatten().any(|named| named.is(shown)))
         };
         let own: Vec<_> = here.iter().filter(names).copied().collect();
-        if own.is_empty() { here.into_iter().filter(|feed| feed.certificates.is_empty()).collect() } else { own }
+        if own.is_empty() { here.into_iter().filter(|feed| feed.certificates.is_none()).collect() } else { own }
     }
 
     /// How a listener speaks, where it speaks TLS.
@@ -182,13 +186,14 @@ impl Feed {
             Named::parse(text)
                 .ok_or_else(|| wrong(format!("certificates: `{text}` is neither `sha256:...` nor a DNS name")))
         };
+        let certificates = of.certificates.as_ref().map(|all| all.iter().map(certificate).collect::<Result<_, _>>());
         let settings = of.over(&config.feed);
         Ok(Self {
             name: of.name.clone(),
             listener: of.mllp.map_or(Listener::Shared, Listener::Own),
             tls: of.tls.unwrap_or(true),
             applies: Applies { sender: of.senders.clone(), ..Applies::default() },
-            certificates: of.certificates.iter().map(certificate).collect::<Result<_, _>>()?,
+            certificates: certificates.transpose()?,
             overlay: of.overlay.clone(),
             zone: settings.time_zone().map_err(wrong)?,
             charset: settings.character_set().map_err(wrong)?,

@@ -45,8 +45,9 @@ pub struct NamedFeed {
     pub tls: Option<bool>,
     /// MSH-3.1 and MSH-4.1 of its messages: `LAB|NORTH`, `LAB|*`. Any where it is empty.
     pub senders: Vec<String>,
-    /// Which client certificates are its own: `sha256:...`, or a DNS name of the certificate.
-    pub certificates: Vec<String>,
+    /// Which client certificates are its own: `sha256:...`, or a DNS name of the certificate. Any of the authorities' where absent;
+    /// none where it is empty.
+    pub certificates: Option<Vec<String>>,
     /// The overlay of its messages, whatever the overlays themselves say they are for.
     pub overlay: Option<String>,
     pub zone: Option<String>,
@@ -128,7 +129,7 @@ pub(super) fn check(feeds: &[NamedFeed], shared: SocketAddr, mutual: bool) -> Re
         if feeds.iter().filter(speaks).any(|other| other.tls != feed.tls) {
             return Err(format!("feeds, {}: feeds of one listener have one `tls`", feed.name));
         }
-        if !feed.certificates.is_empty() && (!mutual || feed.tls == Some(false)) {
+        if feed.certificates.is_some() && (!mutual || feed.tls == Some(false)) {
             return Err(format!("feeds, {}: `certificates` are asked for only with `tls.clients`", feed.name));
         }
     }
