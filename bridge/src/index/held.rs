@@ -24,7 +24,7 @@ const HELD: &str = "SELECT row, id, version, deleted, updated, pack, \"offset\",
 impl Store {
     /// Those before a row, the newest first; with `all` also those that were replayed.
     pub fn held(&self, all: bool, before: i64, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-        let open = if all { "" } else { "AND version = 1" };
+        let open = if all { "" } else { "AND version = 1 AND deleted = 0" };
         let sql = format!("{HELD} {open} AND row < ?1 ORDER BY row DESC LIMIT ?2");
         self.read(|c| c.rows(&sql, values![before, limit as i64], waiting))
     }

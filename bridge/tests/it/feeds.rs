@@ -7,6 +7,7 @@ use bridge::commands::send::{Connection, Target};
 use bridge::config::{Config, NamedFeed, OnError, Tls};
 use bridge::control::{Ask, ask};
 use bridge::feeds::Listener;
+use bridge::ids::{Name, ResourceId};
 use bridge::people::Role;
 use bridge::tls;
 use notary::commitment::Digest;
@@ -297,12 +298,21 @@ async fn a_mended_text_is_stored_beside_the_one_that_came_and_both_outlive_the_i
     let keep = world.running.app.core.keep();
     let open = keep.store.held(false, i64::MAX, 10).unwrap();
     assert_eq!(open.iter().map(|held| held.id.to_string()).collect::<Vec<_>>(), [ids[0].clone()]);
-    let id = bridge::ids::ResourceId::parse(&ids[1]).unwrap();
+    let id = ResourceId::parse(&ids[1]).unwrap();
     let shown = bridge::quarantine::find(&keep, &id).await.unwrap().unwrap();
     assert!(shown.replayed.unwrap().edited);
     assert!(String::from_utf8_lossy(&shown.kept.bytes).contains("ZZZ|1"), "what came is kept");
     assert_eq!(code(&world.send(&faulty("2")).await), "AA");
     assert_eq!(keep.store.held(true, i64::MAX, 10).unwrap().len(), 2, "it is still recognised");
+    bridge::commands::storage::check(&world.running.app.config, false).await.unwrap();
+
+    let unknown = Name::parse(&format!("Patient/{}", ids[0])).unwrap();
+    bridge::upkeep::erase::erase(&keep, &unknown, "by letter", &|_| ()).await.unwrap().unwrap();
+    let id = ResourceId::parse(&ids[0]).unwrap();
+    assert!(bridge::quarantine::find(&keep, &id).await.unwrap().is_none(), "it has a key of its own");
+    assert!(keep.store.held(false, i64::MAX, 10).unwrap().is_empty());
+    let erased = Ask::Replay { id: ids[0].clone(), text: None };
+    assert!(ask(&data, &erased).await.unwrap_err().contains("no such message"));
 }
 
 /// The status of a reply, and whether it says when to come back; nothing where the connection was closed.
