@@ -21,6 +21,8 @@ use crate::consent::policy::Policy;
 use crate::error::VaultError;
 use crate::exchange::{self, Exchange};
 use crate::export::{self, Exports};
+use crate::feeds::Feeds;
+use crate::feeds::pace::Paces;
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::Store;
@@ -39,9 +41,6 @@ use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{Objects, make_directory};
-use jiff::tz::TimeZone;
-use mappings::charset::Charset;
-use mappings::library::Library;
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
 use std::collections::HashSet;
@@ -70,9 +69,7 @@ pub struct Core {
     identities: Tokenizer,
     /// What accounts are kept with.
     pub secrets: Arc<Secrets>,
-    maps: RwLock<Arc<Library>>,
-    pub zone: Option<TimeZone>,
-    pub charset: Charset,
+    feeds: RwLock<Arc<Feeds>>,
     pub signer: LogSigner,
     pub chain: Chain,
     /// Who cosigns our checkpoints.
@@ -107,6 +104,8 @@ pub struct App {
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
     /// Room for request bodies in memory, in units of `BODY_UNIT`.
     pub bodies: Semaphore,
+    /// How fast each client may ask.
+    pub paces: Paces,
     /// Room for people who are signing in.
     pub sign_ins: Semaphore,
     /// What outside providers have said of themselves.
@@ -177,9 +176,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         cursor_key,
         identities: Tokenizer::new(&identity_key),
         secrets: Arc::new(Secrets::new(&marks, accounts)),
-        maps: RwLock::new(Arc::new(library(config)?)),
-        zone: config.zone().map_err(StartError::Config)?,
-        charset: config.charset().map_err(StartError::Config)?,
+        feeds: RwLock::new(Arc::new(Feeds::load(config, None)?)),
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         chain: Chain::new(place),
         witnesses: Witnesses::new(&config.log.witnesses),
@@ -214,6 +211,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         outgoing: Outgoing::new(config.outgoing.clone()),
         exchange: Exchange::open(&config, &core, &token_key)?,
         started: core.clock.now(),
+        paces: Paces::new(config.limits.requests_per_second),
         core,
         config,
         token_key,
@@ -298,16 +296,14 @@ fn gate(config: &Config) -> Gate {
 }
 
 impl Core {
-    /// The maps as they are now; a message keeps those that it began with.
-    pub fn maps(&self) -> Arc<Library> {
-        self.maps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Maps, feeds and certificates as they are now; a message keeps those that it began with.
+    pub fn feeds(&self) -> Arc<Feeds> {
+        self.feeds.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the maps anew and puts them in the place of the old ones, whole, if they are faultless.
-    pub fn reload_maps(&self, config: &Config) -> Result<(), mappings::plan::PlanError> {
-        let fresh = Arc::new(library(config)?);
-        *self.maps.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+    /// Puts others in their place, whole.
+    pub fn set_feeds(&self, feeds: Feeds) {
+        *self.feeds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(feeds);
     }
 
     /// A keyed hash for identities and messages; another key than the search tokens'.

@@ -2,6 +2,7 @@
 //! database transaction, and only then answers each sender. While a pack is being written the next group gathers.
 
 mod allowed;
+mod keep;
 mod moment;
 mod resolve;
 mod seal;
@@ -9,7 +10,7 @@ mod told;
 mod transaction;
 mod view;
 
-pub use transaction::{Author, Committed, Deleted, Done, RawMessage, Transaction, Written};
+pub use transaction::{Author, Committed, Deleted, Done, KeptAs, RawMessage, Transaction, Written};
 
 use crate::app::Core;
 use crate::error::{IngestError, VaultError};
@@ -231,7 +232,7 @@ impl<'c> Group<'c> {
         let mut stage = Stage::default();
         let raw = transaction.message.as_ref().map(|m| Digest::of(&m.bytes));
         if let (Some(message), Some(raw)) = (&transaction.message, raw) {
-            let token = self.core.identity_token(&["message", &message.sender, &message.control_id, &raw.to_string()]);
+            let token = message.token(self.core, raw);
             if let Some(id) = self.taken(&token)? {
                 stage.message = Some((token, id));
                 return Ok((stage, None));

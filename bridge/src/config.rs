@@ -3,13 +3,13 @@
 mod chain;
 mod consent;
 mod exchange;
+mod feeds;
 mod login;
+mod tls;
 mod witness;
 
 use crate::index::postgres::Settings;
 use crate::vault::objects::s3::S3Settings;
-use jiff::tz::TimeZone;
-use mappings::charset::Charset;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,15 @@ use std::path::{Path, PathBuf};
 pub use chain::{Chain, GWEI};
 pub use consent::{Consents, Otherwise, PURPOSES};
 pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
+pub use feeds::{Feed, NamedFeed, OnError};
 pub use login::{Login, Provider};
+pub use tls::{Limits, Tls};
 pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
 const MAX_KEEP_HOURS: u64 = 366 * 24;
+/// What the feed is called that `[feed]` describes.
+pub const UNNAMED: &str = "default";
 
 /// The configuration as it was checked.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,7 +45,11 @@ pub struct Config {
     pub maps: Option<PathBuf>,
     /// A directory of overlays: what senders need otherwise. SIGHUP reads it anew.
     pub overlays: Option<PathBuf>,
+    /// What holds for each sender, unless its own feed says otherwise.
     pub feed: Feed,
+    pub feeds: Vec<NamedFeed>,
+    pub tls: Option<Tls>,
+    pub limits: Limits,
     pub log: Log,
     /// The chain that anchors go to; the embedded ledger where there is none.
     pub chain: Option<Chain>,
@@ -59,6 +67,9 @@ pub struct Config {
     pub login: Login,
     /// Other organisations; none are spoken to without it.
     pub exchange: Option<Exchange>,
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// What the service does by itself to what it has stored.
@@ -138,16 +149,6 @@ fn lies_in(ip: IpAddr, (block, bits): (IpAddr, u32)) -> bool {
     ip.is_ipv4() == block.is_ipv4() && differ.checked_shr(128 - bits).unwrap_or(0) == 0
 }
 
-/// What a sender does not say itself.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Feed {
-    /// An IANA zone for times sent without an offset. Without it such times keep the day only where FHIR allows it.
-    pub zone: Option<String>,
-    /// The character set of messages with an empty MSH-18; UTF-8 where absent.
-    pub charset: Option<String>,
-}
-
 /// What `$validate` knows beside the standard itself.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -219,6 +220,9 @@ impl Default for Config {
             maps: None,
             overlays: None,
             feed: Feed::default(),
+            feeds: Vec::new(),
+            tls: None,
+            limits: Limits::default(),
             log: Log::default(),
             chain: None,
             witness: None,
@@ -231,6 +235,7 @@ impl Default for Config {
             consent: Consents::default(),
             login: Login::default(),
             exchange: None,
+            file: None,
         }
     }
 }
@@ -255,8 +260,9 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let default = Path::new("medseal.toml");
         let named = path.unwrap_or(default);
+        let wrong = |what| ConfigError::Wrong { path: named.to_owned(), what };
         let mut config = match std::fs::read_to_string(named) {
-            Ok(text) => Self::parse(&text).map_err(|what| ConfigError::Wrong { path: named.to_owned(), what })?,
+            Ok(text) => Self { file: Some(named.to_owned()), ..Self::parse(&text).map_err(wrong)? },
             Err(e) if path.is_none() && e.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(source) => return Err(ConfigError::Unreadable { path: named.to_owned(), source }),
         };
@@ -269,8 +275,10 @@ impl Config {
     /// Reads and checks a text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
-        config.zone()?;
-        config.charset()?;
+        config.feed.check().map_err(|what| format!("feed.{what}"))?;
+        let mutual = config.tls.as_ref().is_some_and(Tls::is_mutual);
+        feeds::check(&config.feeds, config.mllp, mutual)?;
+        config.limits.check()?;
         if config.custodian.trim().is_empty() || config.custodian.len() > 200 {
             return Err("custodian: 1 to 200 characters".into());
         }
@@ -307,25 +315,8 @@ impl Config {
     /// The address of the FHIR API, without a slash at its end.
     pub fn base(&self) -> String {
         let configured = self.base_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-        configured.unwrap_or_else(|| format!("http://{}/fhir", self.http))
-    }
-
-    /// The feed's zone.
-    pub fn zone(&self) -> Result<Option<TimeZone>, String> {
-        let zone = |name: &String| {
-            TimeZone::get(name)
-                .map_err(|_| format!("feed.zone: there is no time zone `{name}`; an example is `Europe/Berlin`"))
-        };
-        self.feed.zone.as_ref().map(zone).transpose()
-    }
-
-    /// The feed's character set.
-    pub fn charset(&self) -> Result<Charset, String> {
-        match &self.feed.charset {
-            None => Ok(Charset::Utf8),
-            Some(name) => Charset::named(name)
-                .ok_or_else(|| format!("feed.charset: `{name}` is not supported; an example is `8859/1`")),
-        }
+        let scheme = if self.tls.as_ref().is_some_and(|tls| tls.http) { "https" } else { "http" };
+        configured.unwrap_or_else(|| format!("{scheme}://{}/fhir", self.http))
     }
 }
 
@@ -368,6 +359,15 @@ mod tests {
         for (text, part) in [
             ("[feed]\nzone = \"Mars/Base\"", "no time zone"),
             ("[feed]\ncharset = \"klingon\"", "not supported"),
+            ("[feed]\nmessages_per_second = 0", "feed.messages_per_second"),
+            ("[[feeds]]\nname = \"a b\"", "feeds.name"),
+            ("[[feeds]]\nname = \"a\"\n[[feeds]]\nname = \"a\"", "`a` is taken"),
+            ("[[feeds]]\nname = \"default\"", "`default` is taken"),
+            ("[[feeds]]\nname = \"a\"\nzone = \"Mars/Base\"", "feeds, a: zone: there is no time zone"),
+            ("[[feeds]]\nname = \"a\"\nmllp = \"127.0.0.1:2575\"", "the address that all share"),
+            ("[[feeds]]\nname = \"a\"\ncertificates = [\"x\"]", "only with `tls.clients`"),
+            ("[[feeds]]\nname = \"a\"\non_error = \"drop\"", "line 3"),
+            ("[limits]\nmllp_connections = 0", "at least 1"),
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),
             ("custodian = \"\"", "custodian"),

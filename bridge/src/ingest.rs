@@ -11,22 +11,27 @@
 
 use crate::app::App;
 use crate::clock::instant;
-use crate::commit::{Author, Committed, RawMessage, Transaction, Waiting};
+use crate::commit::{Author, Committed, KeptAs, RawMessage, Transaction, Waiting};
 use crate::error::{IngestError, Issue};
+use crate::feeds::{Feed, Feeds, Origin, Outcome};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, Write};
-use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES, MAX_REPORT_LINES};
+use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES, MAX_REPORT_LINES, PACE_PATIENCE};
+use crate::quarantine;
 use mappings::charset::{self, Charset};
 use mappings::engine::{Context, Draft, MapError, Mapped, draft_urn, map};
 use mappings::parse::Message;
 use mappings::report::Line;
 use notary::canonical::Json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A message or batch as it came over MLLP or HTTP.
-pub struct Received {
+pub struct Received<'r> {
     pub bytes: Vec<u8>,
+    pub origin: Origin<'r>,
 }
 
 /// What became of one message: what its acknowledgement needs.
@@ -36,7 +41,7 @@ pub struct Answered {
     pub outcome: Result<Taken, IngestError>,
 }
 
-crate::redacted_debug!(Received, Answered);
+crate::redacted_debug!(Received<'_>, Answered);
 
 /// A message that was taken.
 #[derive(Debug)]
@@ -44,65 +49,171 @@ pub struct Taken {
     pub committed: Committed,
     /// The mapping report.
     pub report: Vec<Line>,
+    /// Nothing was made of it: it waits in quarantine.
+    pub held: bool,
+}
+
+/// How a message is to be read: by the maps and the feed that it began with.
+#[derive(Clone)]
+pub struct Reading {
+    pub feeds: Arc<Feeds>,
+    pub feed: Arc<Feed>,
+    /// Of the text as it was decoded.
+    pub charset: Charset,
 }
 
 /// Takes in a message, or each message of a batch.
-pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
-    let default = app.core.maps().charset(&received.bytes).unwrap_or(app.core.charset);
-    let decoded = match charset::decode(&received.bytes, default) {
+pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
+    let Received { bytes, origin } = received;
+    let feeds = app.core.feeds();
+    let header = charset::header(&bytes);
+    let first = header.as_deref().and_then(|header| Message::parse(header).ok());
+    let Some(feed) = feeds.choose(origin, first.as_ref()).cloned() else {
+        return vec![Answered { text: header.clone().unwrap_or_default(), outcome: Err(nobodys()) }];
+    };
+    let decoded = match charset::decode(&bytes, feeds.charset(&feed, first.as_ref())) {
         Ok(decoded) => decoded,
-        Err(error) => return vec![undecodable(&received.bytes, &error)],
+        Err(error) => return vec![counted(app, &feed, undecodable(&bytes, &error))],
     };
     let messages = mappings::batch::messages(&decoded.text);
     if messages.is_empty() || messages.len() > MAX_BATCH_MESSAGES {
         let text = format!("a batch holds 1 to {MAX_BATCH_MESSAGES} messages");
         let outcome = Err(IngestError::Unparsable(Issue::new("structure", text)));
-        return vec![Answered { text: String::new(), outcome }];
+        return vec![counted(app, &feed, Answered { text: String::new(), outcome })];
     }
     let alone = messages.len() == 1;
     let mut answers = Vec::with_capacity(messages.len());
     for text in messages {
         // A message alone is kept in the very bytes that came; one of a batch in its own part of the text.
-        let raw = if alone { received.bytes.clone() } else { text.as_bytes().to_vec() };
-        let outcome = message(app, text, raw, decoded.charset).await;
-        answers.push(Answered { text: text.to_owned(), outcome });
+        let raw = if alone { bytes.clone() } else { text.as_bytes().to_vec() };
+        let own = if alone { Some(feed.clone()) } else { of_part(&feeds, origin, text) };
+        let Some(feed) = own else {
+            answers.push(Answered { text: text.to_owned(), outcome: Err(nobodys()) });
+            continue;
+        };
+        let reading = Reading { feeds: feeds.clone(), feed: feed.clone(), charset: decoded.charset };
+        let outcome = match turn(&feed, origin).await {
+            Ok(()) => message(app, &reading, text, raw, !alone).await,
+            Err(busy) => Err(busy),
+        };
+        answers.push(counted(app, &feed, Answered { text: text.to_owned(), outcome }));
     }
     answers
 }
 
-async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, charset: Charset) -> Result<Taken, IngestError> {
-    let (preparing, text) = (app.clone(), text.to_owned());
-    // Mapping a large message takes a while: it must not hold up a network thread.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, &text, raw, charset)).await;
-    let (transaction, report) = prepared.unwrap_or(Err(IngestError::Stopping))?;
-    let committed = commit(app, transaction).await?;
-    Ok(Taken { committed, report })
+/// The feed of one message of a batch.
+fn of_part(feeds: &Feeds, origin: Origin<'_>, text: &str) -> Option<Arc<Feed>> {
+    feeds.choose(origin, Message::parse(text).ok().as_ref()).cloned()
+}
+
+/// Nobody who may send here was meant.
+fn nobodys() -> IngestError {
+    let place = mappings::path::Place { field: 3, ..mappings::path::Place::default() };
+    let text = "no feed of this listener, or of the certificate that was shown, has this sender (MSH-3, MSH-4)";
+    IngestError::Forbidden(Issue { source: Some(("MSH".into(), 1, place)), ..Issue::new("forbidden", text) })
+}
+
+/// Waits for the feed's turn: over MLLP its sender feels it, over HTTP it is told to come back.
+async fn turn(feed: &Feed, origin: Origin<'_>) -> Result<(), IngestError> {
+    let Some(pace) = &feed.pace else { return Ok(()) };
+    let patience = if matches!(origin, Origin::Http) { Duration::ZERO } else { PACE_PATIENCE };
+    let wait = pace.turn(Instant::now(), patience).map_err(|_| IngestError::Busy)?;
+    tokio::time::sleep(wait).await;
+    Ok(())
+}
+
+fn counted(app: &App, feed: &Feed, answered: Answered) -> Answered {
+    let outcome = match &answered.outcome {
+        Ok(taken) if taken.held => Outcome::Quarantined,
+        Ok(_) => Outcome::Accepted,
+        Err(error) => Outcome::of(error),
+    };
+    feed.meter.count(outcome, app.core.clock.now().as_millisecond());
+    answered
+}
+
+async fn message(
+    app: &Arc<App>,
+    reading: &Reading,
+    text: &str,
+    raw: Vec<u8>,
+    decoded: bool,
+) -> Result<Taken, IngestError> {
+    let Prepared { transaction, report } = prepared(app, reading, text, raw.clone()).await?;
+    let done = match transaction {
+        Ok(transaction) => commit(app, transaction).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(committed) => Ok(Taken { committed, report, held: false }),
+        Err(error) if reading.feed.keeps(&error) => {
+            let message = raw_message(text, raw, report);
+            quarantine::hold(app, &reading.feed, message, &error, decoded).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is to be committed, or why it cannot be, with the mapping report as far as there is one.
+pub struct Prepared {
+    pub transaction: Result<Transaction, IngestError>,
+    pub report: Vec<Line>,
+}
+
+/// Maps and validates, beside the network threads: a large message takes a while.
+pub async fn prepared(app: &Arc<App>, reading: &Reading, text: &str, raw: Vec<u8>) -> Result<Prepared, IngestError> {
+    let (app, reading, text) = (app.clone(), reading.clone(), text.to_owned());
+    let preparing = tokio::task::spawn_blocking(move || prepare(&app, &reading, &text, raw));
+    preparing.await.map_err(|_| IngestError::Stopping)
 }
 
 /// Received -> Message -> Draft -> Validated.
-fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Transaction, Vec<Line>), IngestError> {
+fn prepare(app: &App, reading: &Reading, text: &str, raw: Vec<u8>) -> Prepared {
+    let mut report = Vec::new();
+    let transaction = transaction(app, reading, text, raw, &mut report);
+    Prepared { transaction, report }
+}
+
+fn transaction(
+    app: &App,
+    reading: &Reading,
+    text: &str,
+    raw: Vec<u8>,
+    report: &mut Vec<Line>,
+) -> Result<Transaction, IngestError> {
     let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
     if message.header(10).trim().is_empty() {
         return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
     }
+    let Reading { feeds, feed, charset } = reading;
     let now = instant(app.core.clock.now());
-    let context = Context { charset, zone: app.core.zone.as_ref(), now: &now };
-    let library = app.core.maps();
-    let set = library.choose(&message);
+    let context = Context { charset: *charset, zone: feed.zone.as_ref(), now: &now };
+    let set = feeds.maps(feed, &message);
     let mapped = map(set, &message, &context).map_err(unmappable)?;
-    let sender = format!("{}|{}", message.header(3), message.header(4));
-    let report = mapped.report.lines(MAX_REPORT_LINES);
+    *report = mapped.report.lines(MAX_REPORT_LINES);
     let raw = RawMessage {
-        bytes: raw,
-        sender,
-        control_id: message.header(10).to_owned(),
         map: mapped.map.to_owned(),
         map_set: set.hash().to_owned(),
-        report: report.clone(),
+        ..raw_message(text, raw, report.clone())
     };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
     let writes = writes.collect::<Result<Vec<_>, _>>()?;
-    Ok((Transaction { by: Author::Service, writes, message: Some(raw) }, report))
+    Ok(Transaction { by: Author::Service, writes, message: Some(raw) })
+}
+
+/// A message as it is kept where nothing else is known of it.
+fn raw_message(text: &str, bytes: Vec<u8>, report: Vec<Line>) -> RawMessage {
+    let message = Message::parse(text).ok();
+    let field = |n| message.as_ref().map_or("", |m| m.header(n));
+    RawMessage {
+        bytes,
+        sender: format!("{}|{}", field(3), field(4)),
+        control_id: field(10).to_owned(),
+        map: String::new(),
+        map_set: String::new(),
+        report,
+        kept_as: KeptAs::Message,
+    }
 }
 
 /// Draft -> Validated: an error is told at the field that the element came from.

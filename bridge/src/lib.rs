@@ -10,9 +10,9 @@
 //! |---|---|---|
 //! | words | ids, secret, clock, limits | nothing above |
 //! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::{decide,policy,labels,outside}, exchange::{document,signed}, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
-//! | outside world | vault::{keys,objects}, index::store, outgoing, smart, people | pure, words |
-//! | use cases | app, ingest, commit, read, search, summary, message, exchange, export, notify, lease, anchor, intake::ack | all above |
-//! | edges | http, intake::mllp, the commands | use cases |
+//! | outside world | vault::{keys,objects}, index::store, outgoing, smart, people, tls, feeds, places | pure, words |
+//! | use cases | app, ingest, commit, read, search, summary, message, exchange, export, notify, lease, anchor, upkeep, quarantine, intake::ack | all above |
+//! | edges | http, intake::{mllp,listeners}, reload, control, the commands | use cases |
 
 pub mod anchor;
 pub mod app;
@@ -22,9 +22,11 @@ pub mod commands;
 pub mod commit;
 pub mod config;
 pub mod consent;
+pub mod control;
 pub mod error;
 pub mod exchange;
 pub mod export;
+pub mod feeds;
 pub mod fhir;
 pub mod http;
 pub mod ids;
@@ -37,10 +39,14 @@ pub mod message;
 pub mod notify;
 pub mod outgoing;
 pub mod people;
+pub mod places;
+pub mod quarantine;
 pub mod read;
+pub mod reload;
 pub mod search;
 pub mod secret;
 pub mod smart;
 pub mod summary;
+pub mod tls;
 pub mod upkeep;
 pub mod vault;

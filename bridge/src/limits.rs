@@ -48,13 +48,21 @@ pub const MAX_PAGE: usize = 1_000;
 pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Open HTTP connections: each may hold a body of MAX_BODY_BYTES.
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
-/// Open MLLP connections; a hospital has some dozens of feeds.
+/// Open MLLP connections, of all listeners; a hospital has some dozens of feeds.
 pub const MAX_MLLP_CONNECTIONS: usize = 256;
 /// How long a client may take to send its header, and its body: slow ones hold a connection.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a frame that has begun may take to arrive. Between frames a feed may be silent for days.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long TLS may take to begin: nobody is known by then.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a message waits for its feed's turn before its sender is told to come back: below the patience of senders.
+pub const PACE_PATIENCE: Duration = Duration::from_secs(10);
+/// Clients whose requests are counted one by one.
+pub const MAX_PACED_CLIENTS: usize = 10_000;
+/// The longest request over the control socket: a message of [`MAX_FRAME_BYTES`], as JSON.
+pub const MAX_CONTROL_BYTES: usize = 4 * MAX_FRAME_BYTES;
 /// How long an acknowledgement may take to be taken by the sender.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stopping service waits for what it has taken.

@@ -36,6 +36,16 @@ enum Command {
         #[arg(long)]
         mllp: Option<SocketAddr>,
     },
+    /// Have a running service read maps, overlays, feeds and certificates anew. With a fault nothing changes.
+    Reload {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Messages that were acknowledged and of which nothing could be made yet.
+    Quarantine {
+        #[command(subcommand)]
+        verb: Quarantine,
+    },
     /// Send HL7 v2 files over MLLP and print the acknowledgements.
     Send(commands::send::Arguments),
     /// Mint a bearer token with the data directory's key (administrator at the machine).
@@ -156,6 +166,36 @@ enum User {
         #[command(flatten)]
         place: Place,
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Quarantine {
+    /// List what waits, the newest first: id, since when, feed, state, what is wrong.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Also what was replayed.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Print why a message is there, with its mapping report.
+    Show {
+        #[command(flatten)]
+        place: Place,
+        id: String,
+        /// Print the message itself instead.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Have the running service map and store it by the maps of today.
+    Replay {
+        #[command(flatten)]
+        place: Place,
+        id: String,
+        /// A mended text in its place; what came is kept.
+        #[arg(long)]
+        text: Option<PathBuf>,
     },
 }
 
@@ -317,6 +357,16 @@ fn log(default: &str) {
 async fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
+        Command::Reload { place } => commands::reload::run(&place.config()?).await,
+        Command::Quarantine { verb: Quarantine::List { place, all } } => {
+            commands::quarantine::list(&place.config()?, all).await
+        }
+        Command::Quarantine { verb: Quarantine::Show { place, id, raw } } => {
+            commands::quarantine::show(&place.config()?, &id, raw).await
+        }
+        Command::Quarantine { verb: Quarantine::Replay { place, id, text } } => {
+            commands::quarantine::replay(&place.config()?, &id, text.as_deref()).await
+        }
         Command::Send(arguments) => commands::send::run(&arguments).await,
         Command::Token { place, scope, patient, user, subject, ttl } => {
             let (patient, user) = (patient.as_deref(), user.as_deref());

@@ -1,15 +1,19 @@
 //! Received messages as they are kept: the very bytes, and beside them how they were mapped. Sealed like any record.
 
 use crate::app::Core;
+use crate::app::keep::Keep;
 use crate::consent::decide::Permit;
-use crate::error::VaultError;
+use crate::error::{Issue, VaultError};
 use crate::ids::{Owner, ResourceId};
 use crate::index::store::Place;
-use crate::read::in_background;
+use crate::read::{in_background, owner_key};
 use crate::vault::pack::read_record;
 use crate::vault::seal::{RecordKind, open};
 use mappings::report::Line;
 use serde::{Deserialize, Serialize};
+
+/// The type that the index gives to a message in quarantine: its second version says what became of it.
+pub const QUARANTINE: &str = "Quarantine";
 
 /// What is known of a message beside its bytes. No patient data: the report names places and rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +30,62 @@ pub struct Head {
     pub resources: Vec<String>,
     /// What no rule used, what could not be used, what a switch decided.
     pub report: Vec<Line>,
+    /// Of one in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// The id that it had in quarantine, if it was replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
+}
+
+/// Why a message is in quarantine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The feed that it came by.
+    pub feed: String,
+    pub issues: Vec<Said>,
+    /// It was part of a batch, and is kept as text in UTF-8, whatever its MSH-18 says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decoded: bool,
+    /// What became of it: of the version that closes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
+}
+
+/// An issue, as its sender would have been told it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    pub code: String,
+    pub text: String,
+    /// The field that it is about, `PID-7.1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// How a message left quarantine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The message that was stored.
+    pub message: String,
+    /// Who replayed it.
+    pub by: String,
+    /// It was another text than the one that came, which is kept.
+    pub edited: bool,
+}
+
+impl From<&Issue> for Said {
+    fn from(issue: &Issue) -> Self {
+        let text =
+            issue.expression.as_ref().map_or_else(|| issue.text.clone(), |path| format!("{path}: {}", issue.text));
+        let place = issue.source.as_ref().map(|(segment, nth, place)| {
+            let nth = if *nth > 1 { format!("({nth})") } else { String::new() };
+            let component = if place.component > 0 { format!(".{}", place.component) } else { String::new() };
+            let field = if place.field > 0 { format!("-{}{component}", place.field) } else { String::new() };
+            format!("{segment}{nth}{field}")
+        });
+        Self { code: issue.code.to_owned(), text, place }
+    }
 }
 
 /// A kept message.
@@ -63,7 +123,7 @@ pub async fn fetch(core: &Core, permit: &Permit, id: &ResourceId) -> Result<Opti
     let (store, wanted) = (core.store.clone(), id.clone());
     match in_background(move || store.message(&wanted)).await? {
         Some(place) => {
-            let (owner, kept) = open_at(core, &place, id).await?;
+            let (owner, kept) = open_at(&core.keep(), &place, id).await?;
             if !core.consented_to_raw(permit, &owner, &kept.head.resources).await? {
                 return Ok(None);
             }
@@ -74,7 +134,8 @@ pub async fn fetch(core: &Core, permit: &Permit, id: &ResourceId) -> Result<Opti
     }
 }
 
-async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<(Owner, Kept), VaultError> {
+/// Opens what lies at a place, if it is this message.
+pub async fn open_at(core: &Keep, place: &Place, id: &ResourceId) -> Result<(Owner, Kept), VaultError> {
     let (pack, offset) = (place.pack.clone(), place.extent.offset);
     let bytes = core.objects.read(&pack, offset, place.extent.length as usize).await?;
     let record = read_record(&bytes).map_err(|source| VaultError::Pack { pack: pack.clone(), offset, source })?;
@@ -83,7 +144,7 @@ async fn open_at(core: &Core, place: &Place, id: &ResourceId) -> Result<(Owner, 
     if label.kind != RecordKind::Message || label.id != *id {
         return Err(tampered("another record lies at its place"));
     }
-    let key = core.owner_key(&label.owner).await?;
+    let key = owner_key(&core.keys, &core.store, &label.owner).await?;
     let plain = open(&key, &core.custodian, &record.sealed).map_err(|source| VaultError::Seal {
         pack: pack.clone(),
         offset,
@@ -107,6 +168,8 @@ mod tests {
             map_set: "00".into(),
             resources: vec!["Patient/p/_history/1".into()],
             report: vec![line],
+            held: None,
+            replay_of: None,
         };
         let kept = Kept { head, bytes: vec![0xff, b'M'] };
         assert!(Kept::from_bytes(&kept.to_bytes().unwrap()).as_ref() == Some(&kept));

@@ -11,6 +11,7 @@ use crate::index::history::{Of, Page};
 use crate::index::store::{Place, Store, StoreError, Stored};
 use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
+use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::Part;
 use crate::vault::pack::{Record, read_record};
 use crate::vault::seal::{RecordKind, open};
@@ -367,18 +368,22 @@ impl Core {
     }
 
     pub(crate) async fn owner_key(&self, owner: &Owner) -> Result<Key, VaultError> {
-        if self.keys.is_destroyed(owner) {
-            return Err(VaultError::Erased);
-        }
-        if let Some(key) = self.keys.cached(owner) {
-            return Ok(key);
-        }
-        let (store, wanted): (Arc<Store>, Owner) = (self.store.clone(), owner.clone());
-        let wrapped = in_background(move || store.key(&wanted)).await?;
-        let wrapped =
-            wrapped.ok_or_else(|| crate::vault::keys::KeyError::NoKey { owner: owner.as_str().to_owned() })?;
-        Ok(self.keys.unwrap(owner, &wrapped).await?)
+        owner_key(&self.keys, &self.store, owner).await
     }
+}
+
+/// An owner's data key, from memory or unwrapped.
+pub(crate) async fn owner_key(keys: &KeyRing, store: &Arc<Store>, owner: &Owner) -> Result<Key, VaultError> {
+    if keys.is_destroyed(owner) {
+        return Err(VaultError::Erased);
+    }
+    if let Some(key) = keys.cached(owner) {
+        return Ok(key);
+    }
+    let (store, wanted) = (store.clone(), owner.clone());
+    let wrapped = in_background(move || store.key(&wanted)).await?;
+    let wrapped = wrapped.ok_or_else(|| KeyError::NoKey { owner: owner.as_str().to_owned() })?;
+    Ok(keys.unwrap(owner, &wrapped).await?)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const data = mkdtempSync(join(tmpdir(), 'medseal-people-'))
 const provider = await serveProvider()
 const config = join(data, 'medseal.toml')
 writeFileSync(config, `outgoing = { allow_private = true, allow_http = true }
+feed = { on_error = "quarantine" }
 [[login.openid]]
 name = "Northquay account"
 issuer = "${provider.issuer}"

@@ -27,13 +27,19 @@ async function store(site, medseal) {
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/fhir+json' } })
     assert.equal(answer.status, 201, await answer.text())
   }
+  for (const [n, patient] of ['PID|1||4712^^^NQ||Okafor^Ben||19710101|M', 'ZZZ|1||no map has this'].entries()) {
+    const message = ['MSH|^~\\&|ADT|NORTHQUAY|MED|SEAL|20260302081500||ADT^A04^ADT_A01|' + n + '|P|2.5.1', patient, 'PV1|1|O'].join('\r')
+    const answer = await fetch(`${site}/hl7v2`, { method: 'POST', body: message,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/hl7-v2' } })
+    assert.equal(answer.status, 200, await answer.text())
+  }
 }
 
 const ROLES = [
   ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access']],
   ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada']],
   ['auditor', [], ['/me/log']],
-  ['administrator', [], ['/me/people', '/me/clients']],
+  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
 
@@ -53,6 +59,14 @@ export async function portal({ site, data, program, person, invitation, accessib
           await accessible(page, `portal-${where}${path.replaceAll('/', '-')}`)
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
           assert.ok(wide <= 0, `${path}: ${wide} pixels too wide`)
+        }
+        if (role === 'administrator') {
+          await page.goto(`${site}/me/quarantine`)
+          await page.getByRole('link', { name: /^waits/ }).click()
+          await page.getByRole('button', { name: 'Replay' }).waitFor()
+          await accessible(page, `portal-${where}-held`)
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+          assert.ok(wide <= 0, `a message in quarantine: ${wide} pixels too wide`)
         }
         if (role === 'clinician') {
           await page.goto(`${site}/me/patients`)

@@ -1,6 +1,6 @@
 //! All the maps of a service: the base set, and one for each overlay. A message's sender, type and version choose.
 
-use crate::charset::{self, Charset};
+use crate::charset::Charset;
 use crate::engine::{Context, map};
 use crate::maps::MapSet;
 use crate::overlay::{Applies, Case, OverlayFile};
@@ -66,10 +66,9 @@ impl Library {
         fitting.map_or(&self.base, |overlay| &overlay.set)
     }
 
-    /// The character set that the sender's overlay names for messages with an empty MSH-18.
-    pub fn charset(&self, bytes: &[u8]) -> Option<Charset> {
-        let header = charset::header(bytes)?;
-        Message::parse(&header).ok().and_then(|message| self.choose(&message).charset)
+    /// The maps of an overlay, whatever messages it is for.
+    pub fn named(&self, overlay: &str) -> Option<&MapSet> {
+        self.overlays.iter().find(|known| known.name == overlay).map(|known| &known.set)
     }
 
     /// The maps without an overlay.
@@ -183,6 +182,7 @@ fn values(value: &Value, path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::charset;
 
     const HEAD: &str = "MSH|^~\\&|LAB|NORTH|||20260301||ADT^A04^ADT_A01|7|P|2.5";
 
@@ -285,7 +285,8 @@ cases:
         let library = library(&[("north.yaml", site)]).unwrap();
         let name = |head: &str| {
             let bytes = [head.as_bytes(), b"\rPID|1||1^^^HOSP||M\xfcller^Ada\r"].concat();
-            let set = library.charset(&bytes).unwrap_or(Charset::Utf8);
+            let header = charset::header(&bytes).unwrap();
+            let set = library.choose(&Message::parse(&header).unwrap()).charset().unwrap_or(Charset::Utf8);
             charset::decode(&bytes, set).map(|decoded| found(&mapped(&library, &decoded.text), "Patient.name.family"))
         };
         assert_eq!(name(HEAD).unwrap(), ["M\u{fc}ller"]);

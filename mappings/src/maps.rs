@@ -68,6 +68,11 @@ pub(crate) struct Known {
 }
 
 impl MapSet {
+    /// The character set of messages with an empty MSH-18, where an overlay names one.
+    pub fn charset(&self) -> Option<Charset> {
+        self.charset
+    }
+
     /// The maps built into the program.
     pub fn embedded() -> Result<Self, PlanError> {
         Self::compile(&Sources::embedded()?)

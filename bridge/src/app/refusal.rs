@@ -1,6 +1,7 @@
 //! Why the service does not start.
 
 use crate::error::VaultError;
+use crate::feeds::FeedsError;
 use crate::index::store::StoreError;
 use crate::smart::token::TokenError;
 use crate::vault::keys::KeyError;
@@ -24,7 +25,7 @@ pub enum StartError {
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
-    Maps(#[from] mappings::plan::PlanError),
+    Feeds(#[from] FeedsError),
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error(transparent)]

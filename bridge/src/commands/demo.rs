@@ -2,7 +2,7 @@
 //! what `medseal serve` does.
 
 use super::client;
-use super::send::{Totals, progress, send_all, split};
+use super::send::{Target, Totals, progress, send_all, split};
 use super::serve::{self, Running};
 use super::{Failed, token::duration};
 use crate::config::Config;
@@ -97,7 +97,7 @@ impl Demo {
         let totals = Arc::new(Totals::default());
         let count = messages.len();
         // In order: the discharge comes after the admission.
-        send_all(&self.running.mllp.to_string(), messages, 1, &totals, &bar, true).await?;
+        send_all(&Target::plain(&self.running.mllp.to_string()), messages, 1, &totals, &bar, true).await?;
         bar.finish_and_clear();
         let accepted = totals.accepted.load(Ordering::Relaxed);
         let kinds = MESSAGES.iter().map(|(kind, _)| *kind).collect::<Vec<_>>().join(", ");

@@ -3,6 +3,7 @@
 use super::Failed;
 use crate::intake::frame::{Decoder, Event, encode};
 use crate::limits::MAX_FRAME_BYTES;
+use crate::tls;
 use indicatif::{ProgressBar, ProgressStyle};
 use mappings::parse::Message;
 use std::io::IsTerminal;
@@ -12,6 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 
 /// How long an acknowledgement may take: the server's own limit, and a little more.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,9 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What to send, where, and how.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where to: mllp://HOST:PORT
+    /// Where to: mllp://HOST:PORT, or mllps://HOST:PORT over TLS.
     #[arg(long)]
     pub to: String,
+    /// Who has signed the server's certificate (PEM); for mllps.
+    #[arg(long)]
+    pub authorities: Option<PathBuf>,
+    /// The certificate to show, and its key (PEM): mutual TLS.
+    #[arg(long, requires = "key")]
+    pub certificate: Option<PathBuf>,
+    #[arg(long, requires = "certificate")]
+    pub key: Option<PathBuf>,
     /// Connections that send at the same time.
     #[arg(long, default_value_t = 1)]
     pub connections: usize,
@@ -45,15 +59,12 @@ pub struct Totals {
 
 /// Sends. Fails if any message was not accepted.
 pub async fn run(arguments: &Arguments) -> Result<(), Failed> {
-    let address = arguments
-        .to
-        .strip_prefix("mllp://")
-        .ok_or_else(|| Failed(format!("--to {}: write mllp://HOST:PORT", arguments.to)))?;
+    let target = Target::of(arguments)?;
     let messages = read_all(&arguments.files, arguments.repeat)?;
     let bar = progress(messages.len() as u64);
     let totals = Arc::new(Totals::default());
     let begun = Instant::now();
-    send_all(address, messages, arguments.connections, &totals, &bar, arguments.quiet).await?;
+    send_all(&target, messages, arguments.connections, &totals, &bar, arguments.quiet).await?;
     bar.finish_and_clear();
     let seconds = begun.elapsed().as_secs_f64();
     let (accepted, refused) = (totals.accepted.load(Ordering::Relaxed), totals.refused.load(Ordering::Relaxed));
@@ -67,7 +78,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failed> {
 
 /// Sends all messages over some connections, each waiting for its acknowledgement.
 pub async fn send_all(
-    address: &str,
+    target: &Target,
     messages: Vec<String>,
     connections: usize,
     totals: &Arc<Totals>,
@@ -78,10 +89,10 @@ pub async fn send_all(
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..connections.clamp(1, 1_000) {
-        let (messages, next, totals, bar, address) =
-            (messages.clone(), next.clone(), totals.clone(), bar.clone(), address.to_owned());
+        let (messages, next, totals, bar, target) =
+            (messages.clone(), next.clone(), totals.clone(), bar.clone(), target.clone());
         tasks.spawn(async move {
-            let mut connection = Connection::open(&address).await?;
+            let mut connection = Connection::to(&target).await?;
             loop {
                 let Some(message) = messages.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
                 let ack = connection.exchange(message.as_bytes()).await?;
@@ -101,17 +112,64 @@ pub async fn send_all(
     Ok(())
 }
 
+/// Where messages are sent to, and how it is spoken to.
+#[derive(Clone)]
+pub struct Target {
+    address: String,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Target {
+    /// Without TLS.
+    pub fn plain(address: &str) -> Self {
+        Self { address: address.to_owned(), tls: None }
+    }
+
+    /// Over TLS.
+    pub fn over_tls(address: &str, tls: Arc<ClientConfig>) -> Self {
+        Self { address: address.to_owned(), tls: Some(tls) }
+    }
+
+    fn of(arguments: &Arguments) -> Result<Self, Failed> {
+        if let Some(address) = arguments.to.strip_prefix("mllp://") {
+            return Ok(Self::plain(address));
+        }
+        let wrong = || Failed(format!("--to {}: write mllp://HOST:PORT, or mllps://HOST:PORT", arguments.to));
+        let address = arguments.to.strip_prefix("mllps://").ok_or_else(wrong)?;
+        let missing = || Failed("mllps: name by --authorities who has signed the server's certificate".into());
+        let authorities = arguments.authorities.as_deref().ok_or_else(missing)?;
+        let own = arguments.certificate.as_deref().zip(arguments.key.as_deref());
+        Ok(Self::over_tls(address, tls::client(authorities, own).map_err(Failed::from_error)?))
+    }
+}
+
 /// One MLLP connection of a sender.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     decoder: Decoder,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects without TLS.
     pub async fn open(address: &str) -> Result<Self, Failed> {
-        let stream = TcpStream::connect(address).await.map_err(|e| Failed(format!("{address}: {e}")))?;
+        Self::to(&Target::plain(address)).await
+    }
+
+    /// Connects.
+    pub async fn to(target: &Target) -> Result<Self, Failed> {
+        let Target { address, tls } = target;
+        let away = |e: std::io::Error| Failed(format!("{address}: {e}"));
+        let stream = TcpStream::connect(address).await.map_err(away)?;
         stream.set_nodelay(true).map_err(Failed::from_error)?;
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                let host =
+                    ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(Failed::from_error)?;
+                Either::Right(Box::new(TlsConnector::from(tls.clone()).connect(host, stream).await.map_err(away)?))
+            }
+        };
         Ok(Self { stream, decoder: Decoder::new(MAX_FRAME_BYTES) })
     }
 
@@ -119,6 +177,7 @@ impl Connection {
     pub async fn exchange(&mut self, message: &[u8]) -> Result<String, Failed> {
         let lost = |e: std::io::Error| Failed(format!("the connection was lost before the acknowledgement: {e}"));
         self.stream.write_all(&encode(message)).await.map_err(lost)?;
+        self.stream.flush().await.map_err(lost)?;
         let mut buffer = vec![0; 16 << 10];
         let mut events = Vec::new();
         loop {

@@ -4,7 +4,10 @@ use super::Failed;
 use crate::app::{self, App, Workers};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{http, intake};
+use crate::feeds::Listener;
+use crate::intake::listeners::Listeners;
+use crate::reload::Reloader;
+use crate::{control, http};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -17,12 +20,15 @@ pub struct Running {
     pub app: Arc<App>,
     pub http: SocketAddr,
     pub mllp: SocketAddr,
+    pub listeners: Arc<Listeners>,
+    pub reloader: Arc<Reloader>,
     stop: watch::Sender<bool>,
-    listeners: Vec<JoinHandle<()>>,
+    http_task: JoinHandle<()>,
+    control: Option<JoinHandle<()>>,
     workers: Workers,
 }
 
-/// Starts everything; when this returns, both ports answer.
+/// Starts everything; when this returns, all ports answer.
 pub async fn start(mut config: Config) -> Result<Running, Failed> {
     let http = bind("http", config.http).await?;
     let mllp = bind("mllp", config.mllp).await?;
@@ -31,12 +37,27 @@ pub async fn start(mut config: Config) -> Result<Running, Failed> {
     config.mllp = mllp.local_addr().map_err(Failed::from_error)?;
     let (app, workers) = app::start(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     let (stop, stopped) = watch::channel(false);
-    let listeners = vec![
-        tokio::spawn(http::server::serve(app.clone(), http, stopped.clone())),
-        tokio::spawn(intake::mllp::serve(app.clone(), mllp, stopped)),
-    ];
+    let listeners = Arc::new(Listeners::new(app.clone(), stopped.clone()));
+    let own = app.core.feeds().listeners();
+    let bound = listeners.bind(&own).await.map_err(Failed)?;
+    listeners.serve(Listener::Shared, mllp).map_err(Failed::from_error)?;
+    listeners.follow(bound, &own).map_err(Failed::from_error)?;
+    let http_task = tokio::spawn(http::server::serve(app.clone(), http, stopped));
+    let reloader = Arc::new(Reloader::new(app.clone(), listeners.clone()));
+    let control = controlled(&app, &reloader);
     let (http, mllp) = (app.config.http, app.config.mllp);
-    Ok(Running { app, http, mllp, stop, listeners, workers })
+    Ok(Running { app, http, mllp, listeners, reloader, stop, http_task, control, workers })
+}
+
+/// Without the socket the service serves all the same: the path of a socket may be about a hundred bytes long.
+fn controlled(app: &Arc<App>, reloader: &Arc<Reloader>) -> Option<JoinHandle<()>> {
+    match control::listen(&app.config.data) {
+        Ok(listener) => Some(tokio::spawn(control::serve(app.clone(), reloader.clone(), listener))),
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: `medseal reload` and `medseal quarantine replay` do not work");
+            None
+        }
+    }
 }
 
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Failed> {
@@ -53,11 +74,16 @@ impl Running {
     pub async fn stop(self) {
         // The listeners hold receivers: if they are gone already there is nothing to stop.
         let _ = self.stop.send(true);
-        for listener in self.listeners {
-            if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, listener).await.is_err() {
-                tracing::warn!("a listener did not stop in time");
-            }
+        if let Some(control) = self.control {
+            // It holds the application, and with it the lock of the data directory.
+            control.abort();
+            _ = control.await;
         }
+        if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.http_task).await.is_err() {
+            tracing::warn!("the HTTP listener did not stop in time");
+        }
+        self.listeners.ended().await;
+        drop((self.listeners, self.reloader));
         self.workers.drain(&self.app).await;
     }
 }
@@ -67,25 +93,20 @@ pub async fn run(config: Config) -> Result<(), Failed> {
     let signals = stop_signal()?;
     let running = start(config).await?;
     say!("ready http={} mllp={}", running.http, running.mllp);
-    let reloading = tokio::spawn(reload_maps(running.app.clone()));
+    let reloading = tokio::spawn(reload(running.reloader.clone()));
     signals.await;
     reloading.abort();
+    _ = reloading.await;
     tracing::info!("stopping: what was taken is committed first");
     running.stop().await;
     Ok(())
 }
 
-/// At each SIGHUP reads the maps and overlays anew; faulty ones are told of, and the old ones stay.
-async fn reload_maps(app: Arc<App>) {
+/// At each SIGHUP reads the configuration anew.
+async fn reload(reloader: Arc<Reloader>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        let app = app.clone();
-        let reloaded = tokio::task::spawn_blocking(move || app.core.reload_maps(&app.config)).await;
-        match reloaded {
-            Ok(Ok(())) => tracing::info!("the maps were read anew"),
-            Ok(Err(error)) => tracing::error!(%error, "the maps were not read anew: the old ones stay"),
-            Err(_) => tracing::error!("reading the maps anew broke off: the old ones stay"),
-        }
+        control::log(&reloader.reload().await);
     }
 }
 

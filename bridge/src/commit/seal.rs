@@ -3,7 +3,7 @@
 use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
-use super::{Deleted, Done, Group, RawMessage, Stage, Written};
+use super::{Deleted, Done, Group, Stage, Written};
 use crate::audit::is_trail;
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
@@ -14,8 +14,6 @@ use crate::fhir::write::{Act, By, Target, conditional_reference};
 use crate::fhir::{membership, merge, references};
 use crate::ids::{Name, Owner, Version};
 use crate::index::blind::Blinded;
-use crate::index::store::StoreError;
-use crate::message::{Head, Kept};
 use crate::read::{Made, Verb};
 use crate::secret::{Key, bytes, system_random};
 use crate::vault::pack::Record;
@@ -279,26 +277,12 @@ impl Group<'_> {
         Ok(resource)
     }
 
-    /// The message is sealed under the first patient that it speaks of, so that erasing the patient erases it.
-    pub(super) async fn seal_message(
+    pub(super) async fn sealed(
         &mut self,
-        message: &RawMessage,
-        done: &[Done],
-        stage: &mut Stage,
-    ) -> Result<(), IngestError> {
-        let Some((_, id)) = stage.message.clone() else { return Ok(()) };
-        let written: Vec<&Written> = done.iter().filter_map(Done::written).collect();
-        let patient = written.iter().find(|w| w.name.kind.as_str() == "Patient");
-        let owner = patient.map_or_else(Owner::custodian, |w| Owner::patient(&w.name.id));
-        let label = Label { kind: RecordKind::Message, type_name: "Message".into(), id, version: Version(1), owner };
-        let kept = Kept { head: head(message, &written, self.now), bytes: message.bytes.clone() };
-        let plain = kept.to_bytes().map_err(|_| VaultError::from(StoreError::Nonsense("a report that is no JSON")))?;
-        let record = self.sealed(label, &plain, None).await?;
-        stage.records.push((record, false, Blinded::default()));
-        Ok(())
-    }
-
-    async fn sealed(&mut self, label: Label, plain: &[u8], entry: Option<Vec<u8>>) -> Result<Record, IngestError> {
+        label: Label,
+        plain: &[u8],
+        entry: Option<Vec<u8>>,
+    ) -> Result<Record, IngestError> {
         let key = self.key(&label.owner).await?;
         let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
             VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
@@ -319,17 +303,6 @@ impl Group<'_> {
         let (key, wrapped) = self.core.keys.newest().await?.generate(owner, &system_random)?;
         self.fresh.keys.insert(owner.clone(), (key.clone(), wrapped));
         Ok(key)
-    }
-}
-
-fn head(message: &RawMessage, written: &[&Written], now: i64) -> Head {
-    Head {
-        received: instant(jiff::Timestamp::from_millisecond(now).unwrap_or_default()),
-        control_id: message.control_id.clone(),
-        map: message.map.clone(),
-        map_set: message.map_set.clone(),
-        resources: written.iter().map(|w| format!("{}/_history/{}", w.name, w.version)).collect(),
-        report: message.report.clone(),
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the committer is given, and what it gives back.
 
+use crate::app::Core;
 use crate::fhir::write::Write;
 use crate::ids::{Name, ResourceId, Version};
+use crate::index::tokens::Token;
+use crate::message::Held;
 use crate::smart::token::Caller;
+use notary::commitment::Digest;
 use std::sync::Arc;
 
 /// What is to be committed together: writes, and the message they came from.
@@ -34,6 +38,18 @@ pub struct RawMessage {
     pub map: String,
     pub map_set: String,
     pub report: Vec<mappings::report::Line>,
+    pub kept_as: KeptAs,
+}
+
+/// What a received message is kept as.
+#[derive(Clone)]
+pub enum KeptAs {
+    /// What its resources were made of.
+    Message,
+    /// One of which nothing was made, and why.
+    Held(Held),
+    /// One that was in quarantine: what became of it closes it there, with the same commit.
+    Replay { of: ResourceId, told: Held },
 }
 
 /// What became of a transaction. It exists only once everything is durable.
@@ -81,7 +97,17 @@ pub struct Deleted {
     pub updated: i64,
 }
 
-crate::redacted_debug!(RawMessage, Written);
+crate::redacted_debug!(RawMessage, KeptAs, Written);
+
+impl RawMessage {
+    /// What it is recognised by. One in quarantine is replayed once, whatever text it then has.
+    pub(super) fn token(&self, core: &Core, raw: Digest) -> Token {
+        match &self.kept_as {
+            KeptAs::Replay { of, .. } => core.identity_token(&["replay", of.as_str()]),
+            _ => core.identity_token(&["message", &self.sender, &self.control_id, &raw.to_string()]),
+        }
+    }
+}
 
 impl Done {
     /// The resource, where it is there.

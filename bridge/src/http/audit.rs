@@ -130,6 +130,7 @@ fn did(request: &Request) -> Option<Did> {
         ["me", "people", _] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
+        ["me", "quarantine", _, ..] => "read",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         ["log", "records.json"] => "operation",

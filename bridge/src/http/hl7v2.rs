@@ -6,6 +6,7 @@ use super::routes::{Call, Request};
 use crate::commit::Done;
 use crate::consent::decide::decide_whole;
 use crate::error::Issue;
+use crate::feeds::Origin;
 use crate::ids::{Name, Owner, ResourceId, Version};
 use crate::ingest::{Answered, Received, receive as ingest};
 use crate::intake::ack::{self, Mode};
@@ -30,7 +31,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
             return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
         }
     }
-    let answers = ingest(app, Received { bytes: bytes.to_vec() }).await;
+    let answers = ingest(app, Received { bytes: bytes.to_vec(), origin: Origin::Http }).await;
     answers.iter().for_each(ack::log_ours);
     answers.iter().for_each(|answer| request.seen.shows(made(answer)));
     let worst = answers.iter().filter_map(|a| a.outcome.as_ref().err()).map(status).max_by_key(|s| severity(*s));

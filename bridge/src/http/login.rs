@@ -6,6 +6,8 @@ use crate::error::Issue;
 use crate::smart::standing::Stands;
 use crate::smart::token::{Bearer, Caller};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use warp::http::{HeaderMap, StatusCode, header};
 
 /// Why nobody is known to call.
@@ -26,6 +28,14 @@ pub(super) async fn prepare(app: &App, headers: &HeaderMap) {
 /// Whether the request bears a valid token.
 pub(super) fn known(app: &App, headers: &HeaderMap) -> bool {
     authenticate(app, headers).is_ok()
+}
+
+/// The client's turn to be answered, or how long until it comes. Who is not known has none, and is told so by others.
+pub(super) fn turn(app: &App, headers: &HeaderMap) -> Result<(), Duration> {
+    match authenticate(app, headers) {
+        Ok(bearer) => app.paces.turn(&bearer.caller.subject, Instant::now()),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The caller, or a 401, or a 503.

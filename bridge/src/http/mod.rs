@@ -14,6 +14,7 @@ mod explain;
 pub mod export;
 pub mod fhir;
 pub mod hl7v2;
+mod impatient;
 mod ledger;
 pub mod log;
 mod login;

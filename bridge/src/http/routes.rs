@@ -11,6 +11,7 @@ use crate::limits::MAX_BODY_BYTES;
 use crate::smart::token::Caller;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 
 /// A request that was read whole.
@@ -33,6 +34,8 @@ pub enum BadBody {
     Encoding,
     /// Said to be packed, and not.
     Broken,
+    /// Not read: its client has sent more than it may, and is to come back after this time.
+    Late(Duration),
 }
 
 /// An allowed request: what a handler gets.
@@ -176,6 +179,12 @@ fn bad_body(bad: BadBody) -> Reply {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "Content-Encoding: gzip or none".into())
         }
         BadBody::Broken => (StatusCode::BAD_REQUEST, "structure", "the body is not gzip, as its header says".into()),
+        BadBody::Late(wait) => {
+            let text = "this client sends more requests than it may: come back when Retry-After says";
+            let reply = failure(StatusCode::TOO_MANY_REQUESTS, Issue::new("throttled", text));
+            let seconds = wait.as_secs_f64().ceil().max(1.0).to_string();
+            return super::reply::with_header(reply, header::RETRY_AFTER, &seconds);
+        }
     };
     failure(status, Issue::new(code, text))
 }

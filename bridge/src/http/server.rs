@@ -3,17 +3,19 @@
 
 use super::encoding::{packed, unpacked};
 use super::exchange::may_send;
-use super::login::{known, prepare};
+use super::impatient::Impatient;
+use super::login::{known, prepare, turn};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch};
 use crate::app::{App, BODY_UNIT};
 use crate::audit::seen::Seen;
 use crate::limits::{
-    BODY_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_HTTP_CONNECTIONS, MAX_WITNESS_BYTES,
+    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_WITNESS_BYTES, WRITE_TIMEOUT,
 };
+use crate::places::Places;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
-use http_body_util::{Either, StreamBody};
+use http_body_util::{self as body, StreamBody};
 use hyper::body::Frame;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
@@ -23,21 +25,30 @@ use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use warp::Filter;
 use warp::http::{HeaderMap, Method, Response, header};
 
+/// What who comes one too many is told.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
+    let limits = &app.config.limits;
+    let places = Places::new(limits.http_connections, limits.http_connections_per_address);
     let graceful = GracefulShutdown::new();
-    let answers = TowerToHyperService::new(warp::service(filter(app)));
+    let answers = TowerToHyperService::new(warp::service(filter(app.clone())));
     let service = service_fn(move |request| {
         let answer = answers.call(request);
         async move { answer.await.map(with_stream) }
     });
-    // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes with TLS, or from the proxy.
+    // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes from the proxy.
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     loop {
@@ -45,20 +56,27 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             _ = stop.wait_for(|stopping| *stopping) => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(limit = MAX_HTTP_CONNECTIONS, "an HTTP connection was refused: too many are open");
+        let door = app.core.feeds().doors.http.clone();
+        let Some(place) = places.take(peer.ip()) else {
+            tracing::warn!("an HTTP connection was refused: too many are open, in all or of its address");
+            if door.is_none() {
+                // It fits into the empty buffer of a new socket.
+                _ = stream.try_write(FULL);
+            }
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection);
+        let (builder, service, watcher) = (builder.clone(), service.clone(), graceful.watcher());
         tokio::spawn(async move {
             // A client that breaks off is no news.
-            let _ = connection.await;
+            if let Some(stream) = begun(door, stream).await {
+                let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), service);
+                let _ = watcher.watch(connection).await;
+            }
             drop(place);
         });
     }
@@ -67,14 +85,24 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     }
 }
 
+/// The stream, or the TLS over it; nothing where TLS does not begin in time.
+async fn begun(door: Option<Arc<ServerConfig>>, stream: TcpStream) -> Option<Spoken> {
+    let Some(door) = door else { return Some(Spoken::Left(stream)) };
+    let accepting = TlsAcceptor::from(door).accept(stream);
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await.ok()?.ok()?;
+    Some(Spoken::Right(Box::new(accepted)))
+}
+
+type Spoken = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// Puts the body in that is still being made, where the reply has one.
 fn with_stream<B: hyper::body::Body>(
     mut reply: Response<B>,
-) -> Response<Either<B, StreamBody<impl Stream<Item = Framed>>>> {
+) -> Response<body::Either<B, StreamBody<impl Stream<Item = Framed>>>> {
     let parts = reply.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
     reply.map(|whole| match parts {
-        None => Either::Left(whole),
-        Some(parts) => Either::Right(StreamBody::new(unfold(parts, |mut parts| async move {
+        None => body::Either::Left(whole),
+        Some(parts) => body::Either::Right(StreamBody::new(unfold(parts, |mut parts| async move {
             let part = parts.recv().await?;
             Some((part.map(Frame::data), parts))
         }))),
@@ -103,7 +131,9 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 prepare(&app, &request.headers).await;
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
-                if let Some(most) = for_strangers(&request) {
+                if let Err(wait) = turn(&app, &request.headers) {
+                    request.body = Err(BadBody::Late(wait));
+                } else if let Some(most) = for_strangers(&request) {
                     request.body = collect(body, most).await.ok_or(BadBody::TooLong);
                 } else if takes_body(&request.method)
                     && (known(&app, &request.headers) || may_send(&app, &request).await)

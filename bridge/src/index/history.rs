@@ -88,7 +88,7 @@ fn condition<'p>(c: &Connection, page: &'p Page) -> Result<Condition<'p>, StoreE
             format!("deleted <> 2 AND type = {kind} AND id = {id}")
         }
         Of::Type(kind) => format!("deleted <> 2 AND type = {}", which.value(kind.as_str().into())),
-        Of::Everything => "deleted <> 2 AND type NOT IN ('Message', 'Erasure')".to_owned(),
+        Of::Everything => "deleted <> 2 AND type NOT IN ('Message', 'Quarantine', 'Erasure')".to_owned(),
     };
     if let Some(since) = page.since {
         let row = which.value(last_before(c, since)?.into());

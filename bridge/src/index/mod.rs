@@ -10,6 +10,7 @@ pub mod clients;
 mod engine;
 pub mod erasures;
 pub mod grants;
+pub mod held;
 pub mod history;
 pub mod jobs;
 pub mod lease;

@@ -211,9 +211,10 @@ impl Store {
         self.read(|c| c.first(SQL, values![name.kind.as_str(), name.id.as_str(), version.0], stored))
     }
 
-    /// Where a received message lies.
+    /// Where a received message lies, also one in quarantine.
     pub fn message(&self, id: &ResourceId) -> Result<Option<Place>, StoreError> {
-        const SQL: &str = "SELECT pack, \"offset\", length FROM record WHERE type = 'Message' AND id = ?1";
+        const SQL: &str = "SELECT pack, \"offset\", length FROM record \
+             WHERE type IN ('Message', 'Quarantine') AND id = ?1 AND version = 1";
         self.read(|c| c.first(SQL, values![id.as_str()], |r| place(r, 0)))
     }
 
@@ -346,7 +347,7 @@ pub(super) fn many(c: &Connection, sql: &str, values: &[Value<'_>]) -> Result<Ve
     c.rows(sql, values, stored)
 }
 
-fn place(r: &Row<'_>, at: usize) -> Result<Place, StoreError> {
+pub(super) fn place(r: &Row<'_>, at: usize) -> Result<Place, StoreError> {
     Ok(Place { pack: r.string(at)?, extent: Extent { offset: r.size(at + 1)?, length: r.small(at + 2)? } })
 }
 

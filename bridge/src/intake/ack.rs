@@ -223,7 +223,7 @@ mod tests {
 
     fn answer(header: &str, outcome: Result<(), IngestError>) -> Answered {
         let committed = crate::commit::Committed { done: Vec::new(), message: None, duplicate: false };
-        let taken = crate::ingest::Taken { committed, report: Default::default() };
+        let taken = crate::ingest::Taken { committed, report: Default::default(), held: false };
         Answered { text: header.to_owned(), outcome: outcome.map(|()| taken) }
     }
 

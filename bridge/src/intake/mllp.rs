@@ -1,49 +1,64 @@
-//! The MLLP listener: each connection is a feed that is answered in order.
+//! One MLLP connection: it is answered in order. A feed whose turn has not come is not read from, and so feels it.
 
 use super::ack::{self, Mode};
 use super::frame::{Decoder, Event, encode};
 use crate::app::App;
 use crate::error::{IngestError, Issue};
+use crate::feeds::{Arrival, Feed, Feeds, Listener, Origin};
 use crate::ingest::{Answered, Received, receive};
-use crate::limits::{FRAME_TIMEOUT, MAX_FRAME_BYTES, MAX_MLLP_CONNECTIONS, WRITE_TIMEOUT};
+use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_FRAME_BYTES, WRITE_TIMEOUT};
+use std::io::Error;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 
-/// Accepts connections until `stop` turns true, then waits for those that are answering.
-pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_MLLP_CONNECTIONS));
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            _ = stop.wait_for(|stopping| *stopping) => break,
-            accepted = listener.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, most likely: others close, then it goes on.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(limit = MAX_MLLP_CONNECTIONS, "an MLLP connection was refused: too many are open");
-            continue;
-        };
-        let (app, stop) = (app.clone(), stop.clone());
-        connections.spawn(async move {
-            if let Err(error) = connection(&app, stream, stop).await {
-                tracing::info!(%error, "an MLLP connection ended");
-            }
-            drop(place);
-        });
-    }
-    while connections.join_next().await.is_some() {}
+/// Speaks with one sender until he goes, errs or the service stops.
+pub(super) async fn connection(
+    app: &Arc<App>,
+    listener: Listener,
+    stream: TcpStream,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let feeds = app.core.feeds();
+    let Some(door) = feeds.door(listener) else {
+        let arrival = Arrival { listener, certificate: None };
+        return admitted(app, &feeds, arrival, stream, stop).await;
+    };
+    let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
+    let stream = begun.map_err(|_| Error::other("TLS did not begin in time"))??;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+    let arrival = Arrival { listener, certificate: shown.map(|shown| shown.into_owned()) };
+    admitted(app, &feeds, arrival, stream, stop).await
 }
 
-async fn connection(app: &Arc<App>, mut stream: TcpStream, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
+/// Nobody is listened to who may speak for no feed.
+async fn admitted<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &Arc<App>,
+    feeds: &Feeds,
+    arrival: Arrival,
+    stream: S,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let admitted: Vec<Arc<Feed>> = feeds.admitted(&arrival).into_iter().cloned().collect();
+    if admitted.is_empty() {
+        return Err(Error::other("the certificate that was shown is no feed's of this listener"));
+    }
+    admitted.iter().for_each(|feed| feed.meter.connected(true));
+    let done = talk(app, &arrival, stream, stop).await;
+    admitted.iter().for_each(|feed| feed.meter.connected(false));
+    done
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &Arc<App>,
+    arrival: &Arrival,
+    mut stream: S,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let mut decoder = Decoder::new(MAX_FRAME_BYTES);
     let mut buffer = vec![0; 64 << 10];
     let mut events = Vec::new();
@@ -62,23 +77,33 @@ async fn connection(app: &Arc<App>, mut stream: TcpStream, mut stop: watch::Rece
         }
         decoder.push(&buffer[..read], &mut events);
         for event in events.drain(..) {
-            let acks = answer(app, event).await;
-            let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&acks)).await;
-            written.map_err(|_| std::io::Error::other("the sender does not take its acknowledgement"))??;
+            let acks = answer(app, arrival, event).await;
+            let written = timeout(WRITE_TIMEOUT, write(&mut stream, &acks)).await;
+            written.map_err(|_| Error::other("the sender does not take its acknowledgement"))??;
         }
     }
 }
 
-/// The next bytes; a frame that has begun must be whole by its deadline.
-async fn next(stream: &mut TcpStream, buffer: &mut [u8], deadline: Option<Instant>) -> std::io::Result<usize> {
-    let Some(deadline) = deadline else { return stream.read(buffer).await };
-    let read = tokio::time::timeout_at(deadline, stream.read(buffer)).await;
-    read.map_err(|_| std::io::Error::other("a frame did not end in time"))?
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    // Under TLS what is written is not sent before.
+    stream.flush().await
 }
 
-async fn answer(app: &Arc<App>, event: Event) -> Vec<u8> {
+/// The next bytes; a frame that has begun must be whole by its deadline.
+async fn next<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut [u8],
+    deadline: Option<Instant>,
+) -> std::io::Result<usize> {
+    let Some(deadline) = deadline else { return stream.read(buffer).await };
+    let read = tokio::time::timeout_at(deadline, stream.read(buffer)).await;
+    read.map_err(|_| Error::other("a frame did not end in time"))?
+}
+
+async fn answer(app: &Arc<App>, arrival: &Arrival, event: Event) -> Vec<u8> {
     let answers = match event {
-        Event::Frame(bytes) => receive(app, Received { bytes }).await,
+        Event::Frame(bytes) => receive(app, Received { bytes, origin: Origin::Mllp(arrival) }).await,
         Event::TooLong => vec![refused(format!("a frame is at most {MAX_FRAME_BYTES} bytes long"))],
         Event::Garbage => {
             tracing::warn!("bytes outside a frame were skipped on an MLLP connection");

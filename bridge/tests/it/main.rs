@@ -23,6 +23,7 @@ mod erasure;
 mod exchange;
 mod export;
 mod faults;
+mod feeds;
 mod fhir;
 mod fuzz_seeds;
 mod hostile;

@@ -357,10 +357,10 @@ async fn overlays_are_read_anew_without_a_restart() {
     assert_eq!(gender("1").await, None);
     let overlay = "overlay: w\ntables: [{table: AdministrativeSex, rows: [{from: W, to: female}]}]";
     std::fs::write(overlays.join("w.yaml"), overlay).unwrap();
-    let app = &world.running.app;
-    app.core.reload_maps(&app.config).unwrap();
+    let reloader = &world.running.reloader;
+    reloader.reload().await.unwrap();
     assert_eq!(gender("2").await.as_deref(), Some("female"));
     std::fs::write(overlays.join("x.yaml"), "overlay: x\nzone: Mars/Olympus").unwrap();
-    assert!(app.core.reload_maps(&app.config).unwrap_err().to_string().contains("no zone Mars/Olympus"));
+    assert!(reloader.reload().await.unwrap_err().contains("no zone Mars/Olympus"));
     assert_eq!(gender("3").await.as_deref(), Some("female"), "the old maps stay");
 }

@@ -48,6 +48,9 @@ const LAYERS: &[&[&str]] = &[
         "index",
         "outgoing",
         "people",
+        "feeds",
+        "places",
+        "tls",
     ],
     &[
         "app",
@@ -65,9 +68,10 @@ const LAYERS: &[&[&str]] = &[
         "anchor",
         "summary",
         "upkeep",
+        "quarantine",
         "intake::ack",
     ],
-    &["http", "intake::mllp", "commands", "main"],
+    &["http", "intake::mllp", "intake::listeners", "reload", "control", "commands", "main"],
 ];
 
 fn layer(module: &str) -> Option<usize> {

@@ -30,9 +30,14 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
         Some(Role::Auditor) => {
             &[("/me/log", "Access log"), ("/ledger", "Ledger"), ("/verify", "Verify"), ("/me", "My account")]
         }
-        Some(Role::Administrator) => {
-            &[("/me/people", "People"), ("/me/clients", "Programs"), ("/ledger", "Ledger"), ("/me", "My account")]
-        }
+        Some(Role::Administrator) => &[
+            ("/me/feeds", "Feeds"),
+            ("/me/quarantine", "Quarantine"),
+            ("/me/people", "People"),
+            ("/me/clients", "Programs"),
+            ("/ledger", "Ledger"),
+            ("/me", "My account"),
+        ],
     }
 }
 

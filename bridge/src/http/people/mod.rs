@@ -4,8 +4,10 @@
 mod apps;
 mod authorize;
 mod deeds;
+mod feeds;
 mod frame;
 mod guard;
+mod held;
 mod log;
 mod openid;
 mod pages;
@@ -83,6 +85,10 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             staff::act(app, request, step).await
         }
+        ["me", "quarantine", id, "replay"] => {
+            only(request, POST)?;
+            held::replay(app, request, id).await
+        }
         ["me", "patients"] if request.method == Method::POST => patients::find(app, request).await,
         ["me", "patients"] => {
             only(request, &[Method::GET, Method::POST])?;
@@ -110,6 +116,9 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me", "patients"] => patients::form(app, request).await,
         ["me", "patients", id, rest @ ..] if record::is_page(rest) => patients::of_one(app, request, id, rest).await,
         ["me", "log"] => log::answer(app, request).await,
+        ["me", "feeds"] => feeds::answer(app, request).await,
+        ["me", "quarantine"] => held::list(app, request).await,
+        ["me", "quarantine", id] => held::one(app, request, id).await,
         ["me", of @ ("people" | "clients")] => staff::answer(app, request, of).await,
         _ => return Err(not_found()),
     })

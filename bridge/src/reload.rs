@@ -1,0 +1,80 @@
+//! Reads the configuration anew while the service goes on: maps, overlays, feeds and certificates. All is loaded and checked, new
+//! listeners are bound; only then it takes the old one's place, in one step. With a fault nothing changes.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::feeds::Feeds;
+use crate::intake::listeners::Listeners;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// What can be read anew, and how.
+pub struct Reloader {
+    app: Arc<App>,
+    listeners: Arc<Listeners>,
+    /// One at a time.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    /// Of a running service.
+    pub fn new(app: Arc<App>, listeners: Arc<Listeners>) -> Self {
+        Self { app, listeners, turn: Mutex::default() }
+    }
+
+    /// Reads the file that the service was started with. Tells what was done, or why nothing was.
+    pub async fn reload(&self) -> Result<String, String> {
+        let old = &self.app.config;
+        let file = old.file.clone();
+        let read = tokio::task::spawn_blocking(move || file.map(|file| Config::load(Some(&file))).transpose());
+        let read = read.await.map_err(|_| "reading broke off".to_owned())?.map_err(|error| error.to_string())?;
+        self.take(read.unwrap_or_else(|| old.clone())).await
+    }
+
+    /// Takes a configuration that was read and checked.
+    pub async fn take(&self, fresh: Config) -> Result<String, String> {
+        let _turn = self.turn.lock().await;
+        let (app, old) = (self.app.clone(), self.app.core.feeds());
+        let fresh = Config { data: app.config.data.clone(), http: app.config.http, mllp: app.config.mllp, ..fresh };
+        if speaks_tls(&fresh) != speaks_tls(&app.config) {
+            return Err("tls.http: whether HTTP speaks TLS is decided at the start: restart the service".into());
+        }
+        let other = differs_elsewhere(&fresh, &app.config);
+        let loaded = tokio::task::spawn_blocking(move || Feeds::load(&fresh, Some(&old)));
+        let feeds = loaded.await.map_err(|_| "reading broke off".to_owned())?.map_err(|error| error.to_string())?;
+        let own = feeds.listeners();
+        let bound = self.listeners.bind(&own).await?;
+        app.core.set_feeds(feeds);
+        self.listeners.follow(bound, &own).map_err(|error| error.to_string())?;
+        let note = if other { "; other keys were changed too, and count from the next start" } else { "" };
+        Ok(format!("maps, overlays, feeds and certificates were read anew{note}"))
+    }
+}
+
+fn speaks_tls(config: &Config) -> bool {
+    config.tls.as_ref().is_some_and(|tls| tls.http)
+}
+
+/// Whether anything differs that is not read anew.
+fn differs_elsewhere(fresh: &Config, old: &Config) -> bool {
+    let rest = |config: &Config| {
+        let Config { maps: _, overlays: _, feed: _, feeds: _, tls: _, file: _, .. } = config;
+        let same = Config::default();
+        let Config { maps, overlays, feed, feeds, tls, file, .. } = same;
+        format!("{:?}", Config { maps, overlays, feed, feeds, tls, file, ..config.clone() })
+    };
+    rest(fresh) != rest(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_only_from_the_next_start_is_noticed() {
+        let config = |text: &str| Config::parse(text).unwrap();
+        let old = config("");
+        assert!(!differs_elsewhere(&config("[feed]\nzone = \"Europe/Berlin\"\n[[feeds]]\nname = \"lab\""), &old));
+        assert!(differs_elsewhere(&config("[storage]\nkeep_hours = 5"), &old));
+    }
+}
