@@ -3,6 +3,7 @@
 mod chain;
 mod consent;
 mod login;
+mod telemetry;
 mod witness;
 
 use crate::index::postgres::Settings;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use chain::{Chain, GWEI};
 pub use consent::Consents;
 pub use login::{Login, Provider};
+pub use telemetry::{Logs, Telemetry};
 pub use witness::{Witness, WitnessPeer};
 
 /// A year: who keeps packs for longer lets nothing be removed, by `compact = false`.
@@ -55,6 +57,8 @@ pub struct Config {
     /// What holds where patients' Consents say nothing.
     pub consent: Consents,
     pub login: Login,
+    /// What the service tells of itself.
+    pub telemetry: Telemetry,
 }
 
 /// What the service does by itself to what it has stored.
@@ -226,6 +230,7 @@ impl Default for Config {
             outgoing: Outgoing::default(),
             consent: Consents::default(),
             login: Login::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -281,6 +286,7 @@ impl Config {
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
         config.login.check()?;
+        config.telemetry.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
@@ -377,6 +383,10 @@ mod tests {
             ("[[login.openid]]\nname = \"H\"\nissuer = \"login.example\"\nclient_id = \"m\"", "login.openid.issuer"),
             ("[[login.openid]]\nname = \"H\"\nclient_id = \"m\"", "missing field `issuer`"),
             ("cors = [\"app.example\"]", "is no origin"),
+            ("[telemetry]\nsample = 2", "telemetry.sample"),
+            ("[telemetry]\notlp = \"collector:4318\"", "telemetry.otlp"),
+            ("[telemetry]\notlp_seconds = 0", "telemetry.otlp_seconds"),
+            ("[telemetry]\nlogs = \"xml\"", "line 2"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

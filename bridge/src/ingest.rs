@@ -12,7 +12,7 @@
 use crate::app::App;
 use crate::clock::instant;
 use crate::commit::{Author, Committed, RawMessage, Transaction, Waiting};
-use crate::error::{IngestError, Issue};
+use crate::error::{Fault, IngestError, Issue};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, Write};
 use crate::limits::{COMMIT_TIMEOUT, MAX_BATCH_MESSAGES, MAX_REPORT_LINES};
@@ -22,7 +22,9 @@ use mappings::parse::Message;
 use mappings::report::Line;
 use notary::canonical::Json;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span, info_span};
 
 /// A message or batch as it came over MLLP or HTTP.
 pub struct Received {
@@ -51,7 +53,10 @@ pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
     let default = app.core.maps().charset(&received.bytes).unwrap_or(app.core.charset);
     let decoded = match charset::decode(&received.bytes, default) {
         Ok(decoded) => decoded,
-        Err(error) => return vec![undecodable(&received.bytes, &error)],
+        Err(error) => {
+            app.core.metrics.messages.took(Duration::ZERO, &["unparsable"]);
+            return vec![undecodable(&received.bytes, &error)];
+        }
     };
     let messages = mappings::batch::messages(&decoded.text);
     if messages.is_empty() || messages.len() > MAX_BATCH_MESSAGES {
@@ -64,7 +69,9 @@ pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
     for text in messages {
         // A message alone is kept in the very bytes that came; one of a batch in its own part of the text.
         let raw = if alone { received.bytes.clone() } else { text.as_bytes().to_vec() };
-        let outcome = message(app, text, raw, decoded.charset).await;
+        let began = Instant::now();
+        let outcome = message(app, text, raw, decoded.charset).instrument(info_span!("message")).await;
+        app.core.metrics.messages.took(began.elapsed(), &[outcome_word(&outcome)]);
         answers.push(Answered { text: text.to_owned(), outcome });
     }
     answers
@@ -73,7 +80,9 @@ pub async fn receive(app: &Arc<App>, received: Received) -> Vec<Answered> {
 async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, charset: Charset) -> Result<Taken, IngestError> {
     let (preparing, text) = (app.clone(), text.to_owned());
     // Mapping a large message takes a while: it must not hold up a network thread.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, &text, raw, charset)).await;
+    let here = Span::current();
+    let work = move || here.in_scope(|| prepare(&preparing, &text, raw, charset));
+    let prepared = tokio::task::spawn_blocking(work).await;
     let (transaction, report) = prepared.unwrap_or(Err(IngestError::Stopping))?;
     let committed = commit(app, transaction).await?;
     Ok(Taken { committed, report })
@@ -81,7 +90,8 @@ async fn message(app: &Arc<App>, text: &str, raw: Vec<u8>, charset: Charset) -> 
 
 /// Received -> Message -> Draft -> Validated.
 fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Transaction, Vec<Line>), IngestError> {
-    let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
+    let parsed = info_span!("parse").in_scope(|| Message::parse(text));
+    let message = parsed.map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
     if message.header(10).trim().is_empty() {
         return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
     }
@@ -89,7 +99,7 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
     let context = Context { charset, zone: app.core.zone.as_ref(), now: &now };
     let library = app.core.maps();
     let set = library.choose(&message);
-    let mapped = map(set, &message, &context).map_err(unmappable)?;
+    let mapped = info_span!("map").in_scope(|| map(set, &message, &context)).map_err(unmappable)?;
     let sender = format!("{}|{}", message.header(3), message.header(4));
     let report = mapped.report.lines(MAX_REPORT_LINES);
     let raw = RawMessage {
@@ -101,7 +111,7 @@ fn prepare(app: &App, text: &str, raw: Vec<u8>, charset: Charset) -> Result<(Tra
         report: report.clone(),
     };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
-    let writes = writes.collect::<Result<Vec<_>, _>>()?;
+    let writes = info_span!("validate").in_scope(|| writes.collect::<Result<Vec<_>, _>>())?;
     Ok((Transaction { by: Author::Service, writes, message: Some(raw) }, report))
 }
 
@@ -141,12 +151,27 @@ pub async fn commit(app: &Arc<App>, transaction: Transaction) -> Result<Committe
     let (reply, answer) = oneshot::channel();
     let queue = app.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let queue = queue.ok_or(IngestError::Stopping)?;
-    queue.try_send(Waiting { transaction, reply }).map_err(|_| IngestError::Busy)?;
+    queue.try_send(Waiting { transaction, reply, span: Span::current() }).map_err(|_| IngestError::Busy)?;
     match tokio::time::timeout(COMMIT_TIMEOUT, answer).await {
         Ok(Ok(outcome)) => outcome,
         // It may still be committed: the sender sends it again, and it is recognised.
         Ok(Err(_)) => Err(IngestError::Stopping),
         Err(_) => Err(IngestError::Busy),
+    }
+}
+
+/// What became of a message, for whoever counts.
+fn outcome_word(outcome: &Result<Taken, IngestError>) -> &'static str {
+    match outcome {
+        Ok(taken) if taken.committed.duplicate => "duplicate",
+        Ok(_) => "taken",
+        Err(IngestError::Unparsable(_)) => "unparsable",
+        Err(IngestError::Unsupported(_)) => "unsupported",
+        Err(error) => match error.fault() {
+            Fault::Sender => "invalid",
+            Fault::RetryLater => "try_again",
+            Fault::Us => "failed",
+        },
     }
 }
 

@@ -42,5 +42,6 @@ pub mod search;
 pub mod secret;
 pub mod smart;
 pub mod summary;
+pub mod telemetry;
 pub mod upkeep;
 pub mod vault;

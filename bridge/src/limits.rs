@@ -197,3 +197,7 @@ pub const MAX_SIGN_INS: usize = 16;
 pub const MAX_CONSENTS: usize = 1_000;
 /// Patients whose Consents are remembered, some kilobytes each.
 pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
+/// Traces that wait for their anchor: some kilobytes each.
+pub const MAX_TRACED: usize = 2_000;
+/// Open connections to the address of `/metrics`: a few who monitor.
+pub const MAX_METRICS_CONNECTIONS: usize = 8;

@@ -26,15 +26,21 @@ pub struct Running {
 pub async fn start(mut config: Config) -> Result<Running, Failed> {
     let http = bind("http", config.http).await?;
     let mllp = bind("mllp", config.mllp).await?;
+    let metrics = match config.telemetry.metrics {
+        Some(address) => Some(bind("metrics", address).await?),
+        None => None,
+    };
     // Port 0 asks for any: links must name the one that it became.
     config.http = http.local_addr().map_err(Failed::from_error)?;
     config.mllp = mllp.local_addr().map_err(Failed::from_error)?;
+    config.telemetry.metrics = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
     let (app, workers) = app::start(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     let (stop, stopped) = watch::channel(false);
-    let listeners = vec![
+    let mut listeners = vec![
         tokio::spawn(http::server::serve(app.clone(), http, stopped.clone())),
-        tokio::spawn(intake::mllp::serve(app.clone(), mllp, stopped)),
+        tokio::spawn(intake::mllp::serve(app.clone(), mllp, stopped.clone())),
     ];
+    listeners.extend(metrics.map(|listener| tokio::spawn(http::metrics::serve(app.clone(), listener, stopped))));
     let (http, mllp) = (app.config.http, app.config.mllp);
     Ok(Running { app, http, mllp, stop, listeners, workers })
 }
@@ -59,6 +65,9 @@ impl Running {
             }
         }
         self.workers.drain(&self.app).await;
+        let app = self.app;
+        // It waits for the network, where metrics are sent.
+        _ = tokio::task::spawn_blocking(move || app.core.metrics.end()).await;
     }
 }
 

@@ -66,6 +66,7 @@ impl Gate {
 
 impl Core {
     /// Leaves in a list what the patients consent to.
+    #[tracing::instrument(name = "consent", skip_all)]
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
         let newest = self.newest_consent().await?;
@@ -113,7 +114,9 @@ impl Core {
         }
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit)
+        let permits = decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit;
+        self.metrics.consents.add(1, if permits { "permit" } else { "deny" });
+        Ok(permits)
     }
 
     async fn consents_of(&self, patient: &Name, newest: i64) -> Result<Arc<Vec<Consent>>, VaultError> {

@@ -5,6 +5,7 @@ use super::routes::not_found;
 use crate::anchor::publish::bundle;
 use crate::anchor::{Trouble, progress};
 use crate::app::App;
+use crate::audit::trail::Trail;
 use crate::error::Issue;
 use crate::read::in_background;
 use notary::tree::{TILE_HEIGHT, Tile};
@@ -109,8 +110,21 @@ pub async fn readiness(app: &Arc<App>) -> Reply {
         }
         _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0}), "unknown"),
     };
+    let (told, audit) = audit(&app.core.trail);
+    let ready = ready && told;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    body(status, "application/json", json!({"ready": ready, "store": store, "log": log, "chain": chain}).to_string())
+    let page = json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit});
+    body(status, "application/json", page.to_string())
+}
+
+/// Whether accesses can be told, and how that stands. While the trail is full nothing of a record is shown, so that others should
+/// be asked; while it fails, what is told waits.
+fn audit(trail: &Trail) -> (bool, &'static str) {
+    match (trail.is_full(), trail.is_failing()) {
+        (true, _) => (false, "full"),
+        (false, true) => (true, "failing"),
+        (false, false) => (true, "ok"),
+    }
 }
 
 #[cfg(test)]

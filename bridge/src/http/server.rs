@@ -29,7 +29,7 @@ use warp::http::{HeaderMap, Method, Response, header};
 
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
+    let (places, core) = (Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS)), app.core.clone());
     let graceful = GracefulShutdown::new();
     let answers = TowerToHyperService::new(warp::service(filter(app)));
     let service = service_fn(move |request| {
@@ -49,6 +49,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
+            core.metrics.refused_connections.add(1, "http");
             tracing::warn!(limit = MAX_HTTP_CONNECTIONS, "an HTTP connection was refused: too many are open");
             continue;
         };

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Accepts connections until `stop` turns true, then waits for those that are answering.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
@@ -28,6 +29,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
+            app.core.metrics.refused_connections.add(1, "mllp");
             tracing::warn!(limit = MAX_MLLP_CONNECTIONS, "an MLLP connection was refused: too many are open");
             continue;
         };
@@ -62,8 +64,10 @@ async fn connection(app: &Arc<App>, mut stream: TcpStream, mut stop: watch::Rece
         }
         decoder.push(&buffer[..read], &mut events);
         for event in events.drain(..) {
-            let acks = answer(app, event).await;
-            let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&acks)).await;
+            let span = tracing::info_span!("frame", otel.kind = "server");
+            let acks = answer(app, event).instrument(span.clone()).await;
+            let acknowledging = span.in_scope(|| tracing::info_span!("acknowledge"));
+            let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&acks).instrument(acknowledging)).await;
             written.map_err(|_| std::io::Error::other("the sender does not take its acknowledgement"))??;
         }
     }

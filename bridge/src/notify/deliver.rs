@@ -23,6 +23,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// How often it is looked for what is due and nobody rang for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -193,8 +194,11 @@ async fn taken(app: &App, live: &Live, why: Why, events: &[message::Event]) -> R
         return Ok(true);
     }
     let outbound = message::outbound(&app.core, live, why, events)?;
-    match app.outgoing.send(outbound).await {
-        Ok(answer) if answer.status.is_success() => Ok(true),
+    let sent = app.outgoing.send(outbound).instrument(tracing::info_span!("notify", otel.kind = "client")).await;
+    let took = matches!(&sent, Ok(answer) if answer.status.is_success());
+    app.core.metrics.notifications.add(1, if took { "taken" } else { "missed" });
+    match sent {
+        Ok(_) if took => Ok(true),
         Ok(answer) => {
             tracing::warn!(subscription = %live.kept.id, status = answer.status.as_u16(), "a notification was refused");
             Ok(false)

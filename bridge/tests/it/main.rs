@@ -48,6 +48,7 @@ mod search;
 mod storage;
 mod stores;
 mod subscriptions;
+mod telemetry;
 mod tidy;
 mod validate;
 mod witness;

@@ -23,10 +23,10 @@ const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureD
 
 /// A request that arrived.
 #[derive(Clone)]
-struct Got {
-    line: String,
-    headers: HeaderMap,
-    body: Bytes,
+pub struct Got {
+    pub line: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Got {
@@ -44,8 +44,8 @@ impl Got {
 }
 
 /// Keeps all requests and answers them with a status that can be set.
-struct Receiver {
-    address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     answer: Arc<AtomicU16>,
     /// How long it takes to answer, in milliseconds.
@@ -53,7 +53,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (got, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU16::new(200)));
@@ -87,7 +87,7 @@ impl Receiver {
         format!("http://{}/hook", self.address)
     }
 
-    fn all(&self) -> Vec<Got> {
+    pub fn all(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 

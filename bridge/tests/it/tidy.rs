@@ -45,6 +45,7 @@ const LAYERS: &[&[&str]] = &[
         "index",
         "outgoing",
         "people",
+        "telemetry",
     ],
     &[
         "app",
@@ -60,6 +61,7 @@ const LAYERS: &[&[&str]] = &[
         "lease",
         "anchor",
         "summary",
+        "telemetry::gauges",
         "upkeep",
         "intake::ack",
     ],
