@@ -30,7 +30,7 @@ pub(super) async fn beside_the_api(app: &Arc<App>, request: &Request) -> Result<
         _ => {
             let text = "this takes the token of the file that `telemetry.metrics_token` names";
             Err(failure(StatusCode::UNAUTHORIZED, Issue::new("login", text)))
-        },
+        }
     }
 }
 

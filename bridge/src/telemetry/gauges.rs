@@ -77,7 +77,12 @@ struct Maker<'m> {
 
 impl Maker<'_> {
     /// A number that the service has at hand.
-    fn of_app(&self, name: &'static str, what: &'static str, value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static) {
+    fn of_app(
+        &self,
+        name: &'static str,
+        what: &'static str,
+        value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static,
+    ) {
         let source = self.source.clone();
         let tell = move |to: &dyn AsyncInstrument<u64>| {
             if let Some(value) = source.app.upgrade().and_then(|app| value(&app)) {
@@ -88,7 +93,12 @@ impl Maker<'_> {
     }
 
     /// One that only grows.
-    fn total(&self, name: &'static str, what: &'static str, value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static) {
+    fn total(
+        &self,
+        name: &'static str,
+        what: &'static str,
+        value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static,
+    ) {
         let source = self.source.clone();
         let tell = move |to: &dyn AsyncInstrument<u64>| {
             if let Some(value) = source.app.upgrade().and_then(|app| value(&app)) {

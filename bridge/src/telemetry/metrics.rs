@@ -64,7 +64,8 @@ impl Count {
 impl Timed {
     /// One more, with a value for each of its labels.
     pub fn took(&self, time: Duration, values: &[&'static str]) {
-        let labels: Vec<_> = self.labels.iter().zip(values).map(|(label, value)| KeyValue::new(*label, *value)).collect();
+        let labels: Vec<_> =
+            self.labels.iter().zip(values).map(|(label, value)| KeyValue::new(*label, *value)).collect();
         self.seconds.record(time.as_secs_f64(), &labels);
     }
 }
@@ -107,7 +108,8 @@ impl Metrics {
         let meter = provider.meter("medseal");
         let make = Maker(&meter);
         let group = meter.u64_histogram("medseal_commit_transactions");
-        let group = group.with_description("Transactions that were committed together").with_boundaries(GROUPS.to_vec());
+        let group =
+            group.with_description("Transactions that were committed together").with_boundaries(GROUPS.to_vec());
         let gas = make.counter("medseal_anchor_gas", "Gas that anchors used, where it is known");
         gas.add(0, &[]);
         Self {

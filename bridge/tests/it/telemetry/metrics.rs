@@ -42,8 +42,14 @@ async fn metrics_are_for_who_bears_the_token_or_reaches_their_own_address() {
     assert!(closed.running.app.config.telemetry.metrics.is_none());
     let world = world().await;
     let right = format!("Bearer {TOKEN}");
-    for (given, expected) in [("", 401), ("Bearer 0123", 401), (TOKEN, 401), (token.as_str(), 401), (right.as_str(), 200)] {
-        assert_eq!(world.request("GET", "/metrics", &[("authorization", given)], b"").await.status(), expected, "{given}");
+    for (given, expected) in
+        [("", 401), ("Bearer 0123", 401), (TOKEN, 401), (token.as_str(), 401), (right.as_str(), 200)]
+    {
+        assert_eq!(
+            world.request("GET", "/metrics", &[("authorization", given)], b"").await.status(),
+            expected,
+            "{given}"
+        );
     }
     assert_eq!(world.request("POST", "/metrics", &[("authorization", &right)], b"").await.status(), 405);
     assert!(text(&world).await.contains("medseal_build_info{"));
@@ -97,8 +103,10 @@ async fn what_happens_is_counted() {
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let own = words.filter(|word| word.starts_with("medseal_") || word.starts_with("process_"));
-    own.map(|word| ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned())
-        .collect()
+    own.map(|word| {
+        ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
+    })
+    .collect()
 }
 
 fn ops(name: &str) -> PathBuf {
@@ -109,6 +117,7 @@ fn ops(name: &str) -> PathBuf {
 async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let world = world().await;
     world.send(&admission("D1", "78", "Hopper")).await;
+    world.get("/fhir/Patient").await;
     let told = names(&text(&world).await);
     let on_s3 = BTreeSet::from(["medseal_cache_hits_total".to_owned(), "medseal_cache_misses_total".to_owned()]);
     for file in ["dashboard.json", "alerts.yaml"] {

@@ -37,7 +37,6 @@ impl Told {
         Self { served, collector, directory, token }
     }
 
-
     async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response<Bytes> {
         ask(&self.served.http, method, path, headers, body).await
     }

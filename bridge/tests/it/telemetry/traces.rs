@@ -30,8 +30,7 @@ async fn a_message_is_one_trace_until_it_is_anchored() {
     let told = Told::start("").await;
     assert_eq!(msa(&told.send(&admission("T1", "1", "Lovelace")).await).0, "AA");
     let trace = eventually(async || trace_with(&told.collector, "anchor")).await;
-    let expected =
-        ["acknowledge", "anchor", "commit", "frame", "log", "map", "message", "parse", "seal", "validate"];
+    let expected = ["acknowledge", "anchor", "commit", "frame", "log", "map", "message", "parse", "seal", "validate"];
     assert_eq!(names(&trace), BTreeSet::from(expected));
     assert_eq!(trace.len(), expected.len(), "one of each");
     let by_id: HashMap<&[u8], &Span> = trace.iter().map(|span| (&span.span_id[..], span)).collect();
