@@ -192,9 +192,11 @@ async fn anchor_on(core: &Arc<Core>, pause: Duration) {
     loop {
         core.lease.wait().await;
         match anchor(core).await {
+            Ok(anchored) => core.metrics.anchors.add(1, if anchored { "anchored" } else { "nothing" }),
             // Another replica goes on with it.
-            Ok(_) | Err(AnchorError::NotHeld | AnchorError::Store(StoreError::Fenced)) => {}
+            Err(AnchorError::NotHeld | AnchorError::Store(StoreError::Fenced)) => {}
             Err(error) => {
+                core.metrics.anchors.add(1, "failed");
                 tracing::error!(%error, "the chain does not go on; checkpoints wait");
                 core.chain.note(&error);
             }
@@ -211,12 +213,18 @@ pub async fn step(core: &Arc<Core>) -> Result<bool, AnchorError> {
 
 /// Every waiting entry into the log, and the checkpoint beside the packs.
 async fn sign(core: &Arc<Core>) -> Result<(), AnchorError> {
-    let sequencing = core.clone();
-    blocking(move || {
+    let (sequencing, traced) = (core.clone(), core.traces.waiting());
+    let sequenced = blocking(move || {
         while sequence(&sequencing)? {}
-        Ok(())
-    })
-    .await?;
+        sequencing.store.log_size().map_err(AnchorError::from)
+    });
+    match sequenced.await {
+        Ok(size) => core.traces.logged(traced, size),
+        Err(error) => {
+            core.traces.put_back(traced);
+            return Err(error);
+        }
+    }
     publish::publish(core).await
 }
 
@@ -231,6 +239,11 @@ async fn anchor(core: &Arc<Core>) -> Result<bool, AnchorError> {
     });
     let done = done.await?;
     core.chain.clear();
+    if core.traces.awaits_anchor() {
+        let shared = core.clone();
+        let progress = blocking(move || Ok(progress(&shared)?)).await?;
+        core.traces.anchored(progress.anchored);
+    }
     Ok(done)
 }
 

@@ -37,6 +37,7 @@ use crate::secret::Key;
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
 use crate::smart::token::TokenKey;
+use crate::telemetry::{self, Metrics, trace::Traces};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
@@ -82,6 +83,9 @@ pub struct Core {
     pub lease: Arc<Lease>,
     pub exports: Exports,
     pub notices: Notices,
+    pub metrics: Metrics,
+    /// Traces that end with an anchor.
+    pub traces: Traces,
 }
 
 /// The unit in which room for bodies is counted, in bytes.
@@ -108,6 +112,8 @@ pub struct App {
     pub paces: Paces,
     /// Room for people who are signing in.
     pub sign_ins: Semaphore,
+    /// What opens `/metrics` beside the API, where it is configured.
+    pub metrics_token: Option<Vec<u8>>,
     /// What outside providers have said of themselves.
     pub providers: Providers,
     /// Other organisations, where there are any.
@@ -185,6 +191,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         lease,
         exports: Exports::default(),
         notices: Notices::default(),
+        metrics: metrics(config)?,
+        traces: Traces::default(),
         clock,
         store,
         objects,
@@ -202,6 +210,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Workers), StartError> {
     let Opened { core, token_key, lock } = open(&config, clock).await?;
     let profiles = Arc::new(profiles(&config)?);
+    let metrics_token = config.telemetry.token().map_err(StartError::Config)?;
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     lease::ask(&core).await;
     let committer = tokio::spawn(commit::run(core.clone(), queue));
@@ -222,9 +231,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         witnessed: Mutex::default(),
         bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
         sign_ins: Semaphore::new(MAX_SIGN_INS),
+        metrics_token,
         providers: Providers::default(),
         _lock: lock,
     });
+    telemetry::gauges::watch(&app);
     let others = vec![
         exporter,
         tokio::spawn(notify::run(app.clone())),
@@ -293,6 +304,13 @@ fn gate(config: &Config) -> Gate {
     let otherwise = config.exchange.as_ref().map_or_else(Otherwise::default, |exchange| exchange.consent).effect();
     let outside = Policy { purposes: Vec::new(), otherwise, combining: policy.combining };
     Gate::new(policy, outside, config.consent.purpose())
+}
+
+/// What is counted; sent to a collector, too, where one is configured.
+fn metrics(config: &Config) -> Result<Metrics, StartError> {
+    let wrong = |error: &dyn std::fmt::Display| StartError::Config(format!("telemetry: {error}"));
+    let reader = telemetry::export::metrics(&config.telemetry).map_err(|error| wrong(&error))?;
+    Metrics::new(reader, telemetry::export::resource()).map_err(|error| wrong(&error))
 }
 
 impl Core {

@@ -34,12 +34,16 @@ use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Span, info_span};
 
 /// A waiting transaction and who waits for it.
 pub struct Waiting {
     pub transaction: Transaction,
     pub reply: oneshot::Sender<Result<Committed, IngestError>>,
+    /// What it belongs to, for its trace.
+    pub span: Span,
 }
 
 /// The committer's loop: ends when the last sender is gone and all that waited is committed.
@@ -65,7 +69,9 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) 
     while !waiting.is_empty() {
         let Gathered { group, done, rest } = gather(core, waiting, last).await;
         last = group.moment;
+        let (began, spans) = (Instant::now(), committing(&done));
         let outcome = group.write(turn.take()).await;
+        drop(spans);
         waiting = match outcome {
             Err(error) if races < MAX_RACES && lost_race(core, &error) => {
                 races += 1;
@@ -75,12 +81,24 @@ async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) 
             }
             outcome => {
                 races = 0;
+                core.metrics.commits.took(began.elapsed(), &[if outcome.is_ok() { "stored" } else { "failed" }]);
+                core.metrics.group.record(done.len() as u64, &[]);
                 answer(core, done, outcome);
                 rest
             }
         };
     }
     last
+}
+
+/// A span for each one that belongs to a trace: the group is committed for all of them at once.
+fn committing(done: &[Waited]) -> Vec<Span> {
+    done.iter().map(|one| within(&one.span, || info_span!("commit"))).collect()
+}
+
+/// A span of what belongs to one; of what belongs to none nothing is told.
+fn within(of: &Span, make: impl FnOnce() -> Span) -> Span {
+    if of.is_none() { Span::none() } else { of.in_scope(make) }
 }
 
 /// Somebody else wrote first: another replica, or who erases a patient.
@@ -105,11 +123,12 @@ struct Waited {
     outcome: Result<Committed, IngestError>,
     /// To do it again, if somebody else comes before.
     transaction: Transaction,
+    span: Span,
 }
 
 impl Waited {
     fn again(self) -> Waiting {
-        Waiting { transaction: self.transaction, reply: self.reply }
+        Waiting { transaction: self.transaction, reply: self.reply, span: self.span }
     }
 }
 
@@ -117,12 +136,13 @@ async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, last: Moment) -> Gath
     let mut group = Group::new(core, last);
     let mut queue = waiting.into_iter();
     let mut done = Vec::new();
-    for Waiting { transaction, reply } in queue.by_ref() {
-        match group.add(transaction.clone()).await {
+    for Waiting { transaction, reply, span } in queue.by_ref() {
+        let sealing = within(&span, || info_span!("seal"));
+        match group.add(transaction.clone()).instrument(sealing).await {
             // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
             Err(error) if group.pack.is_empty() => _ = reply.send(Err(error)),
             // What others of the group did may be why it was refused, and if the group is lost they did not do it.
-            outcome => done.push(Waited { reply, outcome, transaction }),
+            outcome => done.push(Waited { reply, outcome, transaction, span }),
         }
         if group.pack.len() >= MAX_GROUP_BYTES {
             break;
@@ -142,7 +162,10 @@ fn answer(core: &Core, done: Vec<Waited>, outcome: Result<(), VaultError>) {
             tracing::error!(%error, transactions = done.len(), "a group was not stored: its senders may try again")
         }
     }
-    for Waited { reply, outcome: own, .. } in done {
+    for Waited { reply, outcome: own, span, .. } in done {
+        if outcome.is_ok() && own.is_ok() && core.lease.held().is_some() {
+            core.traces.committed(&span);
+        }
         _ = reply.send(match (own, &outcome) {
             (Ok(_), Err(error)) => Err(IngestError::NotStored(error.clone())),
             (own, _) => own,
@@ -326,6 +349,7 @@ impl<'c> Group<'c> {
         // A crash before here leaves a pack or keys that nothing refers to, perhaps cut short; no sender was answered. A crash
         // after here leaves a whole pack that the next start puts into SQLite; with PostgreSQL nothing refers to it.
         self.batch.keys = keys;
+        let (records, messages) = (self.batch.records.len() as u64, self.batch.messages.len() as u64);
         let (store, batch) = (self.core.store.clone(), self.batch);
         let committed = tokio::task::spawn_blocking(move || match turn {
             Some(turn) => store.commit_in(turn, &batch),
@@ -340,6 +364,8 @@ impl<'c> Group<'c> {
         }
         // A crash here leaves everything stored and some senders unanswered: they send again, and the messages are
         // recognised.
+        self.core.metrics.records.add(records - messages, "resource");
+        self.core.metrics.records.add(messages, "message");
         for (owner, (key, _)) in self.seen.keys {
             self.core.keys.keep(owner, key);
         }

@@ -5,6 +5,7 @@ mod consent;
 mod exchange;
 mod feeds;
 mod login;
+mod telemetry;
 mod tls;
 mod witness;
 
@@ -19,6 +20,7 @@ pub use consent::{Consents, Otherwise, PURPOSES};
 pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
 pub use feeds::{Feed, NamedFeed, OnError};
 pub use login::{Login, Provider};
+pub use telemetry::{Logs, Telemetry};
 pub use tls::{Limits, Tls};
 pub use witness::{Witness, WitnessPeer};
 
@@ -65,6 +67,8 @@ pub struct Config {
     /// What holds where patients' Consents say nothing.
     pub consent: Consents,
     pub login: Login,
+    /// What the service tells of itself.
+    pub telemetry: Telemetry,
     /// Other organisations; none are spoken to without it.
     pub exchange: Option<Exchange>,
     /// The file that this was read from.
@@ -236,6 +240,7 @@ impl Default for Config {
             login: Login::default(),
             exchange: None,
             file: None,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -295,6 +300,7 @@ impl Config {
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
         config.login.check()?;
         config.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(config.chain.is_some()))?;
+        config.telemetry.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;
@@ -383,6 +389,10 @@ mod tests {
             ("[[login.openid]]\nname = \"H\"\nissuer = \"login.example\"\nclient_id = \"m\"", "login.openid.issuer"),
             ("[[login.openid]]\nname = \"H\"\nclient_id = \"m\"", "missing field `issuer`"),
             ("cors = [\"app.example\"]", "is no origin"),
+            ("[telemetry]\nsample = 2", "telemetry.sample"),
+            ("[telemetry]\notlp = \"collector:4318\"", "telemetry.otlp"),
+            ("[telemetry]\notlp_seconds = 0", "telemetry.otlp_seconds"),
+            ("[telemetry]\nlogs = \"xml\"", "line 2"),
             ("[outgoing]\nallow = [\"10.0.0.0/33\"]", "outgoing.allow"),
         ] {
             let error = Config::parse(text).unwrap_err();

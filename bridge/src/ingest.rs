@@ -12,7 +12,7 @@
 use crate::app::App;
 use crate::clock::instant;
 use crate::commit::{Author, Committed, KeptAs, RawMessage, Transaction, Waiting};
-use crate::error::{IngestError, Issue};
+use crate::error::{Fault, IngestError, Issue};
 use crate::feeds::{Feed, Feeds, Origin, Outcome};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, Write};
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::{Instrument, Span, info_span};
 
 /// A message or batch as it came over MLLP or HTTP.
 pub struct Received<'r> {
@@ -73,7 +74,10 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
     };
     let decoded = match charset::decode(&bytes, feeds.charset(&feed, first.as_ref())) {
         Ok(decoded) => decoded,
-        Err(error) => return vec![counted(app, &feed, undecodable(&bytes, &error))],
+        Err(error) => {
+            app.core.metrics.messages.took(Duration::ZERO, &["unparsable"]);
+            return vec![counted(app, &feed, undecodable(&bytes, &error))];
+        }
     };
     let messages = mappings::batch::messages(&decoded.text);
     if messages.is_empty() || messages.len() > MAX_BATCH_MESSAGES {
@@ -92,10 +96,12 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
             continue;
         };
         let reading = Reading { feeds: feeds.clone(), feed: feed.clone(), charset: decoded.charset };
+        let began = Instant::now();
         let outcome = match turn(&feed, origin).await {
-            Ok(()) => message(app, &reading, text, raw, !alone).await,
+            Ok(()) => message(app, &reading, text, raw, !alone).instrument(info_span!("message")).await,
             Err(busy) => Err(busy),
         };
+        app.core.metrics.messages.took(began.elapsed(), &[outcome_word(&outcome)]);
         answers.push(counted(app, &feed, Answered { text: text.to_owned(), outcome }));
     }
     answers
@@ -163,8 +169,9 @@ pub struct Prepared {
 /// Maps and validates, beside the network threads: a large message takes a while.
 pub async fn prepared(app: &Arc<App>, reading: &Reading, text: &str, raw: Vec<u8>) -> Result<Prepared, IngestError> {
     let (app, reading, text) = (app.clone(), reading.clone(), text.to_owned());
-    let preparing = tokio::task::spawn_blocking(move || prepare(&app, &reading, &text, raw));
-    preparing.await.map_err(|_| IngestError::Stopping)
+    let here = Span::current();
+    let work = move || here.in_scope(|| prepare(&app, &reading, &text, raw));
+    tokio::task::spawn_blocking(work).await.map_err(|_| IngestError::Stopping)
 }
 
 /// Received -> Message -> Draft -> Validated.
@@ -181,7 +188,8 @@ fn transaction(
     raw: Vec<u8>,
     report: &mut Vec<Line>,
 ) -> Result<Transaction, IngestError> {
-    let message = Message::parse(text).map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
+    let parsed = info_span!("parse").in_scope(|| Message::parse(text));
+    let message = parsed.map_err(|e| IngestError::Unparsable(Issue::new("structure", e.to_string())))?;
     if message.header(10).trim().is_empty() {
         return Err(IngestError::Invalid(vec![header_issue("required", 10, "a message needs a control id (MSH-10)")]));
     }
@@ -189,7 +197,7 @@ fn transaction(
     let now = instant(app.core.clock.now());
     let context = Context { charset: *charset, zone: feed.zone.as_ref(), now: &now };
     let set = feeds.maps(feed, &message);
-    let mapped = map(set, &message, &context).map_err(unmappable)?;
+    let mapped = info_span!("map").in_scope(|| map(set, &message, &context)).map_err(unmappable)?;
     *report = mapped.report.lines(MAX_REPORT_LINES);
     let raw = RawMessage {
         map: mapped.map.to_owned(),
@@ -197,7 +205,7 @@ fn transaction(
         ..raw_message(text, raw, report.clone())
     };
     let writes = mapped.drafts.iter().enumerate().map(|(n, draft)| write(&mapped, draft, n, &message));
-    let writes = writes.collect::<Result<Vec<_>, _>>()?;
+    let writes = info_span!("validate").in_scope(|| writes.collect::<Result<Vec<_>, _>>())?;
     Ok(Transaction { by: Author::Service, writes, message: Some(raw) })
 }
 
@@ -252,12 +260,28 @@ pub async fn commit(app: &Arc<App>, transaction: Transaction) -> Result<Committe
     let (reply, answer) = oneshot::channel();
     let queue = app.committer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let queue = queue.ok_or(IngestError::Stopping)?;
-    queue.try_send(Waiting { transaction, reply }).map_err(|_| IngestError::Busy)?;
+    queue.try_send(Waiting { transaction, reply, span: Span::current() }).map_err(|_| IngestError::Busy)?;
     match tokio::time::timeout(COMMIT_TIMEOUT, answer).await {
         Ok(Ok(outcome)) => outcome,
         // It may still be committed: the sender sends it again, and it is recognised.
         Ok(Err(_)) => Err(IngestError::Stopping),
         Err(_) => Err(IngestError::Busy),
+    }
+}
+
+/// What became of a message, for whoever counts.
+fn outcome_word(outcome: &Result<Taken, IngestError>) -> &'static str {
+    match outcome {
+        Ok(taken) if taken.committed.duplicate => "duplicate",
+        Ok(taken) if taken.held => "quarantined",
+        Ok(_) => "taken",
+        Err(IngestError::Unparsable(_)) => "unparsable",
+        Err(IngestError::Unsupported(_)) => "unsupported",
+        Err(error) => match error.fault() {
+            Fault::Sender => "invalid",
+            Fault::RetryLater => "try_again",
+            Fault::Us => "failed",
+        },
     }
 }
 

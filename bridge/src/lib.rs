@@ -47,6 +47,7 @@ pub mod search;
 pub mod secret;
 pub mod smart;
 pub mod summary;
+pub mod telemetry;
 pub mod tls;
 pub mod upkeep;
 pub mod vault;

@@ -234,3 +234,7 @@ pub const MAX_FOLLOWED: usize = 20;
 pub const MAX_MERGED: usize = 20;
 /// How long Consents are believed without asking whether their patient was merged with another.
 pub const MERGES_FRESH: Duration = Duration::from_secs(5);
+/// Traces that wait for their anchor: some kilobytes each.
+pub const MAX_TRACED: usize = 2_000;
+/// Open connections to the address of `/metrics`: a few who monitor.
+pub const MAX_METRICS_CONNECTIONS: usize = 8;

@@ -1,13 +1,13 @@
 //! The program `medseal`: arguments, configuration, logging; the work is in the library.
 
 use bridge::commands::{self, Failed};
-use bridge::config::Config;
+use bridge::config::{Config, Telemetry};
+use bridge::telemetry::log;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// medseal: HL7 v2 and FHIR in, sealed and notarised records out.
 #[derive(Debug, Parser)]
@@ -327,8 +327,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let quiet = matches!(arguments.command, Command::Demo { .. });
-    log(if quiet { "warn" } else { "info" });
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Failed::from_error(error)),
@@ -347,14 +345,20 @@ fn failed(error: &Failed) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Logs go to standard error; MEDSEAL_LOG sets what is told. No patient data is in any of them. That nobody reads them ends nothing.
-fn log(default: &str) {
-    let filter = EnvFilter::try_from_env("MEDSEAL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    layer.log_internal_errors(false).init();
+/// The command, with its log; what a service tells of itself is configured.
+async fn run(command: Command) -> Result<(), Failed> {
+    let (settings, level) = match &command {
+        Command::Serve { place, .. } => (place.config()?.telemetry, "info"),
+        Command::Demo { .. } => (Telemetry::default(), "warn"),
+        _ => (Telemetry::default(), "info"),
+    };
+    let logging = log::start(&settings, level).map_err(Failed::from_error)?;
+    let done = carry_out(command).await;
+    logging.end().await;
+    done
 }
 
-async fn run(command: Command) -> Result<(), Failed> {
+async fn carry_out(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
         Command::Reload { place } => commands::reload::run(&place.config()?).await,

@@ -4,6 +4,7 @@
 
 use crate::config::Outgoing as Settings;
 use crate::limits::{CONNECT_TIMEOUT, MAX_ANSWER_BYTES, OUTGOING_TIMEOUT};
+use crate::telemetry::trace;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -192,6 +193,7 @@ fn request(to: &Checked, outbound: Outbound) -> Result<Request<Full<Bytes>>, Sen
     let mut request = Request::builder().method(outbound.method).uri(&to.path).body(Full::new(outbound.body));
     if let Ok(request) = &mut request {
         *request.headers_mut() = outbound.headers;
+        trace::goes_on(request.headers_mut());
         let host = to.authority.parse().map_err(|_| Refusal::Url)?;
         request.headers_mut().insert(header::HOST, host);
     }

@@ -109,6 +109,7 @@ impl Plain {
 
 /// The current version, or the named one. What the permit is not for is not there; of a part of the resources an older version
 /// is shown only where the current one is, too: one that was put right must not be seen as it was.
+#[tracing::instrument(skip_all)]
 pub async fn read(
     core: &Core,
     permit: &Permit,
@@ -190,6 +191,7 @@ pub struct Versions {
 }
 
 /// A page of a history. It may be shorter than asked: scanned documents end it early.
+#[tracing::instrument(skip_all)]
 pub async fn history(core: &Core, permit: &Permit, page: Page) -> Result<Versions, VaultError> {
     let store = core.store.clone();
     let limit = page.limit;

@@ -85,6 +85,7 @@ struct Plan {
 }
 
 /// Runs a search from its first page, or from where the last one ended.
+#[tracing::instrument(skip_all)]
 pub async fn search(
     core: &Core,
     caller: &Caller,

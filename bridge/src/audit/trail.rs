@@ -4,6 +4,7 @@ use super::event::{Access, Detail};
 use crate::limits::{MAX_AUDIT_ENTITIES, MAX_AUDIT_WAITING};
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -18,6 +19,8 @@ pub struct Trail {
     pub crowded: Notify,
     /// Room was made.
     pub emptied: Notify,
+    /// What was tried last could not be committed.
+    failing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -65,6 +68,21 @@ impl Trail {
         for (access, detail) in taken {
             waiting.add(access, detail);
         }
+    }
+
+    /// Whether what was tried last could not be committed.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// What was tried was committed, or not.
+    pub fn note(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more fits in.
+    pub fn is_full(&self) -> bool {
+        self.len() >= MAX_AUDIT_WAITING
     }
 
     /// How many events wait.

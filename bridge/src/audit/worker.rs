@@ -26,13 +26,22 @@ pub async fn run(app: Arc<App>) {
 
 /// Commits everything that waits. What cannot be committed goes on waiting.
 pub async fn flush(app: &Arc<App>) -> Result<(), IngestError> {
+    let flushed = flush_all(app).await;
+    app.core.trail.note(flushed.is_err());
+    flushed
+}
+
+async fn flush_all(app: &Arc<App>) -> Result<(), IngestError> {
     let mut waiting = app.core.trail.take();
     while !waiting.is_empty() {
         let rest = waiting.split_off(waiting.len().min(MAX_AUDIT_AT_ONCE));
+        let told = waiting.len() as u64;
         if let Err((error, untold)) = tell_all(app, waiting).await {
+            app.core.metrics.audit.add(untold.len() as u64, "failed");
             app.core.trail.put_back(untold.into_iter().chain(rest).collect());
             return Err(error);
         }
+        app.core.metrics.audit.add(told, "committed");
         waiting = rest;
     }
     app.core.trail.emptied.notify_waiters();

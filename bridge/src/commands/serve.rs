@@ -23,7 +23,7 @@ pub struct Running {
     pub listeners: Arc<Listeners>,
     pub reloader: Arc<Reloader>,
     stop: watch::Sender<bool>,
-    http_task: JoinHandle<()>,
+    http_tasks: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
     workers: Workers,
 }
@@ -32,9 +32,14 @@ pub struct Running {
 pub async fn start(mut config: Config) -> Result<Running, Failed> {
     let http = bind("http", config.http).await?;
     let mllp = bind("mllp", config.mllp).await?;
+    let metrics = match config.telemetry.metrics {
+        Some(address) => Some(bind("metrics", address).await?),
+        None => None,
+    };
     // Port 0 asks for any: links must name the one that it became.
     config.http = http.local_addr().map_err(Failed::from_error)?;
     config.mllp = mllp.local_addr().map_err(Failed::from_error)?;
+    config.telemetry.metrics = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
     let (app, workers) = app::start(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     let (stop, stopped) = watch::channel(false);
     let listeners = Arc::new(Listeners::new(app.clone(), stopped.clone()));
@@ -42,11 +47,12 @@ pub async fn start(mut config: Config) -> Result<Running, Failed> {
     let bound = listeners.bind(&own).await.map_err(Failed)?;
     listeners.serve(Listener::Shared, mllp).map_err(Failed::from_error)?;
     listeners.follow(bound, &own).map_err(Failed::from_error)?;
-    let http_task = tokio::spawn(http::server::serve(app.clone(), http, stopped));
+    let mut http_tasks = vec![tokio::spawn(http::server::serve(app.clone(), http, stopped.clone()))];
+    http_tasks.extend(metrics.map(|listener| tokio::spawn(http::metrics::serve(app.clone(), listener, stopped))));
     let reloader = Arc::new(Reloader::new(app.clone(), listeners.clone()));
     let control = controlled(&app, &reloader);
     let (http, mllp) = (app.config.http, app.config.mllp);
-    Ok(Running { app, http, mllp, listeners, reloader, stop, http_task, control, workers })
+    Ok(Running { app, http, mllp, listeners, reloader, stop, http_tasks, control, workers })
 }
 
 /// Without the socket the service serves all the same: the path of a socket may be about a hundred bytes long.
@@ -79,12 +85,17 @@ impl Running {
             control.abort();
             _ = control.await;
         }
-        if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.http_task).await.is_err() {
-            tracing::warn!("the HTTP listener did not stop in time");
+        for task in self.http_tasks {
+            if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, task).await.is_err() {
+                tracing::warn!("an HTTP listener did not stop in time");
+            }
         }
         self.listeners.ended().await;
         drop((self.listeners, self.reloader));
         self.workers.drain(&self.app).await;
+        let app = self.app;
+        // It waits for the network, where metrics are sent.
+        _ = tokio::task::spawn_blocking(move || app.core.metrics.end()).await;
     }
 }
 

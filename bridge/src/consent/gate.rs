@@ -87,6 +87,7 @@ struct Asking<'p> {
 
 impl Core {
     /// Leaves in a list what the patients consent to.
+    #[tracing::instrument(name = "consent", skip_all)]
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
         let asking = Asking { permit, asker, newest: self.newest_consent().await? };
@@ -203,7 +204,9 @@ impl Core {
     ) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
-        Ok(decide(&consents, &ask, facts, policy))
+        let decision = decide(&consents, &ask, facts, policy);
+        self.metrics.consents.add(1, if decision.effect == Effect::Permit { "permit" } else { "deny" });
+        Ok(decision)
     }
 
     /// Whether a patient lets this asker see anything at all. It says nothing of what there is.

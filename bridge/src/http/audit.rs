@@ -41,6 +41,7 @@ const REFERRING: &[&str] = &["patient", "subject", "encounter"];
 
 /// The answer, once it is told of; or a 503 where nothing more can be told: what is not told is not shown. A refusal shows nothing,
 /// and is given whether there is room for it or not.
+#[tracing::instrument(name = "audit", skip_all)]
 pub(super) async fn told(app: &App, request: &Request, reply: Reply) -> Reply {
     let (shows, accesses) = accesses(request, reply.status(), app.core.clock.now());
     if !shows {
@@ -53,6 +54,7 @@ pub(super) async fn told(app: &App, request: &Request, reply: Reply) -> Reply {
     if add(&app.core.trail, accesses).await.is_ok() {
         return reply;
     }
+    app.core.metrics.audit.add(1, "withheld");
     tracing::error!("the audit trail is full: an answer was withheld");
     let text = "the audit trail cannot take more now: ask again in a moment";
     with_header(failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text)), header::RETRY_AFTER, "5")

@@ -5,6 +5,7 @@ use super::routes::not_found;
 use crate::anchor::publish::bundle;
 use crate::anchor::{Trouble, progress};
 use crate::app::App;
+use crate::audit::trail::Trail;
 use crate::error::Issue;
 use crate::read::in_background;
 use notary::tree::{TILE_HEIGHT, Tile};
@@ -115,13 +116,48 @@ pub async fn readiness(app: &Arc<App>) -> Reply {
         }
         _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0}), "unknown"),
     };
+    let (told, audit) = audit(&app.core.trail);
+    let ready = ready && told;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    body(status, "application/json", json!({"ready": ready, "store": store, "log": log, "chain": chain}).to_string())
+    let page = json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit});
+    body(status, "application/json", page.to_string())
+}
+
+/// Whether accesses can be told, and how that stands. While the trail is full nothing of a record is shown, so that others should
+/// be asked; while it fails, what is told waits.
+fn audit(trail: &Trail) -> (bool, &'static str) {
+    match (trail.is_full(), trail.is_failing()) {
+        (true, _) => (false, "full"),
+        (false, true) => (true, "failing"),
+        (false, false) => (true, "ok"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::event::{Access, Detail, Did, Outcome, Who};
+    use crate::limits::MAX_AUDIT_WAITING;
+
+    #[test]
+    fn a_full_trail_is_not_ready_and_a_failing_one_is_told() {
+        let trail = Trail::default();
+        assert_eq!(audit(&trail), (true, "ok"));
+        trail.note(true);
+        assert_eq!(audit(&trail), (true, "failing"));
+        let access = |n: usize| Access {
+            who: Some(Who { client: n.to_string(), user: None }),
+            did: Did("read"),
+            outcome: Outcome::Done,
+            patient: None,
+        };
+        let many = (0..MAX_AUDIT_WAITING).map(|n| (access(n), Detail::at(jiff::Timestamp::UNIX_EPOCH)));
+        trail.add(many.collect()).unwrap();
+        assert_eq!(audit(&trail), (false, "full"));
+        trail.note(false);
+        trail.take();
+        assert_eq!(audit(&trail), (true, "ok"));
+    }
 
     #[test]
     fn tile_paths_have_one_spelling() {

@@ -2,7 +2,8 @@
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
 use super::reply::{Reply, body, failure};
-use super::{audit, auth, edge, exchange, fhir, hl7v2, ledger, log, login, operations, people, portal, smart, witness};
+use super::{audit, auth, edge, exchange, fhir, hl7v2, ledger, log, login, measured, metrics, operations};
+use super::{people, portal, smart, witness};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::error::Issue;
@@ -52,12 +53,16 @@ const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method
 
 /// Answers a request.
 pub async fn dispatch(app: &Arc<App>, request: Request) -> Reply {
+    measured::answered(&app.core.metrics, &request, answer(app, &request)).await
+}
+
+async fn answer(app: &Arc<App>, request: &Request) -> Reply {
     let origins = &app.config.cors;
-    let reply = match edge::preflight(&request, origins) {
+    let reply = match edge::preflight(request, origins) {
         Some(reply) => reply,
         None => {
-            let reply = route(app, &request).await.unwrap_or_else(|refused| refused);
-            audit::told(app, &request, reply).await
+            let reply = route(app, request).await.unwrap_or_else(|refused| refused);
+            audit::told(app, request, reply).await
         }
     };
     edge::marked(reply, &request, origins)
@@ -83,6 +88,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get()?;
             Ok(log::readiness(app).await)
         }
+        ["metrics"] => metrics::beside_the_api(app, request).await,
         ["log", "checkpoint"] => {
             get()?;
             Ok(log::checkpoint(app).await)

@@ -40,7 +40,7 @@ const FULL: &[u8] =
 
 /// Serves until `stop` turns true, then lets running requests end.
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let limits = &app.config.limits;
+    let (limits, core) = (&app.config.limits, app.core.clone());
     let places = Places::new(limits.http_connections, limits.http_connections_per_address);
     let graceful = GracefulShutdown::new();
     let answers = TowerToHyperService::new(warp::service(filter(app.clone())));
@@ -62,6 +62,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
         };
         let door = app.core.feeds().doors.http.clone();
         let Some(place) = places.take(peer.ip()) else {
+            core.metrics.refused_connections.add(1, "http");
             tracing::warn!("an HTTP connection was refused: too many are open, in all or of its address");
             if door.is_none() {
                 // It fits into the empty buffer of a new socket.

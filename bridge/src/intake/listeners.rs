@@ -133,6 +133,7 @@ async fn accept(
             continue;
         };
         let Some(place) = places.take(peer.ip()) else {
+            app.core.metrics.refused_connections.add(1, "mllp");
             tracing::warn!("an MLLP connection was refused: too many are open, in all or of its address");
             continue;
         };

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument;
 
 /// Speaks with one sender until he goes, errs or the service stops.
 pub(super) async fn connection(
@@ -77,8 +78,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         }
         decoder.push(&buffer[..read], &mut events);
         for event in events.drain(..) {
-            let acks = answer(app, arrival, event).await;
-            let written = timeout(WRITE_TIMEOUT, write(&mut stream, &acks)).await;
+            let span = tracing::info_span!("frame", otel.kind = "server");
+            let acks = answer(app, arrival, event).instrument(span.clone()).await;
+            let acknowledging = span.in_scope(|| tracing::info_span!("acknowledge"));
+            let written = timeout(WRITE_TIMEOUT, write(&mut stream, &acks).instrument(acknowledging)).await;
             written.map_err(|_| Error::other("the sender does not take its acknowledgement"))??;
         }
     }

@@ -24,6 +24,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// How often it is looked for what is due and nobody rang for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -194,9 +195,12 @@ async fn taken(app: &App, live: &Live, why: Why, events: &[message::Event]) -> R
     }
     let outbound = message::outbound(&app.core, live, why, events)?;
     let longest = if let Form::Topic { timeout, .. } = live.wanted.form { timeout } else { OUTGOING_TIMEOUT };
-    let answer = tokio::time::timeout(longest, app.outgoing.send(outbound)).await;
-    match answer.unwrap_or(Err(SendError::TimedOut)) {
-        Ok(answer) if answer.status.is_success() => Ok(true),
+    let sending = app.outgoing.send(outbound).instrument(tracing::info_span!("notify", otel.kind = "client"));
+    let sent = tokio::time::timeout(longest, sending).await.unwrap_or(Err(SendError::TimedOut));
+    let took = matches!(&sent, Ok(answer) if answer.status.is_success());
+    app.core.metrics.notifications.add(1, if took { "taken" } else { "missed" });
+    match sent {
+        Ok(_) if took => Ok(true),
         Ok(answer) => {
             tracing::warn!(subscription = %live.kept.id, status = answer.status.as_u16(), "a notification was refused");
             Ok(false)

@@ -51,6 +51,7 @@ mod search;
 mod storage;
 mod stores;
 mod subscriptions;
+mod telemetry;
 mod tidy;
 mod topics;
 mod validate;

@@ -26,7 +26,7 @@ pub const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/Struct
 pub struct Got {
     pub line: String,
     pub headers: HeaderMap,
-    body: Bytes,
+    pub body: Bytes,
 }
 
 impl Got {
@@ -45,7 +45,7 @@ impl Got {
 
 /// Keeps all requests and answers them with a status that can be set.
 pub struct Receiver {
-    address: SocketAddr,
+    pub address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
     pub answer: Arc<AtomicU16>,
     /// How long it takes to answer, in milliseconds.

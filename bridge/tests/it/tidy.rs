@@ -50,6 +50,7 @@ const LAYERS: &[&[&str]] = &[
         "people",
         "feeds",
         "places",
+        "telemetry",
         "tls",
     ],
     &[
@@ -67,6 +68,7 @@ const LAYERS: &[&[&str]] = &[
         "lease",
         "anchor",
         "summary",
+        "telemetry::gauges",
         "upkeep",
         "quarantine",
         "intake::ack",
@@ -158,4 +160,45 @@ fn files_and_functions_stay_small() {
     assert!(long_files.is_empty(), "{long_files:#?}");
     let median = lengths[lengths.len() / 2];
     assert!(median <= 10, "the median function has {median} lines");
+}
+
+/// Every name of a function in the repository's tests: of Rust, Solidity, JavaScript.
+fn functions() -> std::collections::HashSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let listed = std::process::Command::new("git").arg("-C").arg(&root).arg("ls-files").output().unwrap();
+    let files = String::from_utf8(listed.stdout).unwrap();
+    let code = files.lines().filter(|file| [".rs", ".sol", ".js"].iter().any(|end| file.ends_with(end)));
+    let texts = code.filter_map(|file| std::fs::read_to_string(root.join(file)).ok());
+    let names = |text: String| {
+        let parts = text.replace("function ", "fn ");
+        parts
+            .split("fn ")
+            .skip(1)
+            .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+            .collect()
+    };
+    texts.flat_map(|text| -> Vec<String> { names(text) }).collect()
+}
+
+/// The threat model names tests that there are, by the module of the integration tests or by the function alone.
+#[test]
+fn each_test_of_the_threat_model_exists() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/threat-model.md")).unwrap();
+    let functions = functions();
+    let rows = text.lines().skip_while(|line| !line.starts_with("| threat | what stops it")).skip(2);
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 50, "the table was found");
+    let mut missing = Vec::new();
+    for row in rows {
+        let test = row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
+        let quoted: Vec<&str> = test.split('`').skip(1).step_by(2).filter(|name| !name.contains(['/', '.'])).collect();
+        assert!(!quoted.is_empty() || test.contains("no test yet") || test.contains("ci/"), "{row}");
+        for name in quoted.into_iter().filter(|name| name.len() > 12) {
+            let function = name.rsplit("::").next().unwrap();
+            if !functions.contains(function) {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use notary::commitment::Digest;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,8 @@ type Key = [u8; 16];
 pub(super) struct Cache {
     memory: Mutex<Generations<Bytes>>,
     disk: Option<Disk>,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -104,11 +107,23 @@ impl Cache {
                 writers: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
             })
         });
-        Self { memory: Mutex::new(Generations::new(memory)), disk }
+        Self { memory: Mutex::new(Generations::new(memory)), disk, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+    }
+
+    /// How often something was kept that was asked for, and how often not.
+    pub(super) fn uses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     /// Part of an object, if it is kept.
     pub(super) fn get(&self, name: &str, offset: u64, length: usize) -> Option<Bytes> {
+        let found = self.find(name, offset, length);
+        let count = if found.is_some() { &self.hits } else { &self.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    fn find(&self, name: &str, offset: u64, length: usize) -> Option<Bytes> {
         let key = key(name, offset, length);
         if let (Some(bytes), _) = lock(&self.memory).get(&key) {
             return Some(bytes);

@@ -146,6 +146,14 @@ impl Objects {
         }
     }
 
+    /// How often parts of packs were found near, and how often not; nothing where they always are.
+    pub fn cache_use(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Directory(_) => None,
+            Self::S3(bucket) => Some(bucket.cache_use()),
+        }
+    }
+
     /// Reads a whole object.
     pub async fn read_all(&self, name: &str) -> Result<Vec<u8>, ObjectError> {
         match self {

@@ -127,6 +127,11 @@ impl Bucket {
         Ok(bytes.into())
     }
 
+    /// Hits and misses of the cache.
+    pub(super) fn cache_use(&self) -> (u64, u64) {
+        self.cache.uses()
+    }
+
     pub(super) async fn read_all(&self, name: &str) -> Result<Vec<u8>, ObjectError> {
         Ok(self.get(name, None).await?.into())
     }
