@@ -12,6 +12,8 @@ use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::Config;
 use crate::consent::gate::Gate;
+use crate::consent::registry::Grants;
+use crate::consent::worker;
 use crate::error::VaultError;
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
@@ -62,6 +64,8 @@ pub struct Core {
     pub(crate) erasures: Key,
     /// What patients consent to.
     pub gate: Gate,
+    /// Which of the grants that Consents name stand.
+    pub grants: Grants,
     /// What of accesses is not told yet.
     pub trail: Trail,
     /// Seals the cursors of pages.
@@ -163,7 +167,9 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
         Some(settings) => Place::Evm(Evm::open(settings, &config.keys, data).await?),
     };
+    let chain = Chain::new(place);
     let core = Core {
+        grants: Grants::open(config, &chain, &store)?,
         custodian: config.custodian.clone(),
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
@@ -177,7 +183,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         zone: config.zone().map_err(StartError::Config)?,
         charset: config.charset().map_err(StartError::Config)?,
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
-        chain: Chain::new(place),
+        chain,
         witnesses: Witnesses::new(&config.log.witnesses),
         witness,
         wake_sequencer: Notify::new(),
@@ -203,6 +209,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let profiles = Arc::new(profiles(&config)?);
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     lease::ask(&core).await;
+    worker::begin(&core).await;
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
     let exporter = tokio::spawn(export::run(core.clone()));
@@ -229,6 +236,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
+        tokio::spawn(worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use chain::{Chain, GWEI};
+pub use chain::{Chain, GWEI, Registrar};
 pub use consent::Consents;
 pub use login::{Login, Provider};
 pub use witness::{Witness, WitnessPeer};
@@ -281,6 +281,7 @@ impl Config {
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
         config.login.check()?;
+        config.consent.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;

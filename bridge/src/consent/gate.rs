@@ -2,8 +2,9 @@
 //! memory, so that new rules count for what was stored before them.
 
 use super::decide::{Asker, Permit};
+use super::grant::claim;
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Effect, Facts, Policy, decide};
+use super::policy::{Ask, Claim, Coding, Consent, Effect, Facts, Policy, decide_by};
 use crate::app::Core;
 use crate::error::VaultError;
 use crate::fhir::membership;
@@ -16,6 +17,7 @@ use crate::search::{Run, all};
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
+use notary::consent::GrantKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -113,7 +115,8 @@ impl Core {
         }
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit)
+        let stands = |key: &GrantKey| self.grants.stands(*key, self.clock.now());
+        Ok(decide_by(&consents, &ask, facts, &self.gate.policy, &stands).effect == Effect::Permit)
     }
 
     async fn consents_of(&self, patient: &Name, newest: i64) -> Result<Arc<Vec<Consent>>, VaultError> {
@@ -138,9 +141,23 @@ impl Core {
         let newest = self.store.clone();
         let upto = in_background(move || newest.newest()).await?;
         let mut consents = Vec::new();
-        let keep = |opened: Opened| consents.extend(Consent::read(&opened.json(), &self.base));
+        let keep = |opened: Opened| consents.extend(self.read_consent(opened.json()));
         all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await.map_err(|_| unreadable())?;
         Ok(consents)
+    }
+
+    /// A Consent, and the grant that it names. The status of such a one follows the grant: when it was withdrawn, what it denied is
+    /// still denied.
+    fn read_consent(&self, mut consent: Json) -> Option<Consent> {
+        let Some(claim) = claim(&consent, &self.custodian, self.grants.registry()) else {
+            return Consent::read(&consent, &self.base);
+        };
+        let withdrawn = consent.text("status") == Some("inactive");
+        if withdrawn {
+            consent.set("status", Json::String("active".to_owned()));
+        }
+        let claim = if withdrawn { Claim::Withdrawn } else { claim };
+        Consent::read(&consent, &self.base).map(|consent| consent.under(claim))
     }
 
     async fn newest_consent(&self) -> Result<i64, VaultError> {
