@@ -139,7 +139,9 @@ pub async fn give(
     let given = Given { key, consent, sealed, preimage, made, revoked: None, ended: false };
     // Registered without a Consent it is a slot that nobody can open; the other way round it would wait for ever.
     let store = core.store.clone();
-    in_background(move || store.give(&given)).await?;
+    if !in_background(move || store.give(&given)).await? {
+        return Err(GiveError::Draft);
+    }
     let done = commit(app, Transaction { by: Author::Client(by), writes: vec![write], message: None }).await;
     if let Err(error) = done {
         if error.fault() == Fault::Sender {
