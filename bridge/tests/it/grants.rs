@@ -241,7 +241,8 @@ async fn a_wallet_signs_and_the_code_alone_withdraws() {
         }
         let other = Preimage([9; 32]).to_code();
         assert_eq!(anybody.form("/withdraw", &format!("code={}", encode(&other))).await.status(), 400, "of no grant");
-        assert_eq!(anybody.form("/withdraw", &format!("code={}", encode(&text))).await.status(), 200);
+        let reply = anybody.form("/withdraw", &format!("code={}", encode(&text))).await;
+        assert_eq!(reply.status(), 200, "{form}: {}", String::from_utf8_lossy(reply.body()));
         assert_eq!(seen(&world, "Observation/o").await, 404);
         until_shown(&mut ada, "It is withdrawn, here and on the chain.").await;
     }
