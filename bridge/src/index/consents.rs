@@ -185,7 +185,7 @@ mod tests {
             let (one, two) = (a(1), a(2));
             assert_eq!([&one, &two, &one].map(|given| store.give(given).unwrap()), [true, true, false]);
             assert_eq!(store.given(one.key).unwrap(), Some(one.clone()));
-            assert_eq!(store.given_with(one.sealed.tag).unwrap(), [one.clone()]);
+            assert_eq!(store.given_with(one.sealed.tag).unwrap(), std::slice::from_ref(&one));
             assert_eq!(keys(store.unregistered(999, 10, 9)), [one.key, two.key]);
             assert_eq!(keys(store.unregistered(1_000, 10, 9)), [], "their time is over");
             store.sent(&[one.key], 10).unwrap();

@@ -3,13 +3,18 @@
 use super::anvil::Anvil;
 use super::door::{Browser, Passkey, Wallet, invitation};
 use super::world::{World, config, issue};
-use super::{chain, stores};
+use super::{chain, replicas, stores};
 use alloy_signer::SignerSync;
 use bridge::config::{Config, Registrar};
+use bridge::consent::give::{self, Draft};
+use bridge::consent::grant::{Choice, Purpose, Recipient};
 use bridge::http::query::encode;
+use bridge::ids::ResourceId;
 use bridge::index::clients::{Client, Keys};
-use bridge::people::{Person, Role};
+use bridge::people::{AccountId, Person, Role};
 use bridge::smart::grant::{Code, Grant, Handle};
+use bridge::smart::scopes;
+use bridge::smart::token::Caller;
 use notary::chain::evm::{Address, Node, local_key, transact};
 use notary::chain::registry;
 use notary::consent::{GrantKey, Preimage, Registry, RevocationCode};
@@ -403,6 +408,50 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
     assert!(ada.page("/me/access").await.contains("Heart app"));
     assert_eq!(click(&mut ada, code.key).await, 303);
     assert_eq!(core.store.grants(&account, now).unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_on_one_replica_is_refused_on_the_other_within_seconds() {
+    let Some((one, other)) = replicas::pair().await else { return };
+    ward(&one).await;
+    let app = &one.running.app;
+    let choice = Choice {
+        patient: "Patient/ada".into(),
+        recipient: Recipient { reference: DOCTOR.into(), called: "Ilse Weiss".into() },
+        purpose: Purpose::Treatment,
+        kinds: Vec::new(),
+        without: Vec::new(),
+        until: "2030-12-31".parse().unwrap(),
+        given: "2026-01-01T00:00:00Z".parse().unwrap(),
+        recorded_by: Some((DOCTOR.into(), "Organization/quay".into())),
+    };
+    let account = AccountId(ResourceId::from_bytes([1; 16]));
+    let draft = Draft::new(&app.core, choice, &account, None).unwrap();
+    let preimage = Preimage([7; 32]);
+    let opening = draft.opening(&app.core, preimage.tag(), str::to_owned).unwrap();
+    let by = Caller::new("test", scopes::parse("system/Consent.cu").unwrap());
+    let key = give::give(app, by, &draft, opening, Some(preimage)).await.unwrap();
+    for world in [&one, &other] {
+        until_seen(world, "Observation/o", 200).await;
+    }
+    let given = app.core.store.given(key).unwrap().unwrap();
+    give::revoke(app, &given, None).await.unwrap();
+    assert_eq!(seen(&one, "Observation/o").await, 404, "here with the next request");
+    until_seen(&other, "Observation/o", 404).await;
+    for world in [&one, &other] {
+        until_revoked_on_chain(world, key).await;
+    }
+}
+
+async fn until_revoked_on_chain(world: &World, key: GrantKey) {
+    let core = &world.running.app.core;
+    for _ in 0..600 {
+        if core.grants.word(key).is_some_and(|word| word.revoked_at.is_some()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the chain does not show it");
 }
 
 /// A house whose grants stand on a node, where each block stays after two more.

@@ -95,7 +95,7 @@ fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Ma
 
 fn facts(choice: &Choice) -> Markup {
     html! {
-        dl.facts {
+        dl.facts.plain {
             dt { "May see" } dd { (choice.records(|kind| title(kind).to_owned())) }
             dt { "For" } dd { (choice.purpose.words()) }
             dt { "Until" } dd { (choice.ends()) }
@@ -199,7 +199,7 @@ pub(in crate::http::people) fn terms(visit: &Visit<'_>, choice: &Choice, draft: 
     let recorded = choice.recorded_by.is_some();
     let role = visit.session.account.person.role;
     let content = html! {
-        p.lead { strong { (choice.recipient.called) } " (" (choice.recipient.reference) ") may see:" }
+        p.lead { strong { (choice.recipient.called) } " (" (choice.recipient.reference) ") gets access to the record." }
         section.panel { (facts(choice)) }
         section.panel aria-labelledby="sign-title" {
             h2 #sign-title { @if recorded { "Write it down" } @else { "Sign it" } }
