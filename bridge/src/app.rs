@@ -18,6 +18,8 @@ use crate::commit::{self, Waiting};
 use crate::config::{Config, Otherwise};
 use crate::consent::gate::Gate;
 use crate::consent::policy::Policy;
+use crate::consent::registry::Grants;
+use crate::consent::worker;
 use crate::error::VaultError;
 use crate::exchange::{self, Exchange};
 use crate::export::{self, Exports};
@@ -63,6 +65,8 @@ pub struct Core {
     pub(crate) erasures: Key,
     /// What patients consent to.
     pub gate: Gate,
+    /// Which of the grants that Consents name stand.
+    pub grants: Grants,
     /// What of accesses is not told yet.
     pub trail: Trail,
     /// Seals the cursors of pages.
@@ -172,7 +176,9 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         None => Place::Embedded(Embedded::open(data, &store, &lease, now)?),
         Some(settings) => Place::Evm(Evm::open(settings, &config.keys, data).await?),
     };
+    let chain = Chain::new(place);
     let core = Core {
+        grants: Grants::open(config, &chain, &store)?,
         custodian: config.custodian.clone(),
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
@@ -184,7 +190,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         secrets: Arc::new(Secrets::new(&marks, accounts)),
         feeds: RwLock::new(Arc::new(Feeds::load(config, None)?)),
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
-        chain: Chain::new(place),
+        chain,
         witnesses: Witnesses::new(&config.log.witnesses),
         witness,
         wake_sequencer: Notify::new(),
@@ -213,6 +219,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let metrics_token = config.telemetry.token().map_err(StartError::Config)?;
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     lease::ask(&core).await;
+    worker::begin(&core).await;
     let committer = tokio::spawn(commit::run(core.clone(), queue));
     let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
     let exporter = tokio::spawn(export::run(core.clone()));
@@ -244,6 +251,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
         tokio::spawn(exchange::deliver::run(app.clone())),
+        tokio::spawn(worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, others }))
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use chain::{Chain, GWEI};
+pub use chain::{Chain, GWEI, Registrar};
 pub use consent::{Consents, Otherwise, PURPOSES};
 pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
 pub use feeds::{Feed, NamedFeed, OnError};
@@ -301,6 +301,7 @@ impl Config {
         config.login.check()?;
         config.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(config.chain.is_some()))?;
         config.telemetry.check()?;
+        config.consent.check()?;
         witness::check_peers(&config.log.witnesses)?;
         if let Some(s3) = &config.s3 {
             s3.check()?;

@@ -238,3 +238,11 @@ pub const MERGES_FRESH: Duration = Duration::from_secs(5);
 pub const MAX_TRACED: usize = 2_000;
 /// Open connections to the address of `/metrics`: a few who monitor.
 pub const MAX_METRICS_CONNECTIONS: usize = 8;
+/// How long a patient may look at the terms of a grant before they are signed.
+pub const GRANT_DRAFT_LIFE: Duration = Duration::from_secs(15 * 60);
+/// After how long a grant, or what revokes one, is sent to the registry again: a block comes within some minutes even on a busy chain.
+pub const GRANT_RESEND: Duration = Duration::from_secs(600);
+/// How far back a replica looks for what others have revoked: further than clocks differ.
+pub const GRANT_OVERLAP: Duration = Duration::from_secs(600);
+/// Consents whose status follows their grant in one round.
+pub const GRANTS_CLOSED_AT_ONCE: usize = 100;

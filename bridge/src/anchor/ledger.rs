@@ -3,11 +3,13 @@
 use super::AnchorError;
 use super::cosign::Newest;
 use crate::app::{Core, StartError};
+use crate::consent::registry::RegistryError;
 use crate::index::anchors::Anchor;
 use crate::index::store::Store;
 use crate::lease::Lease;
-use notary::chain::evm::Address;
+use alloy_primitives::{Address, Bytes};
 use notary::chain::{ChainError, Head, JournalError, Keeper, Ledger};
+use notary::consent::{Mirror, Registry, Taken};
 use notary::tree::{self, Root};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,6 +80,21 @@ impl Embedded {
         core.metrics.gas.add(gas, &[]);
         tracing::info!(size, gas, entries = size - head.size, "anchored");
         Ok(true)
+    }
+
+    /// Where grants of access are registered.
+    pub fn registry(&self) -> Registry {
+        self.lock().registry()
+    }
+
+    /// Brings a mirror of the registry up to date.
+    pub(crate) fn mirror(&self, store: &Store, mirror: &mut Mirror, now: u64) -> Result<Taken, RegistryError> {
+        Ok(self.current(store)?.mirror(mirror, now)?)
+    }
+
+    /// Runs a call of the registry. When this returns, its block is on disk.
+    pub(crate) fn consent(&self, store: &Store, input: Bytes, now: u64) -> Result<(), ChainError> {
+        self.current(store)?.consent(input, now).map(|_| ())
     }
 
     /// At the start: the ledger's newest root must be a root of this very log. If not, the index was rolled back or changed.

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 pub const GWEI: u128 = 1_000_000_000;
 /// An hour: who waits longer for a block before paying more has a chain that is down.
 const MAX_PATIENCE: u64 = 3_600;
+/// Between two readings of the registry, in milliseconds: sooner is noise to the nodes, and later than a minute is late for a
+/// revocation.
+const POLL: std::ops::RangeInclusive<u64> = 100..=60_000;
 /// The most nodes: each is asked in turn, in every round.
 const MAX_NODES: usize = 8;
 
@@ -47,6 +50,36 @@ pub struct Chain {
     /// The most that a unit of gas may cost; 0 on a chain where gas is free.
     #[serde(default = "max_fee")]
     pub max_fee_gwei: u64,
+    /// Where grants of access are registered; nowhere, if it is not named.
+    pub registry: Option<Registrar>,
+}
+
+/// `[chain.registry]`: `ConsentRegistry`, and the account that registers there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registrar {
+    pub contract: Address,
+    /// Keccak-256 of its code.
+    pub code_hash: B256,
+    /// The block of its deployment, or one before it.
+    pub from_block: u64,
+    /// The file of the key that registers, in the data directory unless its path is absolute; made if it is not there. Not the one
+    /// that anchors: the two would take each other's nonces.
+    #[serde(default = "registrar_file")]
+    pub key: PathBuf,
+    /// Instead of a file, as `chain.kms`.
+    pub kms: Option<String>,
+    /// Milliseconds between two readings: how late a revocation that others relayed is seen.
+    #[serde(default = "poll")]
+    pub poll_ms: u64,
+}
+
+fn registrar_file() -> PathBuf {
+    "registrar.key".into()
+}
+
+fn poll() -> u64 {
+    4_000
 }
 
 fn key_file() -> PathBuf {
@@ -80,6 +113,9 @@ impl Chain {
                 "chain.kind: `consortium` or `public`; the embedded ledger is what there is without [chain]".into()
             );
         }
+        if let Some(registrar) = &self.registry {
+            registrar.check(self)?;
+        }
         if !(1..=MAX_PATIENCE).contains(&self.patience_seconds) {
             return Err(format!("chain.patience_seconds: 1 to {MAX_PATIENCE}"));
         }
@@ -97,6 +133,11 @@ impl Chain {
         Pins { chain_id: self.chain_id, genesis: self.genesis, contract: self.contract, code_hash: self.code_hash }
     }
 
+    /// The same of the registry.
+    pub fn registry_pins(&self, registrar: &Registrar) -> Pins {
+        Pins { contract: registrar.contract, code_hash: registrar.code_hash, ..self.pins() }
+    }
+
     /// The most that a unit of gas may cost, in wei.
     pub fn max_fee(&self) -> u128 {
         u128::from(self.max_fee_gwei) * GWEI
@@ -110,5 +151,21 @@ impl Chain {
     /// The nodes' URLs.
     pub fn urls(&self) -> Vec<String> {
         self.rpc.iter().map(|url| url.0.clone()).collect()
+    }
+}
+
+impl Registrar {
+    fn check(&self, chain: &Chain) -> Result<(), String> {
+        if !POLL.contains(&self.poll_ms) {
+            return Err(format!("chain.registry.poll_ms: {} to {}", POLL.start(), POLL.end()));
+        }
+        let shared = match (&self.kms, &chain.kms) {
+            (None, None) => self.key == chain.key,
+            (own, anchor) => own == anchor,
+        };
+        if shared {
+            return Err("chain.registry: its key must be another than the one that anchors".into());
+        }
+        Ok(())
     }
 }

@@ -1,12 +1,15 @@
 //! `[consent]`: what holds where patients' Consents say nothing.
 
 use crate::consent::policy::{Coding, Combining, Effect, Policy, is_kind_of};
+use crate::limits::CLIENT_TOKEN_LIFE;
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The code system of purposes.
 pub const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+/// Seconds: below, a chain with slow blocks is always stale; above a day nobody would call it a revocation.
+const STALE: std::ops::RangeInclusive<u64> = 2..=86_400;
 
 /// The settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,6 +23,8 @@ pub struct Consents {
     pub purpose: String,
     /// `deny-wins`, or `newest-wins`, where Consents contradict each other.
     pub combining: Combine,
+    /// For how many seconds what was read of the registry counts: then no grant does, for a revocation may have been missed.
+    pub stale_seconds: u64,
 }
 
 /// What holds.
@@ -42,11 +47,25 @@ pub enum Combine {
 impl Default for Consents {
     fn default() -> Self {
         let purpose = "TREAT".to_owned();
-        Self { default: Otherwise::Permit, purposes: BTreeMap::new(), purpose, combining: Combine::DenyWins }
+        Self {
+            default: Otherwise::Permit,
+            purposes: BTreeMap::new(),
+            purpose,
+            combining: Combine::DenyWins,
+            stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
+        }
     }
 }
 
 impl Consents {
+    /// Checks what the types do not.
+    pub fn check(&self) -> Result<(), String> {
+        if STALE.contains(&self.stale_seconds) {
+            return Ok(());
+        }
+        Err(format!("consent.stale_seconds: {} to {}", STALE.start(), STALE.end()))
+    }
+
     /// The policy.
     pub fn policy(&self) -> Policy {
         let purposes = self.purposes.iter().map(|(code, effect)| (Coding::new(PURPOSES, code), effect.effect()));

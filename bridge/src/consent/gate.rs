@@ -2,8 +2,9 @@
 //! memory, so that new rules count for what was stored before them.
 
 use super::decide::{Asker, Permit};
+use super::grant::claim;
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Decision, Effect, Facts, Policy, decide, opens};
+use super::policy::{Ask, Claim, Coding, Consent, Decision, Effect, Facts, Policy, decide_by, opens_by};
 use super::whose::{About, Whose};
 use crate::app::Core;
 use crate::audit::is_trail;
@@ -19,6 +20,7 @@ use crate::smart::scopes;
 use crate::smart::token::Caller;
 use jiff::Timestamp;
 use notary::canonical::Json;
+use notary::consent::{GrantKey, Refusal};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -204,7 +206,7 @@ impl Core {
     ) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
-        let decision = decide(&consents, &ask, facts, policy);
+        let decision = decide_by(&consents, &ask, facts, policy, &self.standing());
         self.metrics.consents.add(1, if decision.effect == Effect::Permit { "permit" } else { "deny" });
         Ok(decision)
     }
@@ -214,7 +216,13 @@ impl Core {
         let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
         let consents = self.consents_of(patient, self.newest_consent().await?).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(opens(&consents, &ask, self.gate.policy(asker)))
+        Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()))
+    }
+
+    /// Which grants stand now.
+    fn standing(&self) -> impl Fn(&GrantKey) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        move |key| self.grants.stands(*key, now)
     }
 
     /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
@@ -268,7 +276,7 @@ impl Core {
         let newest = self.store.clone();
         let upto = in_background(move || newest.newest()).await?;
         let mut consents = Vec::new();
-        let keep = |opened: Opened| consents.extend(Consent::read(&opened.json(), &self.base));
+        let keep = |opened: Opened| consents.extend(self.read_consent(opened.json()));
         all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await?;
         Ok(consents)
     }
@@ -291,6 +299,20 @@ impl Core {
             }
         }
         Ok(all)
+    }
+
+    /// A Consent, and the grant that it names. The status of such a one follows the grant: when it was withdrawn, what it denied is
+    /// still denied.
+    fn read_consent(&self, mut consent: Json) -> Option<Consent> {
+        let Some(claim) = claim(&consent, &self.custodian, self.grants.registry()) else {
+            return Consent::read(&consent, &self.base);
+        };
+        let withdrawn = consent.text("status") == Some("inactive");
+        if withdrawn {
+            consent.set("status", Json::String("active".to_owned()));
+        }
+        let claim = if withdrawn { Claim::Withdrawn } else { claim };
+        Consent::read(&consent, &self.base).map(|consent| consent.under(claim))
     }
 
     async fn newest_consent(&self) -> Result<i64, VaultError> {

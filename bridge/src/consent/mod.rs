@@ -1,8 +1,13 @@
-//! Who may see what: the token's scopes decide (`decide`), then the patients' own Consents (`gate`).
+//! Who may see what: the token's scopes decide (`decide`), then the patients' own Consents (`gate`), those of them that name a grant
+//! (`grant`) while it stands on the registry (`registry`).
 
 pub mod decide;
 pub mod gate;
+pub mod give;
+pub mod grant;
 pub mod labels;
 pub mod outside;
 pub mod policy;
+pub mod registry;
 mod whose;
+pub mod worker;

@@ -119,7 +119,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me", ..] | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
+        ["me", ..]
+        | ["withdraw"]
+        | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
             people::answer(app, request, &segments).await
         }
         [".well-known", "medseal-participant.json"] => get().and_then(|()| exchange::document(app)),

@@ -91,6 +91,17 @@ impl Store {
         Ok(self.with(|c| c.execute(SQL, values![account.as_str(), id]))? == 1)
     }
 
+    /// Ends what anybody allowed a client of one patient's record. Tells what it was.
+    pub fn end_grants_of(&self, client: &str, patient: &Name) -> Result<Vec<String>, StoreError> {
+        let patient = patient.to_string();
+        self.transaction(|c| {
+            let sql = "SELECT id FROM app_grant WHERE client = ?1 AND patient = ?2";
+            let ended = c.rows(sql, values![client, &patient], |r| r.string(0))?;
+            c.execute("DELETE FROM app_grant WHERE client = ?1 AND patient = ?2", values![client, &patient])?;
+            Ok(ended)
+        })
+    }
+
     /// What an account has allowed and has not ended, the newest first, each with the app's name. Codes that nobody has used are none.
     pub fn grants(&self, account: &AccountId, now: i64) -> Result<Vec<(Grant, String)>, StoreError> {
         const SQL: &str = "SELECT g.id, g.client, g.account, g.session, g.scope, g.patient, g.redirect, g.challenge, g.nonce, \

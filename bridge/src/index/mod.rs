@@ -7,6 +7,7 @@ pub mod backup;
 pub mod blind;
 pub mod cells;
 pub mod clients;
+pub mod consents;
 mod engine;
 pub mod erasures;
 pub mod grants;

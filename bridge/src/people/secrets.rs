@@ -9,6 +9,7 @@ use crate::vault::seal::{open_bytes, seal_bytes};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use notary::commitment::Digest;
+use notary::consent::{GrantKey, Preimage};
 use zeroize::Zeroizing;
 
 /// The keys of signing in: one to blind and to mark, one to seal.
@@ -51,6 +52,18 @@ impl Secrets {
         open_bytes(&self.seal, purpose(name, account).as_bytes(), &sealed).map_err(|_| Refused::Secret)
     }
 
+    /// Seals what revokes a grant, for that grant alone.
+    pub fn seal_preimage(&self, key: GrantKey, preimage: &Preimage, random: Random<'_>) -> Result<String, Refused> {
+        let sealed = seal_bytes(&self.seal, of_grant(key).as_bytes(), &preimage.0, random);
+        sealed.map(hex::encode).map_err(|_| Refused::Secret)
+    }
+
+    /// Opens what `seal_preimage` made.
+    pub fn open_preimage(&self, key: GrantKey, sealed: &str) -> Option<Preimage> {
+        let plain = open_bytes(&self.seal, of_grant(key).as_bytes(), &hex::decode(sealed).ok()?).ok()?;
+        plain.try_into().ok().map(Preimage)
+    }
+
     /// Seals what a browser bears while it is at an outside provider.
     pub fn seal_journey(&self, journey: &Journey, random: Random<'_>) -> Result<String, Refused> {
         let plain = Zeroizing::new(serde_json::to_vec(journey).map_err(|_| Refused::Secret)?);
@@ -70,6 +83,10 @@ const JOURNEY: &[u8] = b"medseal/v1/openid-journey";
 
 fn purpose(name: &Blind, account: &AccountId) -> String {
     format!("medseal/v1/credential\0{}\0{account}", name.0)
+}
+
+fn of_grant(key: GrantKey) -> String {
+    format!("medseal/v1/preimage\0{key}")
 }
 
 /// A random text that only its bearer has: the code of an invitation, the value of a cookie. What is stored is its

@@ -91,7 +91,8 @@ fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
 
 async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
     let token = browser.token().await;
-    let body = format!("token={token}&request={}&answer={answer}{more}", encode(query));
+    let ticked: String = (0..12).map(|n| format!("&scope-{n}=on")).collect();
+    let body = format!("token={token}&request={}&answer={answer}{ticked}{more}", encode(query));
     browser.form("/auth/authorize/answer", &body).await
 }
 

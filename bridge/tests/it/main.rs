@@ -26,6 +26,7 @@ mod faults;
 mod feeds;
 mod fhir;
 mod fuzz_seeds;
+mod grants;
 mod hostile;
 mod interactions;
 mod kms;

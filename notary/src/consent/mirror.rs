@@ -236,6 +236,11 @@ impl Mirror {
         (event.kind != Kind::Revoked).then_some(key)
     }
 
+    /// What the registry holds of a grant in a block that stays.
+    pub fn word(&self, key: GrantKey) -> Option<&Word> {
+        self.grants.get(&key)
+    }
+
     /// How a grant stands, as far as this has seen. `now` in seconds since 1970.
     pub fn standing(&self, key: GrantKey, now: u64) -> Standing {
         let word = self.grants.get(&key);

@@ -1,6 +1,7 @@
 //! A Consent as far as it was understood.
 
 use crate::fhir::search::span::Span;
+use notary::consent::GrantKey;
 
 /// A code of a code system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,13 +32,33 @@ pub struct Consent {
     /// When it was given, in microseconds since 1970; unknown times are the oldest.
     pub(super) given: i64,
     pub(super) rule: Rule,
+    /// None: it counts by its status alone.
+    pub(super) claim: Option<Claim>,
+}
+
+/// What the permissions of a Consent rest on that names a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The grant of this key, whose opening says the same as the Consent.
+    Of(GrantKey),
+    /// It was withdrawn: the Consent's status says so.
+    Withdrawn,
+    /// What it shows for a grant is none. Why, without a value.
+    Unproved(&'static str),
+}
+
+impl Consent {
+    /// The same, whose permissions count only while a grant stands.
+    pub fn under(self, claim: Claim) -> Self {
+        Self { claim: Some(claim), ..self }
+    }
 }
 
 impl Consent {
     /// Stands for Consents of a patient that cannot be known: it forbids everything, whatever else there is.
     pub fn unknown(what: &'static str) -> Self {
         let dark = Dark { path: "all of them".to_owned(), what };
-        Self { name: "Consents".to_owned(), given: i64::MAX, rule: Rule::Dark(dark) }
+        Self { name: "Consents".to_owned(), given: i64::MAX, rule: Rule::Dark(dark), claim: None }
     }
 }
 

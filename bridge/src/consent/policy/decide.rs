@@ -1,9 +1,10 @@
 //! The decision: what each Consent says, what they say together, and what holds where they say nothing.
 
-use super::consent::{Consent, Dark, Effect, Matter, Provision, Rule};
+use super::consent::{Claim, Consent, Dark, Effect, Matter, Provision, Rule};
 use super::facts::Facts;
 use super::fit::{Ask, Fit};
 use super::{Coding, is_kind_of};
+use notary::consent::{GrantKey, Refusal};
 use std::fmt;
 
 /// What holds where no Consent speaks, and when several do.
@@ -43,6 +44,8 @@ pub enum Because {
     NotPermitted { consent: String, path: String },
     /// Something in an active Consent is not understood, and might forbid this.
     Dark { consent: String, dark: Dark },
+    /// A Consent would permit this, or other things, and rests on a grant that does not stand. Why.
+    NoGrant { consent: String, why: String },
     /// No Consent says anything: the default for the purpose.
     Default { purpose: Coding },
 }
@@ -51,9 +54,10 @@ impl Because {
     /// The Consent that decided, `Consent/x`.
     pub fn consent(&self) -> Option<&str> {
         match self {
-            Self::Provision { consent, .. } | Self::NotPermitted { consent, .. } | Self::Dark { consent, .. } => {
-                Some(consent)
-            }
+            Self::Provision { consent, .. }
+            | Self::NotPermitted { consent, .. }
+            | Self::Dark { consent, .. }
+            | Self::NoGrant { consent, .. } => Some(consent),
             Self::Default { .. } => None,
         }
     }
@@ -70,6 +74,7 @@ impl fmt::Display for Because {
             Self::Provision { consent, path } => write!(f, "{consent} {path}"),
             Self::NotPermitted { consent, path } => write!(f, "{consent} {path} does not permit it"),
             Self::Dark { consent, dark } => write!(f, "{consent} is not understood: {} at {}", dark.what, dark.path),
+            Self::NoGrant { consent, why } => write!(f, "{consent} permits nothing: {why}"),
             Self::Default { purpose } => write!(f, "no Consent says anything: the default for {}", purpose.code),
         }
     }
@@ -90,9 +95,19 @@ impl Policy {
     }
 }
 
-/// Decides one access to one resource by its patient's Consents.
+/// Whether a grant stands now.
+pub type Stands<'s> = &'s dyn Fn(&GrantKey) -> Result<(), Refusal>;
+
+/// Decides one access to one resource by its patient's Consents. Those that name a grant permit nothing: [`decide_by`]
+/// asks whether it stands.
 pub fn decide(consents: &[Consent], ask: &Ask, facts: &Facts, policy: &Policy) -> Decision {
-    let said = consents.iter().filter_map(|consent| Some((consent.given, consent.say(ask, facts)?)));
+    decide_by(consents, ask, facts, policy, &|_| Err(Refusal::Unread))
+}
+
+/// The same where it is known which grants stand. A Consent whose grant does not stand permits nothing to whom it speaks
+/// of, and what it denies it still denies: withdrawing or doubting a grant never opens anything.
+pub fn decide_by(consents: &[Consent], ask: &Ask, facts: &Facts, policy: &Policy, stands: Stands<'_>) -> Decision {
+    let said = consents.iter().filter_map(|consent| Some((consent.given, consent.say_by(ask, facts, stands)?)));
     let decided = match policy.combining {
         Combining::DenyWins => said.map(|(_, word)| word).min_by_key(Word::rank),
         Combining::NewestWins => {
@@ -106,10 +121,10 @@ pub fn decide(consents: &[Consent], ask: &Ask, facts: &Facts, policy: &Policy) -
 
 /// Whether anything at all may be permitted to who asks, whatever it is: by a Consent that permits something to him, or by what
 /// holds where none speaks. Tells nothing of what there is.
-pub fn opens(consents: &[Consent], ask: &Ask, policy: &Policy) -> bool {
+pub fn opens_by(consents: &[Consent], ask: &Ask, policy: &Policy, stands: Stands<'_>) -> bool {
     let permits = |consent: &Consent| match &consent.rule {
         Rule::Dark(_) => false,
-        Rule::Provisions { root, .. } => root.permits_something(ask),
+        Rule::Provisions { root, .. } => consent.doubt(stands).is_none() && root.permits_something(ask),
     };
     let refuses = |consent: &Consent| matches!(&consent.rule, Rule::Dark(_));
     if policy.combining == Combining::DenyWins && consents.iter().any(refuses) {
@@ -133,6 +148,15 @@ enum Force {
     Withholds,
 }
 
+/// Why the permissions of a Consent do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Doubt {
+    #[error("{0}")]
+    Chain(Refusal),
+    #[error("{0}")]
+    Claim(&'static str),
+}
+
 impl Word {
     fn rank(&self) -> Force {
         self.force
@@ -144,6 +168,39 @@ impl Word {
 }
 
 impl Consent {
+    fn say_by(&self, ask: &Ask, facts: &Facts, stands: Stands<'_>) -> Option<Word> {
+        let said = self.say(ask, facts);
+        let Some(why) = self.doubt(stands) else { return said };
+        match said {
+            Some(word) if word.force != Force::Permits => Some(word),
+            Some(_) => Some(self.no_grant(why.to_string())),
+            // What has ended in its own time says nothing any more.
+            None if why == Doubt::Chain(Refusal::Lapsed) => None,
+            None => self.speaks_of(ask).then(|| self.no_grant(why.to_string())),
+        }
+    }
+
+    /// Why its permissions do not count, if they do not.
+    fn doubt(&self, stands: Stands<'_>) -> Option<Doubt> {
+        match self.claim.as_ref()? {
+            Claim::Of(key) => stands(key).err().map(Doubt::Chain),
+            Claim::Withdrawn => Some(Doubt::Chain(Refusal::Revoked)),
+            Claim::Unproved(why) => Some(Doubt::Claim(why)),
+        }
+    }
+
+    fn no_grant(&self, why: String) -> Word {
+        Word { force: Force::Withholds, because: Because::NoGrant { consent: self.name.clone(), why } }
+    }
+
+    /// Whether it is about who asks for such a purpose, whenever.
+    fn speaks_of(&self, ask: &Ask) -> bool {
+        match &self.rule {
+            Rule::Provisions { root, .. } => root.frame.fit_whenever(ask) != Fit::No,
+            Rule::Dark(_) => true,
+        }
+    }
+
     fn say(&self, ask: &Ask, facts: &Facts) -> Option<Word> {
         let consent = self.name.clone();
         let (root, closed) = match &self.rule {

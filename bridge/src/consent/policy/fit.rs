@@ -71,11 +71,16 @@ impl Frame {
     /// Who, why and when.
     pub fn fit(&self, ask: &Ask) -> Fit {
         let period = self.period.map_or(Yes, |window| during(window, ask.now));
+        period.min(self.fit_whenever(ask))
+    }
+
+    /// Who and why, whenever it is.
+    pub fn fit_whenever(&self, ask: &Ask) -> Fit {
         let actors = any(&self.actors, |actor| actor.fit(ask));
         let actions = any(&self.actions, |action| action.map_or(Unknown, |action| Fit::of(action == ask.action)));
         let purpose = |listed: &Coding| Fit::of(is_kind_of(&ask.purpose, listed));
         let purposes = any(&self.purposes, |listed| listed.as_ref().map_or(Unknown, purpose));
-        period.min(actors).min(actions).min(purposes)
+        actors.min(actions).min(purposes)
     }
 }
 

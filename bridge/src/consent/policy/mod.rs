@@ -11,8 +11,8 @@ mod fit;
 mod read;
 mod terms;
 
-pub use consent::{Coding, Consent, Effect};
-pub use decide::{Because, Combining, Decision, Policy, decide, opens};
+pub use consent::{Claim, Coding, Consent, Effect};
+pub use decide::{Because, Combining, Decision, Policy, Stands, decide, decide_by, opens_by};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
 pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};

@@ -69,7 +69,7 @@ impl Consent {
         let rule = rule(resource, &scopes, base).unwrap_or_else(Rule::Dark);
         let given = resource.text("dateTime").and_then(moment).map_or(i64::MIN, |span| span.from);
         let name = format!("Consent/{}", resource.text("id").unwrap_or_default());
-        Some(Self { name, given, rule })
+        Some(Self { name, given, rule, claim: None })
     }
 }
 
