@@ -33,21 +33,34 @@ pub fn path(data: &Path) -> PathBuf {
     data.join("control").join("socket")
 }
 
-/// Listens. What lies there is of a service that has ended: whoever holds the data directory's lock is alone.
-pub fn listen(data: &Path) -> std::io::Result<UnixListener> {
+/// A socket that listens; dropped, it is there no more.
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // One that stays is in the way of nobody: the next service takes its place.
+        _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Listens. What lies there is of a service that was killed: whoever holds the data directory's lock is alone.
+pub fn listen(data: &Path) -> std::io::Result<Socket> {
     let path = path(data);
     path.parent().map_or(Ok(()), private_directory)?;
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    UnixListener::bind(&path)
+    Ok(Socket { listener: UnixListener::bind(&path)?, path })
 }
 
 /// Answers until the task is aborted.
-pub async fn serve(app: Arc<App>, reloader: Arc<Reloader>, listener: UnixListener) {
+pub async fn serve(app: Arc<App>, reloader: Arc<Reloader>, socket: Socket) {
     loop {
-        match listener.accept().await {
+        match socket.listener.accept().await {
             Ok((stream, _)) => {
                 let (app, reloader) = (app.clone(), reloader.clone());
                 tokio::spawn(async move {

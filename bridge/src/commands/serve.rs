@@ -58,7 +58,7 @@ pub async fn start(mut config: Config) -> Result<Running, Failed> {
 /// Without the socket the service serves all the same: the path of a socket may be about a hundred bytes long.
 fn controlled(app: &Arc<App>, reloader: &Arc<Reloader>) -> Option<JoinHandle<()>> {
     match control::listen(&app.config.data) {
-        Ok(listener) => Some(tokio::spawn(control::serve(app.clone(), reloader.clone(), listener))),
+        Ok(socket) => Some(tokio::spawn(control::serve(app.clone(), reloader.clone(), socket))),
         Err(error) => {
             tracing::warn!(%error, "no control socket: `medseal reload` and `medseal quarantine replay` do not work");
             None

@@ -109,7 +109,7 @@ fn copy_all(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
             copy_all(&entry.path(), &target)
-        } else {
+        } else if entry.path().is_file() {
             _ = std::fs::copy(entry.path(), target).unwrap()
         }
     }
