@@ -130,6 +130,28 @@ fn audit(trail: &Trail) -> (bool, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::event::{Access, Detail, Did, Outcome, Who};
+    use crate::limits::MAX_AUDIT_WAITING;
+
+    #[test]
+    fn a_full_trail_is_not_ready_and_a_failing_one_is_told() {
+        let trail = Trail::default();
+        assert_eq!(audit(&trail), (true, "ok"));
+        trail.note(true);
+        assert_eq!(audit(&trail), (true, "failing"));
+        let access = |n: usize| Access {
+            who: Some(Who { client: n.to_string(), user: None }),
+            did: Did("read"),
+            outcome: Outcome::Done,
+            patient: None,
+        };
+        let many = (0..MAX_AUDIT_WAITING).map(|n| (access(n), Detail::at(jiff::Timestamp::UNIX_EPOCH)));
+        trail.add(many.collect()).unwrap();
+        assert_eq!(audit(&trail), (false, "full"));
+        trail.note(false);
+        trail.take();
+        assert_eq!(audit(&trail), (true, "ok"));
+    }
 
     #[test]
     fn tile_paths_have_one_spelling() {

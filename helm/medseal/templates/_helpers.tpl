@@ -50,6 +50,9 @@ cache_seconds = {{ .Values.kms.cacheSeconds }}
 
 [log]
 origin = {{ .Values.logOrigin | toJson }}
+{{- if .Values.witnesses }}
+witnesses = [{{ range $n, $one := .Values.witnesses }}{{ if $n }}, {{ end }}{ url = {{ $one.url | toJson }}, key = {{ $one.key | toJson }} }{{ end }}]
+{{- end }}
 
 [telemetry]
 metrics = "0.0.0.0:9464"
