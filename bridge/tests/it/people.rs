@@ -62,6 +62,9 @@ async fn who_comes_by_address_goes_on_by_name() {
     let reply = world.request("GET", "/auth/login?next=%2Fme", &[], b"").await;
     let expected = format!("http://localhost:{}/auth/login?next=%2Fme", world.running.http.port());
     assert_eq!((reply.status().as_u16(), reply.headers()["location"].to_str().unwrap()), (303, expected.as_str()));
+    let odd = world.request("GET", "/me/patients/%05%C3%A9%20?a=%05", &[], b"").await;
+    let expected = format!("http://localhost:{}/me/patients/%05%C3%A9%20?a=%05", world.running.http.port());
+    assert_eq!(odd.headers()["location"].to_str().unwrap(), expected, "what stands in no header is escaped");
 }
 
 #[tokio::test]

@@ -114,9 +114,9 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
 fn by_name(app: &App, request: &Request) -> Option<Reply> {
     let host = request.headers.get(header::HOST)?.to_str().ok()?;
     let by_address = app.config.base_url.is_none() && host == app.config.http.to_string();
-    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-    let site = site(app);
-    (by_address && site.authority != host).then(|| see_other(&format!("{}{query}", site.address(&request.path))))
+    let asked = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let (site, segments) = (site(app), request.path.split('/').map(query::encode).collect::<Vec<_>>());
+    (by_address && site.authority != host).then(|| see_other(&format!("{}{asked}", site.address(&segments.join("/")))))
 }
 
 fn site(app: &App) -> Site {
