@@ -69,7 +69,9 @@ async fn what_happens_is_counted() {
     assert_eq!(world.get("/fhir/Patient/none").await.0, 404);
     let anchored = async || {
         let text = text(&world).await;
-        (value(&text, "medseal_anchor_rounds_total{outcome=\"anchored\"}")? > 0.0).then_some(text)
+        let anchored = value(&text, "medseal_anchor_rounds_total{outcome=\"anchored\"}")? > 0.0;
+        // What lies in the index is looked up once a second.
+        (anchored && value(&text, "medseal_log_anchored_size")? > 0.0).then_some(text)
     };
     let text = eventually(anchored).await;
     for (series, least) in [
