@@ -1,10 +1,15 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
 pub mod keep;
+mod own_keys;
 mod refusal;
 pub(crate) mod roots;
+mod rules;
 
+use own_keys::OwnKeys;
+pub use own_keys::existing_token_key;
 pub use refusal::StartError;
+use rules::{library, profiles};
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
 use crate::audit::{self, trail::Trail};
@@ -16,7 +21,7 @@ use crate::error::VaultError;
 use crate::export::{self, Exports};
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
-use crate::index::store::{Batch, Store};
+use crate::index::store::Store;
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
 use crate::limits::{MAX_BODIES_BYTES, MAX_SIGN_INS, MAX_WAITING};
@@ -24,20 +29,18 @@ use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::people::openid::Providers;
 use crate::people::secrets::Secrets;
-use crate::secret::{Key, system_random};
+use crate::secret::Key;
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
-use crate::smart::token::{TokenError, TokenKey};
+use crate::smart::token::TokenKey;
 use crate::telemetry::{self, Metrics, trace::Traces};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
 use crate::vault::objects::{Objects, make_directory};
-use crate::vault::seal::{open_bytes, seal_bytes};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
-use notary::canonical::Json;
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
 use std::collections::HashSet;
@@ -45,10 +48,6 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
-
-/// Where the index has the sealed key of the tokens, and what it is sealed for.
-const TOKEN_KEY: &str = "token.key";
-const TOKEN_PURPOSE: &[u8] = b"medseal/v1/token-key";
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -148,18 +147,19 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let keys = Arc::new(roots::open(config, &store, &objects, fresh).await?);
     store.keep_setting("custodian", &config.custodian)?;
     store.keep_setting("log.origin", &config.log.origin)?;
-    let index_key = system_key(&keys, &store, &objects, ".index").await?;
-    let identity_key = system_key(&keys, &store, &objects, ".identity").await?;
-    let log_key = system_key(&keys, &store, &objects, ".log").await?;
-    let cursor_key = system_key(&keys, &store, &objects, ".cursor").await?;
-    let marks = system_key(&keys, &store, &objects, ".marks").await?;
-    let accounts = system_key(&keys, &store, &objects, ".accounts").await?;
-    let erasures = system_key(&keys, &store, &objects, keep::ERASURES).await?;
+    let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
+    let index_key = own.key(".index").await?;
+    let identity_key = own.key(".identity").await?;
+    let log_key = own.key(".log").await?;
+    let cursor_key = own.key(".cursor").await?;
+    let marks = own.key(".marks").await?;
+    let accounts = own.key(".accounts").await?;
+    let erasures = own.key(keep::ERASURES).await?;
     let now = clock.now().as_second().max(0) as u64;
-    let token_key = token_key(config, &keys, &store, &objects).await?.serving(&config.base());
+    let token_key = own.token_key(config).await?.serving(&config.base());
     let witness = match &config.witness {
         Some(settings) => {
-            let key = system_key(&keys, &store, &objects, ".witness").await?;
+            let key = own.key(".witness").await?;
             Some(Witness::from_seed(&settings.name, key.expose())?)
         }
         None => None,
@@ -301,37 +301,6 @@ fn metrics(config: &Config) -> Result<Metrics, StartError> {
     Metrics::new(reader, telemetry::export::resource()).map_err(|error| wrong(&error))
 }
 
-/// Reads, checks and compiles all maps; each overlay's own cases must hold.
-fn library(config: &Config) -> Result<Library, mappings::plan::PlanError> {
-    Library::load(config.maps.as_deref(), config.overlays.as_deref())
-}
-
-/// Reads the profiles that are configured. What of them cannot be checked is told once, at the start.
-fn profiles(config: &Config) -> Result<Profiles, StartError> {
-    let Some(directory) = &config.validation.profiles else { return Ok(Profiles::default()) };
-    let fault = |path: &Path, what: &dyn std::fmt::Display| {
-        StartError::Config(format!("validation.profiles: {}: {what}", path.display()))
-    };
-    let mut resources = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(|e| fault(directory, &e))? {
-        let path = entry.map_err(|e| fault(directory, &e))?.path();
-        if path.extension().is_some_and(|e| e == "json") {
-            let bytes = std::fs::read(&path).map_err(|e| fault(&path, &e))?;
-            resources.push(Json::parse(&bytes).map_err(|e| fault(&path, &e))?);
-        }
-    }
-    let (profiles, doubts) = Profiles::read(resources);
-    if profiles.is_empty() {
-        return Err(fault(
-            directory,
-            &"holds no profile: name the folder of a guide's package that has its .json files",
-        ));
-    }
-    tracing::info!(profiles = profiles.len(), "profiles were read");
-    doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
-    Ok(profiles)
-}
-
 impl Core {
     /// The maps as they are now; a message keeps those that it began with.
     pub fn maps(&self) -> Arc<Library> {
@@ -410,68 +379,12 @@ fn objects(config: &Config, cache: Option<&Path>) -> Result<Objects, StartError>
     }
 }
 
-/// A key of the server's own, made at the first start, by whichever replica comes first.
-async fn system_key(keys: &KeyRing, store: &Store, objects: &Objects, name: &str) -> Result<Key, StartError> {
-    let owner = Owner::from_stored(name);
-    if let Some(wrapped) = store.key(&owner)? {
-        return Ok(keys.unwrap(&owner, &wrapped).await?);
-    }
-    // Nobody else makes one meanwhile, and writes over the object.
-    let turn = store.turn()?;
-    if let Some(wrapped) = store.key(&owner)? {
-        return Ok(keys.unwrap(&owner, &wrapped).await?);
-    }
-    let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
-    let object = serde_json::json!({name: hex::encode(&wrapped.0)}).to_string();
-    // A crash between the two leaves a key object that nothing uses, and the next start writes over it.
-    objects.replace(&format!("keys/system{name}"), object.into_bytes()).await?;
-    store.commit_in(turn, &Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
-    Ok(key)
-}
-
-/// The key that signs tokens: a file in the data directory. All replicas must have the same, so that with PostgreSQL it lies in
-/// the index, sealed.
-async fn token_key(config: &Config, keys: &KeyRing, store: &Store, objects: &Objects) -> Result<TokenKey, StartError> {
-    if !store.is_shared() {
-        return Ok(TokenKey::open(&config.data.join("token.key"))?);
-    }
-    let key = system_key(keys, store, objects, ".token").await?;
-    if store.setting(TOKEN_KEY)?.is_none() {
-        let sealed = seal_bytes(&key, TOKEN_PURPOSE, &TokenKey::generate()?, &system_random);
-        store.first_setting(TOKEN_KEY, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
-    }
-    sealed_token_key(&key, store)
-}
-
-fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
-    let path = Path::new("in the index");
-    let malformed = || TokenError::Malformed { path: path.to_owned() };
-    let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
-    let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
-    Ok(TokenKey::from_der(&der, path)?)
-}
-
 /// The index, for a command beside a running service.
 pub fn existing_index(config: &Config) -> Result<Store, StartError> {
     if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
         return Err(StartError::Nothing { path: config.data.clone() });
     }
     index(config)
-}
-
-/// The key that signs tokens, for a command beside a running service.
-pub async fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
-    let data = &config.data;
-    if config.index.postgres.is_none() {
-        let directory = |source| StartError::Directory { path: data.clone(), source };
-        private_directory(data).map_err(directory)?;
-        return Ok(TokenKey::open(&data.join("token.key"))?);
-    }
-    let (store, owner) = (index(config)?, Owner::from_stored(".token"));
-    let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: ".token".into() })?;
-    // Not in the service's own folder, which is emptied by whoever opens it.
-    let keys = roots::open(config, &store, &objects(config, None)?, false).await?;
-    sealed_token_key(&keys.unwrap(&owner, &wrapped).await?, &store)
 }
 
 /// Each pack that the index refers to is there and long enough. Content is checked when it is read.

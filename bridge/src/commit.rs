@@ -6,20 +6,22 @@ mod moment;
 mod resolve;
 mod seal;
 mod told;
+mod transaction;
 mod view;
+
+pub use transaction::{Author, Committed, Deleted, Done, RawMessage, Transaction, Written};
 
 use crate::app::Core;
 use crate::error::{IngestError, VaultError};
 use crate::fhir::bundle::at_entry;
 use crate::fhir::write::Write;
-use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
+use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::index::blind::{Blinded, Mark};
 use crate::index::store::{Batch, NewRecord, Place, StoreError};
 use crate::index::tokens::Token;
 use crate::index::write::Turn;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
 use crate::secret::{Key, bytes, system_random};
-use crate::smart::token::Caller;
 use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
 use crate::vault::objects::ObjectError;
@@ -34,94 +36,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Span, info_span};
-
-/// What is to be committed together: writes, and the message they came from.
-#[derive(Debug, Clone)]
-pub struct Transaction {
-    pub by: Author,
-    pub writes: Vec<Write>,
-    pub message: Option<RawMessage>,
-}
-
-/// Who writes.
-#[derive(Debug, Clone)]
-pub enum Author {
-    /// This service: what it maps out of messages, and what it notes itself.
-    Service,
-    /// A client: each resource is held against what it may do, as it was and as it will be.
-    Client(Caller),
-}
-
-/// A received message, to be kept as it was.
-#[derive(Clone)]
-pub struct RawMessage {
-    /// The received bytes.
-    pub bytes: Vec<u8>,
-    /// What makes two messages the same: sender, MSH-10 and the hash of the content.
-    pub sender: String,
-    pub control_id: String,
-    /// The message map, the hash of the map set, and the mapping report: kept beside the bytes.
-    pub map: String,
-    pub map_set: String,
-    pub report: Vec<mappings::report::Line>,
-}
-
-/// What became of a transaction. It exists only once everything is durable.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    /// One for each write, in its order.
-    pub done: Vec<Done>,
-    /// Where the message is kept.
-    pub message: Option<ResourceId>,
-    /// The message had been taken before: nothing was stored again.
-    pub duplicate: bool,
-}
-
-/// What became of one write.
-#[derive(Debug, Clone)]
-pub enum Done {
-    /// The resource is there, as this version.
-    Written(Written),
-    /// It is deleted, now or since before.
-    Deleted(Deleted),
-    /// There was nothing to delete.
-    Nothing,
-}
-
-/// One resource after its write.
-#[derive(Clone)]
-pub struct Written {
-    pub name: Name,
-    pub version: Version,
-    /// It was not there before: new, or deleted.
-    pub created: bool,
-    /// Milliseconds since 1970.
-    pub updated: i64,
-    /// The canonical resource as stored.
-    pub resource: Arc<Vec<u8>>,
-}
-
-/// One resource after its deletion.
-#[derive(Debug, Clone)]
-pub struct Deleted {
-    pub name: Name,
-    /// The version that is the deletion.
-    pub version: Version,
-    /// Milliseconds since 1970.
-    pub updated: i64,
-}
-
-crate::redacted_debug!(RawMessage, Written);
-
-impl Done {
-    /// The resource, where it is there.
-    pub fn written(&self) -> Option<&Written> {
-        match self {
-            Self::Written(written) => Some(written),
-            Self::Deleted(_) | Self::Nothing => None,
-        }
-    }
-}
 
 /// A waiting transaction and who waits for it.
 pub struct Waiting {

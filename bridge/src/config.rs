@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI};
-pub use consent::Consents;
+pub use consent::{Consents, PURPOSES};
 pub use login::{Login, Provider};
 pub use telemetry::{Logs, Telemetry};
 pub use witness::{Witness, WitnessPeer};

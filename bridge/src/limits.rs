@@ -166,6 +166,8 @@ pub const KEPT_EVENTS: u64 = 1_000;
 /// How long a request of ours may take to find and reach its receiver, and in all.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const OUTGOING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a witness may take: it checks a proof and signs. The others' cosignatures wait no longer for it.
+pub const WITNESS_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer to a request of ours that is read.
 pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The members of a group that one export takes, and how many of them are looked for together.
@@ -189,6 +191,8 @@ pub const MAX_AUDIT_WAITING: usize = 20_000;
 pub const MAX_AUDIT_AT_ONCE: usize = 500;
 /// How much one event tells of, in resources: more makes it a burden to read.
 pub const MAX_AUDIT_ENTITIES: usize = 200;
+/// Provisions that one request tells of, for each patient: one or two decide, and who writes hundreds must not fill the trail.
+pub const MAX_AUDIT_REASONS: usize = 20;
 /// How long a reader waits for room for what is to be told of him.
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
@@ -201,3 +205,11 @@ pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
 pub const MAX_TRACED: usize = 2_000;
 /// Open connections to the address of `/metrics`: a few who monitor.
 pub const MAX_METRICS_CONNECTIONS: usize = 8;
+/// All that somebody is at once, where it is asked why he would be shown something.
+pub const MAX_ACTORS: usize = 10;
+/// References of one resource that are followed to tell whose it is: most have a few.
+pub const MAX_FOLLOWED: usize = 20;
+/// Records that were merged with one patient's: each is read before anything of his is shown.
+pub const MAX_MERGED: usize = 20;
+/// How long Consents are believed without asking whether their patient was merged with another.
+pub const MERGES_FRESH: Duration = Duration::from_secs(5);

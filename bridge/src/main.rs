@@ -120,6 +120,9 @@ enum Command {
         /// Also write the resource that it speaks for.
         #[arg(long)]
         resource: Option<PathBuf>,
+        /// Leave the opening out, to share the proof without what would let its holder try contents.
+        #[arg(long, conflicts_with = "resource")]
+        without_opening: bool,
     },
 }
 
@@ -248,7 +251,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &Failed) -> ExitCode {
-    eprintln!("medseal: {error}");
+    commands::complain(error);
     ExitCode::FAILURE
 }
 
@@ -295,8 +298,9 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
             let (what, reason) = (what.unwrap_or_default(), reason.unwrap_or_default());
             commands::erase::run(&place.config()?, &what, &reason).await
         }
-        Command::Receipt { place, what, output, resource } => {
-            commands::receipt::run(&place.config()?, &what, output.as_deref(), resource.as_deref()).await
+        Command::Receipt { place, what, output, resource, without_opening } => {
+            let (output, resource) = (output.as_deref(), resource.as_deref());
+            commands::receipt::run(&place.config()?, &what, output, resource, !without_opening).await
         }
         Command::Serve { place, http, mllp } => {
             let mut config = place.config()?;

@@ -64,7 +64,7 @@ pub async fn fetch(core: &Core, permit: &Permit, id: &ResourceId) -> Result<Opti
     match in_background(move || store.message(&wanted)).await? {
         Some(place) => {
             let (owner, kept) = open_at(core, &place, id).await?;
-            if !core.consented_to_raw(permit, owner.as_patient()).await? {
+            if !core.consented_to_raw(permit, &owner, &kept.head.resources).await? {
                 return Ok(None);
             }
             permit.seen().shows_of(&owner);

@@ -65,6 +65,7 @@ crate::redacted_debug!(Outbound);
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -196,10 +197,10 @@ async fn speak(
         let _ = connection.await;
     }));
     let response = sender.send_request(request).await.map_err(|_| SendError::Broken)?;
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|_| SendError::Broken)?;
     drop(driver);
-    Ok(Answer { status, body: body.to_bytes() })
+    Ok(Answer { status, headers, body: body.to_bytes() })
 }
 
 /// Ends the connection, also where the request was given up.

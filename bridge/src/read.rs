@@ -8,11 +8,11 @@ use crate::error::VaultError;
 use crate::fhir::search::criterion::Surroundings;
 use crate::ids::{Name, Owner, Version};
 use crate::index::history::{Of, Page};
-use crate::index::store::{Store, StoreError, Stored};
+use crate::index::store::{Place, Store, StoreError, Stored};
 use crate::limits::MAX_PAGE_BYTES;
 use crate::secret::Key;
 use crate::vault::objects::Part;
-use crate::vault::pack::read_record;
+use crate::vault::pack::{Record, read_record};
 use crate::vault::seal::{RecordKind, open};
 use notary::canonical::Json;
 use notary::commitment::{Digest, Entry, Kind, Salt, Subject};
@@ -54,6 +54,8 @@ pub struct Opened {
     pub salt: Salt,
     pub raw: Option<Digest>,
     pub made: Option<Made>,
+    /// Of which kind its log entry is.
+    pub kind: Kind,
     /// The canonical resource; nothing for a deletion.
     pub resource: Vec<u8>,
 }
@@ -310,12 +312,7 @@ impl Core {
         }
         let place = &stored.place;
         let at = |what| VaultError::Tampered { pack: place.pack.clone(), offset: place.extent.offset, what };
-        let bytes = self.objects.read(&place.pack, place.extent.offset, place.extent.length as usize).await?;
-        let record = read_record(&bytes).map_err(|source| VaultError::Pack {
-            pack: place.pack.clone(),
-            offset: place.extent.offset,
-            source,
-        })?;
+        let record = self.record(place).await?;
         let label = &record.sealed.label;
         let expected = (RecordKind::Resource, stored.name.kind.as_str(), &stored.name.id, stored.version);
         if (label.kind, label.type_name.as_str(), &label.id, label.version) != expected {
@@ -330,18 +327,26 @@ impl Core {
         let plain = Plain::from_bytes(&plain).ok_or_else(|| at("its content is of no known form"))?;
         let Plain { salt, raw, made, resource } = plain;
         let owner = label.owner.clone();
-        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, resource };
         if stored.entry.is_some() && stored.entry != record.entry {
             return Err(at("the log holds another entry for it"));
         }
-        let entry = record.entry.as_deref().map(Entry::from_bytes);
-        match entry {
-            Some(Ok(entry)) if (entry.kind == Kind::Tombstone) != stored.deleted => {
-                Err(at("its log entry and the index do not agree whether it is a deletion"))
-            }
-            Some(Ok(entry)) if self.matches_entry(&opened, &entry) => Ok(opened),
-            _ => Err(at("its content does not open its log entry")),
+        let unopened = "its content does not open its log entry";
+        let Some(Ok(entry)) = record.entry.as_deref().map(Entry::from_bytes) else { return Err(at(unopened)) };
+        if (entry.kind == Kind::Tombstone) != stored.deleted {
+            return Err(at("its log entry and the index do not agree whether it is a deletion"));
         }
+        let opened = Opened { stored: stored.clone(), owner, salt, raw, made, kind: entry.kind, resource };
+        if self.matches_entry(&opened, &entry) { Ok(opened) } else { Err(at(unopened)) }
+    }
+
+    /// A record as it lies in its pack. One that is damaged where it is kept near is fetched again.
+    async fn record(&self, place: &Place) -> Result<Record, VaultError> {
+        let (pack, offset, length) = (&place.pack, place.extent.offset, place.extent.length as usize);
+        let mut read = read_record(&self.objects.read(pack, offset, length).await?);
+        if read.is_err() && self.objects.forget(pack, offset, length) {
+            read = read_record(&self.objects.read(pack, offset, length).await?);
+        }
+        read.map_err(|source| VaultError::Pack { pack: pack.clone(), offset, source })
     }
 
     /// The same; nothing for what was erased since it was found.

@@ -3,14 +3,15 @@
 import { banner, byId, dateOf, element, facts, show } from './dom.js'
 import { from0x, hexOf } from './notary/bytes.js'
 import { NodeFault, checkChain } from './notary/chain.js'
+import { isVouchedFor } from './notary/grade.js'
 import { REFUSALS } from './words.js'
 
 const box = byId('chain-verdict')
 let verified = null
 
-/** Offers the part for a receipt that holds; null takes the offer back. */
-export function offerChain(answer) {
-  verified = answer
+/** Offers the part for a receipt that holds under a policy; null takes the offer back. */
+export function offerChain(answer, policy) {
+  verified = answer && { ...answer, policy }
   box.hidden = true
   byId('chain').hidden = answer === null
   if (answer === null) return
@@ -31,14 +32,14 @@ function noteOn(anchor) {
 }
 
 export async function askChain() {
-  const { log, anchor } = verified
+  const { log, anchor, policy } = verified
   const asked = verified
   const button = byId('chain-form').querySelector('button')
   button.disabled = true
   show(box, 'warn', banner('warn', 'Asking the node …', null, []))
   const contract = from0x(byId('contract').value.toLowerCase(), 20)
   const question = { url: byId('node').value, contract, size: log.size, root: log.root, ...saidBy(anchor) }
-  const outcome = await checkChain(question).then((proved) => () => showProved(proved, question), (error) => () => showRefused(error))
+  const outcome = await checkChain(question).then((proved) => () => showProved(proved, question, isVouchedFor(policy, { ...proved, contract })), (error) => () => showRefused(error))
   button.disabled = false
   if (asked === verified) outcome()
 }
@@ -49,7 +50,7 @@ function saidBy(anchor) {
   return own ? { chainId: anchor.chainId, codeHash: anchor.codeHash, receiptBlock: anchor.block } : {}
 }
 
-function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, size }) {
+function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, size, contract }, vouched) {
   const says = `The contract holds this log’s root at size ${size}, proved under block ${block.number}.`
   const rests = [
     `the word of ${new URL(url).host} that block 0x${hexOf(block.hash)} belongs to chain ${chainId}`,
@@ -58,6 +59,9 @@ function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, siz
       ? 'from the block’s hash down to the root everything was proved in this browser'
       : 'the block’s hash does not cover what the node tells of it, in any form that is known here: its state root is the node’s word too',
     receiptBlock && blockSentence(receiptBlock),
+    vouched
+      ? 'your policy lists this contract'
+      : `nobody vouches for the contract 0x${hexOf(contract)}: anybody may put one onto a chain that holds any root. List the custodian’s under “What I trust”`,
   ]
   const body = element('div', { class: 'body' }, element('h3', { text: 'What this rests on' }),
     element('ul', { class: 'rests' }, rests.filter(Boolean).map((text) => element('li', { text }))),
@@ -69,8 +73,14 @@ function showProved({ chainId, block, codeHash, head, receiptBlock }, { url, siz
       ['Code of the contract', `0x${hexOf(codeHash)}`],
       ['Newest anchor', `${head.size} entries, root ${hexOf(head.root)}`],
     ]))
-  const tone = receiptBlock && !receiptBlock.known ? 'warn' : 'good'
-  show(box, tone, banner(tone, tone === 'good' ? 'The chain agrees' : 'The chain agrees, but does not know the receipt’s block', null, [says]), body)
+  const doubt = doubtOf(receiptBlock, vouched)
+  const tone = doubt ? 'warn' : 'good'
+  show(box, tone, banner(tone, doubt ? `The chain agrees, but ${doubt}` : 'The chain agrees', null, [says]), body)
+}
+
+function doubtOf(receiptBlock, vouched) {
+  if (receiptBlock && !receiptBlock.known) return 'does not know the receipt’s block'
+  return vouched ? null : 'nobody vouches for this contract'
 }
 
 function blockSentence({ number, known }) {

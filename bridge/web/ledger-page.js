@@ -7,7 +7,7 @@
 //     { "origin": TEXT,          the log's name
 //       "size": N,               entries in the log, those after the checkpoint included
 //       "checkpoint": {"size": N, "root": HEX, "time"?: TIME} | null,      the newest one signed
-//       "anchors": [{"size": N, "root": HEX, "block": N, "time": TIME, "gas": N, "tx"?: HASH}],  newest first, at most 100
+//       "anchors": [{"size": N, "root": HEX, "block": N, "time": TIME, "gas"?: N, "fee"?: WEI}],  newest first, at most 100
 //       "lag": N,                entries that are not anchored yet
 //       "lastError"?: TEXT,      why the last attempt to anchor failed, without any secret; null once one succeeded
 //       "kind": "embedded" | "consortium" | "public",
@@ -85,13 +85,17 @@ function tile(name, value, note) {
 const timeOf = (time) => dateOf(Math.floor(Date.parse(time) / 1000))
 
 function anchorRow(anchor, before) {
-  const { size, root, block, time, gas } = anchor
+  const { size, root, block, time, gas, fee } = anchor
   // The oldest anchor of a full page has one before it that is not shown.
-  const each = before || block === 1 ? gas / (size - (before?.size ?? 0)) : null
+  const each = gas !== null && (before || block === 1) ? gas / (size - (before?.size ?? 0)) : null
   return element('tr', {},
     number(grouped(size)), element('td', { class: 'mono', text: `${root.slice(0, 16)}…`, title: root }), number(grouped(block)),
-    element('td', { class: 'time', text: timeOf(time) }), number(grouped(gas)), number(each === null ? '' : each.toFixed(each < 100 ? 1 : 0)))
+    element('td', { class: 'time', text: timeOf(time) }), number(gas === null ? '' : grouped(gas)),
+    number(fee ? gweiOf(fee) : ''), number(each === null ? '' : each.toFixed(each < 100 ? 1 : 0)))
 }
+
+/** Wei, in decimal, as gwei. */
+const gweiOf = (wei) => (Number(wei) / 1e9).toLocaleString('en-GB', { maximumSignificantDigits: 6 })
 
 const number = (text) => element('td', { class: 'number', text })
 

@@ -34,7 +34,7 @@ async function run(move) {
   if (fault) showFault(box, fault)
   else if (answer.verdict === 'REFUSED') showRefusal(box, answer, given)
   else showVerdict(box, answer, given)
-  if (answer && answer.verdict !== 'REFUSED') offerChain(answer)
+  if (answer && answer.verdict !== 'REFUSED') offerChain(answer, policy())
   if (move) box.scrollIntoView({ block: 'nearest' })
 }
 

@@ -98,6 +98,7 @@ try {
     await press('Sign out')
     await page.waitForURL(`${site}/auth/login`)
   })
+  // meets smart 17 353 355 363
   await step('fhirclient launches; the patient signs in and approves', async () => {
     await launch()
     await page.waitForURL(`${site}/auth/login?next=**`)
@@ -114,6 +115,7 @@ try {
     assert.equal(await page.evaluate(() => client.request('Patient').then((bundle) => bundle.total)), 1)
     assert.equal(await status('Patient/bob'), 404)
   })
+  // meets smart 101 365
   await step('it refreshes, and goes on', async () => {
     const before = await page.evaluate(() => client.state.tokenResponse.access_token)
     await page.evaluate(() => client.refresh())

@@ -154,6 +154,17 @@ await step('a node that holds the root agrees, and one that cannot be reached pr
   assert.equal((await verdict(page, 'Holds')).name, 'LOGGED')
   await page.fill('#node', node.url)
   await page.click('#chain-form button')
+  // Anybody may put a contract onto a chain: without a policy that lists it nothing is green.
+  await page.locator('#chain-verdict.warn').getByText('nobody vouches for this contract').waitFor()
+  assert.equal(await page.locator('#chain-verdict.good').count(), 0)
+  await accessible(page, 'chain-unlisted')
+  await page.click('.trust summary')
+  const [chain_id, address] = [7, await page.inputValue('#contract')]
+  await page.fill('#policy', JSON.stringify({ contracts: [{ chain_id, address, kind: 'consortium' }] }))
+  await page.click('button[type=submit] >> nth=0')
+  await verdict(page, 'Holds')
+  await page.fill('#node', node.url)
+  await page.click('#chain-form button')
   await page.locator('#chain-verdict.good').getByText('The chain agrees').waitFor()
   await page.locator('main > section').getByText('the receipt’s own block 16 is in the node’s chain').waitFor()
   await accessible(page, 'chain')

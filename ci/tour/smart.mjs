@@ -20,6 +20,7 @@ const ada = await administrator.create({ resourceType: 'Patient', body: { resour
 const result = await administrator.create({ resourceType: 'Observation', body: lab(ada.id, 'lab') })
 const note = await administrator.create({ resourceType: 'Observation', body: lab(ada.id, 'social') })
 
+// meets smart 24 297 316
 // Two keys, one of each kind, registered as a client.
 const pairs = { ES384: generateKeyPairSync('ec', { namedCurve: 'P-384' }), RS384: generateKeyPairSync('rsa', { modulusLength: 3072 }) }
 const keys = Object.entries(pairs).map(([alg, pair]) => ({ ...pair.publicKey.export({ format: 'jwk' }), alg, kid: alg, use: 'sig' }))
@@ -52,6 +53,7 @@ async function ask(endpoint, form, headers = {}) {
 const proof = (jwt) => ({ client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer', client_assertion: jwt })
 const token = (jwt, asked) => ask(configuration.token_endpoint, { grant_type: 'client_credentials', scope: asked, ...proof(jwt) })
 
+// meets smart 253 310 357
 // A token by either key; no more than was registered; an assertion once.
 for (const alg of ['RS384', 'ES384']) {
   const jwt = assertion(alg)

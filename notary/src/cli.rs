@@ -9,6 +9,7 @@ pub mod many;
 #[cfg(feature = "rpc")]
 mod nodes;
 pub mod one;
+pub mod say;
 mod show;
 mod source;
 mod summary;

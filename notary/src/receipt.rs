@@ -78,6 +78,11 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
+    /// The same to share the proof alone: without the salt nobody can try what the commitment stands for.
+    pub fn without_opening(self) -> Self {
+        Self { opening: None, ..self }
+    }
+
     /// Reads a receipt; nothing is verified yet.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
         if bytes.len() > MAX_RECEIPT_BYTES {

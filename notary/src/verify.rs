@@ -13,6 +13,7 @@ pub use cache::Cache;
 pub use policy::{NodeAnswers, Policy, Said, TrustedContract, Validators};
 pub use refusal::Refusal;
 pub use verdict::{Grade, Verdict};
+pub use witnessed::Cosigners;
 
 use crate::canonical::Json;
 use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};

@@ -113,7 +113,7 @@ fn seals_of_pinned_validators_count_like_a_pinned_block() {
     assert_eq!(of(&Policy { blocks: vec![B256::ZERO], ..policy.clone() }), Ok(Grade::AnchoredConsortium));
     // Another chain's validators say nothing of this one.
     let elsewhere = Validators { chain_id: 1, ..seals[0].clone() };
-    assert_eq!(of(&Policy { validators: vec![elsewhere.clone()], ..policy.clone() }), Err(Refusal::UntrustedChain));
+    assert_eq!(of(&Policy { validators: vec![elsewhere.clone()], ..policy.clone() }), Err(Refusal::UnknownBlock));
     // A chain has had several sets; each counts by itself, and a bare list of them asks for an anchor too.
     let but_one = qbft::Validators::new(7).addresses()[1..].iter().copied().collect();
     let fewer = Validators { addresses: but_one, ..seals[0].clone() };
@@ -167,7 +167,7 @@ fn a_cache_answers_as_checking_again_would() {
             assert!(said.is_err(), "{n}");
         }
     }
-    assert_eq!(verify_with(cache, &changed[4], None, None, &policy), Err(Refusal::UntrustedChain));
+    assert_eq!(verify_with(cache, &changed[4], None, None, &policy), Err(Refusal::UnknownBlock));
 }
 
 fn run(arguments: &[&str], folder: &Path) -> Output {
@@ -215,4 +215,41 @@ fn many_receipts_are_summed_up_by_verdict_and_by_refusal() {
     assert_eq!(run(&["many", "resources/none"], folder.path()).status.code(), Some(2));
     std::fs::create_dir(at("empty")).unwrap();
     assert_eq!(run(&["many", "empty"], folder.path()).status.code(), Some(2), "nothing was verified");
+}
+
+/// The program; what it is given stands in a folder.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_medseal-verify"));
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn every_end_is_told_as_json_to_who_asks_for_it() {
+    for arguments in [
+        &["/nowhere.json", "--json"][..],
+        &["--json", "--nonsense"],
+        &["--json"],
+        &["many", "/dev/null", "--policy", "/nowhere.toml", "--json"],
+        &["log", "ftp://nowhere", "--key", "x", "--json"],
+    ] {
+        let output = program(arguments).output().unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &said["verdict"]), (Some(2), &Value::from("ERROR")), "{arguments:?}: {said}");
+        assert!(said["why"].is_string(), "{said}");
+    }
+}
+
+#[test]
+fn who_stops_reading_breaks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("receipts.ndjson");
+    // More refusals than a pipe holds.
+    std::fs::write(&path, "{}\n".repeat(20_000)).unwrap();
+    let mut command = program(&["many", path.to_str().unwrap()]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), told.contains("panicked")), (Some(1), false), "{told}");
 }

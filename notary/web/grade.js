@@ -2,7 +2,16 @@
 
 import { equal, hexOf } from './bytes.js'
 import { Refusal, demand } from './refusal.js'
+import { readPolicy } from './policy.js'
 import { enough, sealersOf } from './seals.js'
+
+/**
+ * Whether a policy lists a contract that a node was asked for. Where it does not, that the contract holds a root says
+ * little: anybody may put a contract onto a chain.
+ */
+export function isVouchedFor(policy, { chainId, contract, codeHash }) {
+  return readPolicy(policy).contracts.some((candidate) => isListed(candidate, { chainId, contract, codeHash }))
+}
 
 /**
  * The grade of an anchor that holds (or of none), under what the verifier trusts, with the sentences that say what it
@@ -13,12 +22,11 @@ export function gradeOf(anchor, trust) {
   demand(anchor || !asked, 'NOT-ANCHORED', 'the policy asks for an anchor, and the receipt has none')
   if (!anchor) return { verdict: 'LOGGED', restsOn: ["the operator's signature alone: not anchored yet"] }
 
-  const untrusted = "the policy does not name the anchor's chain and contract, its code or its block"
   const contract = trust.contracts.find((candidate) => isListed(candidate, anchor))
-  demand(contract || trust.contracts.length === 0, 'UNTRUSTED-CHAIN', untrusted)
+  demand(contract || trust.contracts.length === 0, 'UNTRUSTED-CHAIN', "the policy does not name the anchor's chain and contract, or its code")
   const known = { sealed: sealed(anchor, trust), pinned: trust.blocks.some((block) => equal(block, anchor.block.hash)) }
   const isKnown = known.pinned || known.sealed !== undefined
-  demand(isKnown || !asksForAKnownBlock(trust), 'UNTRUSTED-CHAIN', untrusted)
+  demand(isKnown || !asksForAKnownBlock(trust), 'UNTRUSTED-CHAIN', "the policy does not know the anchor's block")
   const verdict = nameOf(contract?.kind ?? anchor.kind, contract !== undefined && isKnown)
   return { verdict, restsOn: [blockSentence(anchor, known), ...localSentence(verdict)] }
 }

@@ -59,7 +59,13 @@ async function checkWitnesses(note, { witnesses, witnessesNeeded }) {
 }
 
 function witnessSentence({ name, time }) {
-  return `the witness ${name}, which cosigned the checkpoint ${time} seconds after 1970 as the newest of a log that only grew`
+  return `the witness ${name}, which cosigned the checkpoint on ${dateOf(time)} as the newest of a log that only grew`
+}
+
+/** RFC 3339, UTC, from seconds since 1970; a time that no calendar has, as the number that it is. */
+function dateOf(seconds) {
+  const time = new Date(Number(seconds) * 1000)
+  return Number.isNaN(time.getTime()) ? `second ${seconds} of 1970` : time.toISOString().replace('.000Z', 'Z')
 }
 
 /** `verify`, with a refusal as a value instead of an exception. */

@@ -3,9 +3,13 @@
 use super::AnchorError;
 use crate::app::Core;
 use crate::config::{Outgoing as Rules, WitnessPeer};
+use crate::limits::WITNESS_PATIENCE;
 use crate::outgoing::{Outbound, Outgoing, SendError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use notary::tree;
 use notary::witness::{AddCheckpoint, WitnessKey, with_cosignatures};
+use tokio::time::timeout;
 use warp::http::{HeaderMap, Method, StatusCode};
 
 /// How many lines of an answer are looked at: a witness signs with one key, or two while it changes keys.
@@ -47,34 +51,45 @@ impl Witnesses {
         Self { peers: peers.iter().filter_map(read).collect(), outgoing: Outgoing::new(rules) }
     }
 
-    /// Collects what is missing on the newest checkpoint, and gives it with what was collected.
+    /// Collects what is missing on the newest checkpoint, and gives it with what was collected. All are asked at once: who is slow
+    /// holds up the anchor for `WITNESS_PATIENCE` and nobody else's cosignature.
     pub(super) async fn collect(&self, core: &Core) -> Result<Option<Newest>, AnchorError> {
         let Some((size, note)) = core.store.checkpoint(None)? else { return Ok(None) };
-        let mut lines = Vec::new();
-        for (url, key) in &self.peers {
-            if key.cosigned(&note).is_some() {
-                continue;
-            }
-            match self.ask(core, (url, key), size, &note).await {
-                Ok(line) => lines.push(line),
-                Err(Missing::Anchor(error)) => return Err(error),
-                Err(ahead @ Missing::Ahead { .. }) => {
-                    tracing::error!(witness = key.name(), why = %ahead, "ALARM: a witness knows more of this log than this log");
-                }
-                Err(Missing::Status(StatusCode::UNPROCESSABLE_ENTITY)) => tracing::error!(
-                    witness = key.name(),
-                    "ALARM: a witness says that this log does not follow from what it has cosigned"
-                ),
-                Err(why) => tracing::warn!(witness = key.name(), %why, "a witness has not cosigned"),
-            }
+        let missing = self.peers.iter().filter(|(_, key)| key.cosigned(&note).is_none());
+        let asked = missing.map(|(url, key)| self.ask_in_time(core, (url, key), size, &note));
+        let mut coming: FuturesUnordered<_> = asked.collect();
+        let mut cosigned = note.clone();
+        while let Some(line) = coming.next().await {
+            let Some(line) = line? else { continue };
+            // Kept as it comes. The published one beside the packs stays as it is: whoever writes there is the sequencer.
+            cosigned = with_cosignatures(&cosigned, &[line]);
+            core.store.replace_checkpoint(size, &cosigned)?;
         }
-        if lines.is_empty() {
-            return Ok(Some((size, note)));
+        Ok(Some((size, cosigned)))
+    }
+
+    /// The witness's line, if it gives one in time.
+    async fn ask_in_time(
+        &self,
+        core: &Core,
+        (url, key): (&str, &WitnessKey),
+        size: u64,
+        note: &str,
+    ) -> Result<Option<String>, AnchorError> {
+        let asked = timeout(WITNESS_PATIENCE, self.ask(core, (url, key), size, note)).await;
+        match asked.unwrap_or(Err(Missing::Send(SendError::TimedOut))) {
+            Ok(line) => return Ok(Some(line)),
+            Err(Missing::Anchor(error)) => return Err(error),
+            Err(ahead @ Missing::Ahead { .. }) => {
+                tracing::error!(witness = key.name(), why = %ahead, "ALARM: a witness knows more of this log than this log");
+            }
+            Err(Missing::Status(StatusCode::UNPROCESSABLE_ENTITY)) => tracing::error!(
+                witness = key.name(),
+                "ALARM: a witness says that this log does not follow from what it has cosigned"
+            ),
+            Err(why) => tracing::warn!(witness = key.name(), %why, "a witness has not cosigned"),
         }
-        // The published one beside the packs stays as it is: whoever writes there is the sequencer.
-        let note = with_cosignatures(&note, &lines);
-        core.store.replace_checkpoint(size, &note)?;
-        Ok(Some((size, note)))
+        Ok(None)
     }
 
     /// The witness's line. A witness that knows another size than we remember says which.

@@ -9,7 +9,7 @@ use crate::index::anchors::Anchor;
 use notary::anchor::{AnchorBundle, ChainKind};
 use notary::chain::evm::pending::Pending;
 use notary::chain::evm::round::{AnchoredLog, Done, Manner, round, same_log};
-use notary::chain::evm::{Address, EvmError, Nodes, Sender, View};
+use notary::chain::evm::{Address, EvmError, Nodes, Paid, Sender, View};
 use notary::tree::{self, Root};
 use std::path::Path;
 use std::time::Duration;
@@ -69,9 +69,12 @@ impl Evm {
     /// allowed: the index is asked in between.
     pub(super) fn anchor(&self, core: &Core, newest: Option<Newest>) -> Result<bool, AnchorError> {
         let log = Own { core, epoch: core.lease.held().ok_or(AnchorError::NotHeld)?, newest };
+        // A round forgets what has come to rest, and what that cost is not known yet.
+        let before = log.pending()?;
         let asked = async { round(self.sender().await?, &log, &self.manner, now(core)).await };
-        let (view, done) = tokio::runtime::Handle::current().block_on(asked)?;
-        let settled = self.keep(core, &view)?;
+        let handle = tokio::runtime::Handle::current();
+        let (view, done) = handle.block_on(asked)?;
+        let settled = self.keep(core, &view, |view| handle.block_on(self.paid(view, before.as_ref())))?;
         match done {
             Done::AboveCap => return Err(AnchorError::Stalled("the chain asks more for gas than chain.max_fee_gwei")),
             Done::SentAgain | Done::Raised => tracing::info!(?done, "an anchor was sent again"),
@@ -88,8 +91,14 @@ impl Evm {
         error.is_away() || (of_a_node && self.nodes.each().len() > 1)
     }
 
-    /// Keeps the newest anchor that stays, with its proof.
-    fn keep(&self, core: &Core, view: &View) -> Result<bool, AnchorError> {
+    /// What the newest anchor that stays cost, where it is the one that was on its way.
+    async fn paid(&self, view: &View, pending: Option<&Pending>) -> Option<Paid> {
+        let pending = pending.filter(|pending| pending.size == view.last.size)?;
+        self.sender().await.ok()?.paid(view, pending).await
+    }
+
+    /// Keeps the newest anchor that stays, with its proof and what it cost.
+    fn keep(&self, core: &Core, view: &View, paid: impl FnOnce(&View) -> Option<Paid>) -> Result<bool, AnchorError> {
         let (state, pins) = (&view.last, self.nodes.pins());
         let (Some(root), Some(bundle)) = (state.root, state.bundle(self.kind, pins)) else { return Ok(false) };
         let known = proved(core)?;
@@ -99,8 +108,10 @@ impl Evm {
         // Ed25519 signs the same text the same way: after a recovery this is the checkpoint that was anchored.
         core.store.keep_checkpoint(state.size, &core.signer.sign(state.size, root)?)?;
         let (block, hash, time) = (state.block.number, state.block.hash.to_string(), state.block.timestamp);
-        let bundle = serde_json::to_string(&bundle).ok();
-        core.store.keep_anchor(&Anchor { size: state.size, block, hash, time, gas: None, bundle })?;
+        let (bundle, paid) = (serde_json::to_string(&bundle).ok(), paid(view));
+        let (gas, fee) = (paid.map(|paid| paid.gas), paid.map(|paid| paid.fee));
+        core.store.keep_anchor(&Anchor { size: state.size, block, hash, time, gas, fee, bundle })?;
+        core.metrics.gas.add(gas.unwrap_or_default(), &[]);
         tracing::info!(size = state.size, block, "anchored");
         Ok(true)
     }

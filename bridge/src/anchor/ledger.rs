@@ -74,7 +74,7 @@ impl Embedded {
         let gas = ledger.anchor(size, checkpoint.root, &proof, time)?;
         let (block, hash) = ledger.tip().map_or((0, String::new()), |(block, hash)| (block, hash.to_string()));
         // A crash here leaves a chain that is ahead of what the index remembers: harmless, the other way round is not.
-        core.store.keep_anchor(&Anchor { size, block, hash, time, gas: Some(gas), bundle: None })?;
+        core.store.keep_anchor(&Anchor { size, block, hash, time, gas: Some(gas), fee: None, bundle: None })?;
         core.metrics.gas.add(gas, &[]);
         tracing::info!(size, gas, entries = size - head.size, "anchored");
         Ok(true)

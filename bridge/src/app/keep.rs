@@ -1,6 +1,7 @@
 //! What upkeep works with: all that is kept, and no service. A command may open it beside a running service.
 
-use super::{Core, StartError, index, lock, objects, private_directory, roots, system_key};
+use super::own_keys::OwnKeys;
+use super::{Core, StartError, index, lock, objects, private_directory, roots};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
@@ -53,8 +54,9 @@ impl Keep {
         // The cache on disk is the service's: whoever opens it empties it.
         let objects = objects(config, None)?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
-        let index_key = system_key(&keys, &store, &objects, ".index").await?;
-        let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
+        let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
+        let index_key = own.existing(".index").await?;
+        let erasures = own.existing(ERASURES).await?;
         let log_key = log_key(config, &keys, &store).await?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let custodian = config.custodian.clone();
@@ -82,9 +84,10 @@ impl Keep {
         store.keep_setting("log.origin", &config.log.origin)?;
         let displaced = recover::keys(&objects, &store, tell).await?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
-        let index_key = system_key(&keys, &store, &objects, ".index").await?;
-        let log_key = system_key(&keys, &store, &objects, ".log").await?;
-        let erasures = system_key(&keys, &store, &objects, ERASURES).await?;
+        let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
+        let index_key = own.existing(".index").await?;
+        let log_key = own.existing(".log").await?;
+        let erasures = own.existing(ERASURES).await?;
         let signer = LogSigner::from_seed(&config.log.origin, log_key.expose())?;
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let (custodian, log_key) = (config.custodian.clone(), signer.key().clone());

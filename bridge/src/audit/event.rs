@@ -58,6 +58,8 @@ pub struct Detail {
     pub resources: BTreeSet<(Name, Version)>,
     /// Addresses that were asked, with their parameters; see `http::audit` for what of these.
     pub queries: BTreeSet<String>,
+    /// What of the patient's Consents decided.
+    pub because: BTreeSet<String>,
     /// How many requests it was.
     pub times: u32,
 }
@@ -76,7 +78,8 @@ impl Did {
         }
     }
 
-    fn writes(self) -> bool {
+    /// Whether it changes something.
+    pub fn writes(self) -> bool {
         matches!(self.action(), "C" | "U" | "D")
     }
 }
@@ -146,12 +149,21 @@ fn entities(patient: Option<&Name>, detail: &Detail, naming: Naming) -> Vec<Valu
         entity
     };
     let patient = patient.map(|patient| with(entity("1", "1"), "what", what(patient.to_string())));
+    let patient = patient.map(|patient| match because(detail) {
+        reasons if reasons.is_empty() => patient,
+        reasons => with(patient, "detail", reasons.into()),
+    });
     let resources = detail
         .resources
         .iter()
         .map(|(name, version)| with(entity("2", "4"), "what", what(format!("{name}/_history/{version}"))));
     let queries = detail.queries.iter().map(|asked| with(entity("2", "24"), "query", STANDARD.encode(asked).into()));
     patient.into_iter().chain(resources).chain(queries).collect()
+}
+
+/// Which provisions of the patient's Consents decided.
+fn because(detail: &Detail) -> Vec<Value> {
+    detail.because.iter().map(|reason| json!({"type": "consent", "valueString": reason})).collect()
 }
 
 #[cfg(test)]
@@ -169,8 +181,10 @@ mod tests {
         let who = Who { client: "app".into(), user: Some(name("Practitioner/d")) };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
-        let full = Detail { resources, queries: ["Observation?code=1".into()].into(), times: 7, ..Detail::at(at) };
-        let bare = Detail { resources: BTreeSet::new(), queries: BTreeSet::new(), ..full.clone() };
+        let (queries, because) =
+            (["Observation?code=1".into()].into(), ["permitted: Consent/k provision".into()].into());
+        let full = Detail { resources, queries, because, times: 7, ..Detail::at(at) };
+        let bare = Detail { times: 7, ..Detail::at(at) };
         for did in ["read", "search-type", "create", "update", "patch", "delete", "operation", "transaction"].map(Did) {
             for outcome in [Outcome::Done, Outcome::Refused, Outcome::Failed] {
                 for (who, detail) in [(Some(who.clone()), &full), (None, &bare)] {

@@ -1,23 +1,30 @@
 //! What one request was shown. It travels with the caller, so that whatever shows something can say so.
 
 use super::event::Who;
+use crate::consent::policy::{Decision, Effect};
 use crate::ids::{Name, Owner, Version};
+use crate::limits::MAX_AUDIT_REASONS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Shared by all that answers one request.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<Mutex<Inner>>);
-
-#[derive(Default)]
-struct Inner {
-    who: Option<Who>,
-    shown: Shown,
-    withheld: Shown,
-}
+pub struct Seen(Arc<Mutex<Taken>>);
 
 /// Versions by the patient whose they are; none: no patient's.
 pub type Shown = BTreeMap<Option<Name>, BTreeSet<(Name, Version)>>;
+
+/// What of their Consents decided, by patient: whether it permits, and which provision.
+pub type Because = BTreeMap<Name, BTreeSet<(bool, String)>>;
+
+/// All that is to be told of one request.
+#[derive(Default)]
+pub struct Taken {
+    pub who: Option<Who>,
+    pub shown: Shown,
+    pub withheld: Shown,
+    pub because: Because,
+}
 
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,14 +65,23 @@ impl Seen {
         self.lock().withheld.entry(owner.as_patient()).or_default().insert((name, version));
     }
 
-    /// Who asked, what was shown, and what was withheld.
-    pub fn take(&self) -> (Option<Who>, Shown, Shown) {
+    /// Remembers what a patient's Consents said, and which of their provisions.
+    pub fn decided(&self, patient: &Name, decision: &Decision) {
         let mut inner = self.lock();
-        let (shown, withheld) = (std::mem::take(&mut inner.shown), std::mem::take(&mut inner.withheld));
-        (inner.who.clone(), shown, withheld)
+        let said = inner.because.entry(patient.clone()).or_default();
+        if said.len() < MAX_AUDIT_REASONS {
+            said.insert((decision.effect == Effect::Permit, decision.to_string()));
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    /// Takes all but who asked.
+    pub fn take(&self) -> Taken {
+        let mut inner = self.lock();
+        let left = Taken { who: inner.who.clone(), ..Taken::default() };
+        std::mem::replace(&mut *inner, left)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -120,17 +120,20 @@ impl Waiting {
         known.times = known.times.saturating_add(detail.times);
         known.resources.extend(detail.resources);
         known.queries.extend(detail.queries);
+        known.because.extend(detail.because);
     }
 }
 
 impl Detail {
     /// Of a moment.
     pub fn at(time: Timestamp) -> Self {
-        Self { first: time, last: time, resources: Default::default(), queries: Default::default(), times: 1 }
+        let (resources, queries, because) = Default::default();
+        Self { first: time, last: time, resources, queries, because, times: 1 }
     }
 
     fn entities(&self) -> usize {
-        self.resources.len() + self.queries.iter().map(|query| 1 + query.len() / QUERY_UNIT).sum::<usize>()
+        let said = self.resources.len() + self.because.len();
+        said + self.queries.iter().map(|query| 1 + query.len() / QUERY_UNIT).sum::<usize>()
     }
 }
 

@@ -15,9 +15,6 @@ pub fn run(config: &Config, to: &Path) -> Result<(), Failed> {
         return Err(Failed(format!("{} is there already: name another file", to.display())));
     }
     backup(&from, to).map_err(|error| Failed(format!("{}: {error}", to.display())))?;
-    println!(
-        "{} is the index as it was when the copy began; packs, wrapped keys and root.key are not in it",
-        to.display()
-    );
+    say!("{} is the index as it was when the copy began; packs, wrapped keys and root.key are not in it", to.display());
     Ok(())
 }

@@ -57,7 +57,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
         made: SystemClock.now().as_millisecond(),
     };
     match store.add_client(&client, MAX_CLIENTS).map_err(Failed::from_error)? {
-        true => println!("{id}"),
+        true => say!("{id}"),
         false => return Err(Failed(format!("there are {MAX_CLIENTS} clients already: remove some"))),
     }
     Ok(())
@@ -127,7 +127,7 @@ pub fn list(config: &Config) -> Result<(), Failed> {
             Keys::None => "public",
         };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
-        println!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}", redirects.join(" "));
+        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}", redirects.join(" "));
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub struct Deploy {
 
 /// Deploys and prints.
 pub async fn run(config: &Config, arguments: &Deploy) -> Result<(), Failed> {
-    deployed(config, arguments).await.map(|settings| print!("{settings}"))
+    deployed(config, arguments).await.map(|settings| say!("{}", settings.trim_end()))
 }
 
 /// Deploys, and gives the configuration to paste.

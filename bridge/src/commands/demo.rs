@@ -182,14 +182,14 @@ impl Demo {
     fn addresses(&self) {
         let http = self.running.http;
         let directory = self.directory.display();
-        println!();
-        println!("  open      http://{http}/              what is here");
-        println!("            http://{http}/log/checkpoint   the signed head of the log");
-        println!("            http://{http}/openapi.yaml     every address");
-        println!("  try       export TOKEN={}", self.token);
-        println!("            curl -H \"Authorization: Bearer $TOKEN\" 'http://{http}/fhir/Observation?_count=3'");
-        println!("            cargo run --release -p notary -- {directory}/receipt.json {directory}/patient.json");
-        println!("  stop      Ctrl-C; the data directory {directory} is removed then");
+        say!("");
+        say!("  open      http://{http}/              what is here");
+        say!("            http://{http}/log/checkpoint   the signed head of the log");
+        say!("            http://{http}/openapi.yaml     every address");
+        say!("  try       export TOKEN={}", self.token);
+        say!("            curl -H \"Authorization: Bearer $TOKEN\" 'http://{http}/fhir/Observation?_count=3'");
+        say!("            cargo run --release -p notary -- {directory}/receipt.json {directory}/patient.json");
+        say!("  stop      Ctrl-C; the data directory {directory} is removed then");
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failed> {
@@ -259,19 +259,19 @@ impl Look {
     }
 
     fn step(&self, number: u8, text: &str) {
-        println!("\n{} {}", self.paint("1;36", &format!("{number}.")), self.paint("1", text));
+        say!("\n{} {}", self.paint("1;36", &format!("{number}.")), self.paint("1", text));
     }
 
     fn line(&self, text: &str) {
-        println!("   {text}");
+        say!("   {text}");
     }
 
     fn good(&self, text: &str) {
-        println!("   {}", self.paint("1;32", text));
+        say!("   {}", self.paint("1;32", text));
     }
 
     fn bad(&self, text: &str) {
-        println!("   {}", self.paint("1;31", text));
+        say!("   {}", self.paint("1;31", text));
     }
 }
 

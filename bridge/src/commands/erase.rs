@@ -26,7 +26,7 @@ pub async fn run(config: &Config, what: &str, reason: &str) -> Result<(), Failed
     let done = erase::erase(&keep, &name, reason, &tell).await.map_err(Failed::from_error)?;
     let done = done.ok_or_else(|| Failed(format!("{what} is not stored here")))?;
     drop(keep);
-    println!("{}", told(&done));
+    say!("{}", told(&done));
     log_now(config).await
 }
 
@@ -45,7 +45,7 @@ async fn log_now(config: &Config) -> Result<(), Failed> {
 }
 
 fn service_has_it() {
-    println!("the running service has wiped the key in {} seconds at most", WATCH.as_secs());
+    say!("the running service has wiped the key in {} seconds at most", WATCH.as_secs());
 }
 
 /// Lists who was erased, when and why: what to erase again where everything was restored from an older backup.
@@ -54,7 +54,7 @@ pub async fn list(config: &Config) -> Result<(), Failed> {
     for erasure in keep.store.erasures().map_err(Failed::from_error)? {
         let said = said(&keep, &erasure).map_err(Failed::from_error)?;
         let state = if erasure.done { "" } else { " (unfinished: start the service, or erase again)" };
-        println!("{}\t{}\t{}{state}", erasure.owner.as_str(), said.time, said.reason.escape_debug());
+        say!("{}\t{}\t{}{state}", erasure.owner.as_str(), said.time, said.reason.escape_debug());
     }
     Ok(())
 }

@@ -15,9 +15,9 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     let tell = |what: &str, done: u64, total: u64| show(&bar, what, done, total);
     let done = rotate(&keep, config, &tell).await.map_err(Failed::from_error)?;
     bar.finish_and_clear();
-    println!("{} keys of the index and {} objects are wrapped under the new root", done.keys, done.objects);
+    say!("{} keys of the index and {} objects are wrapped under the new root", done.keys, done.objects);
     if let Some(kept) = done.kept {
-        println!(
+        say!(
             "nothing here needs the old root any more; it is in {}: keep it as long as you keep backups from before, then destroy it",
             kept.display()
         );

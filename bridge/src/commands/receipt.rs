@@ -14,8 +14,14 @@ use crate::smart::token::Caller;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Writes the receipt of `Type/id` or `Type/id/version`, and the resource beside it if asked.
-pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Option<&Path>) -> Result<(), Failed> {
+/// Writes the receipt of `Type/id` or `Type/id/version`, with its opening or without, and the resource beside it if asked.
+pub async fn run(
+    config: &Config,
+    what: &str,
+    out: Option<&Path>,
+    resource: Option<&Path>,
+    opening: bool,
+) -> Result<(), Failed> {
     let (name, version) = parse(what)?;
     let opened = app::open(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     // Whoever may read the key files of the data directory is its administrator.
@@ -35,10 +41,11 @@ pub async fn run(config: &Config, what: &str, out: Option<&Path>, resource: Opti
     };
     let receipt = receipt.map_err(Failed::from_error)?;
     let receipt = receipt.ok_or_else(|| Failed(format!("{what} is not in a signed checkpoint yet")))?;
+    let receipt = if opening { receipt } else { receipt.without_opening() };
     match out {
         Some(path) => write(path, receipt.to_json().as_bytes()),
         None => {
-            println!("{}", receipt.to_json());
+            say!("{}", receipt.to_json());
             Ok(())
         }
     }

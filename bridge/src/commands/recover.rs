@@ -2,7 +2,9 @@
 
 use super::Failed;
 use crate::anchor;
+use crate::anchor::AnchorError;
 use crate::app;
+use crate::app::Core;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::upkeep::recover::{Report, recover};
@@ -30,10 +32,15 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     bar.finish_and_clear();
     let opened = app::open(config, Arc::new(SystemClock)).await;
     let waiting = opened.as_ref().ok().and_then(|opened| opened.core.store.waiting().ok()).unwrap_or(0);
+    let mut anchored = Anchored::of(config, &report);
     if let Ok(opened) = &opened {
-        anchor::step_once(&opened.core).await.map_err(Failed::from_error)?;
+        match anchor::step_once(&opened.core).await {
+            // What waits goes on with the service, and so does the comparison.
+            Err(AnchorError::Evm(error)) if error.is_away() => {}
+            done => anchored.compared(&opened.core, done.map_err(Failed::from_error)?),
+        }
     }
-    print(&report, waiting);
+    print(&report, &anchored, waiting);
     match (report.faults.len(), opened.err()) {
         (0, None) => Ok(()),
         (0, Some(error)) => Err(Failed::from_error(error)),
@@ -43,20 +50,62 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     }
 }
 
-fn print(report: &Report, waiting: u64) {
-    let Report { records, messages, never_committed, erased, proved, anchored, faults } = report;
-    println!("{} versions and {messages} messages were put into the index", records - messages);
+/// What the recovered log was held against.
+enum Anchored {
+    Ledger(u64),
+    NoLedger,
+    /// The contract's newest root, as nodes prove it; nothing while none answered.
+    Chain(Option<u64>),
+}
+
+impl Anchored {
+    fn of(config: &Config, report: &Report) -> Self {
+        match (&config.chain, report.anchored) {
+            (Some(_), _) => Self::Chain(None),
+            (None, Some(size)) => Self::Ledger(size),
+            (None, None) => Self::NoLedger,
+        }
+    }
+
+    /// A round of anchoring ends only where what the contract holds is of this log.
+    fn compared(&mut self, core: &Core, was_our_turn: bool) {
+        if let Self::Chain(size) = self
+            && was_our_turn
+        {
+            *size = anchor::progress(core).ok().map(|progress| progress.anchored);
+        }
+    }
+
+    fn say(&self) {
+        match self {
+            Self::Ledger(size) => say!("proved: the ledger holds the root of the first {size} of them"),
+            Self::NoLedger => {
+                say!("no ledger is here (ledger.journal): no anchor was compared, and a new ledger begins")
+            }
+            Self::Chain(Some(size)) => {
+                say!("proved: the contract on the chain holds the root of the first {size} of them")
+            }
+            Self::Chain(None) => {
+                say!(
+                    "no node of the chain answered: its anchors were not compared; the service does, and signs nothing that contradicts them"
+                )
+            }
+        }
+    }
+}
+
+fn print(report: &Report, anchored: &Anchored, waiting: u64) {
+    let Report { records, messages, never_committed, erased, proved, evidence, faults, .. } = report;
+    say!("{} versions and {messages} messages were put into the index", records - messages);
     match proved {
-        Some(size) => println!("proved: the {size} entries of the published log, by its signed checkpoint"),
-        None => println!("not proved: no log was published beside the packs, so it was begun anew"),
+        Some(size) => say!("proved: the {size} entries of the published log, by its signed checkpoint"),
+        None => say!("not proved: no log was published beside the packs, so it was begun anew"),
     }
-    match anchored {
-        Some(size) => println!("proved: the ledger holds the root of the first {size} of them"),
-        None => println!("no ledger is here (ledger.journal): no anchor was compared, and a new ledger begins"),
+    anchored.say();
+    if *evidence > 0 {
+        say!("ALARM: {evidence} logs that are witnessed here have signed two histories: see /log/status.json");
     }
-    println!(
-        "{waiting} entries were committed after the last checkpoint and follow it now, in the order of their packs"
-    );
-    println!("{never_committed} packs were never committed and are left out; {erased} patients are erased and stay so");
-    faults.iter().for_each(|fault| println!("fault: {fault}"));
+    say!("{waiting} entries were committed after the last checkpoint and follow it now, in the order of their packs");
+    say!("{never_committed} packs were never committed and are left out; {erased} patients are erased and stay so");
+    faults.iter().for_each(|fault| say!("fault: {fault}"));
 }

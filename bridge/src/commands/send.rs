@@ -58,7 +58,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failed> {
     let seconds = begun.elapsed().as_secs_f64();
     let (accepted, refused) = (totals.accepted.load(Ordering::Relaxed), totals.refused.load(Ordering::Relaxed));
     let total = accepted + refused;
-    println!(
+    say!(
         "{total} messages in {seconds:.2} s ({:.0} a second): {accepted} accepted, {refused} refused",
         total as f64 / seconds.max(1e-9)
     );
@@ -90,7 +90,7 @@ pub async fn send_all(
                 counter.fetch_add(1, Ordering::Relaxed);
                 bar.inc(1);
                 if !quiet {
-                    bar.suspend(|| println!("{line}"));
+                    bar.suspend(|| say!("{line}"));
                 }
             }
         });

@@ -75,7 +75,7 @@ impl Running {
 pub async fn run(config: Config) -> Result<(), Failed> {
     let signals = stop_signal()?;
     let running = start(config).await?;
-    println!("ready http={} mllp={}", running.http, running.mllp);
+    say!("ready http={} mllp={}", running.http, running.mllp);
     let reloading = tokio::spawn(reload_maps(running.app.clone()));
     signals.await;
     reloading.abort();

@@ -18,7 +18,7 @@ pub async fn check(config: &Config, json: bool) -> Result<(), Failed> {
     bar.finish_and_clear();
     let report = report.map_err(Failed::from_error)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(Failed::from_error)?);
+        say!("{}", serde_json::to_string_pretty(&report).map_err(Failed::from_error)?);
     } else {
         print(&report);
     }
@@ -36,7 +36,7 @@ pub async fn compact(config: &Config) -> Result<(), Failed> {
     loop {
         let done = compact::round(&keep, Ages::of(&config.storage), &tell).await;
         let done = done.map_err(Failed::from_error)?;
-        bar.suspend(|| println!("{}", compacted(&done)));
+        bar.suspend(|| say!("{}", compacted(&done)));
         if !done.more {
             bar.finish_and_clear();
             return Ok(());
@@ -61,22 +61,22 @@ fn print(report: &Report) {
     told("differs", &report.differences);
     told("note", &report.notes);
     let Report { packs, bytes, records, copies, erased, unreferenced, .. } = report;
-    println!("{packs} packs, {bytes} bytes");
-    println!("{}", part("records", records));
-    println!("  {}", part("copies of records that lie in another pack", copies));
-    println!("  {}", part("of patients who were erased", erased));
-    println!("  {}", part("that no row refers to", unreferenced));
-    println!("{} wrapped keys", report.keys);
+    say!("{packs} packs, {bytes} bytes");
+    say!("{}", part("records", records));
+    say!("  {}", part("copies of records that lie in another pack", copies));
+    say!("  {}", part("of patients who were erased", erased));
+    say!("  {}", part("that no row refers to", unreferenced));
+    say!("{} wrapped keys", report.keys);
     let size = |size: Option<u64>| size.map_or_else(|| "none".to_owned(), |size| size.to_string());
     let (published, anchored) = (size(report.published), size(report.anchored));
-    println!("{} log entries, {published} published, {anchored} anchored", report.log);
-    println!("{} checkpoints", report.checkpoints);
+    say!("{} log entries, {published} published, {anchored} anchored", report.log);
+    say!("{} checkpoints", report.checkpoints);
 }
 
 fn told(what: &str, told: &Told) {
-    told.lines.iter().for_each(|line| println!("{what}: {}: {}", line.at, line.what));
+    told.lines.iter().for_each(|line| say!("{what}: {}: {}", line.at, line.what));
     if told.further > 0 {
-        println!("{what}: and {} more", told.further);
+        say!("{what}: and {} more", told.further);
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn run(
     }
     let key = crate::app::existing_token_key(config).await.map_err(Failed::from_error)?;
     let now = SystemClock.now().as_second().max(0) as u64;
-    println!("{}", key.issue(&caller, now, life).map_err(Failed::from_error)?);
+    say!("{}", key.issue(&caller, now, life).map_err(Failed::from_error)?);
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub async fn invite_one(config: &Config, who: &Invited) -> Result<(), Failed> {
     let person = Person::new(who.role, who.resource.clone(), who.organisation.clone()).map_err(Failed::from_error)?;
     let keep = keep(config).await?;
     let code = invite(&keep.store, &person, keep.clock.now(), &system_random).map_err(Failed::from_error)?;
-    println!("{}", Site::of(&config.base()).address(&format!("/auth/join?code={}", code.expose())));
+    say!("{}", Site::of(&config.base()).address(&format!("/auth/join?code={}", code.expose())));
     let hours = INVITATION_LIFE.as_secs() / 3_600;
     eprintln!("It counts once, for {hours} hours. Give it to nobody but this person: whoever opens it first is in.");
     Ok(())
@@ -52,7 +52,7 @@ pub async fn list(config: &Config) -> Result<(), Failed> {
         let credentials = keep.store.credentials(&account.id).map_err(Failed::from_error)?;
         let kinds: Vec<&str> = credentials.iter().map(|credential| credential.kind.as_str()).collect();
         let used = credentials.iter().map(|credential| credential.used).max().filter(|used| *used > 0);
-        println!("{}", line(&account, &kinds, used));
+        say!("{}", line(&account, &kinds, used));
     }
     Ok(())
 }

@@ -20,6 +20,10 @@ pub(super) struct Rights {
     /// Of what is made where nothing is there, and of what a change makes of what is.
     created: Vec<Permit>,
     changed: Vec<Permit>,
+    /// Of who knows afterwards what is there: he patches it, or found it by a condition. It must be one that he is shown.
+    reads: Option<Permit>,
+    /// Somebody writes in his own name, and not a system.
+    is_personal: bool,
     /// It is this service that writes.
     pub(super) is_service: bool,
 }
@@ -27,7 +31,14 @@ pub(super) struct Rights {
 impl Rights {
     /// The service's own: nothing is held back.
     pub(super) fn service() -> Self {
-        Self { old: Vec::new(), created: Vec::new(), changed: Vec::new(), is_service: true }
+        Self {
+            old: Vec::new(),
+            created: Vec::new(),
+            changed: Vec::new(),
+            reads: None,
+            is_personal: false,
+            is_service: true,
+        }
     }
 
     /// What an author may do by an act. Permits for every resource hold nothing back, and are left out.
@@ -43,12 +54,27 @@ impl Rights {
         use Interaction::{Create, Delete, Read, Update};
         let (old, created, changed): (&[_], &[_], &[_]) = match act {
             Act::Create { .. } => (&[], &[Create], &[]),
-            Act::Update { .. } | Act::Recognise { .. } => (&[Update], &[Create], &[Update]),
+            Act::Update { .. } => (&[Update], &[Update], &[Update]),
+            Act::Recognise { .. } => (&[Update], &[Create], &[Update]),
             // Its tests and paths tell what the resource says, and so does the answer.
             Act::Patch { .. } => (&[Update, Read], &[], &[Update]),
             Act::Delete { .. } => (&[Delete], &[], &[]),
         };
-        Ok(Self { old: permits(old)?, created: permits(created)?, changed: permits(changed)?, is_service: false })
+        let learns = matches!(act, Act::Patch { .. }) || act.criteria().is_some();
+        let reads = learns.then(|| decide(caller, Read, Some(act.kind()))).transpose();
+        Ok(Self {
+            old: permits(old)?,
+            created: permits(created)?,
+            changed: permits(changed)?,
+            reads: reads.map_err(|denied| forbidden(&denied))?,
+            is_personal: caller.user.is_some() || caller.patient.is_some(),
+            is_service: false,
+        })
+    }
+
+    /// What there is must be shown to whoever learns of it.
+    pub(super) fn reads(&self) -> Option<&Permit> {
+        self.reads.as_ref()
     }
 
     /// Whether what is there may be changed. Whose a deleted one was nobody can tell.
@@ -67,12 +93,13 @@ impl Rights {
         }
     }
 
-    /// Nobody changes or deletes what was told of an access.
+    /// Nobody changes or deletes what was told of an access, and people do not tell it of themselves or of others.
     pub(super) fn only_grows(&self, name: &Name, is_there: bool) -> Result<(), IngestError> {
-        if !is_trail(name.kind) || !is_there {
-            return Ok(());
-        }
-        let text = "the audit trail only grows: an AuditEvent is neither changed nor deleted";
+        let text = match is_trail(name.kind) {
+            true if is_there => "the audit trail only grows: an AuditEvent is neither changed nor deleted",
+            true if self.is_personal => "AuditEvents come from systems: this needs `system/AuditEvent.c`",
+            _ => return Ok(()),
+        };
         Err(IngestError::Forbidden(Issue::new("forbidden", text)))
     }
 

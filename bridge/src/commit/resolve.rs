@@ -118,7 +118,7 @@ impl Group<'_> {
         let claim = self.before_search(self.condition_token(kind, criteria))?;
         match self.one_match(kind, criteria).await? {
             Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
-                let text = format!("the condition matches another resource than the id says: {name}");
+                let text = "the condition matches another resource than the id says";
                 Err(IngestError::Contradiction(Issue::at("value", &path, text)))
             }
             Some(name) => Ok(name),

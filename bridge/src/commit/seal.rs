@@ -10,7 +10,7 @@ use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
 use crate::fhir::search::criterion::{Surroundings, normal};
 use crate::fhir::validate::validate;
-use crate::fhir::write::{Act, conditional_reference};
+use crate::fhir::write::{Act, By, Target, conditional_reference};
 use crate::fhir::{membership, merge, references};
 use crate::ids::{Name, Owner, Version};
 use crate::index::blind::Blinded;
@@ -58,7 +58,11 @@ impl Group<'_> {
         let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
         let newest = if new { None } else { self.newest(&name).await? };
         rights.hold(&name, newest.as_ref(), &self.around())?;
+        self.hold_shown(rights, &act, &name, newest.as_ref()).await?;
         if let (true, Some(newest)) = (found, &newest) {
+            if let Some(permit) = rights.reads() {
+                permit.seen().shows(self.seen_as(&name, newest));
+            }
             return Ok(unchanged(name, newest));
         }
         rights.only_grows(&name, newest.is_some())?;
@@ -70,7 +74,14 @@ impl Group<'_> {
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
                 self.with_references(resource.into_json(), by_url).await?
             }
-            Act::Patch { patch, .. } => self.patched(old, &patch, by_url).await?,
+            Act::Patch { patch, .. } => match (self.patched(old, &patch, by_url).await, rights.reads(), &newest) {
+                // Its tests have told him something of what is there.
+                (Err(error), Some(permit), Some(newest)) => {
+                    self.seen_as(&name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
+                    return Err(error);
+                }
+                (patched, ..) => patched?,
+            },
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
                 match self.merged(&name, old, news, &deleted, weak, &gaps).await? {
@@ -90,6 +101,35 @@ impl Group<'_> {
         let content = Content::Resource(json, made, kind);
         let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// Who patches a resource, or finds one by a condition, learns what is in it: it must be one that its patient lets him see.
+    async fn hold_shown(
+        &self,
+        rights: &Rights,
+        act: &Act,
+        name: &Name,
+        newest: Option<&Newest>,
+    ) -> Result<(), IngestError> {
+        let old = newest.and_then(|newest| newest.resource.as_ref());
+        let (Some(permit), Some(newest), Some(old)) = (rights.reads(), newest, old) else { return Ok(()) };
+        if self.core.consents_to(permit, name, old).await? {
+            return Ok(());
+        }
+        self.seen_as(name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
+        match act {
+            Act::Patch { target: Target { by: By::Id(_), .. }, .. } => there(None),
+            _ => {
+                let text = "the condition finds a resource that is not for you";
+                Err(IngestError::Precondition(Issue::new("conflict", text)))
+            }
+        }
+    }
+
+    /// A resource that is there, as it is told of.
+    fn seen_as(&self, name: &Name, newest: &Newest) -> Option<(Owner, Name, Version)> {
+        let owner = owner(name, newest.resource.as_ref()?, &self.core.base);
+        Some((owner, name.clone(), newest.version))
     }
 
     /// What comparisons need to know.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The code system of purposes.
-const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+pub const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 
 /// The settings.
 #[derive(Debug, Clone, Deserialize)]

@@ -31,6 +31,8 @@ pub struct Asker {
     client: Option<String>,
     /// The patient for whom, or by whose own grant, it is asked: his own record is his.
     own: Option<Name>,
+    /// His scopes are for the whole system: the audit trail is for him.
+    audits: bool,
 }
 
 impl Asker {
@@ -44,7 +46,19 @@ impl Asker {
             None => patient.clone(),
         };
         let somebody = user.is_some() || client.is_some() || patient.is_some();
-        somebody.then(|| Self { user: user.clone(), client: client.clone(), own })
+        somebody.then(|| Self { user: user.clone(), client: client.clone(), own, audits: false })
+    }
+
+    /// Whether the audit trail is for him, whatever patients consent to.
+    pub fn audits(&self) -> bool {
+        self.audits
+    }
+
+    /// Whether it is the same one as a caller of before.
+    pub fn is_caller(&self, caller: &Caller) -> bool {
+        Self::of(caller).is_some_and(|other| {
+            (other.user, other.client, other.own) == (self.user.clone(), self.client.clone(), self.own.clone())
+        })
     }
 
     /// Whether it is the patient himself.
@@ -89,12 +103,13 @@ fn shown(kind: Option<TypeName>) -> &'static str {
 
 /// Whether the caller may do this with resources of a type; no type: with any. Which of them, the permit says.
 pub fn decide(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Denied> {
-    let granting = for_this(&caller.scopes, interaction, kind);
-    let bounds: Vec<Bound> = granting.filter_map(|access| bound(caller, access)).collect();
+    let granting: Vec<&Access> = for_this(&caller.scopes, interaction, kind).collect();
+    let audits = granting.iter().any(|access| access.context == Context::System);
+    let bounds: Vec<Bound> = granting.into_iter().filter_map(|access| bound(caller, access)).collect();
     if bounds.is_empty() {
         return Err(Denied::Scope { kind, letter: interaction.letter() });
     }
-    let asker = Asker::of(caller).filter(|_| interaction.only_reads());
+    let asker = Asker::of(caller).filter(|_| interaction.only_reads()).map(|asker| Asker { audits, ..asker });
     Ok(Permit { interaction, bounds, asker, seen: caller.seen.clone() })
 }
 

@@ -3,18 +3,21 @@
 
 use super::decide::{Asker, Permit};
 use super::labels::Rules;
-use super::policy::{Ask, Coding, Consent, Effect, Facts, Policy, decide};
+use super::policy::{Ask, Coding, Consent, Decision, Effect, Facts, Policy, decide};
+use super::whose::{About, Whose};
 use crate::app::Core;
-use crate::error::VaultError;
-use crate::fhir::membership;
+use crate::audit::is_trail;
+use crate::error::{Fault, VaultError};
+use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
-use crate::ids::{Name, TypeName};
-use crate::index::store::StoreError;
-use crate::limits::{MAX_CONSENTS, MAX_REMEMBERED_CONSENTS};
+use crate::ids::{Name, Owner, TypeName, Version};
+use crate::limits::{MAX_CONSENTS, MAX_MERGED, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
+use crate::notify::made_by;
 use crate::read::{Opened, in_background};
-use crate::search::{Run, all};
+use crate::search::{Run, SearchError, all};
 use crate::smart::scopes;
 use crate::smart::token::Caller;
+use jiff::Timestamp;
 use notary::canonical::Json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +39,7 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Remembered {
     newest: i64,
-    of: HashMap<Name, Arc<Vec<Consent>>>,
+    of: HashMap<Name, (Timestamp, Arc<Vec<Consent>>)>,
 }
 
 impl Gate {
@@ -50,18 +53,29 @@ impl Gate {
         self.policy.default_for(&self.purpose) == Effect::Permit
     }
 
-    fn known(&self, patient: &Name, newest: i64) -> Option<Arc<Vec<Consent>>> {
+    /// Those that were read lately. A merge makes no Consent, so that they are not believed for long.
+    fn known(&self, patient: &Name, newest: i64, now: Timestamp) -> Option<Arc<Vec<Consent>>> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.of.get(patient).filter(|_| remembered.newest == newest).cloned()
+        let (read, consents) = remembered.of.get(patient).filter(|_| remembered.newest == newest)?;
+        let fresh = now.duration_since(*read).unsigned_abs() < MERGES_FRESH;
+        fresh.then(|| consents.clone())
     }
 
-    fn remember(&self, patient: &Name, newest: i64, consents: Arc<Vec<Consent>>) {
+    fn remember(&self, patient: &Name, (newest, now): (i64, Timestamp), consents: Arc<Vec<Consent>>) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.newest != newest || remembered.of.len() >= MAX_REMEMBERED_CONSENTS {
             *remembered = Remembered { newest, of: HashMap::new() };
         }
-        remembered.of.insert(patient.clone(), consents);
+        remembered.of.insert(patient.clone(), (now, consents));
     }
+}
+
+/// A question of what may be shown.
+struct Asking<'p> {
+    permit: &'p Permit,
+    asker: &'p Asker,
+    /// The row of the newest Consent.
+    newest: i64,
 }
 
 impl Core {
@@ -69,81 +83,192 @@ impl Core {
     #[tracing::instrument(name = "consent", skip_all)]
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
-        let newest = self.newest_consent().await?;
-        if newest == 0 && self.gate.is_open() {
-            return Ok(opened);
-        }
+        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        let nobody_spoke = asking.newest == 0 && self.gate.is_open();
         let mut shown = Vec::with_capacity(opened.len());
         for one in opened {
-            // A deletion says nothing.
-            if one.stored.deleted || self.consents(asker, newest, &one.stored.name, one.json()).await? {
+            let made = !is_subscription(&one.stored.name) || made_by(self, &one.json(), asker);
+            if made && (nobody_spoke || self.shows(&asking, &one).await?) {
                 shown.push(one);
             }
         }
         Ok(shown)
     }
 
-    /// The same for what is no resource of R4's, such as a kept message: whoever its patient is consents to a Binary, or not.
-    pub(crate) async fn consented_to_raw(&self, permit: &Permit, patient: Option<Name>) -> Result<bool, VaultError> {
-        let (Some(asker), Some(patient)) = (permit.asker(), patient) else { return Ok(true) };
-        let newest = self.newest_consent().await?;
-        let raw = Json::parse(br#"{"resourceType":"Binary"}"#).unwrap_or(Json::Null);
-        self.patient_consents(asker, newest, &patient, &Facts::of(&raw, &self.base)).await
+    /// The same for a resource that is about to be changed by who then knows what was in it.
+    pub(crate) async fn consents_to(&self, permit: &Permit, name: &Name, resource: &Json) -> Result<bool, VaultError> {
+        let Some(asker) = permit.asker() else { return Ok(true) };
+        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        if asking.newest == 0 && self.gate.is_open() {
+            return Ok(true);
+        }
+        self.consents(&asking, About { owner: None, name, resource }).await
     }
 
-    async fn consents(&self, asker: &Asker, newest: i64, name: &Name, mut resource: Json) -> Result<bool, VaultError> {
-        Rules::built_in().apply(&mut resource);
-        let facts = Facts::of(&resource, &self.base);
-        for patient in membership::of(name, &resource, &self.base) {
-            if !self.patient_consents(asker, newest, &patient, &facts).await? {
+    /// The same for a kept message: whoever its patient is consents to a Binary, and everybody to all that came out of it.
+    pub(crate) async fn consented_to_raw(
+        &self,
+        permit: &Permit,
+        owner: &Owner,
+        made: &[String],
+    ) -> Result<bool, VaultError> {
+        let Some(asker) = permit.asker() else { return Ok(true) };
+        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        if asking.newest == 0 && self.gate.is_open() {
+            return Ok(true);
+        }
+        let Some(name) = Name::parse("Binary/message") else { return Ok(false) };
+        let raw = Json::parse(br#"{"resourceType":"Binary"}"#).unwrap_or(Json::Null);
+        if !self.consents(&asking, About { owner: Some(owner), name: &name, resource: &raw }).await? {
+            return Ok(false);
+        }
+        for version in made {
+            let opened = self.version_at(version).await?;
+            if !matches!(opened, Some(opened) if self.shows(&asking, &opened).await?) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    async fn patient_consents(
-        &self,
-        asker: &Asker,
-        newest: i64,
-        patient: &Name,
-        facts: &Facts,
-    ) -> Result<bool, VaultError> {
-        if asker.is(patient) {
+    /// `Type/id/_history/n`, as a message's head names it; nothing where it is not there any more.
+    async fn version_at(&self, text: &str) -> Result<Option<Opened>, VaultError> {
+        let Some((name, version)) = text.split_once("/_history/") else { return Ok(None) };
+        match (Name::parse(name), Version::parse(version)) {
+            (Some(name), Some(version)) => self.version(&name, version).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn version(&self, name: &Name, version: Version) -> Result<Option<Opened>, VaultError> {
+        let (store, name) = (self.store.clone(), name.clone());
+        match in_background(move || store.version(&name, version)).await? {
+            Some(stored) => self.open_unless_erased(&stored).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn shows(&self, asking: &Asking<'_>, one: &Opened) -> Result<bool, VaultError> {
+        let about = |one: &Opened| (one.owner.clone(), one.stored.name.clone(), one.json());
+        // A deletion says that there was something: what was there before tells whose.
+        let (owner, name, resource) = match one.stored.deleted {
+            false => about(one),
+            true => match self.version(&one.stored.name, Version(one.stored.version.0.saturating_sub(1))).await? {
+                Some(before) => about(&before),
+                None => return Ok(false),
+            },
+        };
+        self.consents(asking, About { owner: Some(&owner), name: &name, resource: &resource }).await
+    }
+
+    async fn consents(&self, asking: &Asking<'_>, about: About<'_>) -> Result<bool, VaultError> {
+        let mut resource = about.resource.clone();
+        Rules::built_in().apply(&mut resource);
+        let facts = Facts::of(&resource, &self.base);
+        let trail = is_trail(about.name.kind);
+        if trail && asking.asker.audits() {
             return Ok(true);
         }
+        let patients = match self.whose(&about).await? {
+            Whose::Of(patients) => patients,
+            Whose::Nobodys => return Ok(true),
+            Whose::Unknown => return Ok(self.gate.is_open()),
+        };
+        for patient in patients.iter().filter(|patient| !asking.asker.is(patient)) {
+            let decision = self.decided(asking.asker.ask(&self.gate.purpose), asking.newest, patient, &facts).await?;
+            asking.permit.seen().decided(patient, &decision);
+            // What was done to a record tells what is in it: where its patient has anything to say, it is for him and for auditors.
+            if decision.effect != Effect::Permit || (trail && !decision.because.is_default()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a patient's Consents say now.
+    async fn decided(&self, ask: Ask, newest: i64, patient: &Name, facts: &Facts) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
-        let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        let permits = decide(&consents, &ask, facts, &self.gate.policy).effect == Effect::Permit;
+        let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
+        let decision = decide(&consents, &ask, facts, &self.gate.policy);
+        let permits = decision.effect == Effect::Permit;
         self.metrics.consents.add(1, if permits { "permit" } else { "deny" });
-        Ok(permits)
+        Ok(decision)
+    }
+
+    /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
+    pub(crate) async fn explained(&self, ask: &Ask, opened: &Opened) -> Result<Vec<(Name, Decision)>, VaultError> {
+        let newest = self.newest_consent().await?;
+        let mut resource = opened.json();
+        Rules::built_in().apply(&mut resource);
+        let facts = Facts::of(&resource, &self.base);
+        let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
+        let Whose::Of(patients) = self.whose(&about).await? else { return Ok(Vec::new()) };
+        let mut said = Vec::new();
+        for patient in patients.into_iter().filter(|patient| !ask.actors.contains(&patient.to_string())) {
+            let decision = self.decided(ask.clone(), newest, &patient, &facts).await?;
+            said.push((patient, decision));
+        }
+        Ok(said)
     }
 
     async fn consents_of(&self, patient: &Name, newest: i64) -> Result<Arc<Vec<Consent>>, VaultError> {
-        if let Some(known) = self.gate.known(patient, newest) {
+        if self.keys.is_destroyed(&Owner::patient(&patient.id)) {
+            return Ok(Arc::new(vec![Consent::unknown("the patient was erased")]));
+        }
+        let now = self.clock.now();
+        if let Some(known) = self.gate.known(patient, newest, now) {
             return Ok(known);
         }
-        let consents = Arc::new(Box::pin(self.read_consents(patient)).await?);
-        self.gate.remember(patient, newest, consents.clone());
+        let consents = match Box::pin(self.read_consents(patient)).await {
+            Ok(consents) => consents,
+            Err(SearchError::Vault(error)) if error.fault() == Fault::RetryLater => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a patient's Consents cannot all be read: nothing of that record is shown to others");
+                vec![Consent::unknown("too many, or damaged")]
+            }
+        };
+        let consents = Arc::new(consents);
+        self.gate.remember(patient, (newest, now), consents.clone());
         Ok(consents)
     }
 
-    /// All Consents of a patient. Where they cannot be read, or are too many, nothing is shown.
-    async fn read_consents(&self, patient: &Name) -> Result<Vec<Consent>, VaultError> {
-        let unreadable = || VaultError::Index(StoreError::Nonsense("a patient's Consents cannot be read"));
+    /// All Consents of a patient, also those given under other numbers that were merged with his.
+    async fn read_consents(&self, patient: &Name) -> Result<Vec<Consent>, SearchError> {
+        let unreadable = || SearchError::TooCostly("a patient's Consents cannot be asked for");
         let kind = TypeName::parse(CONSENT).ok_or_else(unreadable)?;
         // The service itself asks: that is not gated, and told to nobody.
         let scopes = scopes::parse("system/Consent.rs").map_err(|_| unreadable())?;
         let (caller, around) = (Caller::new("consents", scopes), self.around());
-        let asked = query::read(kind, &[("patient".to_owned(), patient.to_string())], &around);
+        let all_of_him: Vec<String> = self.merged(patient).await?.iter().map(ToString::to_string).collect();
+        let asked = query::read(kind, &[("patient".to_owned(), all_of_him.join(","))], &around);
         let asked = asked.map_err(|_| unreadable())?;
         let run = Run { core: self, caller: &caller, around };
         let newest = self.store.clone();
         let upto = in_background(move || newest.newest()).await?;
         let mut consents = Vec::new();
         let keep = |opened: Opened| consents.extend(Consent::read(&opened.json(), &self.base));
-        all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await.map_err(|_| unreadable())?;
+        all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await?;
         Ok(consents)
+    }
+
+    /// A patient, and those whose records were merged with his, over any number of steps.
+    async fn merged(&self, patient: &Name) -> Result<Vec<Name>, SearchError> {
+        let (mut all, mut next) = (vec![patient.clone()], 0);
+        while let Some(one) = all.get(next).cloned() {
+            next += 1;
+            let (store, wanted) = (self.store.clone(), one);
+            let Some(stored) = in_background(move || store.current(&wanted)).await? else { continue };
+            let Some(opened) = self.open_unless_erased(&stored).await? else { continue };
+            for other in merged_with(&opened.json(), &self.base) {
+                if !all.contains(&other) {
+                    all.push(other);
+                }
+            }
+            if all.len() > MAX_MERGED {
+                return Err(SearchError::TooCostly("a patient was merged with too many others"));
+            }
+        }
+        Ok(all)
     }
 
     async fn newest_consent(&self) -> Result<i64, VaultError> {
@@ -153,4 +278,16 @@ impl Core {
         }
         Ok(self.store.newest_of(CONSENT)?)
     }
+}
+
+/// Whom a Patient replaces, or is replaced by.
+fn merged_with(patient: &Json, base: &str) -> Vec<Name> {
+    let links = patient.get("link").map_or(&[][..], Json::items).iter();
+    let merged = links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by")));
+    let others = merged.filter_map(|link| link.get("other").and_then(|other| other.text("reference")));
+    others.filter_map(|reference| Name::parse(normal(reference, base))).collect()
+}
+
+fn is_subscription(name: &Name) -> bool {
+    name.kind.as_str() == "Subscription"
 }

@@ -4,3 +4,4 @@ pub mod decide;
 pub mod gate;
 pub mod labels;
 pub mod policy;
+mod whose;

@@ -259,8 +259,14 @@ mod tests {
         Request::read("u".into(), level, &pairs(query).unwrap(), Unheld::Refused, &caller)
     }
 
+    // meets bulk 32 47 51 52 231 251 274
     #[test]
     fn an_export_is_what_was_asked_and_what_the_caller_may_read() {
+        for form in ["application/fhir+ndjson", "application/ndjson", "ndjson"] {
+            for level in [Level::System, Level::Patient, Level::Group("g".into())] {
+                assert!(ask(level, &format!("_outputFormat={form}"), "system/*.rs").is_ok(), "{form}");
+            }
+        }
         let all = ask(Level::System, "_outputFormat=application/fhir%2Bndjson", "system/*.rs").unwrap();
         assert!(all.kinds().len() > 140 && all.since.is_none());
         let some = ask(Level::Patient, "", "system/Patient.rs system/Organization.rs system/Observation.r").unwrap();

@@ -173,6 +173,15 @@ impl Slice {
         self.permits.as_ref().is_some_and(|permits| permits.iter().all(|permit| opened.is_for(permit, &around)))
     }
 
+    /// Whether its patients would have let who asked see it.
+    async fn consented(&self, core: &Core, opened: Opened) -> Result<bool, VaultError> {
+        let mut shown = vec![opened];
+        for permit in self.permits.iter().flat_map(|two| two.iter()) {
+            shown = core.consented(permit, shown).await?;
+        }
+        Ok(!shown.is_empty())
+    }
+
     pub(super) fn upto(&self) -> i64 {
         self.scan.upto
     }
@@ -316,9 +325,10 @@ impl<'c> Reader<'c> {
         let (store, name, version) = (self.core.store.clone(), row.name.clone(), Version(row.version.0 - 1));
         match in_background(move || store.version(&name, version)).await? {
             Some(before) => {
-                let opened = self.core.open_unless_erased(&before).await?;
+                let Some(opened) = self.core.open_unless_erased(&before).await? else { return Ok(false) };
                 let base = &self.core.base;
-                Ok(opened.is_some_and(|o| self.slice.let_through(&o, base) && self.slice.took(&o.json(), base)))
+                let taken = self.slice.let_through(&opened, base) && self.slice.took(&opened.json(), base);
+                Ok(taken && self.slice.consented(&self.core, opened).await?)
             }
             None => Ok(false),
         }

@@ -29,6 +29,12 @@ pub const OPERATIONS: &[Operation] = &[
         "http://hl7.org/fhir/OperationDefinition/Resource-validate",
         "a type (POST) and a resource",
     ),
+    operation(
+        "*",
+        "explain-access",
+        "urn:medseal:operation:explain-access",
+        "a resource; what its patients' Consents say to somebody",
+    ),
     operation("*", "meta", "http://hl7.org/fhir/OperationDefinition/Resource-meta", "a resource"),
     operation(
         "*",
@@ -103,7 +109,8 @@ pub fn statement(base: &str, date: &str, cors: bool) -> Value {
 /// How one comes to tokens (SMART App Launch 2.2, appendix: the extension that older clients read).
 fn security(base: &str, cors: bool) -> Value {
     let server = Server::of(base);
-    let endpoints = [("token", "token"), ("introspect", "introspect"), ("revoke", "revoke")];
+    let endpoints =
+        [("token", "token"), ("authorize", "authorize"), ("introspect", "introspect"), ("revoke", "revoke")];
     let uris = endpoints.map(|(url, endpoint)| json!({"url": url, "valueUri": server.endpoint(endpoint)}));
     json!({
         "cors": cors,
@@ -112,14 +119,17 @@ fn security(base: &str, cors: bool) -> Value {
             "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
             "code": "SMART-on-FHIR",
         }]}],
-        "description": "Bearer tokens with SMART v2 scopes: of the token endpoint for registered clients (backend services), \
-            or minted at the machine (`medseal token`). There is no authorization endpoint here yet.",
+        "description": "Bearer tokens with SMART v2 scopes: of the token endpoint for registered clients (apps that people let in, \
+            backend services), or minted at the machine (`medseal token`).",
     })
 }
 
 /// Tells the topics of a server that has Subscriptions of the R5 backport.
 const TOPIC: &str =
     "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical";
+
+/// The backport's profile of Subscriptions (section 1.7.2.3).
+const SUBSCRIPTION: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription";
 
 fn resource(name: &str) -> Value {
     let interactions =
@@ -150,6 +160,7 @@ fn resource(name: &str) -> Value {
     if name == "Subscription" {
         described["extension"] =
             topics().iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
+        described["supportedProfile"] = json!([SUBSCRIPTION]);
     }
     let referring = referring(name);
     if !referring.is_empty() {
@@ -191,6 +202,7 @@ mod tests {
     use crate::fhir::validate::validate;
     use notary::canonical::Json;
 
+    // meets subscriptions 52 58 114
     #[test]
     fn the_statement_is_valid_and_promises_what_is_there() {
         let statement = statement("http://x/fhir", "2026-01-01T00:00:00Z", false);
@@ -205,5 +217,14 @@ mod tests {
         };
         assert!(parameters("Observation").contains(&"patient".to_owned()));
         assert!(!parameters("Organization").contains(&"patient".to_owned()));
+        // What the R5 backport asks of R4 servers.
+        assert!(parameters("Subscription").contains(&"url".to_owned()));
+        let subscription = types.iter().find(|t| t["type"] == "Subscription").unwrap();
+        assert_eq!(subscription["supportedProfile"], json!([SUBSCRIPTION]));
+        let has = |list: &str, name: &str, value: &str| {
+            subscription[list].as_array().unwrap().iter().any(|one| one[name] == value)
+        };
+        assert!(["create", "read", "update", "delete"].iter().all(|code| has("interaction", "code", code)));
+        assert!(has("operation", "name", "status") && has("operation", "name", "events"));
     }
 }

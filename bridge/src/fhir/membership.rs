@@ -65,6 +65,52 @@ pub const SUPPORTING: &[&str] = &[
     "Substance",
 ];
 
+/// The types that speak of how medicine is done, of codes and of systems, and never of somebody who is ill.
+const KNOWLEDGE: &[&str] = &[
+    "ActivityDefinition",
+    "CapabilityStatement",
+    "CatalogEntry",
+    "ChargeItemDefinition",
+    "CodeSystem",
+    "CompartmentDefinition",
+    "ConceptMap",
+    "DeviceDefinition",
+    "EffectEvidenceSynthesis",
+    "EventDefinition",
+    "Evidence",
+    "EvidenceVariable",
+    "ExampleScenario",
+    "GraphDefinition",
+    "ImplementationGuide",
+    "InsurancePlan",
+    "Library",
+    "Measure",
+    "MedicationKnowledge",
+    "MessageDefinition",
+    "NamingSystem",
+    "ObservationDefinition",
+    "OperationDefinition",
+    "OrganizationAffiliation",
+    "PlanDefinition",
+    "Questionnaire",
+    "ResearchDefinition",
+    "ResearchElementDefinition",
+    "ResearchStudy",
+    "RiskEvidenceSynthesis",
+    "SearchParameter",
+    "SpecimenDefinition",
+    "StructureDefinition",
+    "StructureMap",
+    "TerminologyCapabilities",
+    "TestScript",
+    "ValueSet",
+];
+
+/// Whether resources of a type are nobody's: what does not name a patient is then not somebody's whom nobody can tell.
+pub fn is_nobodys(kind: TypeName) -> bool {
+    supports(kind) || KNOWLEDGE.contains(&kind.as_str())
+}
+
 /// Whether a type is one of those.
 pub fn supports(kind: TypeName) -> bool {
     SUPPORTING.contains(&kind.as_str())

@@ -1,6 +1,8 @@
 //! What a Subscription asks for: R4's own form, whose criteria are a search, and the R5 backport's, whose criteria name a
 //! topic (Subscriptions R5 Backport 1.1). Pure.
 
+mod channel;
+
 use super::search::check::holds;
 use super::search::criterion::Surroundings;
 use super::search::query::{self, Filter};
@@ -8,29 +10,14 @@ use super::topics::{Topic, topic};
 use crate::error::Issue;
 use crate::http::query::pairs;
 use crate::ids::TypeName;
-use crate::limits::{MAX_HEARTBEAT, MAX_SUBSCRIPTION_HEADERS, MIN_HEARTBEAT};
+use crate::limits::{MAX_HEARTBEAT, MIN_HEARTBEAT, OUTGOING_TIMEOUT};
 use notary::canonical::Json;
-use warp::http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
+use warp::http::{HeaderMap, HeaderValue};
 
 const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
 /// Who made it and what he may read, sealed by this server: written over whatever a client sends.
 pub const MAKER: &str = "urn:medseal:subscription-maker";
-/// Headers that say how a request travels, not what it is.
-const FORBIDDEN: &[&str] = &[
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
-
 /// A Subscription as it was understood.
 #[derive(Clone)]
 pub struct Wanted {
@@ -43,6 +30,8 @@ pub struct Wanted {
     pub endpoint: String,
     /// May hold secrets.
     pub headers: HeaderMap,
+    /// What a body is sent as.
+    pub media: HeaderValue,
     pub content: Content,
     /// Milliseconds since 1970.
     pub end: Option<i64>,
@@ -54,7 +43,13 @@ pub struct Wanted {
 #[derive(Clone, Copy)]
 pub enum Form {
     Search,
-    Topic { topic: &'static Topic, heartbeat: Option<u32>, at_once: usize },
+    Topic {
+        topic: &'static Topic,
+        heartbeat: Option<u32>,
+        at_once: usize,
+        /// How long a notification may take.
+        timeout: Duration,
+    },
 }
 
 /// What a notification tells.
@@ -117,9 +112,7 @@ impl Wanted {
     /// Reads a Subscription. It was validated against R4 before.
     pub fn read(resource: &Json, around: &Surroundings<'_>) -> Result<Self, Issue> {
         let channel = resource.get("channel").ok_or_else(|| at("required", "channel", "is required"))?;
-        if channel.text("type") != Some("rest-hook") {
-            return Err(at("not-supported", "channel.type", "this server notifies over rest-hook alone"));
-        }
+        channel::is_rest_hook(channel)?;
         let endpoint = channel.text("endpoint").ok_or_else(|| at("required", "channel.endpoint", "is required"))?;
         let criteria = resource.text("criteria").unwrap_or("");
         let (kind, filters, form) = match topic(criteria) {
@@ -132,8 +125,9 @@ impl Wanted {
             asked: ["criteria", "_criteria"].map(|name| resource.get(name).cloned()),
             filters,
             endpoint: endpoint.to_owned(),
-            headers: headers(channel)?,
-            content: content(channel, form)?,
+            headers: channel::headers(channel)?,
+            media: channel::media(channel)?,
+            content: channel::content(channel, form)?,
             end: end(resource)?,
             status: Status::of(resource.text("status")),
             maker: extension(resource, MAKER).next().and_then(|e| e.text("valueString")).map(str::to_owned),
@@ -215,7 +209,9 @@ fn topical(
     let heartbeat = number("backport-heartbeat-period", "valueUnsignedInt").filter(|s| *s > 0);
     let at_once = number("backport-max-count", "valuePositiveInt").unwrap_or(1).clamp(1, 100) as usize;
     let heartbeat = heartbeat.map(|seconds| seconds.clamp(MIN_HEARTBEAT, MAX_HEARTBEAT));
-    Ok((kind, all, Form::Topic { topic, heartbeat, at_once }))
+    let timeout = number("backport-timeout", "valueUnsignedInt").filter(|s| *s > 0);
+    let timeout = timeout.map_or(OUTGOING_TIMEOUT, |seconds| Duration::from_secs(seconds.into()).min(OUTGOING_TIMEOUT));
+    Ok((kind, all, Form::Topic { topic, heartbeat, at_once, timeout }))
 }
 
 fn extension<'r>(element: &'r Json, url: &str) -> impl Iterator<Item = &'r Json> + use<'r> {
@@ -225,55 +221,6 @@ fn extension<'r>(element: &'r Json, url: &str) -> impl Iterator<Item = &'r Json>
     };
     let url = url.to_owned();
     all.iter().filter(move |e| e.text("url") == Some(url.as_str()))
-}
-
-fn content(channel: &Json, form: Form) -> Result<Content, Issue> {
-    let payload = channel.text("payload");
-    if !matches!(payload, None | Some("" | "application/fhir+json" | "application/json")) {
-        return Err(at("not-supported", "channel.payload", "application/fhir+json, or nothing"));
-    }
-    let named =
-        channel.get("_payload").into_iter().flat_map(|p| extension(p, &format!("{BACKPORT}backport-payload-content")));
-    let named = named.filter_map(|e| e.text("valueCode")).next();
-    match (form, named) {
-        (Form::Search, _) if payload.is_some_and(|p| !p.is_empty()) => Ok(Content::Resources),
-        (Form::Search, _) => Ok(Content::Empty),
-        (_, None) => Ok(Content::Ids),
-        (_, Some(code)) => {
-            Content::of(code).ok_or_else(|| at("value", "channel.payload.extension", "empty, id-only or full-resource"))
-        }
-    }
-}
-
-/// `Authorization: Bearer x`. Never quotes what it refuses: it may be a secret.
-fn headers(channel: &Json) -> Result<HeaderMap, Issue> {
-    let given = match channel.get("header") {
-        Some(Json::Array(given)) => given.as_slice(),
-        _ => &[],
-    };
-    if given.len() > MAX_SUBSCRIPTION_HEADERS {
-        return Err(at("too-costly", "channel.header", format!("at most {MAX_SUBSCRIPTION_HEADERS}")));
-    }
-    let mut headers = HeaderMap::new();
-    for (n, text) in given.iter().enumerate() {
-        let (name, value) = header(text).ok_or_else(|| {
-            let text = "must be `Name: value`, and not a header that says how a request travels";
-            at("value", &format!("channel.header[{n}]"), text)
-        })?;
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
-
-fn header(text: &Json) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = text.as_str()?.split_once(':')?;
-    let name: HeaderName = name.trim().parse().ok()?;
-    if FORBIDDEN.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
-        return None;
-    }
-    let mut value: HeaderValue = value.trim().parse().ok()?;
-    value.set_sensitive(true);
-    Some((name, value))
 }
 
 fn end(resource: &Json) -> Result<Option<i64>, Issue> {
@@ -339,20 +286,60 @@ mod tests {
         assert_eq!(topical.content, Content::Ids);
     }
 
+    // meets subscriptions 59 60 66 75 90
     #[test]
     fn what_cannot_be_held_is_refused_where_it_stands() {
+        let content = |code: &str| {
+            let url = format!("{BACKPORT}backport-payload-content");
+            format!(
+                r#","payload":"application/json","_payload":{{"extension":[{{"url":"{url}","valueCode":"{code}"}}]}}"#
+            )
+        };
+        let url = format!("{BACKPORT}backport-channel-type");
+        let socket = format!(r#","_type":{{"extension":[{{"url":"{url}","valueCoding":{{"code":"websocket"}}}}]}}"#);
         for (criteria, more, place) in [
             ("Cat?x=1", "", "Subscription.criteria"),
             ("Observation?cat=1", "", "Subscription.criteria"),
             ("Observation?subject.name=a", "", "Subscription.criteria"),
             ("Observation?_sort=date", "", "Subscription.criteria"),
+            ("urn:medseal:topic:nothing", "", "Subscription.criteria"),
             ("Observation", r#","payload":"application/fhir+xml""#, "Subscription.channel.payload"),
+            ("Observation", r#","payload":"application/fhir+json; fhirVersion=5.0""#, "Subscription.channel.payload"),
+            (
+                "Observation",
+                r#","payload":"application/fhir+json; fhirVersion=4.0; x=y""#,
+                "Subscription.channel.payload",
+            ),
+            ("urn:medseal:topic:result", &content("everything"), "Subscription.channel.payload.extension"),
+            ("urn:medseal:topic:result", &socket, "Subscription.channel.type"),
             ("Observation", r#","header":["ok: 1","Host: x"]"#, "Subscription.channel.header[1]"),
             ("Observation", r#","header":["no-colon"]"#, "Subscription.channel.header[0]"),
             ("Observation", ",\"header\":[\"a: b\\nc: d\"]", "Subscription.channel.header[0]"),
         ] {
             let issue = read(criteria, more).err().unwrap();
             assert_eq!(issue.expression.as_deref(), Some(place), "{criteria}");
+        }
+    }
+
+    // meets subscriptions 63 95 135
+    #[test]
+    fn a_topic_is_narrowed_by_all_its_filters() {
+        let filters = |all: &[&str]| {
+            let one = |text: &&str| format!(r#"{{"url":"{BACKPORT}backport-filter-criteria","valueString":"{text}"}}"#);
+            format!(r#"}},"_criteria":{{"extension":[{}]"#, all.iter().map(one).collect::<Vec<_>>().join(","))
+        };
+        let wanted =
+            read("urn:medseal:topic:observation", &filters(&["Observation?code=a", "subject=Patient/p"])).unwrap();
+        let fits = |code: &str, patient: &str| {
+            let text = format!(
+                r#"{{"resourceType":"Observation","status":"final","code":{{"coding":[{{"code":"{code}"}}]}},"subject":{{"reference":"Patient/{patient}"}}}}"#
+            );
+            wanted.takes(&Json::parse(text.as_bytes()).unwrap(), None, &AROUND)
+        };
+        assert_eq!([fits("a", "p"), fits("a", "q"), fits("b", "p")], [true, false, false]);
+        for bad in ["Observation?color=red", "Encounter?status=finished", "Observation?subject.name=x"] {
+            let issue = read("urn:medseal:topic:observation", &filters(&[bad])).err().unwrap();
+            assert_eq!(issue.expression.as_deref(), Some("Subscription.criteria.extension"), "{bad}");
         }
     }
 

@@ -4,10 +4,11 @@ use super::reply::{Reply, failure, with_header};
 use super::routes::Request;
 use crate::app::App;
 use crate::audit::event::{Access, Detail, Did, Outcome};
+use crate::audit::seen::{Shown, Taken};
 use crate::audit::worker::add;
 use crate::error::Issue;
 use crate::http::query;
-use crate::ids::Name;
+use crate::ids::{Name, ResourceId};
 use jiff::Timestamp;
 use warp::http::{Method, StatusCode, header};
 
@@ -31,11 +32,12 @@ const TOLD: &[&str] = &[
     "encounter",
     "status",
     "category",
-    "code",
     "class",
     "date",
     "type",
 ];
+/// Those of them whose values refer: told where they do, and not where they say a name or a number in another way.
+const REFERRING: &[&str] = &["patient", "subject", "encounter"];
 
 /// The answer, once it is told of; or a 503 where nothing more can be told: what is not told is not shown. A refusal shows nothing,
 /// and is given whether there is room for it or not.
@@ -66,18 +68,28 @@ fn is_known(app: &App, patient: &Name) -> bool {
 /// What is to be told, and whether anything is shown.
 fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec<(Access, Detail)>) {
     let Some(did) = did(request) else { return (false, Vec::new()) };
-    let (who, shown, withheld) = request.seen.take();
+    let Taken { who, shown, withheld, because } = request.seen.take();
+    // Who writes and is shown what was there has read that; what he wrote is told with the write.
+    let did = if did.writes() && request.path.starts_with("/fhir") && !shown.is_empty() { Did("read") } else { did };
     let is_stranger = who.is_none();
     let access = |outcome, patient| Access { who: who.clone(), did, outcome, patient };
     let asked = asked(request, did);
     let detail = |resources| Detail { resources, queries: asked.iter().cloned().collect(), ..Detail::at(now) };
-    if !shown.is_empty() {
-        let told = shown.into_iter().map(|(patient, resources)| (access(Outcome::Done, patient), detail(resources)));
-        return (true, told.collect());
-    }
-    if !withheld.is_empty() {
-        let told = withheld.into_iter().map(|(patient, all)| (access(Outcome::Refused, patient), detail(all)));
-        return (false, told.collect());
+    // Why something was held back stands beside that alone: beside what was shown it would tell that there is more.
+    let reasons = |patient: &Option<Name>, permits: bool| {
+        let said = patient.as_ref().and_then(|patient| because.get(patient)).into_iter().flatten();
+        said.filter(|(permitted, _)| *permitted == permits).map(|(_, reason)| reason.clone()).collect()
+    };
+    let told = |all: Shown, outcome| {
+        let one = move |(patient, resources): (Option<Name>, _)| {
+            let because = reasons(&patient, outcome == Outcome::Done);
+            (access(outcome, patient), Detail { because, ..detail(resources) })
+        };
+        all.into_iter().map(one)
+    };
+    if !shown.is_empty() || !withheld.is_empty() {
+        let shows = !shown.is_empty();
+        return (shows, told(shown, Outcome::Done).chain(told(withheld, Outcome::Refused)).collect());
     }
     let outcome = match status.as_u16() {
         401 | 403 => Outcome::Refused,
@@ -117,6 +129,7 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log"] => "search-type",
+        ["me", "people", _] => "operation",
         ["hl7v2"] => "create",
         ["hl7v2", "messages", _] => "read",
         ["log", "records.json"] => "operation",
@@ -153,7 +166,8 @@ fn address(request: &Request) -> String {
 }
 
 fn parameter(name: &str, value: &str) -> String {
-    let is_told = TOLD.contains(&name.split(':').next().unwrap_or(name));
+    let refers = || Name::parse(value).is_some() || ResourceId::parse(value).is_some();
+    let is_told = TOLD.contains(&name) && (!REFERRING.contains(&name) || refers());
     if is_told { format!("{name}={value}") } else { format!("{name}=*") }
 }
 

@@ -15,6 +15,7 @@ use crate::index::store::StoreError;
 use crate::limits::{CLIENT_TOKEN_LIFE, CLOCK_SKEW};
 use crate::read::in_background;
 use crate::smart::assertion::{Assertion, AssertionError, Claimed, read};
+use crate::smart::grant::has;
 use crate::smart::keys::parse;
 use crate::smart::scopes::{self, Interaction, Scope};
 use crate::smart::token::{Bearer, Caller, Server};
@@ -168,7 +169,9 @@ async fn asker(app: &Arc<App>, request: &Request, form: &Form) -> Result<Asker, 
     let caller = login::caller(app, &request.headers).map_err(Refusal::Login)?;
     match &caller.client {
         Some(id) => Ok(Asker::Client(id.clone())),
-        None if decide_whole(&caller, Interaction::Delete, None).is_ok() => Ok(Asker::Administrator),
+        None if caller.user.is_none() && decide_whole(&caller, Interaction::Delete, None).is_ok() => {
+            Ok(Asker::Administrator)
+        }
         None => Err(Refusal::Unauthorized),
     }
 }
@@ -187,11 +190,21 @@ async fn introspect(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal>
     let form = Form::read(request)?;
     let asker = asker(app, request, &form).await?;
     let found = named(app, &form).await?.filter(|bearer| asker.may_tell(bearer));
-    Ok(answered(&found.map_or_else(|| json!({"active": false}), |bearer| told(app, &bearer))))
+    let Some(bearer) = found else { return Ok(answered(&json!({"active": false}))) };
+    Ok(answered(&told(app, &bearer, &subject(app, &bearer.caller).await?)))
 }
 
-fn told(app: &App, bearer: &Bearer) -> Value {
-    let Caller { subject, scopes, patient, user, client, .. } = &bearer.caller;
+/// As the ID token says it (SMART App Launch 2.2, section 6.1.3); where there is none, the client.
+async fn subject(app: &App, caller: &Caller) -> Result<String, Refusal> {
+    let own = || caller.subject.clone();
+    let Some(grant) = caller.grant.clone().filter(|_| has(&caller.scopes, "openid")) else { return Ok(own()) };
+    let store = app.core.store.clone();
+    let account = in_background(move || store.granted_by(&grant)).await.map_err(|error| Refusal::later(&error))?;
+    Ok(account.map_or_else(own, |account| account.to_string()))
+}
+
+fn told(app: &App, bearer: &Bearer, subject: &str) -> Value {
+    let Caller { scopes, patient, user, client, grant, .. } = &bearer.caller;
     let mut told = json!({
         "active": true,
         "scope": scopes::text(scopes),
@@ -212,6 +225,9 @@ fn told(app: &App, bearer: &Bearer) -> Value {
     ];
     for (name, value) in known {
         value.into_iter().for_each(|value| told[name] = value.into());
+    }
+    if grant.is_some() && patient.is_some() {
+        told["need_patient_banner"] = true.into();
     }
     told
 }

@@ -1,6 +1,7 @@
 //! What every answer bears, whatever it is: the name of its request, and what a browser needs to let another origin's page read
 //! it (CORS, the Fetch standard, section 3.3). Tokens come in a header that a page must set itself; the cookie of
-//! people who are signed in is for our own pages, so that nothing is allowed with credentials.
+//! people who are signed in is for our own pages, so that nothing is allowed with credentials. What there is may be found out from
+//! everywhere (SMART App Launch 2.2, section 2.0.4).
 
 use super::reply::{Reply, empty, with_header};
 use super::routes::Request;
@@ -24,7 +25,7 @@ const REMEMBERED: &str = "600";
 /// The answer to a browser that asks before it sends (a preflight), for an origin that is allowed.
 pub(super) fn preflight(request: &Request, origins: &[String]) -> Option<Reply> {
     let asked = text(&request.headers, header::ACCESS_CONTROL_REQUEST_METHOD);
-    let allowed = allowed(&request.headers, origins).is_some();
+    let allowed = allowed(request, origins).is_some();
     if request.method != Method::OPTIONS || asked.is_none() || !allowed {
         return None;
     }
@@ -39,8 +40,8 @@ pub(super) fn preflight(request: &Request, origins: &[String]) -> Option<Reply> 
 }
 
 /// The answer with what every answer bears.
-pub(super) fn marked(mut reply: Reply, request: &HeaderMap, origins: &[String]) -> Reply {
-    if let Some(id) = request_id(request) {
+pub(super) fn marked(mut reply: Reply, request: &Request, origins: &[String]) -> Reply {
+    if let Some(id) = request_id(&request.headers) {
         reply = with_header(reply, REQUEST_ID, &id);
     }
     if !origins.is_empty() {
@@ -56,10 +57,17 @@ pub(super) fn marked(mut reply: Reply, request: &HeaderMap, origins: &[String]) 
 }
 
 /// The origin to name: the request's own, where it is among the configured ones.
-fn allowed<'r>(headers: &'r HeaderMap, origins: &'r [String]) -> Option<&'r str> {
-    let own = text(headers, header::ORIGIN)?;
+fn allowed<'r>(request: &'r Request, origins: &'r [String]) -> Option<&'r str> {
+    let own = text(&request.headers, header::ORIGIN)?;
+    if is_discovery(&request.path) {
+        return Some("*");
+    }
     let one = origins.iter().find(|origin| *origin == "*" || *origin == own)?;
     Some(if one == "*" { "*" } else { own })
+}
+
+fn is_discovery(path: &str) -> bool {
+    path == "/fhir/metadata" || path.starts_with("/.well-known/") || path.starts_with("/fhir/.well-known/")
 }
 
 /// The request's own name, where it is harmless; else a new one.

@@ -3,9 +3,10 @@
 
 use super::reply::{Reply, body, failure, status};
 use super::routes::{Call, Request};
+use crate::commit::Done;
 use crate::consent::decide::decide_whole;
 use crate::error::Issue;
-use crate::ids::ResourceId;
+use crate::ids::{Name, Owner, ResourceId, Version};
 use crate::ingest::{Answered, Received, receive as ingest};
 use crate::intake::ack::{self, Mode};
 use crate::message::{Kept, fetch};
@@ -31,6 +32,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
     }
     let answers = ingest(app, Received { bytes: bytes.to_vec() }).await;
     answers.iter().for_each(ack::log_ours);
+    answers.iter().for_each(|answer| request.seen.shows(made(answer)));
     let worst = answers.iter().filter_map(|a| a.outcome.as_ref().err()).map(status).max_by_key(|s| severity(*s));
     let acks: String =
         answers.iter().enumerate().map(|(n, a)| ack::acknowledge(a, n, app.core.clock.now(), Mode::Http)).collect();
@@ -43,6 +45,13 @@ pub async fn receive(call: Call<'_>) -> Reply {
         Some(StatusCode::SERVICE_UNAVAILABLE) => super::reply::with_header(reply, header::RETRY_AFTER, "5"),
         _ => reply,
     }
+}
+
+/// What came out of a message, of each patient the record itself: who sent it over HTTP is told of with that.
+fn made(answer: &Answered) -> Vec<(Owner, Name, Version)> {
+    let done = answer.outcome.as_ref().map_or(&[][..], |taken| taken.committed.done.as_slice());
+    let written = done.iter().filter_map(Done::written).filter(|one| one.name.kind.as_str() == "Patient");
+    written.map(|one| (Owner::patient(&one.name.id), one.name.clone(), one.version)).collect()
 }
 
 /// Where the message and its mapping report can be read.

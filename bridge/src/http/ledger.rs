@@ -73,7 +73,9 @@ fn anchor_of(core: &Core, anchor: &Anchor) -> Result<Value, VaultError> {
     let note = core.store.checkpoint(anchor.size.checked_sub(1))?.filter(|(size, _)| *size == anchor.size);
     let root = note.and_then(|(_, note)| core.signer.key().open(&note).ok()).map(|c| c.root.to_string());
     let time = jiff::Timestamp::from_second(anchor.time as i64).map(|time| time.to_string()).ok();
-    Ok(json!({"size": anchor.size, "root": root, "block": anchor.block, "time": time, "gas": anchor.gas}))
+    // In wei and as text: more than a number of JSON holds everywhere.
+    let fee = anchor.fee.map(|fee| fee.to_string());
+    Ok(json!({"size": anchor.size, "root": root, "block": anchor.block, "time": time, "gas": anchor.gas, "fee": fee}))
 }
 
 /// What is asked of the records.
@@ -91,9 +93,13 @@ enum Find {
     Versions(Name),
 }
 
-/// `GET /log/records.json`.
+/// `GET /log/records.json`. It names what every patient has, and a record is opened to be held against the log, not to be shown: no
+/// Consent can hold back a line. So it is for nobody whom Consents may speak of, whatever his scopes.
 pub async fn records(call: Call<'_>) -> Result<Reply, Reply> {
-    may_all(&call.caller, Interaction::Read, None)?;
+    if !may_all(&call.caller, Interaction::Read, None)?.shows_all() {
+        let what = "this names what all patients have, whatever they consent to: it is for tokens that are minted at the machine";
+        return Err(failure(StatusCode::FORBIDDEN, Issue::new("forbidden", what)));
+    }
     let bad = |what: String| failure(StatusCode::BAD_REQUEST, Issue::new("value", what));
     let asked = query::pairs(&call.request.query).and_then(|pairs| asked(&pairs)).map_err(bad)?;
     let done = match &asked.find {

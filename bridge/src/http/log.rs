@@ -26,6 +26,12 @@ pub async fn checkpoint(app: &Arc<App>) -> Reply {
     }
 }
 
+/// `GET /log/key`: what the checkpoints are signed with, as a verifier key of C2SP signed-note. Who pins it compares it with what the
+/// custodian says by another way.
+pub fn key(app: &App) -> Reply {
+    body(StatusCode::OK, "text/plain; charset=utf-8", format!("{}\n", app.core.signer.key()))
+}
+
 /// `GET /log/tile/<level>/<index>[.p/<width>]` and `/log/tile/entries/...` (C2SP tlog-tiles).
 pub async fn tile(app: &Arc<App>, rest: &[&str]) -> Reply {
     let Some((level, index, width)) = tile_path(rest) else {

@@ -9,6 +9,7 @@ mod docref;
 mod edge;
 pub mod encoding;
 mod everything;
+mod explain;
 pub mod export;
 pub mod fhir;
 pub mod hl7v2;

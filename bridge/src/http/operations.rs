@@ -5,7 +5,7 @@ use super::parameters::{primitives, resource};
 use super::query::{encode, shown};
 use super::reply::{Reply, failure};
 use super::routes::{Call, Request, guard};
-use super::{docref, everything, export, fhir, matching, meta, report, statuses, subscription, summary};
+use super::{docref, everything, explain, export, fhir, matching, meta, report, statuses, subscription, summary};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
@@ -46,6 +46,7 @@ async fn of_resources<'r>(call: impl Fn(&[Method]) -> Result<Call<'r>, Reply>, r
                 .await
         }
         [kind @ ("Patient" | "Encounter"), id, "$everything"] => everything::answer(call(ASKING)?, kind, id).await,
+        [kind, id, "$explain-access"] => explain::answer(call(ASKING)?, kind, id).await,
         [kind, id, "$meta"] => meta::read(call(ASKING)?, kind, id).await,
         [kind, id, "$meta-add"] => meta::change(call(POSTED)?, kind, id, true).await,
         [kind, id, "$meta-delete"] => meta::change(call(POSTED)?, kind, id, false).await,

@@ -62,7 +62,15 @@ async fn answer(app: &Arc<App>, request: &Request) -> Reply {
             audit::told(app, request, reply).await
         }
     };
-    edge::marked(reply, &request.headers, origins)
+    edge::marked(reply, &request, origins)
+}
+
+/// Whether the process is worth keeping: one whose committer has ended takes nothing any more until it is started anew.
+fn alive(app: &App) -> Reply {
+    match app.takes_work() {
+        true => body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+        false => body(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", "the committer has ended\n"),
+    }
 }
 
 /// A refusal on the way is an answer too.
@@ -71,7 +79,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
     let get = || only(request, &[Method::GET]);
     match segments.as_slice() {
         [""] => get().map(|()| body(StatusCode::OK, "text/html; charset=utf-8", landing(app))),
-        ["healthz"] => get().map(|()| body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
+        ["healthz"] => get().map(|()| alive(app)),
         ["openapi.yaml"] => get().map(|()| body(StatusCode::OK, "application/yaml", OPENAPI)),
         ["readyz"] => {
             get()?;
@@ -82,6 +90,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get()?;
             Ok(log::checkpoint(app).await)
         }
+        ["log", "key"] => get().map(|()| log::key(app)),
         ["log", "status.json"] => {
             get()?;
             Ok(ledger::status(app).await)
@@ -211,6 +220,7 @@ fn landing(app: &App) -> String {
          <li><a href=\"/openapi.yaml\">/openapi.yaml</a> every address, described</li>\
          <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
          <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
+         <li><a href=\"/log/key\">/log/key</a> the key that signs it</li>\
          <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
          <li><a href=\"/me\">/me</a> sign in, and what you sign in with</li>\
          <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\

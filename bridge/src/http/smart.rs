@@ -12,6 +12,7 @@ pub(super) fn configuration(app: &App) -> Reply {
     let mut statement = common(app);
     statement["capabilities"] = json!([
         "launch-standalone",
+        "authorize-post",
         "client-public",
         "client-confidential-asymmetric",
         "sso-openid-connect",

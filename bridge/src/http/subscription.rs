@@ -177,12 +177,14 @@ fn rest(call: &Call<'_>, live: &Live, asked: &Asked, from: u64) -> String {
 
 async fn found(call: &Call<'_>, id: &str) -> Result<Live, Reply> {
     let kind = TypeName::parse("Subscription").ok_or_else(not_found)?;
-    may_all(&call.caller, Interaction::Read, Some(kind))?;
+    let permit = may_all(&call.caller, Interaction::Read, Some(kind))?;
     let id = ResourceId::parse(id).ok_or_else(not_found)?;
     let (core, store) = (&call.app.core, call.app.core.store.clone());
     let kept =
         in_background(move || store.subscription(&id)).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)?;
-    live(core, kept).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)
+    let live = live(core, kept).await.map_err(|e| unreadable(&e))?;
+    let own = |live: &Live| permit.asker().is_none_or(|asker| asker.is_caller(&live.maker));
+    live.filter(own).ok_or_else(not_found)
 }
 
 struct Asked {

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::error::{Issue, VaultError};
 use crate::index::witnessed::Evidence;
 use crate::read::in_background;
+use crate::upkeep::recover::witness as evidence;
 use crate::vault::objects::ObjectError;
 use notary::checkpoint::LogKey;
 use notary::commitment::Digest;
@@ -50,6 +51,11 @@ pub async fn add_checkpoint(app: &Arc<App>, request: &Request) -> Reply {
             Ok(line) => body(StatusCode::OK, TEXT, line),
             Err(_) => refused(&Objection::Malformed),
         },
+        // A crash before it lies beside the packs: it does as soon as the log comes again.
+        Ok(Err(Objection::Fork(size))) => match evidence::keep(&app.core.objects, &app.core.store, &origin).await {
+            Ok(()) => refused(&Objection::Fork(size)),
+            Err(error) => unreadable(&error),
+        },
         Ok(Err(objection)) => refused(&objection),
         Err(error) => unreadable(&error),
     }
@@ -87,6 +93,7 @@ async fn remember(app: &Arc<App>, log: &LogKey) -> Result<(), VaultError> {
         })
         .await?;
     }
+    evidence::restore(&core.objects, &core.store, log.origin()).await?;
     app.witnessed().insert(origin);
     Ok(())
 }

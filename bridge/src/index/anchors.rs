@@ -18,6 +18,8 @@ pub struct Anchor {
     /// Seconds since 1970, as the block says.
     pub time: u64,
     pub gas: Option<u64>,
+    /// In wei.
+    pub fee: Option<u128>,
     /// The proof, JSON.
     pub bundle: Option<String>,
 }
@@ -26,15 +28,16 @@ impl Store {
     /// Keeps an anchor, and how far the chain has come. Those before it keep their place; their proof this one's takes the place
     /// of.
     pub fn keep_anchor(&self, anchor: &Anchor) -> Result<(), StoreError> {
-        const ADD: &str = "INSERT INTO anchor (size, block, hash, time, gas, bundle) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                           ON CONFLICT (size) DO UPDATE SET block = ?2, hash = ?3, time = ?4, gas = ?5, bundle = ?6";
+        const ADD: &str = "INSERT INTO anchor (size, block, hash, time, gas, bundle, fee) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                           ON CONFLICT (size) DO UPDATE SET block = ?2, hash = ?3, time = ?4, gas = ?5, bundle = ?6, fee = ?7";
         const OLD: &str = "UPDATE anchor SET bundle = '' WHERE size <> ?1 AND bundle <> ''";
         let gas = anchor.gas.map(|gas| gas as i64);
+        let fee = anchor.fee.map_or_else(String::new, |fee| fee.to_string());
         let (size, block, time) = (anchor.size as i64, anchor.block as i64, anchor.time as i64);
         self.transaction(|c| {
             c.execute(
                 ADD,
-                values![size, block, &anchor.hash, time, gas, anchor.bundle.as_deref().unwrap_or_default()],
+                values![size, block, &anchor.hash, time, gas, anchor.bundle.as_deref().unwrap_or_default(), &fee],
             )?;
             c.execute(OLD, values![size]).map(|_| ())
         })?;
@@ -44,15 +47,14 @@ impl Store {
     /// The newest anchors, at most `limit`, from below a size on.
     pub fn anchors(&self, below: Option<u64>, limit: usize) -> Result<Vec<Anchor>, StoreError> {
         const SQL: &str =
-            "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE size < ?1 ORDER BY size DESC LIMIT ?2";
+            "SELECT size, block, hash, time, gas, bundle, fee FROM anchor WHERE size < ?1 ORDER BY size DESC LIMIT ?2";
         let below = below.map_or(i64::MAX, |below| below as i64);
         self.read(|c| c.rows(SQL, values![below, limit as i64], anchor))
     }
 
     /// The anchor that receipts carry the proof of.
     pub fn proved_anchor(&self) -> Result<Option<Anchor>, StoreError> {
-        const SQL: &str =
-            "SELECT size, block, hash, time, gas, bundle FROM anchor WHERE bundle <> '' ORDER BY size DESC LIMIT 1";
+        const SQL: &str = "SELECT size, block, hash, time, gas, bundle, fee FROM anchor WHERE bundle <> '' ORDER BY size DESC LIMIT 1";
         self.read(|c| c.first(SQL, &[], anchor))
     }
 
@@ -73,7 +75,8 @@ impl Store {
 fn anchor(r: &Row<'_>) -> Result<Anchor, StoreError> {
     let (size, block, hash, time) = (r.size(0)?, r.size(1)?, r.string(2)?, r.size(3)?);
     let gas = r.maybe_int(4)?.map(|gas| gas as u64);
-    Ok(Anchor { size, block, hash, time, gas, bundle: Some(r.string(5)?).filter(|bundle| !bundle.is_empty()) })
+    let (bundle, fee) = (Some(r.string(5)?).filter(|bundle| !bundle.is_empty()), r.string(6)?.parse().ok());
+    Ok(Anchor { size, block, hash, time, gas, fee, bundle })
 }
 
 #[cfg(test)]
@@ -90,6 +93,7 @@ mod tests {
                 hash: format!("0x{size}"),
                 time: 1_700_000_000,
                 gas: (size == 7).then_some(80_000),
+                fee: (size == 7).then_some(u128::from(u64::MAX) * 80_000),
                 bundle: Some("{}".to_owned()),
             };
             for size in [3, 7, 7, 12] {
@@ -101,6 +105,7 @@ mod tests {
                 [(12, true), (7, false), (3, false)]
             );
             assert_eq!((kept[1].gas, kept[1].block), (Some(80_000), 8));
+            assert_eq!((kept[0].fee, kept[1].fee), (None, Some(u128::from(u64::MAX) * 80_000)));
             assert_eq!(store.anchors(Some(12), 1).unwrap()[0].size, 7);
             assert_eq!(store.anchored().unwrap(), 12);
             assert_eq!(store.proved_anchor().unwrap().unwrap().size, 12);

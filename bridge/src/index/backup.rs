@@ -1,6 +1,6 @@
-//! A copy of the index in SQLite while others write to it: by SQLite's own backup, in one step, which sees one moment.
+//! A copy of the index in SQLite while others write to it: made anew from what it holds at one moment, so that nothing comes along
+//! that was deleted.
 
-use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -22,11 +22,8 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), BackupError> {
     let _ = std::fs::remove_file(unfinished);
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
     let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let mut copy = Connection::open(unfinished)?;
-    // All pages in one step: writers go on in the write-ahead log, and the copy need not begin anew for them.
-    Backup::new(&source, &mut copy)?.step(-1)?;
-    copy.pragma_update(None, "journal_mode", "DELETE")?;
-    drop(copy);
+    // Writers go on in the write-ahead log meanwhile.
+    source.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
     std::fs::File::open(unfinished)?.sync_all()?;
     std::fs::rename(unfinished, to)?;
     let folder = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -11,18 +11,19 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS];
+const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
 const ACCOUNTS: &str = include_str!("schema.accounts.sql");
 const APPS: &str = include_str!("schema.apps.sql");
+const FEES: &str = include_str!("schema.fees.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS];
+const MIGRATIONS: &[&str] = &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 
@@ -163,6 +164,8 @@ impl Files {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
         let sync = if sync == Sync::Full { "FULL" } else { "NORMAL" };
         connection.pragma_update(None, "synchronous", sync).map_err(|e| self.fault(e))?;
+        // Pages are split and joined, and what was moved would stay behind where it lay: a wrapped key, of somebody who is erased later.
+        connection.pragma_update(None, "secure_delete", "FAST").map_err(|e| self.fault(e))?;
         // Or it would look at the values to plan by, and plan anew whenever they change: at each use.
         let steady = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
         connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;

@@ -65,6 +65,12 @@ impl Store {
         })
     }
 
+    /// Who allowed it.
+    pub fn granted_by(&self, id: &str) -> Result<Option<AccountId>, StoreError> {
+        let sql = format!("{GRANT} WHERE id = ?1");
+        Ok(self.read(|c| c.first(&sql, values![id], grant))?.map(|grant| grant.account))
+    }
+
     /// Uses a code or a refresh token up; from now on `next` counts, if there is one, and until then. False: somebody was faster.
     pub fn advance(&self, old: &Handle, next: Option<&Handle>, expires: i64) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE app_grant SET secret = ?3, expires = ?4, redirect = '', challenge = '', nonce = '' \

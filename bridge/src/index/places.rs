@@ -12,6 +12,8 @@ pub struct Lying {
     pub row: i64,
     pub place: Place,
     pub state: State,
+    /// The time of its commit, in milliseconds since 1970.
+    pub updated: i64,
 }
 
 /// What the index says of a row's content.
@@ -54,17 +56,17 @@ impl Store {
 
     /// The row of a version or a message, and the log entry that it has in the log or the outbox.
     pub fn lying(&self, kind: &str, id: &str, version: Version) -> Result<Option<Logged>, StoreError> {
-        const SQL: &str = "SELECT row, pack, \"offset\", length, deleted, \
+        const SQL: &str = "SELECT row, pack, \"offset\", length, deleted, updated, \
              coalesce((SELECT entry FROM log WHERE log.row = record.row), \
              (SELECT entry FROM outbox WHERE outbox.row = record.row)) \
              FROM record WHERE type = ?1 AND id = ?2 AND version = ?3";
-        self.read(|c| c.first(SQL, values![kind, id, version.0], |r| Ok((lying(r)?, r.maybe_blob(5)?))))
+        self.read(|c| c.first(SQL, values![kind, id, version.0], |r| Ok((lying(r)?, r.maybe_blob(6)?))))
     }
 
     /// Rows after one, in order.
     pub fn lying_after(&self, row: i64, limit: usize) -> Result<Vec<Lying>, StoreError> {
         const SQL: &str =
-            "SELECT row, pack, \"offset\", length, deleted FROM record WHERE row > ?1 ORDER BY row LIMIT ?2";
+            "SELECT row, pack, \"offset\", length, deleted, updated FROM record WHERE row > ?1 ORDER BY row LIMIT ?2";
         self.read(|c| c.rows(SQL, values![row, limit as i64], lying))
     }
 
@@ -135,7 +137,7 @@ fn lying(r: &Row<'_>) -> Result<Lying, StoreError> {
         1 => State::Deletion,
         _ => State::Erased,
     };
-    Ok(Lying { row: r.int(0)?, place: Place { pack: r.string(1)?, extent }, state })
+    Ok(Lying { row: r.int(0)?, place: Place { pack: r.string(1)?, extent }, state, updated: r.int(5)? })
 }
 
 #[cfg(test)]

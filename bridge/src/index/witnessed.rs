@@ -7,7 +7,7 @@ use super::store::{Store, StoreError};
 const MOST_OF_A_LOG: i64 = 4;
 
 /// Two checkpoints that cannot both be true.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Evidence {
     pub origin: String,
     pub size: u64,

@@ -15,7 +15,8 @@ use crate::index::notices::{Notice, Subscribed};
 use crate::index::standing::Outcome;
 use crate::index::store::{Store, StoreError};
 use crate::ingest::commit;
-use crate::limits::{FIRST_RETRY, GIVE_UP, KEPT_EVENTS, LAST_RETRY, MAX_DELIVERIES, TELL_FAILURES};
+use crate::limits::{FIRST_RETRY, GIVE_UP, KEPT_EVENTS, LAST_RETRY, MAX_DELIVERIES, OUTGOING_TIMEOUT, TELL_FAILURES};
+use crate::outgoing::SendError;
 use crate::read::in_background;
 use crate::secret::{bytes as random_bytes, system_random};
 use crate::smart::scopes::Interaction;
@@ -142,14 +143,13 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     };
     let silent = why == Why::Event && events.is_empty();
     let sent = silent || taken(app, &live, why, &events).await?;
-    if sent { arrived(app, &live, upto).await } else { missed(app, &live).await }
+    if sent { arrived(app, &live, upto).await } else { missed(app, &live, why).await }
 }
 
-/// What its maker may still read; none where it was made by a client that was removed since.
+/// What its maker may still read; none where its client was removed since, or what somebody had allowed it has ended.
 async fn permit(core: &Core, live: &Live) -> Result<Option<Permit>, VaultError> {
-    if let Some(client) = live.maker.client.clone()
-        && store(core, move |store| store.client(&client)).await?.is_none()
-    {
+    let (client, grant) = (live.maker.client.clone(), live.maker.grant.clone());
+    if !store(core, move |store| store.stands("", client.as_deref(), grant.as_deref())).await? {
         return Ok(None);
     }
     Ok(decide(&live.maker, Interaction::Read, Some(live.wanted.kind)).ok())
@@ -194,7 +194,9 @@ async fn taken(app: &App, live: &Live, why: Why, events: &[message::Event]) -> R
         return Ok(true);
     }
     let outbound = message::outbound(&app.core, live, why, events)?;
-    let sent = app.outgoing.send(outbound).instrument(tracing::info_span!("notify", otel.kind = "client")).await;
+    let longest = if let Form::Topic { timeout, .. } = live.wanted.form { timeout } else { OUTGOING_TIMEOUT };
+    let sending = app.outgoing.send(outbound).instrument(tracing::info_span!("notify", otel.kind = "client"));
+    let sent = tokio::time::timeout(longest, sending).await.unwrap_or(Err(SendError::TimedOut));
     let took = matches!(&sent, Ok(answer) if answer.status.is_success());
     app.core.metrics.notifications.add(1, if took { "taken" } else { "missed" });
     match sent {
@@ -220,11 +222,13 @@ async fn arrived(app: &Arc<App>, live: &Live, upto: u64) -> Result<(), VaultErro
     }
 }
 
-async fn missed(app: &Arc<App>, live: &Live) -> Result<(), VaultError> {
+async fn missed(app: &Arc<App>, live: &Live, why: Why) -> Result<(), VaultError> {
     let failures = live.kept.failures + 1;
     let due = now(&app.core) + millis(pause(failures, chance()?));
     settle(&app.core, &live.kept, Outcome::Missed { due }).await?;
-    if failures == TELL_FAILURES && live.wanted.status != Status::Error {
+    // A handshake that fails is told at once (R5 backport, section 1.6.1.2).
+    let told = failures == TELL_FAILURES || why == Why::Handshake;
+    if told && live.wanted.status != Status::Error {
         let text = "the endpoint does not take notifications; they are kept and tried again";
         return note(app, live, Status::Error, Some(text)).await;
     }

@@ -162,8 +162,10 @@ impl Follower {
         for (id, wanted) in own {
             // What its maker may not read is no event for it.
             let permit = maker(core, wanted).and_then(|m| decide(&m, Interaction::Search, Some(wanted.kind)).ok());
-            let allowed = permit.is_some_and(|permit| permit.covers(&row.name, &now, &around));
-            if allowed && wanted.takes(&now, before.as_ref(), &around) {
+            let permit = permit.filter(|permit| permit.covers(&row.name, &now, &around));
+            let Some(permit) = permit.filter(|_| wanted.takes(&now, before.as_ref(), &around)) else { continue };
+            // Nor what its patient lets him not see: the count of events would tell of it.
+            if core.consents_to(&permit, &row.name, &now).await? {
                 followed.events.push((id.clone(), row.row));
             }
         }

@@ -116,6 +116,7 @@ async fn event(
         Damaged::LeftOut => open_or_leave(core, &stored).await?,
     };
     let opened = let_through(core, permit, opened.into_iter().collect()).await?.pop();
+    permit.seen().shows(opened.iter().map(Opened::as_shown));
     let told = |opened: Opened| if content == Content::Resources { opened.resource } else { Vec::new() };
     Ok(opened.map(|opened| Event { notice: notice.clone(), stored, resource: told(opened) }))
 }
@@ -140,7 +141,7 @@ pub fn outbound(core: &Core, live: &Live, why: Why, events: &[Event]) -> Result<
 fn request(live: &Live, method: Method, url: String, body: Bytes) -> Outbound {
     let mut headers: HeaderMap = live.wanted.headers.clone();
     if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+        headers.insert(header::CONTENT_TYPE, live.wanted.media.clone());
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("medseal/", env!("CARGO_PKG_VERSION"))));
     Outbound { method, url, headers, body }

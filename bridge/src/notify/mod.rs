@@ -7,6 +7,7 @@ mod follow;
 pub mod message;
 
 use crate::app::{App, Core};
+use crate::consent::decide::Asker;
 use crate::error::{Fault, Issue, VaultError};
 use crate::fhir::subscription::Wanted;
 use crate::index::notices::Subscribed;
@@ -66,6 +67,12 @@ fn maker(core: &Core, wanted: &Wanted) -> Option<Caller> {
     let sealed = STANDARD_NO_PAD.decode(wanted.maker.as_ref()?).ok()?;
     let plain = open_bytes(&core.cursor_key, PURPOSE, &sealed).ok()?;
     serde_json::from_slice::<Kept>(&plain).ok()?.caller()
+}
+
+/// Whether a Subscription was made by who asks: its headers may hold somebody's secrets, its counter tells what happens.
+pub(crate) fn made_by(core: &Core, subscription: &Json, asker: &Asker) -> bool {
+    let maker = wanted(core, subscription).ok().and_then(|wanted| maker(core, &wanted));
+    maker.is_some_and(|maker| asker.is_caller(&maker))
 }
 
 /// A subscription that notifies.

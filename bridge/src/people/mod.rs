@@ -187,6 +187,7 @@ pub enum Refused {
 mod tests {
     use super::*;
 
+    // meets smart 198
     #[test]
     fn roles_and_resources_fit_each_other() {
         let name = |text: &str| Name::parse(text);

@@ -152,6 +152,7 @@ mod tests {
         Account { id: AccountId(ResourceId::from_bytes([1; 16])), person, disabled: false, made: 0 }
     }
 
+    // meets smart 197
     #[test]
     fn nobody_allows_more_than_he_has_and_the_app_is_registered_for() {
         let patient = account(Role::Patient, Some("Patient/p"), None);

@@ -66,9 +66,10 @@ fn public_key(jwk: &Value) -> Option<PublicKey> {
     fits.then(|| Some(PublicKey { name, algorithm, key: key.ok()? })).flatten()
 }
 
-/// The key of a name for an algorithm.
+/// The key of a name for an algorithm, where there is one and no other (SMART App Launch 2.2, section 5.1.6).
 pub fn find<'k>(keys: &'k [PublicKey], name: &str, algorithm: Algorithm) -> Option<&'k PublicKey> {
-    keys.iter().find(|key| key.name == name && key.algorithm == algorithm)
+    let mut all = keys.iter().filter(|key| key.name == name && key.algorithm == algorithm);
+    all.next().filter(|_| all.next().is_none())
 }
 
 #[cfg(test)]
@@ -80,6 +81,7 @@ mod tests {
         URL_SAFE_NO_PAD.encode(vec![7; bytes])
     }
 
+    // meets smart 338
     #[test]
     fn only_public_keys_of_the_two_algorithms_count() {
         let ec = json!({"kty": "EC", "crv": "P-384", "x": point(48), "y": point(48), "kid": "ec", "use": "sig"});
@@ -87,6 +89,8 @@ mod tests {
         let both = parse(json!({"keys": [ec, rsa]}).to_string().as_bytes()).unwrap();
         assert!(find(&both, "ec", Algorithm::ES384).is_some() && find(&both, "rsa", Algorithm::RS384).is_some());
         assert!(find(&both, "rsa", Algorithm::RS256).is_none() && find(&both, "ec", Algorithm::RS384).is_none());
+        let twice = parse(json!({"keys": [ec, ec, rsa]}).to_string().as_bytes()).unwrap();
+        assert!(find(&twice, "ec", Algorithm::ES384).is_none() && find(&twice, "rsa", Algorithm::RS384).is_some());
         let with = |key: &Value, name: &str, value: Value| {
             let mut key = key.clone();
             key[name] = value;

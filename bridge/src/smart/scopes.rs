@@ -284,6 +284,7 @@ mod tests {
         ("system/Patient.r?name=a%20b%26%2B%25%C3%A9%22", "system/Patient.r?name=a%20b%26%2B%25%C3%A9%22"),
     ];
 
+    // meets smart 369 370
     #[test]
     fn what_is_printed_is_read_again() {
         for (given, printed) in FORMS {

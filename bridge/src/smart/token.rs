@@ -144,6 +144,8 @@ pub struct Kept {
     user: Option<String>,
     #[serde(default)]
     client: Option<String>,
+    #[serde(default)]
+    grant: Option<String>,
 }
 
 impl Kept {
@@ -152,14 +154,15 @@ impl Kept {
         let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
         let (subject, scopes) = (caller.subject.clone(), scopes::text(&caller.scopes));
         let (patient, user) = (text(&caller.patient), text(&caller.user));
-        Self { subject, scopes, patient, user, client: caller.client.clone() }
+        Self { subject, scopes, patient, user, client: caller.client.clone(), grant: caller.grant.clone() }
     }
 
     /// The caller again; none: something of it cannot be read, and nothing is allowed.
     pub fn caller(&self) -> Option<Caller> {
         let scopes = scopes::parse(&self.scopes).ok()?;
         let (patient, user) = (name(&self.patient)?, name(&self.user)?);
-        Some(Caller { patient, user, client: self.client.clone(), ..Caller::new(&self.subject, scopes) })
+        let (client, grant) = (self.client.clone(), self.grant.clone());
+        Some(Caller { patient, user, client, grant, ..Caller::new(&self.subject, scopes) })
     }
 }
 
@@ -354,6 +357,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    // meets smart 77 94 265
     #[test]
     fn a_token_holds_for_its_key_and_its_time() {
         let directory = tempfile::tempdir().unwrap();
@@ -389,6 +393,7 @@ mod tests {
         }
     }
 
+    // meets smart 96
     #[test]
     fn a_clients_token_is_of_this_server_alone() {
         let directory = tempfile::tempdir().unwrap();
@@ -396,7 +401,8 @@ mod tests {
         let (here, there) = (open().serving("http://here/fhir"), open().serving("http://there/fhir"));
         let scopes = scopes::parse("patient/*.rs").unwrap();
         let patient = Name::parse("Patient/p");
-        let caller = Caller { patient, client: Some("c".into()), ..Caller::new("c", scopes) };
+        let grant = Some("g".into());
+        let caller = Caller { patient, client: Some("c".into()), grant, ..Caller::new("c", scopes) };
         let token = here.issue(&caller, 1_000, HOUR).unwrap();
         let bearer = here.check(&token, 1_001).unwrap();
         assert_eq!((&bearer.caller, bearer.issued, bearer.expires), (&caller, 1_000, 4_600));

@@ -47,7 +47,7 @@ impl<'o> Walk<'o> {
 /// Reads an object of keys.
 pub async fn read(objects: &Objects, name: &str) -> Result<Keys, VaultError> {
     let bytes = objects.read_all(name).await?;
-    Ok(parse(&bytes).ok_or_else(|| KeyError::WrappedRoot { name: name.to_owned() })?)
+    Ok(parse(&bytes).ok_or_else(|| KeyError::KeyObject { name: name.to_owned() })?)
 }
 
 /// Writes keys in the place of those that an object had; an object without keys goes. Two at that would undo each other's work.

@@ -13,6 +13,7 @@ use crate::ids::Owner;
 use crate::index::alone::Alone;
 use crate::index::rewrap::{NEWEST, ROTATING};
 use crate::secret::system_random;
+use crate::vault::keys::KeyError;
 use crate::vault::keys::{OpenRoot, Wrapped};
 use crate::vault::roots::RootId;
 use std::path::PathBuf;
@@ -53,6 +54,10 @@ async fn begin(keep: &Keep, config: &Config) -> Result<RootId, StartError> {
         return Ok(id);
     }
     let id = roots::make_next(config, &keep.objects).await?;
+    // Another replica has rotated, and this one kept both files: nothing would be wrapped anew.
+    if keep.keys.newest_id() == Some(id) {
+        return Err(KeyError::InUse.into());
+    }
     keep.store.set_setting(ROTATING, &id.to_string())?;
     Ok(id)
 }

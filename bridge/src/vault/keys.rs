@@ -52,6 +52,12 @@ pub enum KeyError {
     Credentials,
     #[error("the wrapped root key {name} is of no known form: restore it from a backup")]
     WrappedRoot { name: String },
+    #[error("the keys in {name} cannot be read: restore it from a backup")]
+    KeyObject { name: String },
+    #[error(
+        "root.key.next of this data directory is the root that is in use already: rename it to root.key, and rotate again for a new one"
+    )]
+    InUse,
     #[error("there is no data key of {owner}")]
     NoKey { owner: String },
     #[error("the data key of {owner} was destroyed")]

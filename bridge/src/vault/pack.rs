@@ -168,6 +168,19 @@ pub fn without_body(record: &[u8]) -> Option<Vec<u8>> {
     Some(bare)
 }
 
+/// A record as this program writes it. The header is under no seal: what differs from this in spelling alone was changed by somebody.
+pub fn as_written(record: &Record) -> Vec<u8> {
+    let mut pack = PackWriter::default();
+    pack.add(record);
+    pack.bytes.split_off(MAGIC.len())
+}
+
+/// How many records a pack says that it has.
+pub fn count(bytes: &[u8]) -> Option<u32> {
+    let end = bytes.len().checked_sub(END_BYTES)?;
+    Some(u32::from_be_bytes(bytes.get(end + 1..end + 5)?.try_into().ok()?))
+}
+
 fn claim_of(text: &str) -> Option<Token> {
     let mut token = [0; 16];
     hex::decode_to_slice(text, &mut token).ok().map(|()| Token(token))
@@ -220,6 +233,38 @@ mod tests {
         };
         let claims = vec![Token([n; 16]); usize::from(n % 3)];
         Record { sealed: Sealed { label, body }, time: 5, entry: n.is_multiple_of(2).then(|| vec![n; 35]), claims }
+    }
+
+    /// Who changes a byte and puts the sum right again changes what a record says, or how it is written: both are compared by
+    /// `medseal storage check`.
+    #[test]
+    fn every_byte_of_a_pack_says_something() {
+        let mut writer = PackWriter::default();
+        let records = [record(2, b"sealed".to_vec()), record(1, b"too".to_vec())];
+        records.iter().for_each(|record| _ = writer.add(record));
+        let bytes = writer.finish();
+        let told = |bytes: &[u8]| {
+            let read = read_pack(bytes).ok()?;
+            let whole = |(extent, record): &(Extent, Record)| {
+                let from = extent.offset as usize;
+                as_written(record) == bytes[from..from + extent.length as usize]
+            };
+            let same = read.iter().map(|(_, record)| record).eq(&records);
+            Some((same && read.iter().all(whole), count(bytes) == Some(read.len() as u32)))
+        };
+        assert_eq!(told(&bytes), Some((true, true)));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert!(check_sum(&changed).is_err(), "byte {at}: the sum tells it");
+                let end = changed.len() - 32;
+                let sum = Digest::of(&changed[..end]);
+                changed[end..].copy_from_slice(&sum.0);
+                let is_sum = at >= end;
+                assert!(is_sum || told(&changed) != Some((true, true)), "byte {at}, bit {bit}, with a sum that fits");
+            }
+        }
     }
 
     proptest! {

@@ -48,14 +48,27 @@ pub struct Root {
     kept: Kept,
 }
 
+/// How long a service that did not answer is not asked again: who waits for its answer is refused together with who asked.
+const REST: Duration = Duration::from_secs(2);
+
+/// What is known of a root of a key service.
+#[derive(Debug)]
+enum Open {
+    Closed,
+    /// Open until then.
+    Until(Key, Instant),
+    /// It did not answer, and is left in peace until then.
+    Resting(Instant),
+}
+
 #[derive(Debug)]
 enum Kept {
     File(Key),
     Service {
         kms: Kms,
         wrapped: Vec<u8>,
-        /// Open until then. Who finds it closed opens it while the others wait: one call for all.
-        open: Mutex<Option<(Key, Instant)>>,
+        /// Who finds it closed opens it while the others wait: one call for all.
+        open: Mutex<Open>,
         life: Duration,
     },
 }
@@ -68,7 +81,7 @@ impl Root {
 
     /// A root of a key service, as the service wrapped it.
     pub fn service(kms: Kms, id: RootId, wrapped: Vec<u8>, life: Duration) -> Self {
-        Self { id, kept: Kept::Service { kms, wrapped, open: Mutex::new(None), life } }
+        Self { id, kept: Kept::Service { kms, wrapped, open: Mutex::new(Open::Closed), life } }
     }
 
     /// Whether it is the key of a file: it opens what was wrapped before roots had ids.
@@ -83,24 +96,36 @@ impl Root {
             Kept::Service { kms, wrapped, open, life } => (kms, wrapped, open, life),
         };
         let mut open = open.lock().await;
-        if let Some((key, until)) = &*open
-            && *until > Instant::now()
-        {
-            return Ok(key.clone());
+        match &*open {
+            Open::Until(key, until) if *until > Instant::now() => return Ok(key.clone()),
+            Open::Resting(until) if *until > Instant::now() => {
+                return Err(KeyError::Away {
+                    key: self.id.to_string(),
+                    what: "it did not answer a moment ago".to_owned(),
+                });
+            }
+            _ => {}
         }
         // What was held too long is wiped, whether or not the service answers.
-        *open = None;
-        let key = kms.open(&self.id, wrapped).await?;
-        *open = Some((key.clone(), Instant::now() + *life));
-        Ok(key)
+        *open = Open::Closed;
+        match kms.open(&self.id, wrapped).await {
+            Ok(key) => {
+                *open = Open::Until(key.clone(), Instant::now() + *life);
+                Ok(key)
+            }
+            Err(error) => {
+                *open = Open::Resting(Instant::now() + REST);
+                Err(error)
+            }
+        }
     }
 
     /// Wipes a key that was held long enough.
     pub(super) async fn tidy(&self) {
         if let Kept::Service { open, .. } = &self.kept {
             let mut open = open.lock().await;
-            if open.as_ref().is_some_and(|(_, until)| *until <= Instant::now()) {
-                *open = None;
+            if matches!(&*open, Open::Until(_, until) if *until <= Instant::now()) {
+                *open = Open::Closed;
             }
         }
     }

@@ -109,6 +109,7 @@ pub async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &st
     let headers: Vec<_> = [("content-type", FORM)].iter().chain(headers).copied().collect();
     let reply = world.request("POST", path, &headers, body.as_bytes()).await;
     assert_eq!(reply.headers()["cache-control"], "no-store");
+    assert!(path != "/auth/token" || reply.headers()["pragma"] == "no-cache");
     (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap())
 }
 
@@ -134,6 +135,8 @@ async fn registered() -> World {
     world
 }
 
+// meets smart 240 241 250 253 254 255 256 258 259 261 310 357
+// meets bulk 12 19
 #[tokio::test]
 async fn a_client_gets_a_token_by_its_key_and_reads_what_it_is_registered_for() {
     let world = registered().await;
@@ -161,6 +164,7 @@ async fn a_client_gets_a_token_by_its_key_and_reads_what_it_is_registered_for() 
 /// Changes one thing of an assertion that would be good.
 type Change = fn(&World, &mut Value);
 
+// meets smart 249 335 337 338 340
 #[tokio::test]
 async fn an_assertion_that_is_not_the_clients_own_of_now_and_for_here_is_refused() {
     let world = registered().await;
@@ -192,8 +196,12 @@ async fn an_assertion_that_is_not_the_clients_own_of_now_and_for_here_is_refused
     }
     let (status, answer) = ask(&world, &signed(&OTHER, &claims(&world, "c")), "system/Patient.rs").await;
     assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")), "another's key of the same name");
+    register(&world, "two", inline(&[&EC, &OTHER]), SCOPE);
+    let (status, answer) = ask(&world, &signed(&EC, &claims(&world, "two")), "system/Patient.rs").await;
+    assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")), "two keys of one name");
 }
 
+// meets smart 249 335 338
 #[tokio::test]
 async fn an_algorithm_is_the_keys_and_never_the_assertions() {
     let world = registered().await;
@@ -236,6 +244,7 @@ async fn an_algorithm_is_the_keys_and_never_the_assertions() {
     assert_eq!(ask(&world, &good, "system/Patient.rs").await.0, 200, "none of them has used it up");
 }
 
+// meets smart 251 344
 #[tokio::test]
 async fn a_request_is_a_form_with_each_parameter_once() {
     let world = registered().await;
@@ -277,6 +286,7 @@ async fn a_request_is_a_form_with_each_parameter_once() {
     assert_eq!(world.request("GET", "/auth/token", &[], b"").await.status(), 405);
 }
 
+// meets smart 336
 #[tokio::test]
 async fn an_assertion_counts_once() {
     let world = registered().await;
@@ -308,6 +318,7 @@ async fn replicas_know_the_same_assertions_and_revocations() {
     assert_eq!(get(&other, token, "/fhir/Patient").await, 401, "and soon there");
 }
 
+// meets smart 271 272 273 274 275 276 282
 #[tokio::test]
 async fn a_token_is_told_of_and_ended_by_its_client_and_by_the_administrator() {
     let world = registered().await;
@@ -339,6 +350,7 @@ async fn a_token_is_told_of_and_ended_by_its_client_and_by_the_administrator() {
             if endpoint == "/auth/introspect" {
                 let known = (&told["active"], &told["client_id"], &told["scope"]);
                 assert_eq!(known, (&json!(true), &json!("c"), &json!("system/Patient.rs")));
+                assert_eq!(told["exp"].as_i64().unwrap() - told["iat"].as_i64().unwrap(), 300, "as it was told");
                 continue;
             }
             assert_eq!(get(&world, &token, "/fhir/Patient").await, 401, "{who}");
@@ -369,11 +381,13 @@ async fn who_is_no_client_any_more_has_no_token_any_more() {
     assert_eq!(get(&world, &token, "/fhir/Patient").await, 401);
 }
 
-/// A server that gives a key set and counts how often.
+/// A server that gives a key set to who gets it, and counts how often.
 struct KeyServer {
     url: String,
     asked: Arc<AtomicUsize>,
     answer: Arc<Mutex<(u16, Vec<u8>)>>,
+    /// Its `Cache-Control`.
+    keep: Arc<Mutex<&'static str>>,
 }
 
 impl KeyServer {
@@ -381,22 +395,25 @@ impl KeyServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new((200, Vec::new()))));
-        let (count, shown) = (asked.clone(), answer.clone());
+        let keep = Arc::new(Mutex::new("public"));
+        let (count, shown, kept) = (asked.clone(), answer.clone(), keep.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (count, shown) = (count.clone(), shown.clone());
-                let service = hyper::service::service_fn(move |_| {
+                let (count, shown, kept) = (count.clone(), shown.clone(), kept.clone());
+                let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                     count.fetch_add(1, Ordering::SeqCst);
                     let (status, body) = shown.lock().unwrap().clone();
+                    let status = if request.method() == "GET" { status } else { 405 };
                     let reply =
                         warp::http::Response::builder().status(status).header("location", "http://127.0.0.1:1/");
+                    let reply = reply.header("cache-control", *kept.lock().unwrap());
                     async move { reply.body(Full::new(bytes::Bytes::from(body))) }
                 });
                 let io = hyper_util::rt::TokioIo::new(stream);
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
             }
         });
-        Self { url, asked, answer }
+        Self { url, asked, answer, keep }
     }
 
     fn gives(&self, status: u16, body: &Value) {
@@ -404,6 +421,7 @@ impl KeyServer {
     }
 }
 
+// meets smart 296 338 339
 #[tokio::test]
 async fn published_keys_are_fetched_where_this_server_may_send_and_not_as_often_as_somebody_asks() {
     let keys = KeyServer::start().await;
@@ -431,6 +449,31 @@ async fn published_keys_are_fetched_where_this_server_may_send_and_not_as_often_
     header.jku = Some(keys.url.clone());
     let named = encode(&header, &claims(&world, "c"), &EC.key).unwrap();
     assert_eq!(ask(&world, &named, "system/Patient.rs").await.0, 200, "the registered address may be named");
+}
+
+// meets smart 341 342
+#[tokio::test]
+async fn published_keys_are_kept_no_longer_than_their_server_says() {
+    let keys = KeyServer::start().await;
+    keys.gives(200, &json!({"keys": [EC.jwk]}));
+    *keys.keep.lock().unwrap() = "no-store";
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = super::world::config(&directory.path().join("data"));
+    (config.outgoing.allow_http, config.outgoing.allow_private) = (true, true);
+    let world = World::with(directory, config).await;
+    register(&world, "c", Keys::At(keys.url.clone()), SCOPE);
+    let asks = async || ask(&world, &signed(&EC, &claims(&world, "c")), "system/Patient.rs").await.0;
+    for times in 1..4 {
+        assert_eq!((asks().await, keys.asked.load(Ordering::SeqCst)), (200, times), "fetched each time");
+    }
+    keys.gives(200, &json!({"keys": [RSA.jwk]}));
+    assert_eq!(asks().await, 401, "what was taken out counts no more");
+    keys.gives(200, &json!({"keys": [EC.jwk]}));
+    *keys.keep.lock().unwrap() = "max-age=60";
+    assert_eq!([asks().await, asks().await, asks().await], [200; 3]);
+    assert_eq!(keys.asked.load(Ordering::SeqCst), 5, "kept for as long as it may be");
+    keys.gives(500, &json!({}));
+    assert_eq!(asks().await, 200);
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ async fn readiness(world: &World) -> (u16, String) {
     (status, body["chain"].as_str().unwrap().to_owned())
 }
 
+fn config_of(world: &World) -> &bridge::config::Chain {
+    world.running.app.config.chain.as_ref().unwrap()
+}
+
 async fn until(world: &World, wanted: (u16, &str)) {
     for _ in 0..1_500 {
         let (status, chain) = readiness(world).await;
@@ -76,6 +80,16 @@ async fn a_receipt_rests_on_a_chain_of_others() {
     let elsewhere = Policy { contracts: vec![other], blocks: vec![block], ..Policy::default() };
     assert_eq!(verify(&receipt, Some(&resource), None, &elsewhere), Err(Refusal::UntrustedChain));
     assert_eq!(readiness(&world).await, (200, "ok".to_owned()));
+    let (_, state) = world.get("/log/status.json").await;
+    let size = receipt.anchor.as_ref().unwrap().size;
+    let shown = state["anchors"].as_array().unwrap().iter().find(|anchor| anchor["size"] == size).unwrap();
+    let (gas, fee) = (shown["gas"].as_u64().unwrap(), shown["fee"].as_str().unwrap().parse::<u128>().unwrap());
+    assert!((50_000..2_000_000).contains(&gas), "{shown}");
+    let max = config_of(&world).max_fee();
+    assert!(
+        fee >= u128::from(gas) && fee <= u128::from(gas) * max,
+        "at least one wei for a unit, and within the cap: {shown}"
+    );
     // After a restart the receipt is there at once, from what was kept.
     let world = world.restarted().await;
     let again = world.anchored_receipt(&format!("/fhir/{}/$receipt", receipt.reference)).await;

@@ -97,6 +97,9 @@ fn serve_send_token_receipt_verify() {
     let verdict =
         notary::verify::verify(&receipt, Some(&std::fs::read(resource).unwrap()), None, &Default::default()).unwrap();
     assert_eq!(verdict.grade, notary::verify::Grade::AnchoredLocal);
+    let bare = medseal(&[&["receipt", name.as_str(), "--without-opening"], &place[..]].concat());
+    let bare = notary::receipt::Receipt::parse(&bare.stdout).unwrap();
+    assert!(bare.opening.is_none() && notary::verify::verify(&bare, None, None, &Default::default()).is_ok());
 }
 
 #[test]
@@ -124,6 +127,19 @@ fn mistakes_are_told_in_one_line_that_helps() {
 }
 
 #[test]
+fn who_stops_reading_breaks_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(MEDSEAL);
+    let data = directory.path().join("data");
+    assert_eq!(Served::start(&data).terminate(), 0);
+    command.args(["token", "--scope", "system/*.rs"]).args(stores::arguments(&data));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && !text(&out.stderr).contains("panicked"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn the_demo_runs_through() {
     let out = medseal(&["demo", "--once"]);
     let told = text(&out.stdout);
@@ -148,6 +164,7 @@ async fn a_refused_file_makes_send_fail() {
     assert!(!out.status.success() && text(&out.stderr).contains("1 messages were not accepted"));
 }
 
+// meets smart 24 297 316
 #[test]
 fn clients_are_registered_listed_and_removed_beside_a_running_service() {
     let directory = tempfile::tempdir().unwrap();

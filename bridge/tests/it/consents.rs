@@ -4,17 +4,17 @@ use super::world::{World, config, issue};
 use bridge::config::Config;
 use serde_json::{Value, json};
 
-const DOCTOR: &str = "Practitioner/doc";
-const OTHER: &str = "Practitioner/other";
+pub const DOCTOR: &str = "Practitioner/doc";
+pub const OTHER: &str = "Practitioner/other";
 
-async fn put(world: &World, resource: Value) {
+pub async fn put(world: &World, resource: Value) {
     let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
     let (status, reply) = world.call("PUT", &path, &resource.to_string()).await;
     assert!(matches!(status, 200 | 201), "{path}: {reply}");
 }
 
 /// Ada with a result and a diagnosis of the soul, Bea with a result.
-async fn ward(world: &World) {
+pub async fn ward(world: &World) {
     for id in ["ada", "bea"] {
         put(world, json!({"resourceType": "Patient", "id": id})).await;
         put(
@@ -32,7 +32,7 @@ async fn ward(world: &World) {
     .await;
 }
 
-fn consent(status: &str, provision: Value) -> Value {
+pub fn consent(status: &str, provision: Value) -> Value {
     let coding = |system: &str, code: &str| json!([{"coding": [{"system": system, "code": code}]}]);
     json!({
         "resourceType": "Consent", "id": "k", "status": status, "patient": {"reference": "Patient/ada"},
@@ -43,13 +43,13 @@ fn consent(status: &str, provision: Value) -> Value {
     })
 }
 
-fn to(who: &str) -> Value {
+pub fn to(who: &str) -> Value {
     let role =
         json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}]});
     json!([{"role": role, "reference": {"reference": who}}])
 }
 
-async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
+pub async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
     let scope = if user.starts_with("Patient/") { "patient/*.rs user/*.rs" } else { "user/*.rs" };
     let patient = user.starts_with("Patient/").then_some(user);
     let token = format!("Bearer {}", issue(&world.running, scope, patient, Some(user)));
@@ -58,7 +58,7 @@ async fn get_as(world: &World, user: &str, path: &str) -> (u16, Value) {
 }
 
 /// What is in an answer, sorted.
-async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
+pub async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
     let (status, bundle) = get_as(world, user, path).await;
     assert_eq!(status, 200, "{path}: {bundle}");
     let entries = bundle["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]);
@@ -68,6 +68,7 @@ async fn found(world: &World, user: &str, path: &str) -> Vec<String> {
     found
 }
 
+// meets smart 119
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_refused_sees_nothing_by_any_way_and_others_do() {
     let world = World::new().await;
@@ -135,4 +136,63 @@ async fn where_consent_must_be_given_first_nothing_is_shown_before() {
     assert_eq!(found(&world, DOCTOR, "/fhir/Observation").await, ["Observation/o-ada"]);
     assert_eq!(found(&world, OTHER, "/fhir/Observation").await, Vec::<String>::new());
     assert_eq!(found(&world, "Patient/bea", "/fhir/Observation").await, ["Observation/o-bea"], "her own");
+}
+
+/// The outcome, and what decided.
+fn explained(reply: &Value) -> (bool, Option<&str>) {
+    let decision = reply["parameter"].as_array().unwrap().iter().find(|p| p["name"] == "decision");
+    let because = decision.and_then(|d| d["part"].as_array().unwrap().iter().find(|p| p["name"] == "because"));
+    (reply["parameter"][0]["valueBoolean"].as_bool().unwrap(), because.and_then(|b| b["valueString"].as_str()))
+}
+
+#[tokio::test]
+async fn a_patient_is_told_why_somebody_sees_what_is_hers_or_does_not() {
+    let world = World::new().await;
+    ward(&world).await;
+    let except = json!({"type": "permit", "provision": [{"type": "deny", "actor": to(OTHER), "purpose": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]}]});
+    put(&world, consent("active", except)).await;
+    let ask = async |user: &'static str, query: &str| {
+        get_as(&world, user, &format!("/fhir/Observation/o-ada/$explain-access?{query}")).await
+    };
+    let exception = "Consent/k provision.provision[0]";
+    for (query, expected) in [
+        ("actor=Practitioner/doc", (true, Some("Consent/k provision"))),
+        ("actor=Practitioner/other", (true, Some("Consent/k provision"))),
+        ("actor=Practitioner/other&purpose=HRESCH", (false, Some(exception))),
+        ("actor=Device/app&actor=Practitioner/other&purpose=HRESCH", (false, Some(exception))),
+        ("actor=Patient/ada", (true, None)),
+    ] {
+        let (status, reply) = ask("Patient/ada", query).await;
+        assert_eq!(status, 200, "{reply}");
+        assert_eq!(explained(&reply), expected, "{query}: {reply}");
+    }
+    for query in
+        ["", "actor=Practitioner/doc&action=burn", "actor=Practitioner/doc&why=so", &["actor=A/1"; 11].join("&")]
+    {
+        assert_eq!(ask("Patient/ada", query).await.0, 400, "{query}");
+    }
+    assert_eq!(ask("Patient/bea", "actor=Practitioner/doc").await.0, 404, "another's record");
+    let token = format!("Bearer {}", issue(&world.running, "user/Observation.r", None, Some(DOCTOR)));
+    let path = "/fhir/Observation/o-ada/$explain-access?actor=Practitioner/other";
+    let reply = world.request("GET", path, &[("authorization", token.as_str())], b"").await;
+    assert_eq!(reply.status(), 403, "whose token is not for Consents");
+}
+
+#[tokio::test]
+async fn the_audit_trail_quotes_the_provision_that_decided() {
+    let world = World::new().await;
+    ward(&world).await;
+    put(&world, consent("active", json!({"type": "permit", "provision": [{"type": "deny", "actor": to(OTHER)}]})))
+        .await;
+    for (user, status, outcome, quoted) in [
+        (DOCTOR, 200, "0", "permitted: Consent/k provision"),
+        (OTHER, 404, "4", "refused: Consent/k provision.provision[0]"),
+    ] {
+        assert_eq!(get_as(&world, user, "/fhir/Observation/o-ada").await.0, status);
+        bridge::audit::worker::flush(&world.running.app).await.unwrap();
+        let path = format!("/fhir/AuditEvent?patient=Patient/ada&agent={user}&outcome={outcome}");
+        let event = world.only(&path).await;
+        assert_eq!(event["entity"][0]["detail"], json!([{"type": "consent", "valueString": quoted}]), "{event}");
+    }
 }

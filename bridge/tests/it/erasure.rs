@@ -97,6 +97,36 @@ async fn what_is_erased_is_gone_everywhere_and_the_rest_stays() {
     assert!(again.unwrap().unwrap().before, "it is done once");
 }
 
+/// Many enough that pages of the index are split, and what was moved stays behind where it lay.
+#[tokio::test]
+async fn keys_of_the_erased_are_in_no_page_and_in_no_copy() {
+    if stores::needs_sqlite() {
+        return;
+    }
+    let world = World::new().await;
+    let entry = |n| {
+        let resource = serde_json::json!({"resourceType": "Patient", "id": format!("p{n}")});
+        serde_json::json!({"resource": resource, "request": {"method": "PUT", "url": format!("Patient/p{n}")}})
+    };
+    for part in 0..10 {
+        let entries: Vec<_> = (0..20).map(|n| entry(part * 20 + n)).collect();
+        let bundle = serde_json::json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+        assert_eq!(world.call("POST", "/fhir", &bundle.to_string()).await.0, 200);
+    }
+    let (data, keep) = (world.directory.path().join("data"), world.running.app.core.keep());
+    let mut keys = Vec::new();
+    for n in (0..200).step_by(10) {
+        let owner = Owner::from_stored(&format!("Patient/p{n}"));
+        keys.push(hex::encode(keep.store.key(&owner).unwrap().unwrap().0));
+        let name = Name::parse(owner.as_str()).unwrap();
+        erase::erase(&keep, &name, REASON, &|_| ()).await.unwrap().unwrap();
+    }
+    let copy = data.join("copy.sqlite");
+    let done = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
+    assert!(done.status.success() && copy.exists(), "{}", out(&done));
+    assert!(keys.iter().all(|wrapped| no_file_holds(&data, wrapped)));
+}
+
 /// The service does not know it yet: what it writes for him is refused by the index, and what others write beside it is not.
 #[tokio::test]
 async fn who_writes_beside_what_was_erased_elsewhere_is_not_refused() {

@@ -1,8 +1,10 @@
 //! Bulk export: whose resources come out, in which text, to whom, and what survives.
 
 use super::world::{World, mint};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use std::time::Duration;
+use warp::http::Response;
 
 /// Two patients with an observation each, a group with one of them, a practitioner.
 async fn filled() -> World {
@@ -30,8 +32,14 @@ async fn ask(world: &World, token: &str, method: &str, path: &str, body: &str) -
         [("authorization", bearer.as_str()), ("prefer", "respond-async"), ("content-type", "application/fhir+json")];
     let reply = world.request(method, path, &headers, body.as_bytes()).await;
     let place = reply.headers().get("content-location").map_or("", |v| v.to_str().unwrap());
-    let place = place.find("/fhir/").map_or("", |at| &place[at..]).to_owned();
+    let base = world.running.app.core.base.strip_suffix("/fhir").unwrap();
+    let place = place.strip_prefix(base).unwrap_or_default().to_owned();
     (reply.status().as_u16(), place, reply.into_body().to_vec())
+}
+
+fn status_and_media(reply: &Response<Bytes>) -> (u16, &str) {
+    let media = reply.headers()["content-type"].to_str().unwrap();
+    (reply.status().as_u16(), media.split(';').next().unwrap())
 }
 
 /// The manifest of an export, once it is there.
@@ -58,8 +66,14 @@ async fn lines(world: &World, manifest: &Value, under: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for file in manifest[under].as_array().unwrap() {
         let url = file["url"].as_str().unwrap();
-        let text = String::from_utf8(world.bytes(&url[url.find("/fhir/").unwrap()..]).await.to_vec()).unwrap();
+        let bearer = format!("Bearer {}", world.token);
+        let path = url.strip_prefix(world.running.app.core.base.strip_suffix("/fhir").unwrap()).unwrap();
+        let reply = world.request("GET", path, &[("authorization", bearer.as_str())], b"").await;
+        assert_eq!(status_and_media(&reply), (200, "application/fhir+ndjson"));
+        let text = String::from_utf8(reply.into_body().to_vec()).unwrap();
         assert!(text.ends_with('\n'), "{file}: {text}");
+        let kind = |line: &str| serde_json::from_str::<Value>(line).unwrap()["resourceType"].clone();
+        assert!(text.lines().all(|line| kind(line) == file["type"]), "one type a file");
         let own: Vec<String> = text.lines().map(str::to_owned).collect();
         assert!(file["count"].is_null() || file["count"] == own.len(), "{file}: {}", own.len());
         lines.extend(own);
@@ -75,6 +89,8 @@ async fn ids(world: &World, path: &str) -> Vec<String> {
     ids
 }
 
+// meets bulk 13 14 20 24 25 28 29 49 62 63 103 117 148 204 206 207 208 209 223 224 225
+// meets bulk 227 229 249 250 272 273 297 298 299 300 301
 #[tokio::test]
 async fn each_level_exports_whose_resources_it_says() {
     let world = filled().await;
@@ -91,6 +107,7 @@ async fn each_level_exports_whose_resources_it_says() {
     assert_eq!(ask(&world, &world.token, "GET", "/fhir/Group/none/$export", "").await.0, 404);
 }
 
+// meets bulk 85 158
 #[tokio::test]
 async fn patients_that_are_named_in_a_post_come_and_no_others() {
     let world = filled().await;
@@ -138,6 +155,55 @@ async fn an_export_is_a_snapshot_in_the_very_text_and_outlives_a_restart() {
     assert_eq!(lines[0].as_bytes(), stored, "as it was when it was asked for");
 }
 
+// meets bulk 21 22 132 144 145 147 150 151 155 156 157 159 160 161 162 164 165 166 168
+// meets bulk 169 175 178 180 191 192 310
+#[tokio::test]
+async fn what_waits_says_so_and_what_is_done_is_listed() {
+    let world = filled().await;
+    let path = "/fhir/$export?_type=Patient&_outputFormat=ndjson";
+    let mut places = Vec::new();
+    // They are prepared one after the other: the last one waits for all of them.
+    for _ in 0..12 {
+        places.push(ask(&world, &world.token, "GET", "/fhir/$export", "").await.1);
+    }
+    let (_, place, _) = ask(&world, &world.token, "GET", path, "").await;
+    let bearer = format!("Bearer {}", world.token);
+    let look = async || world.request("GET", &place, &[("authorization", bearer.as_str())], b"").await;
+    let waiting = look().await;
+    assert_eq!((waiting.status().as_u16(), waiting.headers().contains_key("x-progress")), (202, true));
+    finished(&world, &place).await;
+    let done = look().await;
+    assert_eq!(status_and_media(&done), (200, "application/json"));
+    let manifest: Value = serde_json::from_slice(done.body()).unwrap();
+    let base = &world.running.app.core.base;
+    assert_eq!(manifest["request"], format!("{}{path}", base.strip_suffix("/fhir").unwrap()));
+    assert_eq!((&manifest["requiresAccessToken"], &manifest["error"]), (&json!(true), &json!([])));
+    assert_eq!((&manifest["deleted"], manifest["output"].as_array().unwrap().len()), (&json!([]), 1));
+    let file = &manifest["output"][0];
+    assert_eq!((&file["type"], &file["count"]), (&json!("Patient"), &json!(2)));
+    let time: jiff::Timestamp = manifest["transactionTime"].as_str().unwrap().parse().unwrap();
+    let (_, newest) = world.get("/fhir/Practitioner/dr").await;
+    assert!(newest["meta"]["lastUpdated"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap() <= time);
+}
+
+// meets bulk 111 112
+#[tokio::test]
+async fn provenances_are_part_of_an_export_of_everything() {
+    let world = filled().await;
+    let agent = json!([{"who": {"reference": "Practitioner/dr"}}]);
+    for (id, target) in [("of-ada", "Patient/ada"), ("of-result", "Observation/o-ada")] {
+        let provenance = json!({"resourceType": "Provenance", "id": id, "target": [{"reference": target}],
+            "recorded": "2026-03-02T08:15:00Z", "agent": agent});
+        assert_eq!(world.call("PUT", &format!("/fhir/Provenance/{id}"), &provenance.to_string()).await.0, 201);
+    }
+    let all = ids(&world, "/fhir/$export").await;
+    assert!(all.contains(&"of-ada".to_owned()) && all.contains(&"of-result".to_owned()), "{all:?}");
+    assert_eq!(ids(&world, "/fhir/$export?_type=Provenance").await, ["of-ada", "of-result"]);
+    assert!(!ids(&world, "/fhir/$export?_type=Patient").await.contains(&"of-ada".to_owned()));
+    assert!(ids(&world, "/fhir/Patient/$export").await.contains(&"of-ada".to_owned()));
+}
+
+// meets bulk 53 59 181 186 187 188 189 190 202 234 254
 #[tokio::test]
 async fn what_changed_since_comes_with_what_was_deleted() {
     let world = filled().await;
@@ -152,18 +218,22 @@ async fn what_changed_since_comes_with_what_was_deleted() {
         async move {
             let bundles = lines(world, &manifest, "deleted").await;
             let bundles = bundles.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let bundles = bundles.inspect(|b| assert_eq!(b["type"], "transaction"));
             let entries = bundles.flat_map(|b| b["entry"].as_array().unwrap().clone());
+            let entries = entries.inspect(|e| assert_eq!(e["request"]["method"], "DELETE"));
             entries.map(|e| e["request"]["url"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         }
     };
     let path = |level: &str| format!("/fhir{level}/$export?_since={since}&_type=Patient,Observation");
     let everyone = export(&world, &path("")).await;
-    assert!(lines(&world, &everyone, "output").await.iter().all(|line| line.contains("\"bob\"")));
+    let changed = lines(&world, &everyone, "output").await;
+    assert!(changed.len() == 1 && changed[0].contains("\"bob\"") && changed[0].contains("active"), "as it is now");
     assert_eq!(deleted(everyone).await, ["Observation/o-ada", "Observation/o-bob"]);
     assert_eq!(deleted(export(&world, &path("/Group/g")).await).await, ["Observation/o-bob"], "bob's alone");
     assert!(deleted(export(&world, "/fhir/$export").await).await.is_empty(), "of nobody who has nothing");
 }
 
+// meets bulk 5 122 136 210 305 306 308 309
 #[tokio::test]
 async fn only_who_began_it_sees_it_and_only_with_the_scopes() {
     let world = filled().await;
@@ -176,6 +246,9 @@ async fn only_who_began_it_sees_it_and_only_with_the_scopes() {
         assert_eq!(ask(&world, &other, method, &place, "").await.0, 404);
     }
     let file = format!("{place}/0");
+    for path in [&place, &file] {
+        assert_eq!(world.request("GET", path, &[], b"").await.status(), 401, "a stranger");
+    }
     assert_eq!(ask(&world, &other, "GET", &file, "").await.0, 404);
     let narrow = mint(&world.running, "system/Observation.rs");
     for (method, path) in [("GET", &file), ("GET", &place), ("DELETE", &place)] {
@@ -186,11 +259,14 @@ async fn only_who_began_it_sees_it_and_only_with_the_scopes() {
     assert_eq!(ask(&world, &narrow, "GET", "/fhir/$export?_type=Patient", "").await.0, 403);
     assert_eq!(ask(&world, &world.token, "GET", &format!("{place}/7"), "").await.0, 404);
     assert_eq!(ask(&world, &world.token, "DELETE", &place, "").await.0, 202);
-    for path in [&place, &file] {
-        assert_eq!(ask(&world, &world.token, "GET", path, "").await.0, 404, "{path}: it was cancelled");
+    for (method, path) in [("GET", &place), ("GET", &file), ("DELETE", &place)] {
+        let (status, _, body) = ask(&world, &world.token, method, path, "").await;
+        let outcome: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &outcome["resourceType"]), (404, &json!("OperationOutcome")), "{path}: it was cancelled");
     }
 }
 
+// meets bulk 137 303 304
 #[tokio::test]
 async fn an_export_that_cannot_be_is_refused_at_once() {
     let world = World::new().await;
@@ -206,9 +282,11 @@ async fn an_export_that_cannot_be_is_refused_at_once() {
     }
     let lenient = [("authorization", bearer.as_str()), ("prefer", "respond-async, handling=lenient")];
     assert_eq!(world.request("GET", "/fhir/$export?_elements=id", &lenient, b"").await.status(), 202);
-    assert_eq!(ask(&world, &world.token, "GET", "/fhir/$export/unknown", "").await.0, 404);
+    let unknown = world.request("GET", "/fhir/$export/unknown", &lenient, b"").await;
+    assert_eq!(status_and_media(&unknown), (404, "application/fhir+json"));
 }
 
+// meets bulk 170
 #[tokio::test]
 async fn files_are_cut_by_rows_and_hold_each_resource_once() {
     let world = World::new().await;

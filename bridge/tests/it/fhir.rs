@@ -235,6 +235,7 @@ async fn searches_find_page_and_refuse() {
     assert_eq!(posted["total"], 1);
 }
 
+// meets smart 95 123 247 266
 #[tokio::test]
 async fn tokens_open_what_their_scopes_say() {
     let world = World::new().await;
@@ -251,6 +252,10 @@ async fn tokens_open_what_their_scopes_say() {
     assert_eq!(as_scope("system/Observation.rs", "GET", &format!("{path}/$receipt"), "").await, 403);
     assert_eq!(as_scope("system/Patient.rs", "POST", "/fhir/Patient", PATIENT).await, 403);
     assert_eq!(as_scope("system/Patient.c", "POST", "/fhir/Patient", PATIENT).await, 201);
+    let named = r#"{"resourceType":"Patient","id":"named"}"#;
+    assert_eq!(as_scope("system/Patient.c", "PUT", "/fhir/Patient/named", named).await, 403);
+    assert_eq!(as_scope("system/Patient.u", "PUT", "/fhir/Patient/named", named).await, 201, "an update may create");
+    assert_eq!(as_scope("system/Patient.u", "PUT", "/fhir/Patient/named", named).await, 200);
     let bundle = format!(
         r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{PATIENT},"request":{{"method":"POST","url":"Patient"}}}}]}}"#
     );

@@ -147,6 +147,7 @@ async fn a_binary_is_content_in_and_content_out() {
     assert_eq!(send("POST", "/fhir/Patient", &[("content-type", "text/plain")], b"x").await.status(), 415);
 }
 
+// meets smart 17
 #[tokio::test]
 async fn pages_of_named_origins_may_call_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -168,7 +169,7 @@ async fn pages_of_named_origins_may_call_and_no_others() {
     assert!(header(&preflight, "access-control-allow-headers").contains("x-medplum"));
     assert_eq!(header(&preflight, "access-control-allow-credentials"), "");
     assert_eq!(header(&preflight, "vary"), "Origin");
-    let read = ask("GET", "/fhir/metadata", "http://localhost:3000").await;
+    let read = ask("GET", "/healthz", "http://localhost:3000").await;
     assert_eq!(header(&read, "access-control-allow-origin"), "http://localhost:3000");
     for name in ["Location", "ETag", "Last-Modified", "Content-Location", "X-Progress", "Retry-After", "X-Request-Id"] {
         assert!(header(&read, "access-control-expose-headers").contains(name), "{name}");
@@ -178,13 +179,30 @@ async fn pages_of_named_origins_may_call_and_no_others() {
         (refused.status(), header(&refused, "access-control-allow-origin").as_str()),
         (401.try_into().unwrap(), "https://app.example")
     );
+    let token = ask("OPTIONS", "/auth/token", "https://app.example").await;
+    assert_eq!(header(&token, "access-control-allow-origin"), "https://app.example");
     for stranger in ["https://evil.example", "https://app.example.evil", "null"] {
-        let reply = ask("GET", "/fhir/metadata", stranger).await;
-        assert_eq!(header(&reply, "access-control-allow-origin"), "", "{stranger}");
+        for path in ["/fhir/Patient/ada", "/healthz"] {
+            let reply = ask("GET", path, stranger).await;
+            assert_eq!(header(&reply, "access-control-allow-origin"), "", "{stranger}");
+        }
         assert_eq!(ask("OPTIONS", "/fhir/Patient/ada", stranger).await.status(), 405);
     }
     let (_, statement) = world.get("/fhir/metadata").await;
     assert_eq!(statement["rest"][0]["security"]["cors"], true);
+}
+
+// meets smart 16
+#[tokio::test]
+async fn what_there_is_may_be_found_out_from_any_origin() {
+    let world = World::new().await;
+    for path in ["/fhir/metadata", "/fhir/.well-known/smart-configuration", "/.well-known/openid-configuration"] {
+        let asked = [("origin", "https://any.example"), ("access-control-request-method", "GET")];
+        for (method, status) in [("GET", 200), ("OPTIONS", 204)] {
+            let reply = world.request(method, path, &asked, b"").await;
+            assert!(reply.status() == status && reply.headers()["access-control-allow-origin"] == "*", "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use super::backend::{BY_JWT, EC, claims, form, inline, post, signed};
 use super::door::{Browser, invitation};
 use super::world::World;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bridge::http::query::{encode, pairs};
 use bridge::ids::Name;
 use bridge::index::clients::{Client, Keys};
@@ -137,6 +139,8 @@ async fn is_active(world: &World, token: &Value) -> bool {
     post(world, "/auth/introspect", &[("authorization", &bearer)], &body).await.1["active"] == true
 }
 
+// meets smart 48 53 54 56 57 59 73 74 75 84 85 86 87 88 109 110 111 112 113 149
+// meets smart 168 169 170 173 200 205 207 209 353 355 363
 #[tokio::test]
 async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     let world = world().await;
@@ -165,6 +169,9 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     assert_eq!(token["patient"], "ada", "a patient opens no record but his own");
     assert_eq!(token["scope"], "openid fhirUser launch/patient patient/*.rs offline_access");
     assert_eq!((&token["token_type"], &token["need_patient_banner"]), (&json!("Bearer"), &json!(true)));
+    assert_eq!(token["expires_in"], 300);
+    let text = token["access_token"].as_str().unwrap();
+    assert!(text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~+/=".contains(&c)), "RFC 6750, section 2.1");
     assert_eq!(
         [status(&world, &token, "/fhir/Patient/ada").await, status(&world, &token, "/fhir/Patient/bob").await],
         [200, 404]
@@ -192,6 +199,8 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
         "{again}"
     );
     assert!(again["refresh_token"] != token["refresh_token"] && again.get("id_token").is_none());
+    assert_ne!(again["access_token"], token["access_token"]);
+    assert_eq!((&again["token_type"], &again["expires_in"]), (&json!("Bearer"), &json!(300)));
     let (code, last) = refresh(&world, &again, "").await;
     assert_eq!((code, &last["scope"]), (200, &token["scope"]), "narrowed once, not for ever");
 
@@ -206,6 +215,7 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     assert!(!browser.page("/me").await.contains("Heart"));
 }
 
+// meets smart 15 18 96
 #[tokio::test]
 async fn what_does_not_hold_goes_back_to_the_app_or_nowhere() {
     let world = world().await;
@@ -279,6 +289,7 @@ async fn nobody_approves_for_somebody_else() {
     assert_eq!(browser.get("/auth/authorize/answer").await.status(), 405, "an address cannot approve");
 }
 
+// meets smart 14 31
 #[tokio::test]
 async fn a_code_counts_once_for_whom_it_was_made() {
     let world = world().await;
@@ -333,6 +344,7 @@ async fn a_code_counts_once_for_whom_it_was_made() {
     assert_eq!(refresh(&world, &token, "").await.0, 400);
 }
 
+// meets smart 89 103 104 164
 #[tokio::test]
 async fn a_refresh_token_counts_once_and_never_for_more() {
     let world = world().await;
@@ -373,8 +385,58 @@ async fn a_refresh_token_counts_once_and_never_for_more() {
     let given = code(&mut browser, &[("scope", "patient/*.rs")]).await;
     let (_, token) = redeem(&world, &given, &[]).await;
     assert!(token.get("refresh_token").is_none() && token.get("id_token").is_none());
+    assert_eq!(token["patient"], "ada", "who opens a patient's record is told whose");
 }
 
+// meets smart 78 114 115 277 278 279
+#[tokio::test]
+async fn an_app_is_told_what_it_got_and_gets_the_same_again() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let scope = "openid patient/*.read patient/Patient.cruds user/*.rs system/*.rs offline_access nonsense";
+    let given = code(&mut browser, &[("scope", scope)]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    assert_eq!(token["scope"], "openid patient/*.rs patient/Patient.cruds offline_access", "in version 2's form");
+    let (_, again) = refresh(&world, &token, "").await;
+    assert_eq!(again["scope"], token["scope"]);
+
+    // Introspection says the same (SMART App Launch 2.2, section 6).
+    let bearer = format!("Bearer {}", again["access_token"].as_str().unwrap());
+    let body = form(&[("token", token["access_token"].as_str().unwrap())]);
+    let (status, told) = post(&world, "/auth/introspect", &[("authorization", &bearer)], &body).await;
+    assert_eq!((status, &told["active"], &told["client_id"]), (200, &json!(true), &json!("app")), "{told}");
+    for name in ["scope", "patient", "need_patient_banner"] {
+        assert_eq!(told[name], token[name], "{name}");
+    }
+    let claims = token["id_token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let identity: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    for name in ["iss", "sub"] {
+        assert!(told[name].is_string() && told[name] == identity[name], "{name}: {told}");
+    }
+}
+
+// meets smart 49 354
+#[tokio::test]
+async fn an_app_may_ask_by_a_form() {
+    let world = world().await;
+    let query = question(&world, &[]);
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let from = ("origin", "https://app.example");
+    let mut browser = ada(&world).await;
+    let reply = browser.send("POST", "/auth/authorize", &[from, kind], &query).await;
+    assert_eq!(reply.status(), 303);
+    let to = reply.headers()["location"].to_str().unwrap();
+    let path = to.strip_prefix(&browser.origin).unwrap();
+    assert_eq!(pairs(path.split_once('?').unwrap().1), pairs(&query));
+    assert!(browser.page(path).await.contains("Approve"), "the person is asked all the same");
+    for (media, body) in [(kind, "state=%zz"), (("content-type", "application/json"), query.as_str())] {
+        let reply = browser.send("POST", "/auth/authorize", &[from, media], body).await;
+        assert!(reply.status() == 400 && !reply.headers().contains_key("location"));
+    }
+    assert_eq!(browser.send("PUT", "/auth/authorize", &[from, kind], &query).await.status(), 405);
+}
+
+// meets smart 100 101 365 366
 #[tokio::test]
 async fn access_ends_with_account_client_and_where_it_says_so_session() {
     let world = world().await;

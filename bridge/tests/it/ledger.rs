@@ -102,6 +102,10 @@ async fn pages_of_records_go_on_and_are_not_for_everybody() {
     let narrow = super::world::mint(&world.running, "system/Patient.r");
     let bearer = format!("Bearer {narrow}");
     assert_eq!(world.request("GET", "/log/records.json", &[("authorization", &bearer)], b"").await.status(), 403);
+    // All of system/, of somebody: Consents may speak of him, and no line here can be held back.
+    let person = super::world::issue(&world.running, "system/*.rs", None, Some("Practitioner/p"));
+    let bearer = format!("Bearer {person}");
+    assert_eq!(world.request("GET", "/log/records.json", &[("authorization", &bearer)], b"").await.status(), 403);
 }
 
 #[tokio::test]
@@ -114,6 +118,10 @@ async fn the_state_of_log_and_chain_is_for_everybody_and_names_nobody() {
     let newest = &state["anchors"][0];
     assert!(newest["gas"].as_u64().unwrap() > 50_000 && newest["root"].as_str().unwrap().len() == 64, "{newest}");
     assert_eq!(state["size"].as_u64().unwrap() - newest["size"].as_u64().unwrap(), state["lag"].as_u64().unwrap());
+    let reply = world.request("GET", "/log/key", &[], b"").await;
+    let key = notary::checkpoint::LogKey::parse(std::str::from_utf8(reply.body()).unwrap().trim_end()).unwrap();
+    let checkpoint = world.request("GET", "/log/checkpoint", &[], b"").await;
+    assert!(key.open(std::str::from_utf8(checkpoint.body()).unwrap()).is_ok(), "it is what signs the checkpoint");
     for page in ["/verify", "/ledger", "/portal/notary/verify.js", "/portal/page.css"] {
         let reply = world.request("GET", page, &[], b"").await;
         assert_eq!(reply.status(), 200, "{page}");

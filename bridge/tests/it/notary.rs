@@ -45,6 +45,21 @@ async fn a_receipt_is_filed_as_a_provenance() {
 }
 
 #[tokio::test]
+async fn a_receipt_is_shared_without_its_opening() {
+    let world = World::new().await;
+    let (receipt, resource, _) = receipt_of_an_admission(&world).await;
+    let path = format!("/fhir/{}/$receipt", receipt.reference);
+    let bare = Receipt::parse(&world.anchored_receipt(&format!("{path}?opening=false")).await).unwrap();
+    assert!(bare.opening.is_none() && !bare.to_json().contains(&receipt.opening.unwrap().salt));
+    assert_eq!((&bare.entry, &bare.reference), (&receipt.entry, &receipt.reference));
+    assert!(verify(&bare, None, None, &Policy::default()).is_ok());
+    assert_eq!(verify(&bare, Some(&resource), None, &Policy::default()), Err(Refusal::NoOpening));
+    for unknown in ["openning=false", "opening=no", "salt=false"] {
+        assert_eq!(world.get(&format!("{path}?{unknown}")).await.0, 400, "{unknown}");
+    }
+}
+
+#[tokio::test]
 async fn every_forgery_is_refused_by_name() {
     let world = World::new().await;
     let (receipt, resource, raw) = receipt_of_an_admission(&world).await;

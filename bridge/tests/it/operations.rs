@@ -295,9 +295,10 @@ async fn each_operation_of_the_capability_statement_answers() {
                 200
             }
             name => {
-                let posted = world.call("POST", &format!("/fhir/Patient/ada/${name}"), "").await.0;
+                let asked = if name == "explain-access" { "?actor=Practitioner/x" } else { "" };
+                let posted = world.call("POST", &format!("/fhir/Patient/ada/${name}{asked}"), "").await.0;
                 assert_eq!(posted, 200, "{name}: each operation is invoked by POST, too");
-                world.get(&format!("/fhir/Patient/ada/${name}")).await.0
+                world.get(&format!("/fhir/Patient/ada/${name}{asked}")).await.0
             }
         };
         assert!(status == 200 || (name == "export" && status == 405), "{name}: {status}");
@@ -371,11 +372,13 @@ async fn what_is_no_operation_here_is_told_by_name() {
     }
 }
 
+// meets smart 30 372 374 377 380
 #[tokio::test]
 async fn the_smart_configuration_is_public_and_names_what_there_is() {
     let world = World::new().await;
     for path in ["/.well-known/smart-configuration", "/fhir/.well-known/smart-configuration"] {
-        let reply = world.request("GET", path, &[], b"").await;
+        let reply = world.request("GET", path, &[("accept", "text/html")], b"").await;
+        assert_eq!(reply.headers()["content-type"], "application/json", "whatever is asked for");
         let told: Value = serde_json::from_slice(reply.body()).unwrap();
         assert!(reply.status() == 200 && told["capabilities"].as_array().unwrap().contains(&json!("permission-v2")));
         let endpoints = ["token_endpoint", "introspection_endpoint", "revocation_endpoint"];
@@ -387,6 +390,43 @@ async fn the_smart_configuration_is_public_and_names_what_there_is() {
             let path = told[name].as_str().unwrap().strip_prefix(world.running.app.core.base.trim_end_matches("/fhir"));
             assert_eq!(world.request("POST", path.unwrap(), &[], b"").await.status(), 400, "{name}: no form");
         }
+    }
+}
+
+// meets smart 228 285 286 287 288 289 348 350 373 378 381 382 383 384 385 393 394
+#[tokio::test]
+async fn the_smart_configuration_says_what_smart_asks_for() {
+    let world = World::new().await;
+    let reply = world.request("GET", "/fhir/.well-known/smart-configuration", &[], b"").await;
+    let told: Value = serde_json::from_slice(reply.body()).unwrap();
+    let issuer = world.running.app.core.base.trim_end_matches("/fhir");
+    for (name, value) in [
+        ("issuer", issuer.to_owned()),
+        ("jwks_uri", format!("{issuer}/auth/jwks")),
+        ("authorization_endpoint", format!("{issuer}/auth/authorize")),
+        ("token_endpoint", format!("{issuer}/auth/token")),
+    ] {
+        assert_eq!(told[name], value);
+    }
+    let uris =
+        told.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_endpoint") || name.ends_with("_uri"));
+    assert!(uris.clone().count() == 6 && uris.into_iter().all(|(_, uri)| uri.as_str().unwrap().starts_with("http://")));
+    assert_eq!(told["grant_types_supported"], json!(["authorization_code", "refresh_token", "client_credentials"]));
+    assert_eq!(told["token_endpoint_auth_methods_supported"], json!(["private_key_jwt", "none"]), "no shared secrets");
+    assert_eq!(told["token_endpoint_auth_signing_alg_values_supported"], json!(["RS384", "ES384"]));
+    assert_eq!(told["code_challenge_methods_supported"], json!(["S256"]), "and not plain");
+    assert!(told["scopes_supported"].as_array().unwrap().contains(&json!("system/*.cruds")));
+    // Standalone apps of patients, and of clinicians: the sets of section 8.1.1 that have no EHR launch.
+    let all = told["capabilities"].as_array().unwrap();
+    for capability in [
+        "launch-standalone",
+        "client-public",
+        "client-confidential-asymmetric",
+        "context-standalone-patient",
+        "permission-patient",
+        "permission-user",
+    ] {
+        assert!(all.contains(&json!(capability)), "{capability}");
     }
 }
 

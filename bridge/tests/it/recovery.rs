@@ -300,3 +300,31 @@ async fn the_synthea_corpus_comes_back() {
     let world = World::with(directory, config(&data)).await;
     assert_eq!(everything(&world).await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_makes_no_keys_where_the_index_is_lost() {
+    if stores::needs_sqlite() {
+        return;
+    }
+    let (world, _) = filled().await;
+    let World { running, directory, .. } = world;
+    running.stop().await;
+    let data = directory.path().join("data");
+    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
+        _ = std::fs::remove_file(data.join(file));
+    }
+    let keys = || {
+        let files = std::fs::read_dir(data.join("objects/keys")).unwrap().map(|e| e.unwrap().path());
+        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let before = keys();
+    // A start refuses, and leaves an index with nothing in it.
+    assert!(serve::start(config(&data)).await.is_err());
+    for arguments in [&["storage", "check"][..], &["erase", "--list"]] {
+        let looked = medseal(&data, arguments).await;
+        assert!(!looked.status.success(), "{arguments:?}: {}", out(&looked));
+    }
+    assert!(keys() == before, "no key was made, and none written over");
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", out(&recovered));
+}

@@ -119,6 +119,7 @@ async fn filled() -> (World, Vec<Class>) {
     (world, classes)
 }
 
+// meets smart 95 136 140 142 144 266 367 368 370
 #[tokio::test]
 async fn each_resource_is_read_by_who_sees_it() {
     let (world, classes) = filled().await;
@@ -149,6 +150,20 @@ async fn each_resource_is_read_by_who_sees_it() {
             let expected = if class.is_adas() { 1 } else { 2 };
             assert_eq!(history["entry"].as_array().unwrap().len(), expected, "{}: {history}", class.name);
         }
+    }
+}
+
+// meets smart 139
+#[tokio::test]
+async fn a_link_between_patients_opens_nothing_as_the_documentation_says() {
+    assert!(include_str!("../../../docs/smart.md").contains("`Patient.link` opens nothing"));
+    let (world, classes) = filled().await;
+    let link = json!([{"other": {"reference": "Patient/bob"}, "type": "seealso"}]);
+    put(&world, &json!({"resourceType": "Patient", "id": "ada", "link": link})).await;
+    for class in classes.iter().filter(|class| class.is_adas() && class.may("Patient.r")) {
+        assert_eq!(class.get(&world, "/fhir/Patient/ada").await.0, 200, "{}", class.name);
+        assert_eq!(class.get(&world, "/fhir/Patient/bob").await.0, 404, "{}", class.name);
+        assert_eq!(class.get(&world, "/fhir/Observation/lab-bob").await.0, 404, "{}", class.name);
     }
 }
 
@@ -339,6 +354,7 @@ async fn exported(world: &World, class: &Class, path: &str) -> Result<BTreeSet<S
     Ok(found)
 }
 
+// meets bulk 9 27 226
 #[tokio::test]
 async fn an_export_holds_what_is_seen() {
     let (world, classes) = filled().await;
@@ -364,6 +380,7 @@ async fn an_export_holds_what_is_seen() {
     }
 }
 
+// meets smart 130
 #[tokio::test]
 async fn a_write_outside_is_refused_and_changes_nothing() {
     let (world, classes) = filled().await;

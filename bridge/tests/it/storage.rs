@@ -141,6 +141,30 @@ async fn damaged_packs_and_rows_are_named() {
     stored.names(flip_body, &[&first, "the sum at its end is another", "does not open"]).await;
     let flip_header = |data: &Path| change(&pack(data), |bytes| bytes[23] ^= 1);
     stored.names(flip_header, &[&first, "no record can be read here", "no record of it lies at byte 15"]).await;
+    // What is under no seal, changed by somebody who knows how a pack is summed up.
+    let forged = |from: &'static str, to: &'static str| {
+        let pack = &pack;
+        move |data: &Path| {
+            change(&pack(data), |bytes| {
+                let at = bytes.windows(from.len()).position(|some| some == from.as_bytes()).unwrap() + from.len();
+                bytes[at - 1] = *to.as_bytes().last().unwrap();
+                let end = bytes.len() - 32;
+                let sum = notary::commitment::Digest::of(&bytes[..end]).0;
+                bytes[end..].copy_from_slice(&sum);
+            })
+        }
+    };
+    stored.names(forged("\"time\":1", "\"time\":2"), &[&first, "the index has another time for it"]).await;
+    stored.names(forged("{\"kind\":", "{\"kind\" "), &[&first, "no record can be read here"]).await;
+    let miscounted = |data: &Path| {
+        change(&pack(data), |bytes| {
+            let end = bytes.len() - 32;
+            bytes[end - 1] ^= 4;
+            let sum = notary::commitment::Digest::of(&bytes[..end]).0;
+            bytes[end..].copy_from_slice(&sum);
+        })
+    };
+    stored.names(miscounted, &[&first, "another number of records"]).await;
     let cut = |data: &Path| change(&pack(data), |bytes| bytes.truncate(bytes.len() / 2));
     stored.names(cut, &[&first, "the sum at its end", "row "]).await;
     stored

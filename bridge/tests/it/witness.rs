@@ -19,6 +19,11 @@ async fn admit(world: &World, number: &str) -> String {
 
 /// A log, its witness, and the witness's key.
 async fn pair() -> (World, World, WitnessKey) {
+    pair_after(Vec::new()).await
+}
+
+/// The same, where the log asks others before that witness.
+async fn pair_after(others: Vec<WitnessPeer>) -> (World, World, WitnessKey) {
     let log = World::new().await;
     let directory = tempfile::tempdir().unwrap();
     let mut settings = super::world::config(&directory.path().join("data"));
@@ -30,7 +35,8 @@ async fn pair() -> (World, World, WitnessKey) {
     let url = format!("http://{}/witness", witness.running.http);
     let World { running, directory, .. } = log;
     let mut settings = Config { http: running.http, mllp: running.mllp, ..running.app.config.clone() };
-    settings.log.witnesses = vec![WitnessPeer { url, key: key.clone() }];
+    settings.log.witnesses = others;
+    settings.log.witnesses.push(WitnessPeer { url, key: key.clone() });
     running.stop().await;
     (World::with(directory, settings).await, witness, WitnessKey::parse(&key).unwrap())
 }
@@ -75,6 +81,29 @@ async fn checkpoints_are_cosigned_before_they_are_anchored() {
     }
 }
 
+/// Takes every connection and never says a word.
+async fn hanging(seed: u8) -> WitnessPeer {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/witness", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let key = Witness::from_seed("hanging.example/w", &[seed; 32]).unwrap().key().to_string();
+    WitnessPeer { url, key }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn witnesses_that_hang_hold_up_no_other() {
+    // One after the other they would take longer than a cosignature is waited for here.
+    let (log, _witness, key) = pair_after(vec![hanging(7).await, hanging(8).await, hanging(9).await]).await;
+    let path = admit(&log, "9401").await;
+    let receipt = cosigned(&log, &path, &key).await;
+    assert!(receipt.anchor.is_some(), "and it is anchored");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_history_is_refused_and_kept_as_evidence() {
     let (log, witness, key) = pair().await;
@@ -102,6 +131,15 @@ async fn a_second_history_is_refused_and_kept_as_evidence() {
         assert_eq!(signer.key().open(evidence[note].as_str().unwrap()).unwrap().size, size, "it proves itself");
     }
     assert_eq!(ask(&witness, &lie).await.status(), 409, "a log that was convicted is cosigned no more");
+
+    // An index that has lost it: the log is convicted by what lies beside the packs.
+    let data = witness.directory.path().join("data");
+    for table in ["witnessed", "evidence"] {
+        assert_eq!(stores::rows(&data, &format!("DELETE FROM {table} RETURNING origin")).len(), 1);
+    }
+    let witness = witness.restarted().await;
+    assert_eq!(ask(&witness, &lie).await.status(), 409);
+    assert_eq!(witness.running.app.core.store.evidence().unwrap()[0].other, forged);
 }
 
 /// The newest checkpoint that the witness knows, once it is the log's newest: nothing more comes.

@@ -3,13 +3,15 @@
 use super::bar::bar;
 use super::files::policy;
 use super::nodes::{nodes, wait};
+use super::say::{UNANSWERED, say};
 use super::show::{name_and_why, refusal_json};
 use alloy_primitives::{Address, B256};
 use clap::Args;
+use notary::chain::evm::Node;
 use notary::checkpoint::{Checkpoint, LogKey};
 use notary::monitor::{Anchors, Question, Source, Stop, Walked, anchors, reread};
-use notary::verify::Policy;
-use serde_json::json;
+use notary::verify::{Cosigners, Policy};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,7 +22,7 @@ pub struct Log {
     /// The log's public key, where no policy names it.
     #[arg(long)]
     key: Vec<String>,
-    /// What you trust (TOML): log_keys, contracts. See docs/verify.md.
+    /// What you trust (TOML): log_keys, witnesses, contracts. See docs/verify.md.
     #[arg(long)]
     policy: Option<PathBuf>,
     /// A node of the chain that the log is anchored on. May be given several times: all that answer must agree.
@@ -47,51 +49,70 @@ struct Wanted {
     code_hash: Option<B256>,
 }
 
+/// What is asked, and of whom.
+struct Asked<'a> {
+    arguments: &'a Log,
+    policy: &'a Policy,
+    keys: &'a [LogKey],
+    source: &'a Source,
+    nodes: &'a [Node],
+}
+
+/// A log that fits.
+struct Fits {
+    checkpoint: Checkpoint,
+    cosigners: Cosigners,
+    anchors: Option<Anchors>,
+    walked: Walked,
+}
+
 /// Re-reads the log, and prints that it fits or where it first breaks.
 pub fn run(arguments: &Log) -> Result<ExitCode, String> {
     let policy = policy(arguments.policy.as_deref())?;
     let keys = keys(arguments, &policy)?;
     let wanted = wanted(arguments, &policy)?;
-    match wait(check(arguments, &keys, wanted))? {
-        Ok((checkpoint, anchors, walked)) => {
-            print_fits(arguments.json, &checkpoint, anchors.as_ref(), &walked);
+    let (source, nodes) = (Source::new(&arguments.url)?, nodes(&arguments.rpc)?);
+    let asked = Asked { arguments, policy: &policy, keys: &keys, source: &source, nodes: &nodes };
+    match wait(check(&asked, wanted))? {
+        Ok(fits) => {
+            fits.print(arguments.json);
             Ok(ExitCode::SUCCESS)
         }
-        Err(Stop::Away(why)) => Err(format!("cannot say: {why}")),
+        Err(Stop::Away(why)) => {
+            let why = format!("cannot say: {why}");
+            let value = json!({"verdict": "UNANSWERED", "why": why});
+            say(if arguments.json { value.to_string() } else { format!("UNANSWERED {why}") });
+            Ok(ExitCode::from(UNANSWERED))
+        }
         Err(Stop::Broken(broken)) => {
             let mut value = refusal_json(&broken);
             value["place"] = json!(broken.place());
             let (name, why) = name_and_why(&broken);
-            println!("{}", if arguments.json { value.to_string() } else { format!("BROKEN {name}: {why}") });
+            say(if arguments.json { value.to_string() } else { format!("BROKEN {name}: {why}") });
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
 /// The chain before the checkpoint: an anchor that is made meanwhile is of no log that is longer than what is read.
-async fn check(
-    arguments: &Log,
-    keys: &[LogKey],
-    wanted: Option<Wanted>,
-) -> Result<(Checkpoint, Option<Anchors>, Walked), Stop> {
-    let source = Source::new(&arguments.url).map_err(Stop::Away)?;
+async fn check(asked: &Asked<'_>, wanted: Option<Wanted>) -> Result<Fits, Stop> {
     let anchors = match wanted {
-        Some(wanted) => Some(read_anchors(arguments, &wanted).await?),
+        Some(wanted) => Some(read_anchors(asked, &wanted).await?),
         None => None,
     };
-    let checkpoint = source.checkpoint(keys).await?;
+    let (checkpoint, cosigners) = asked.source.checkpoint(asked.keys, asked.policy).await?;
     let bar = bar("{pos}/{len} entries {wide_bar} {eta} left");
     bar.set_length(checkpoint.size);
     let list = anchors.as_ref().map(|anchors| anchors.list.clone()).unwrap_or_default();
-    let walked = reread(&source, checkpoint.clone(), list, &mut |size| bar.set_position(size)).await;
+    let walked = reread(asked.source, checkpoint.clone(), list, &mut |size| bar.set_position(size)).await;
     bar.finish_and_clear();
-    Ok((checkpoint, anchors, walked?))
+    Ok(Fits { checkpoint, cosigners, anchors, walked: walked? })
 }
 
-async fn read_anchors(arguments: &Log, wanted: &Wanted) -> Result<Anchors, Stop> {
-    let nodes = nodes(&arguments.rpc).map_err(Stop::Away)?;
+async fn read_anchors(asked: &Asked<'_>, wanted: &Wanted) -> Result<Anchors, Stop> {
     let &Wanted { chain_id, contract, code_hash } = wanted;
-    let question = Question { nodes: &nodes, chain_id, contract, code_hash, from_block: arguments.from_block };
+    let (nodes, from_block) = (asked.nodes, asked.arguments.from_block);
+    let question = Question { nodes, chain_id, contract, code_hash, from_block };
     let bar = bar("{pos}/{len} blocks {wide_bar} {eta} left");
     let mut tell = |block, last| {
         bar.set_length(last);
@@ -131,28 +152,36 @@ fn wanted(arguments: &Log, policy: &Policy) -> Result<Option<Wanted>, String> {
     Ok(Some(Wanted { chain_id, contract, code_hash: listed.and_then(|c| c.code_hash) }))
 }
 
-fn print_fits(as_json: bool, checkpoint: &Checkpoint, anchors: Option<&Anchors>, walked: &Walked) {
-    let Checkpoint { origin, size, root } = checkpoint;
-    if as_json {
-        let chain = anchors.map(|a| {
+impl Fits {
+    fn print(&self, as_json: bool) {
+        if as_json { say(self.json()) } else { self.lines() }
+    }
+
+    fn json(&self) -> Value {
+        let Self { checkpoint: Checkpoint { origin, size, root }, walked, .. } = self;
+        let chain = self.anchors.as_ref().map(|a| {
             json!({"block": a.block.number, "hash": a.block.hash, "nodes": a.nodes, "codeHash": a.code_hash,
                    "anchors": walked.anchors, "anchored": walked.anchored})
         });
         let log = json!({"origin": origin, "size": size, "root": root.to_string()});
-        let value =
-            json!({"verdict": "FITS", "log": log, "entries": walked.entries, "tiles": walked.tiles, "chain": chain});
-        println!("{value}");
-        return;
+        let witnesses: Vec<_> = self.cosigners.signed.iter().map(|(name, _)| name).collect();
+        json!({"verdict": "FITS", "log": log, "entries": walked.entries, "tiles": walked.tiles,
+               "witnesses": witnesses, "chain": chain})
     }
-    println!("FITS: {size} entries of {origin} give the root that the checkpoint signs, {root}");
-    let kinds: Vec<_> = walked.entries.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    println!("  entries:  {}", if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") });
-    println!("  tiles:    {} compared", walked.tiles);
-    match anchors {
-        None => println!("  anchors:  not looked at; --rpc URL does"),
-        Some(a) => println!(
-            "  anchors:  {} up to size {}, all on this history: in block {} ({}) by {} nodes, code {}",
-            walked.anchors, walked.anchored, a.block.number, a.block.hash, a.nodes, a.code_hash
-        ),
+
+    fn lines(&self) {
+        let Self { checkpoint: Checkpoint { origin, size, root }, walked, .. } = self;
+        say(format!("FITS: {size} entries of {origin} give the root that the checkpoint signs, {root}"));
+        let kinds: Vec<_> = walked.entries.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        say(format!("  entries:  {}", if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") }));
+        say(format!("  tiles:    {} compared", walked.tiles));
+        self.cosigners.sentences().for_each(|sentence| say(format!("  rests on: {sentence}")));
+        say(match &self.anchors {
+            None => "  anchors:  not looked at; --rpc URL does".to_owned(),
+            Some(a) => format!(
+                "  anchors:  {} up to size {}, all on this history: in block {} ({}) by {} nodes, code {}",
+                walked.anchors, walked.anchored, a.block.number, a.block.hash, a.nodes, a.code_hash
+            ),
+        });
     }
 }

@@ -3,6 +3,7 @@
 use super::bar::bar;
 use super::files::{policy, read};
 use super::judge::{Judged, judge};
+use super::say::{complain, say};
 use super::show::{refusal_json, verdict_json};
 use super::source::{Item, Source};
 use super::summary::Summary;
@@ -70,7 +71,7 @@ pub fn run(arguments: &Many) -> Result<ExitCode, String> {
         in_order(receive, |outcome| {
             summary.count(&outcome.judged);
             if let Some(line) = line(&outcome, arguments.json) {
-                bar.suspend(|| println!("{line}"));
+                bar.suspend(|| say(line));
             }
             bar.inc(outcome.bytes as u64);
         });
@@ -78,9 +79,9 @@ pub fn run(arguments: &Many) -> Result<ExitCode, String> {
     bar.finish_and_clear();
     let text = summary.text(start.elapsed());
     if arguments.json {
-        eprintln!("{text}")
+        complain(text)
     } else {
-        println!("{text}")
+        say(text)
     }
     Ok(summary.code())
 }

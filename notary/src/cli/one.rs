@@ -2,10 +2,12 @@
 
 use super::files::{policy, read};
 use super::judge::{Judged, judge};
+use super::say::{UNANSWERED, say};
 use super::show::{print_refusal, print_verdict, refusal_json, verdict_json};
 use clap::Args;
 use notary::receipt::MAX_RECEIPT_BYTES;
-use notary::verify::Cache;
+use notary::verify::{Cache, Refusal, Verdict};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,26 +42,41 @@ pub fn run(arguments: &One) -> Result<ExitCode, String> {
     let silent = ask(arguments, &receipt, &mut policy)?;
     match (judge(&mut Cache::default(), &receipt, raw.as_deref(), &policy, |_| Ok(resource)), silent) {
         (Judged::Unread(problem), _) => Err(problem),
-        // Nothing else is wrong with it, and whether its block is the chain's nobody tells.
-        (Judged::Holds(_) | Judged::Refused(notary::verify::Refusal::UntrustedChain), Some(why)) => {
-            Err(format!("cannot say whether the anchor's block is the chain's: {why}"))
-        }
-        (Judged::Holds(verdict), None) if arguments.json => Ok(said(&verdict_json(&verdict), ExitCode::SUCCESS)),
         (Judged::Holds(verdict), None) => {
-            print_verdict(&verdict);
+            if arguments.json {
+                say(verdict_json(&verdict))
+            } else {
+                print_verdict(&verdict)
+            }
             Ok(ExitCode::SUCCESS)
         }
-        (Judged::Refused(refusal), _) if arguments.json => Ok(said(&refusal_json(&refusal), ExitCode::FAILURE)),
+        // Nothing else is wrong with it, and whether its block is the chain's nobody tells.
+        (Judged::Holds(verdict), Some(why)) => Ok(unanswered(arguments, &why, Some(&verdict))),
+        (Judged::Refused(Refusal::UnknownBlock), Some(why)) => Ok(unanswered(arguments, &why, None)),
         (Judged::Refused(refusal), _) => {
-            print_refusal(&refusal);
+            if arguments.json {
+                say(refusal_json(&refusal))
+            } else {
+                print_refusal(&refusal)
+            }
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-fn said(value: &serde_json::Value, code: ExitCode) -> ExitCode {
-    println!("{value}");
-    code
+/// No node told whether the anchor's block is the chain's. What holds without that is said too.
+fn unanswered(arguments: &One, why: &str, without: Option<&Verdict>) -> ExitCode {
+    let why = format!("cannot say whether the anchor's block is the chain's: {why}");
+    if arguments.json {
+        say(json!({"verdict": "UNANSWERED", "why": why, "without": without.map(verdict_json)}));
+    } else {
+        say(format!("UNANSWERED {why}"));
+        if let Some(verdict) = without {
+            say("without that:");
+            print_verdict(verdict);
+        }
+    }
+    ExitCode::from(UNANSWERED)
 }
 
 /// Asks the nodes that were named. Why nobody answered, if nobody did.

@@ -1,5 +1,6 @@
 //! Verdicts and refusals, for people and for machines.
 
+use super::say::say;
 use notary::verify::{Refusal, Verdict};
 use serde_json::{Value, json};
 
@@ -33,21 +34,21 @@ pub fn name_and_why(refusal: &dyn std::fmt::Display) -> (String, String) {
 /// A verdict and what it rests on, in lines.
 pub fn print_verdict(verdict: &Verdict) {
     match &verdict.erased {
-        Some(time) => println!("{} ERASED on {time}", verdict.grade),
-        None => println!("{}", verdict.grade),
+        Some(time) => say(format!("{} ERASED on {time}", verdict.grade)),
+        None => say(verdict.grade),
     }
-    println!("  checked:  {}", checked(verdict).join(", "));
+    say(format!("  checked:  {}", checked(verdict).join(", ")));
     for line in &verdict.rests_on {
-        println!("  rests on: {line}");
+        say(format!("  rests on: {line}"));
     }
     if !verdict.resource_checked && !verdict.deletion && verdict.erased.is_none() {
-        println!("  note:     no resource was given, so only the receipt itself was checked");
+        say("  note:     no resource was given, so only the receipt itself was checked");
     }
 }
 
 /// A refusal on one line.
 pub fn print_refusal(refusal: &Refusal) {
-    println!("REFUSED {refusal}");
+    say(format!("REFUSED {refusal}"));
 }
 
 fn checked(verdict: &Verdict) -> Vec<&'static str> {

@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 const RANGE: u64 = 2_000;
 /// So many slots are proved in one answer of some 200 kB.
 const SLOTS: usize = 64;
+/// More blocks no chain has made since the contract could be deployed: ten a second for three years. A node that says so would have
+/// us ask for ever.
+const MAX_BLOCKS: u64 = 1_000_000_000;
+/// So many anchors of one log are read: one a minute for two years.
+const MAX_ANCHORS: usize = 1 << 20;
 
 /// Whose anchors are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +46,20 @@ pub struct Anchors {
 /// Reads them. `tell` hears the number of the block that was read last, and of the newest.
 pub async fn anchors(question: &Question<'_>, tell: &mut dyn FnMut(u64, u64)) -> Result<Anchors, Stop> {
     let (nodes, block) = agreed(question).await?;
+    let blocks = block.number.saturating_sub(question.from_block);
+    if blocks > MAX_BLOCKS {
+        return Err(Stop::Away(format!("{blocks} blocks are too many to ask for: give --from-block")));
+    }
+    // Any node proves as much as all: they have the same block.
+    let prover = nodes.first().copied().ok_or_else(|| Stop::Away("no node was named".to_owned()))?;
+    let (head, code_hash) = head(prover, question, &block).await?;
     let mut shown = Vec::new();
     for node in &nodes {
-        shown.push((*node, events(node, question, block.number, tell).await?));
+        shown.push((*node, events(node, question, (block.number, head), tell).await?));
     }
     let all: BTreeMap<u64, (Root, &Node)> =
         shown.iter().flat_map(|(node, events)| events.iter().map(|(size, root)| (*size, (*root, *node)))).collect();
-    // Any node proves as much as all: they have the same block.
-    let prover = nodes.first().copied().ok_or_else(|| Stop::Away("no node was named".to_owned()))?;
-    let code_hash = bear_out(prover, question, &block, &all).await?;
+    bear_out(prover, question, (&block, head), &all).await?;
     for (node, events) in &shown {
         if let Some(size) = all.keys().find(|size| !events.contains_key(size)) {
             return Err(Broken::Withheld { size: *size, node: node.name().to_owned() }.into());
@@ -100,38 +110,46 @@ async fn at(node: &Node, which: BlockNumberOrTag) -> Result<Block, Stop> {
     node.block(which).await.map_err(away)?.ok_or_else(none)
 }
 
-/// What one node shows. Two events of one size cannot be: the contract's sizes grow.
+/// What one node shows up to the block `last`. Two events of one size cannot be: the contract's sizes grow, and none is above the
+/// head that its storage proves.
 async fn events(
     node: &Node,
     question: &Question<'_>,
-    last: u64,
+    (last, head): (u64, u64),
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<BTreeMap<u64, Root>, Stop> {
     let (mut found, mut before) = (BTreeMap::new(), 0);
     for first in (question.from_block..=last).step_by(RANGE as usize) {
         let range = (first, last.min(first.saturating_add(RANGE - 1)));
         for (size, root) in node.anchored(question.contract, range).await.map_err(away)? {
-            if size <= before {
+            if size <= before || size > head {
                 return Err(Broken::Event { size, node: node.name().to_owned() }.into());
             }
             before = size;
             found.insert(size, root);
+        }
+        if found.len() > MAX_ANCHORS {
+            return Err(Stop::Away(format!("the node at {} shows too many anchors: give --from-block", node.name())));
         }
         tell(range.1, last);
     }
     Ok(found)
 }
 
+/// The head's size, which slot 0 holds, and the contract's code.
+async fn head(prover: &Node, question: &Question<'_>, block: &Block) -> Result<(u64, B256), Stop> {
+    let held = held(prover, question, block, &[B256::ZERO]).await?;
+    let size = held.values().next().and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX);
+    Ok((size, held.code_hash))
+}
+
 /// Compares the events with the contract's storage: each root, and that the head is the newest of them.
 async fn bear_out(
     prover: &Node,
     question: &Question<'_>,
-    block: &Block,
+    (block, head): (&Block, u64),
     all: &BTreeMap<u64, (Root, &Node)>,
-) -> Result<B256, Stop> {
-    // Slot 0 holds the head's size.
-    let held = held(prover, question, block, &[B256::ZERO]).await?;
-    let head = held.values().next().and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX);
+) -> Result<(), Stop> {
     let shown = all.last_key_value().map_or(0, |(size, _)| *size);
     let node = || question.nodes.iter().map(Node::name).collect::<Vec<_>>().join(", ");
     if head > shown {
@@ -140,14 +158,14 @@ async fn bear_out(
     let events: Vec<_> = all.iter().collect();
     for some in events.chunks(SLOTS) {
         let slots: Vec<_> = some.iter().map(|(size, _)| root_slot(**size)).collect();
-        let held = self::held(prover, question, block, &slots).await?;
+        let held = held(prover, question, block, &slots).await?;
         for ((size, (root, node)), value) in some.iter().zip(held.values()) {
-            if value != U256::from_be_bytes(root.0) || **size > head {
+            if value != U256::from_be_bytes(root.0) {
                 return Err(Broken::Event { size: **size, node: node.name().to_owned() }.into());
             }
         }
     }
-    Ok(held.code_hash)
+    Ok(())
 }
 
 /// Slots of the contract, which must be there with the code that was asked for.

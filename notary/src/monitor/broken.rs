@@ -8,6 +8,8 @@ use crate::tree::Root;
 pub enum Broken {
     #[error("CHECKPOINT-FORGED: {0}")]
     Checkpoint(#[from] CheckpointError),
+    #[error("NOT-WITNESSED: {found} of the {wanted} witnesses that the policy asks for have cosigned the checkpoint")]
+    NotWitnessed { found: usize, wanted: usize },
     #[error(
         "LOG-TRUNCATED: the checkpoint speaks of {size} entries, and {path} is missing or of another length: it speaks of entries {first} to {last}"
     )]
@@ -65,9 +67,13 @@ impl Broken {
             Self::Anchor { size, agreed, .. } => {
                 Place { entries: between(*agreed, *size), anchor: Some(*size), ..Place::default() }
             }
-            Self::Behind { anchored, .. } => Place { anchor: Some(*anchored), ..Place::default() },
+            Self::Behind { anchored, size } => {
+                Place { entries: between(*size, *anchored), anchor: Some(*anchored), ..Place::default() }
+            }
             Self::Withheld { size, .. } | Self::Event { size, .. } => Place { anchor: Some(*size), ..Place::default() },
-            Self::Checkpoint(_) | Self::Chain { .. } | Self::Block { .. } => Place::default(),
+            Self::Checkpoint(_) | Self::NotWitnessed { .. } | Self::Chain { .. } | Self::Block { .. } => {
+                Place::default()
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Broken, Part, Walk, Walked, parts};
 use crate::checkpoint::{Checkpoint, LogKey, MAX_NOTE_BYTES};
 use crate::tree::Root;
+use crate::verify::{Cosigners, Policy};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -13,6 +14,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How often a file is asked for before the log counts as away, and how long is waited in between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often the checkpoint is asked for until it is cosigned.
+const WITNESS_TRIES: u32 = 5;
 /// So many files are on their way at once: enough to hide the distance, few enough for a small server.
 const AHEAD: usize = 16;
 
@@ -52,8 +55,25 @@ impl Source {
         Ok(Self { client: client.build().map_err(|error| wrong(&error.to_string()))?, base })
     }
 
-    /// The newest checkpoint, signed by one of these keys: that of its origin.
-    pub async fn checkpoint(&self, keys: &[LogKey]) -> Result<Checkpoint, Stop> {
+    /// The newest checkpoint, signed by one of these keys: that of its origin. Where the policy asks for witnesses it waits a little
+    /// for theirs: a log shows what it has signed before they have.
+    pub async fn checkpoint(&self, keys: &[LogKey], policy: &Policy) -> Result<(Checkpoint, Cosigners), Stop> {
+        let mut tries = 1;
+        loop {
+            let (checkpoint, note) = self.newest(keys).await?;
+            let cosigners = policy.cosigners(&note);
+            if cosigners.are_enough() {
+                return Ok((checkpoint, cosigners));
+            }
+            if tries == WITNESS_TRIES {
+                return Err(Broken::NotWitnessed { found: cosigners.signed.len(), wanted: cosigners.wanted }.into());
+            }
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn newest(&self, keys: &[LogKey]) -> Result<(Checkpoint, String), Stop> {
         let none =
             || Stop::Away(format!("{}checkpoint is not there: nothing was signed yet, or this is no log", self.base));
         let bytes = self.get("checkpoint", MAX_NOTE_BYTES).await?.ok_or_else(none)?;
@@ -61,7 +81,8 @@ impl Source {
         let origin = note.lines().next().unwrap_or_default();
         let key = keys.iter().find(|key| key.origin() == origin).or(keys.first());
         let key = key.ok_or_else(|| Stop::Away("no log key was given".to_owned()))?;
-        Ok(key.open(&note).map_err(Broken::from)?)
+        let checkpoint = key.open(&note).map_err(Broken::from)?;
+        Ok((checkpoint, note.into_owned()))
     }
 
     /// A part of a log. One that is not whole may be gone once the whole one is there; its beginning is the same.
@@ -120,7 +141,7 @@ pub async fn reread(
     tell: &mut dyn FnMut(u64),
 ) -> Result<Walked, Stop> {
     let mut wanted = parts(checkpoint.size);
-    let mut walk = Walk::new(checkpoint, anchors)?;
+    let mut walk = Walk::new(checkpoint, anchors);
     let mut coming: VecDeque<(Part, JoinHandle<Fetched>)> = VecDeque::new();
     loop {
         for part in wanted.by_ref().take(AHEAD - coming.len()) {

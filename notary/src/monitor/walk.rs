@@ -35,15 +35,11 @@ pub struct Walked {
 
 impl Walk {
     /// A walk to a checkpoint whose signature was checked, past `anchors`: (size, root) in the order of their sizes.
-    pub fn new(checkpoint: Checkpoint, anchors: Vec<(u64, Root)>) -> Result<Self, Broken> {
-        let size = checkpoint.size;
-        if let Some(&(anchored, _)) = anchors.last().filter(|(anchored, _)| *anchored > size) {
-            return Err(Broken::Behind { anchored, size });
-        }
+    pub fn new(checkpoint: Checkpoint, anchors: Vec<(u64, Root)>) -> Self {
         let levels = vec![Vec::new(); usize::from(LEVELS)];
         let anchors = anchors.into_iter().peekable();
         let (tree, leaves, walked) = (EdgeTree::default(), Vec::new(), Walked::default());
-        Ok(Self { checkpoint, tree, leaves, levels, anchors, walked })
+        Self { checkpoint, tree, leaves, levels, anchors, walked }
     }
 
     /// How many entries fit so far.
@@ -72,10 +68,14 @@ impl Walk {
         let Checkpoint { size, root: signed, .. } = self.checkpoint;
         let found = self.root()?;
         let agreed = self.walked.anchored;
-        if self.tree.size() == size && found == signed {
-            return Ok(self.walked);
+        if self.tree.size() != size || found != signed {
+            return Err(Broken::Root { size, signed, found, agreed });
         }
-        Err(Broken::Root { size, signed, found, agreed })
+        // Last of all: what is shown may break before it ends.
+        match self.anchors.last() {
+            Some((anchored, _)) => Err(Broken::Behind { anchored, size }),
+            None => Ok(self.walked),
+        }
     }
 
     /// An entry has its length before it, as two bytes.
@@ -191,7 +191,7 @@ mod tests {
 
         fn walk_past(&self, anchors: Vec<(u64, Root)>, change: impl Fn(&str, &mut Vec<u8>)) -> Result<Walked, Broken> {
             let (size, root) = (self.tree.size(), root(self.tree.size(), &self.tree).unwrap());
-            let mut walk = Walk::new(Checkpoint { origin: "log".into(), size, root }, anchors)?;
+            let mut walk = Walk::new(Checkpoint { origin: "log".into(), size, root }, anchors);
             for part in parts(size) {
                 let mut bytes = self.part(&part);
                 change(&part.path(), &mut bytes);
@@ -259,8 +259,11 @@ mod tests {
         assert_eq!((refused.place().entries, refused.place().anchor), (Some((300, 399)), Some(400)));
         let behind = log.walk_past(vec![good, (1_501, other)], |_, _| ()).unwrap_err();
         assert_eq!(behind, Broken::Behind { anchored: 1_501, size: 1_500 });
+        assert_eq!(behind.place().entries, Some((1_500, 1_500)), "what is missing");
+        let both = log.walk_past(vec![good, (400, other), (1_501, other)], |_, _| ()).unwrap_err();
+        assert!(matches!(both, Broken::Anchor { size: 400, .. }), "what breaks first is told: {both}");
         let signed = Checkpoint { origin: "log".into(), size: 256, root: other };
-        let mut walk = Walk::new(signed, vec![]).unwrap();
+        let mut walk = Walk::new(signed, vec![]);
         parts(256).for_each(|part| walk.take(&part, Some(&log.part(&part))).unwrap());
         let refused = walk.finish().unwrap_err();
         assert_eq!(refused, Broken::Root { size: 256, signed: other, found: root_at(256), agreed: 0 });

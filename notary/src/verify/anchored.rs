@@ -74,7 +74,7 @@ fn known(bundle: &AnchorBundle, anchored: &Anchored, policy: &Policy, cache: &mu
     };
     let sealed = sealed(bundle, policy, cache)?;
     let known = Known { pinned: policy.blocks.contains(&block), sealed, confirmed };
-    if known.is_so() || !policy.asks_for_a_known_block() { Ok(known) } else { Err(Refusal::UntrustedChain) }
+    if known.is_so() || !policy.asks_for_a_known_block() { Ok(known) } else { Err(Refusal::UnknownBlock) }
 }
 
 /// Nothing in a bundle proves that a block belongs to a chain, or what kind of chain that is: only a known block and a listed

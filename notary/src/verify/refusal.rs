@@ -34,8 +34,11 @@ pub enum Refusal {
     Checkpoint(CheckpointError),
     #[error("UNTRUSTED-LOG: the policy does not name the log key {0}")]
     UntrustedLog(String),
-    #[error("UNTRUSTED-CHAIN: the policy does not name the anchor's chain and contract, its code or its block")]
+    #[error("UNTRUSTED-CHAIN: the policy does not name the anchor's chain and contract, or its code")]
     UntrustedChain,
+    /// What asking a node could still mend.
+    #[error("UNTRUSTED-CHAIN: the policy does not know the anchor's block")]
+    UnknownBlock,
     #[error("FOREIGN-BLOCK: {0}")]
     ForeignBlock(String),
     #[error("NOT-SEALED: {0}")]

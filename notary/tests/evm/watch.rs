@@ -8,8 +8,10 @@ use notary::anchor::ChainKind;
 use notary::checkpoint::LogSigner;
 use notary::commitment::Entry;
 use notary::tree::LeafHash;
+use notary::witness::{Witness, with_cosignatures};
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::Mutex;
 
 const SIZE: u64 = 700;
 
@@ -98,7 +100,7 @@ async fn a_log_that_was_tampered_with_is_refused_by_name_and_place() {
     assert_eq!(log(&tiles, &[]).await.0, 0);
     tiles.put("checkpoint", Some(format!("Location: {}/checkpoint", tiles.url()).into_bytes()));
     let (code, said) = log(&tiles, &[]).await;
-    assert!(code == 2 && said.as_str().unwrap().contains("status 302"), "no redirect is followed: {said}");
+    assert!(code == 3 && why(&said).contains("status 302"), "no redirect is followed: {said}");
 }
 
 /// A chain on which the log is anchored at some sizes.
@@ -167,7 +169,84 @@ async fn a_log_that_does_not_fit_its_anchors_is_refused_by_name_and_place() {
     assert_eq!((code, &said["name"]), (1, &json!("UNTRUSTED-CHAIN")), "{said}");
     drop(strange);
     let (code, said) = check(&tiles, &["http://127.0.0.1:9".into()]).await;
-    assert!(code == 2 && said.as_str().unwrap().contains("cannot say"), "{said}");
+    assert_eq!((code, &said["verdict"]), (3, &json!("UNANSWERED")), "{said}");
+    let (code, said) = check(&tiles, &["nowhere".into()]).await;
+    assert_eq!((code, &said["verdict"]), (2, &json!("ERROR")), "an address that is none is no silence: {said}");
+}
+
+#[tokio::test]
+async fn a_node_that_lies_does_not_keep_us_asking() {
+    let Some(chain) = anchored(&[100]).await else { return };
+    let (contract, id) = (chain.pins.contract.to_string(), chain.pins.chain_id.to_string());
+    let (sample, entries) = log_of(100, None);
+    let (tiles, proxy) = (Tiles::serve(files(&sample, &entries)).await, Proxy::before(&chain.anvil).await);
+    let check = async || log(&tiles, &["--rpc", &proxy.url(), "--contract", &contract, "--chain-id", &id]).await;
+    proxy.fail(|question, answer| {
+        static FAR: Mutex<String> = Mutex::new(String::new());
+        let mut far = FAR.lock().unwrap();
+        Some(match question.contains("eth_getBlockByNumber") {
+            // Asked for the block of that number, the node of the chain has none.
+            true if answer.contains("\"result\":null") => {
+                let mut again: Value = serde_json::from_str(&far).unwrap();
+                again["id"] = id_of(question);
+                again.to_string()
+            }
+            true if question.contains("latest") && !answer.is_empty() => {
+                *far = far_away(&answer);
+                far.clone()
+            }
+            _ => answer,
+        })
+    });
+    let (code, said) = check().await;
+    assert!(code == 3 && why(&said).contains("too many to ask for"), "{said}");
+    // An event of a size that the contract's head has not come to.
+    proxy.fail(|question, answer| Some(if question.contains("eth_getLogs") { larger(&answer) } else { answer }));
+    let (code, said) = check().await;
+    assert_eq!((code, &said["name"]), (1, &json!("EVENT-FORGED")), "{said}");
+}
+
+#[tokio::test]
+async fn a_log_must_bear_the_cosignatures_that_the_policy_asks_for() {
+    let (sample, entries) = log_of(10, None);
+    let witness = |seed| Witness::from_seed("w.example/w", &[seed; 32]).unwrap();
+    let note = sample.checkpoint();
+    let cosigned = with_cosignatures(&note, &[witness(1).cosign(&note, 1_700_000_000).unwrap()]);
+    let tiles = Tiles::serve(files(&sample, &entries)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |witnesses: &[u8], needed: usize| {
+        let keys: Vec<String> =
+            witnesses.iter().map(|seed| format!("{:?}", witness(*seed).key().to_string())).collect();
+        let path = folder.path().join("policy");
+        std::fs::write(&path, format!("witnesses = [{}]\nwitnesses_needed = {needed}\n", keys.join(", "))).unwrap();
+        log(&tiles, &["--policy", path.to_str().unwrap()]).await
+    };
+    let (code, said) = check(&[1], 1).await;
+    assert_eq!((code, &said["name"]), (1, &json!("NOT-WITNESSED")), "it is not cosigned: {said}");
+    tiles.put("checkpoint", Some(cosigned.into_bytes()));
+    let (code, said) = check(&[1, 2], 1).await;
+    assert_eq!((code, &said["witnesses"]), (0, &json!(["w.example/w"])), "{said}");
+    let (code, said) = check(&[1, 2], 2).await;
+    assert!(code == 1 && why(&said).contains("1 of the 2 witnesses"), "{said}");
+    assert_eq!(check(&[2], 1).await.0, 1, "another's");
+}
+
+fn why(said: &Value) -> &str {
+    said["why"].as_str().unwrap()
+}
+
+/// The same block at another number, with the hash that fits.
+fn far_away(answer: &str) -> String {
+    let Ok(mut read) = serde_json::from_str::<Value>(answer) else { return answer.to_owned() };
+    let Some(block) = read.get_mut("result").filter(|block| block.is_object()) else { return answer.to_owned() };
+    block["number"] = json!("0xffffffffff");
+    let header: alloy_consensus::Header = serde_json::from_value(block.clone()).unwrap();
+    block["hash"] = json!(header.hash_slow());
+    read.to_string()
+}
+
+fn larger(answer: &str) -> String {
+    events(answer, |list| list.iter_mut().for_each(|event| event["topics"][1] = json!(format!("0x{:064x}", u64::MAX))))
 }
 
 fn id_of(question: &str) -> Value {
@@ -219,17 +298,22 @@ async fn nodes_confirm_a_receipts_block_or_say_that_it_is_foreign() {
         assert_eq!((code, &said["verdict"]), (0, &json!("ANCHORED-CONSORTIUM")), "{said}");
         assert!(said["restsOn"].to_string().contains("1 of 2 nodes asked have at its number"), "{said}");
         let (code, said) = check("receipt", policy, std::slice::from_ref(&silent)).await;
-        assert!(code == 2 && said.as_str().unwrap().contains("cannot say"), "{policy}: {said}");
+        assert_eq!((code, &said["verdict"]), (3, &json!("UNANSWERED")), "{policy}: {said}");
+        let without = if policy == "policy" { json!("LOGGED") } else { Value::Null };
+        assert_eq!(said["without"]["verdict"], without, "what holds without the node is told: {said}");
     }
-    let (code, said) = check("receipt", "other", &[chain.anvil.url()]).await;
-    assert_eq!((code, &said["name"]), (1, &json!("UNTRUSTED-CHAIN")), "{said}");
+    // What is refused without any node stays refused when none answers.
+    for url in [chain.anvil.url(), silent] {
+        let (code, said) = check("receipt", "other", &[url]).await;
+        assert_eq!((code, &said["name"]), (1, &json!("UNTRUSTED-CHAIN")), "{said}");
+    }
     let (code, said) = check("unanchored", "policy", &[chain.anvil.url()]).await;
     assert_eq!((code, &said["name"]), (1, &json!("NOT-ANCHORED")), "{said}");
 
     // Another history of the same chain, one that is not so far yet, and another chain.
     let Some(fork) = Anvil::start(&["--timestamp", "1700000000"]).await else { return };
     let (code, said) = check("receipt", "policy", &[fork.url()]).await;
-    assert!(code == 2 && said.as_str().unwrap().contains("no block"), "{said}");
+    assert!(code == 3 && why(&said).contains("no block"), "{said}");
     fork.mine(20).await;
     let (code, said) = check("receipt", "policy", &[chain.anvil.url(), fork.url()]).await;
     assert_eq!((code, &said["name"]), (1, &json!("FOREIGN-BLOCK")), "{said}");

@@ -5,6 +5,7 @@ import test from 'node:test'
 import { rootAtSlot } from '../anchor.js'
 import { equal, hexOf, numberOf } from '../bytes.js'
 import { NodeFault, checkChain } from '../chain.js'
+import { isVouchedFor } from '../grade.js'
 import { valueIn } from '../trie.js'
 import { keccak } from '../hash.js'
 import { writeRlp } from '../rlp.js'
@@ -94,4 +95,18 @@ test('tries prove what is there and what is not', () => {
   }
   assert.equal(valueIn(hash, keccak(Uint8Array.of(99)), prove(Uint8Array.of(99))), null)
   assert.throws(() => valueIn(hash, keccak(keys[0]), []), /no nodes/)
+})
+
+test('only a contract that the policy lists is vouched for', () => {
+  const [contract, codeHash] = [new Uint8Array(20).fill(1), new Uint8Array(32).fill(2)]
+  const asked = { chainId: 7n, contract, codeHash }
+  const listed = { chain_id: 7, address: `0x${'01'.repeat(20)}`, kind: 'public' }
+  const vouched = (...contracts) => isVouchedFor({ contracts }, asked)
+  assert.equal(vouched(listed), true)
+  assert.equal(vouched({ ...listed, code_hash: `0x${'02'.repeat(32)}` }), true)
+  assert.equal(isVouchedFor(undefined, asked), false)
+  assert.equal(vouched(), false)
+  assert.equal(vouched({ ...listed, chain_id: 8 }), false)
+  assert.equal(vouched({ ...listed, address: `0x${'03'.repeat(20)}` }), false)
+  assert.equal(vouched({ ...listed, code_hash: `0x${'03'.repeat(32)}` }), false)
 })

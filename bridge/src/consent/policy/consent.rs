@@ -33,6 +33,14 @@ pub struct Consent {
     pub(super) rule: Rule,
 }
 
+impl Consent {
+    /// Stands for Consents of a patient that cannot be known: it forbids everything, whatever else there is.
+    pub fn unknown(what: &'static str) -> Self {
+        let dark = Dark { path: "all of them".to_owned(), what };
+        Self { name: "Consents".to_owned(), given: i64::MAX, rule: Rule::Dark(dark) }
+    }
+}
+
 /// What it says.
 #[derive(Debug, Clone)]
 pub(super) enum Rule {

@@ -47,6 +47,23 @@ pub enum Because {
     Default { purpose: Coding },
 }
 
+impl Because {
+    /// The Consent that decided, `Consent/x`.
+    pub fn consent(&self) -> Option<&str> {
+        match self {
+            Self::Provision { consent, .. } | Self::NotPermitted { consent, .. } | Self::Dark { consent, .. } => {
+                Some(consent)
+            }
+            Self::Default { .. } => None,
+        }
+    }
+
+    /// Whether no Consent says anything.
+    pub fn is_default(&self) -> bool {
+        matches!(self, Self::Default { .. })
+    }
+}
+
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -36,6 +36,7 @@ pub(super) async fn version(call: &Call<'_>, name: Name, version: Version) -> Re
 
 /// `GET .../$receipt`.
 pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>) -> Result<Reply, Reply> {
+    let form = Form::asked(call.request)?;
     let name = parse_name(kind, id).ok_or_else(not_found)?;
     let version = version.map(|v| Version::parse(v).ok_or_else(not_found)).transpose()?;
     let permit = may(&call.caller, Interaction::Read, Some(name.kind))?;
@@ -50,8 +51,8 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
             made.unwrap_or(Err(anchor::AnchorError::CutShort))
         }
     };
-    match made {
-        Ok(Some(receipt)) if as_fhir(call.request) => {
+    match made.map(|made| made.map(|receipt| if form.opening { receipt } else { receipt.without_opening() })) {
+        Ok(Some(receipt)) if form.as_fhir => {
             let now = instant(call.app.core.clock.now());
             Ok(fhir(StatusCode::OK, provenance::of(&receipt, &call.app.core.base, &now).to_string()))
         }
@@ -67,10 +68,36 @@ pub async fn receipt(call: Call<'_>, kind: &str, id: &str, version: Option<&str>
     }
 }
 
-/// Whether a receipt is asked for as FHIR. By its name alone: what clients of FHIR always accept asks for nothing.
-fn as_fhir(request: &Request) -> bool {
-    let pairs = query::pairs(&request.query).unwrap_or_default();
-    pairs.iter().any(|(name, value)| name == "_format" && value == "application/fhir+json")
+/// What a receipt is asked for as.
+#[derive(Debug, PartialEq, Eq)]
+struct Form {
+    /// By `_format` alone: what clients of FHIR always accept asks for nothing.
+    as_fhir: bool,
+    opening: bool,
+}
+
+impl Form {
+    /// A parameter that is not known is refused: who misspells `opening=false` would hand on what he wanted to keep.
+    fn asked(request: &Request) -> Result<Self, Reply> {
+        let pairs = query::pairs(&request.query);
+        pairs
+            .and_then(|pairs| Self::of(&pairs))
+            .map_err(|what| failure(StatusCode::BAD_REQUEST, Issue::new("value", what)))
+    }
+
+    fn of(pairs: &[(String, String)]) -> Result<Self, String> {
+        let mut form = Self { as_fhir: false, opening: true };
+        for (name, value) in pairs {
+            match (name.as_str(), value.as_str()) {
+                ("_format", value) => form.as_fhir = value == "application/fhir+json",
+                ("_pretty", _) => {}
+                ("opening", "true" | "false") => form.opening = value == "true",
+                ("opening", _) => return Err("opening is true or false".to_owned()),
+                _ => return Err("the parameters of $receipt are opening and _format".to_owned()),
+            }
+        }
+        Ok(form)
+    }
 }
 
 fn answer(read: Result<Option<Opened>, VaultError>, request: &Request, view: &View) -> Result<Reply, Reply> {
@@ -95,4 +122,20 @@ fn not_modified(headers: &HeaderMap, version: Version, updated: i64) -> bool {
     }
     let since = text(headers, header::IF_MODIFIED_SINCE).and_then(parse_http_date);
     since.is_some_and(|since| updated.div_euclid(1_000) <= since.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_receipt_is_asked_for_as_is_read_or_refused() {
+        let of = |text: &str| Form::of(&query::pairs(text).unwrap()).ok().map(|form| (form.as_fhir, form.opening));
+        assert_eq!(of(""), Some((false, true)));
+        assert_eq!(of("_format=json&opening=true"), Some((false, true)));
+        assert_eq!(of("opening=false&_format=application%2Ffhir%2Bjson"), Some((true, false)));
+        for bad in ["opening=no", "opening=", "openning=false", "Opening=false", "salt=false"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 }

@@ -138,12 +138,13 @@ fn written(base: &str, one: &Written, done: &Done, prefer: Prefer) -> Reply {
     versioned(with_header(reply, header::LOCATION, &location), one.version, one.updated)
 }
 
-/// What an act needs. An update may create. A condition is a search that tells whether something exists, and a conditional
+/// What an act needs. An update may create, and needs no more for it (SMART App Launch 2.2, section 3.0.2). A condition is a search that tells whether something exists, and a conditional
 /// create answers with what it found: that is reading, too. So is a conditional reference, of another type.
 pub(super) fn needed(act: &Act) -> Vec<(Interaction, Option<TypeName>)> {
     let own: &[Interaction] = match act {
         Act::Create { .. } => &[Interaction::Create],
-        Act::Update { .. } | Act::Recognise { .. } => &[Interaction::Create, Interaction::Update],
+        Act::Update { .. } => &[Interaction::Update],
+        Act::Recognise { .. } => &[Interaction::Create, Interaction::Update],
         // Its tests and paths tell what the resource says, and so does the answer.
         Act::Patch { .. } => &[Interaction::Update, Interaction::Read],
         Act::Delete { .. } => &[Interaction::Delete],

@@ -45,9 +45,14 @@ fn is_of(request: &Request, media: &str) -> bool {
 /// A form of a page of ours.
 pub(super) fn form(app: &App, request: &Request) -> Result<HashMap<String, String>, Refusal> {
     from_here(&site(app), &request.headers)?;
+    Ok(pairs(request)?.into_iter().collect())
+}
+
+/// A form, of whatever page.
+pub(super) fn pairs(request: &Request) -> Result<Vec<(String, String)>, Refusal> {
     let body = request.body.as_ref().ok().filter(|_| is_of(request, "application/x-www-form-urlencoded"));
     let text = body.and_then(|body| std::str::from_utf8(body).ok()).ok_or(Refusal::Form)?;
-    Ok(query::pairs(text).map_err(|_| Refusal::Form)?.into_iter().collect())
+    query::pairs(text).map_err(|_| Refusal::Form)
 }
 
 /// What a script sends.

@@ -61,6 +61,11 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             authorize::answer(app, request).await
         }
+        ["auth", "authorize"] if request.method == Method::POST => asked_by_form(app, request),
+        ["auth", "authorize"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
         ["auth", "logout"] if request.method == Method::POST => logout(app, request).await,
         ["auth", "logout"] => {
             only(request, &[Method::GET, Method::POST])?;
@@ -108,6 +113,14 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me", of @ ("people" | "clients")] => staff::answer(app, request, of).await,
         _ => return Err(not_found()),
     })
+}
+
+/// What an app asks by a form it asks by address (SMART App Launch 2.2, section 2.1.5): a form of another site brings no cookie, and
+/// nothing is done before the person answers.
+fn asked_by_form(app: &App, request: &Request) -> Result<Reply, Refusal> {
+    let asked = guard::pairs(request)?;
+    let asked: Vec<String> = asked.iter().map(|(name, value)| format!("{name}={}", query::encode(value))).collect();
+    Ok(see_other(&site(app).address(&format!("/auth/authorize?{}", asked.join("&")))))
 }
 
 /// Browsers bind cookies and keys to a name: who came by a loopback address goes on to the same by name.

@@ -10,7 +10,7 @@ use super::{at_desk, fresh, news, page, see_other, site};
 use crate::app::App;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
-use crate::ids::{Name, ResourceId};
+use crate::ids::{Name, Owner, ResourceId};
 use crate::index::clients::{Client, Keys};
 use crate::people::enrol::{Desk, invite};
 use crate::people::secrets::Bearer;
@@ -65,10 +65,18 @@ pub(super) async fn act(app: &Arc<App>, request: &Request, step: &str) -> Result
 /// Shows the link once: it is kept nowhere.
 async fn invited(visit: &Visit<'_>, form: &HashMap<String, String>) -> Result<Reply, Refusal> {
     let person = whom(form).ok_or(Refusal::Question)?;
+    let whose = owner(&person);
     let code = at_desk(visit.app, move |desk| invite(&desk.store, &person, desk.now, &system_random)).await?;
     news(&visit.session.account.id, "somebody was invited");
+    visit.request.seen.shows_of(&whose);
     let people = at_desk(visit.app, listed).await?;
     Ok(page(StatusCode::OK, &everybody(visit, &people, Some(&code))))
+}
+
+/// In whose trail it stands: the patient is to see who let somebody in to his record, were it in his name.
+fn owner(person: &Person) -> Owner {
+    let patient = person.resource.as_ref().filter(|name| name.kind.as_str() == "Patient");
+    patient.map_or_else(Owner::custodian, |patient| Owner::patient(&patient.id))
 }
 
 fn whom(form: &HashMap<String, String>) -> Option<Person> {

@@ -12,6 +12,7 @@ use crate::people::Role;
 use crate::read::{self, Opened};
 use crate::smart::scopes::Interaction;
 use maud::{Markup, html};
+use notary::commitment::Kind;
 use std::collections::HashMap;
 
 /// Events of a page.
@@ -30,7 +31,9 @@ pub(super) async fn events(
     let kind = TypeName::parse("AuditEvent").ok_or(Refusal::Nothing)?;
     let found = visit.search(kind, asked, visit.position(kind)?).await?;
     let after = visit.after(kind, found.next)?;
-    Ok((found.matches.iter().map(|event| deed(&event.json())).collect(), after))
+    // What this service tells has log entries of a kind of its own. What other systems have stored is theirs to answer for.
+    let own = found.matches.iter().filter(|event| event.kind == Kind::Access);
+    Ok((own.map(|event| deed(&event.json())).collect(), after))
 }
 
 /// `/me/records/access`.

@@ -12,7 +12,7 @@ use crate::upkeep::key_objects::Walk;
 use crate::upkeep::recover::packs::FOLDER;
 use crate::vault::keys::KeyError;
 use crate::vault::objects::{Found, ObjectError};
-use crate::vault::pack::{Extent, Record, check_sum, records};
+use crate::vault::pack::{Extent, Record, as_written, check_sum, count, records};
 use crate::vault::seal::{RecordKind, open};
 use notary::commitment::{Entry, Kind};
 use std::collections::{HashMap, HashSet};
@@ -111,16 +111,25 @@ impl Check<'_> {
         if check_sum(bytes).is_err() {
             self.differs(name, "it is not as it was written: the sum at its end is another");
         }
+        let mut found = 0;
         for part in records(bytes) {
+            found += 1;
             match part {
                 Err(error) => self.differs(format!("{name}, byte {}", error.at), "no record can be read here"),
                 Ok((extent, record)) => {
+                    let from = extent.offset as usize;
+                    if bytes.get(from..from + extent.length as usize) != Some(&as_written(&record)) {
+                        self.differs(format!("{name}, byte {from}"), "its header is not as it was written");
+                    }
                     let place = Place { pack: name.to_owned(), extent };
                     if self.record(&place, record, &mut loose).await? {
                         sound.insert(extent.offset);
                     }
                 }
             }
+        }
+        if count(bytes) != Some(found) {
+            self.differs(name, "it has another number of records than it says");
         }
         self.loose(name, loose)?;
         Ok(sound)
@@ -168,6 +177,9 @@ impl Check<'_> {
             (ours, theirs) if ours == theirs => {}
             (None, _) => return Ok(Err("its entry is neither in the log nor waits for it".into())),
             _ => return Ok(Err("the log has another entry for it".into())),
+        }
+        if record.time != lying.updated {
+            return Ok(Err("the index has another time for it".into()));
         }
         let erased = self.keep.keys.is_destroyed(&label.owner);
         let unfinished = self.unfinished.contains(label.owner.as_str());

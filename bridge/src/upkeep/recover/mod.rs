@@ -5,6 +5,7 @@ mod log;
 pub mod packs;
 mod record;
 pub mod tail;
+pub(crate) mod witness;
 
 use self::log::Signed;
 use super::erase;
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
 use crate::index::store::StoreError;
-use crate::vault::keys::Wrapped;
+use crate::vault::keys::{KeyError, Wrapped};
 use notary::chain::Ledger;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct Report {
     pub proved: Option<u64>,
     /// The size that the ledger has anchored, where it is there.
     pub anchored: Option<u64>,
+    /// Logs against which this witness has evidence.
+    pub evidence: u64,
     pub faults: Vec<String>,
 }
 
@@ -92,6 +95,7 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     tell("erasures", 0, 0);
     erase::finish_all(&recovery.keep).await?;
     recovery.followed()?;
+    report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
     recovery.keep.store.set_setting(SETTING, "no")?;
     Ok(report)
 }
@@ -115,7 +119,15 @@ pub(crate) async fn keys(
     let (mut walk, mut displaced, mut done) =
         (Walk::new(keep_objects, key_objects::FOLDER), HashMap::<Owner, Vec<Wrapped>>::new(), 0);
     while let Some(found) = walk.next().await? {
-        let keys = key_objects::read(keep_objects, &found.name).await?;
+        let keys = match key_objects::read(keep_objects, &found.name).await {
+            Ok(keys) => keys,
+            // What these keys opened is told record by record; all else is there.
+            Err(VaultError::Key(error @ KeyError::KeyObject { .. })) => {
+                tracing::error!(%error, "an object of keys is left out");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         for (owner, wrapped) in store.restore_keys(&keys)? {
             displaced.entry(owner).or_default().push(wrapped);
         }

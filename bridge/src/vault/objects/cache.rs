@@ -65,6 +65,13 @@ impl<V: Clone> Generations<V> {
         self.young.contains_key(key) || self.old.contains_key(key)
     }
 
+    fn forget(&mut self, key: &Key) {
+        if let Some((_, cost)) = self.young.remove(key) {
+            self.cost -= cost;
+        }
+        self.old.remove(key);
+    }
+
     /// Keeps a value and tells what had to go for it.
     fn insert(&mut self, key: Key, value: V, cost: u64) -> Vec<Key> {
         if cost > self.limit / 2 {
@@ -130,6 +137,16 @@ impl Cache {
     pub(super) fn holds(&self, name: &str, offset: u64, length: usize) -> bool {
         let key = key(name, offset, length);
         lock(&self.memory).holds(&key) || self.disk.as_ref().is_some_and(|disk| lock(&disk.files).holds(&key))
+    }
+
+    /// Lets go of part of an object that turned out to be damaged here.
+    pub(super) fn forget(&self, name: &str, offset: u64, length: usize) {
+        let key = key(name, offset, length);
+        lock(&self.memory).forget(&key);
+        if let Some(disk) = &self.disk {
+            lock(&disk.files).forget(&key);
+            remove(&disk.folder, &[key]);
+        }
     }
 
     /// Keeps part of an object.

@@ -130,6 +130,15 @@ impl Objects {
         }
     }
 
+    /// Lets go of what is kept near of an object, because it is damaged; tells whether anything may be: then another read goes to
+    /// where it came from.
+    pub fn forget(&self, name: &str, offset: u64, length: usize) -> bool {
+        match self {
+            Self::Directory(_) => false,
+            Self::S3(bucket) => bucket.forget(name, offset, length),
+        }
+    }
+
     /// Prepares for reads that come next. From a directory they are cheap as they are.
     pub async fn read_ahead(&self, parts: Vec<Part>) {
         if let Self::S3(bucket) = self {

@@ -28,7 +28,7 @@ pub use nodes::{Agreed, Nodes, View};
 #[cfg(feature = "chain")]
 pub use deploy::{Deployed, deploy};
 #[cfg(feature = "chain")]
-pub use sender::{Fees, Sender, SenderKey, local_key};
+pub use sender::{Fees, Paid, Sender, SenderKey, local_key};
 #[cfg(feature = "chain")]
 pub use transact::{Mined, transact};
 

@@ -8,9 +8,12 @@ use super::{EvmError, Node, Nodes, View};
 use crate::chain::{INotaryAnchor, refusal};
 use crate::tree::Root;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::BlockNumberOrTag;
 use alloy_eips::eip2718::Encodable2718;
+use alloy_network_primitives::ReceiptResponse;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_provider::Provider;
+use alloy_rpc_types_eth::FeeHistory;
 use alloy_signer::Signer;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
@@ -20,6 +23,11 @@ use std::sync::Arc;
 
 /// What an anchor may use: the longest proof, of 126 hashes, takes a tenth of it.
 const MAX_ANCHOR_GAS: u64 = 2_000_000;
+/// The tips of so many blocks are looked at, of each the one that a fifth of its gas paid less than.
+const FEE_BLOCKS: u64 = 10;
+const FEE_PERCENTILE: f64 = 20.0;
+/// The least tip, in wei: a chain whose blocks are empty takes anything but nothing.
+const MIN_TIP: u128 = 1;
 
 /// A key that signs transactions, wherever it lies.
 pub type SenderKey = Arc<dyn Signer + Send + Sync>;
@@ -39,6 +47,22 @@ impl Fees {
         let max = wanted.max.max(more(self.max));
         let tip = wanted.tip.max(more(self.tip)).min(max);
         (max <= cap).then_some(Self { max, tip })
+    }
+}
+
+/// What a transaction cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paid {
+    pub gas: u64,
+    /// In wei, without what an L2 asks for the data that it puts onto its L1.
+    pub fee: u128,
+}
+
+impl Paid {
+    /// A node's word for the gas and the price of a unit; nothing that goes beyond what was signed.
+    fn within(gas: u64, price: u128, limit: u64, max: u128) -> Option<Self> {
+        let fee = u128::from(gas).checked_mul(price)?;
+        (gas <= limit && price <= max).then_some(Self { gas, fee })
     }
 }
 
@@ -91,6 +115,18 @@ impl Sender {
         let newest = pending.sent.last().map_or(B256::ZERO, |sent| sent.hash);
         let known = node.ask(node.provider().get_transaction_by_hash(newest)).await?.is_some();
         Ok(Seen { last: view.last.size, newest: view.newest.size, nonce, mined, known })
+    }
+
+    /// What a pending anchor that was mined has cost, by a node's word: for people to read, and nothing rests on it.
+    pub async fn paid(&self, view: &View, pending: &Pending) -> Option<Paid> {
+        let node = view.node();
+        for sent in pending.sent.iter().rev() {
+            if let Some(receipt) = node.ask(node.provider().get_transaction_receipt(sent.hash)).await.ok()? {
+                let (gas, price) = (receipt.gas_used(), receipt.effective_gas_price());
+                return Paid::within(gas, price, pending.gas_limit, sent.fees.max);
+            }
+        }
+        None
     }
 
     /// Signs the anchor of a root over what the newest block holds. The contract is asked first: what it would refuse is not sent.
@@ -202,8 +238,19 @@ pub(super) async fn fees(node: &Node, cap: u128) -> Result<Fees, EvmError> {
     if cap == 0 {
         return Ok(Fees { max: 0, tip: 0 });
     }
-    let asked = node.ask(node.provider().estimate_eip1559_fees()).await?;
-    Ok(Fees { max: asked.max_fee_per_gas.min(cap), tip: asked.max_priority_fee_per_gas.min(cap) })
+    let history = node.provider().get_fee_history(FEE_BLOCKS, BlockNumberOrTag::Latest, &[FEE_PERCENTILE]);
+    Ok(fees_after(&node.ask(history).await?, cap))
+}
+
+/// What a transaction offers after these blocks: the median of the tips that they took, and twice the next block's base fee, which
+/// six full blocks in a row at most double (EIP-1559). A node may say anything: nothing overflows, and nothing goes above the cap.
+fn fees_after(history: &FeeHistory, cap: u128) -> Fees {
+    let base = history.base_fee_per_gas.last().copied().unwrap_or_default();
+    let rewards = history.reward.iter().flatten().take(FEE_BLOCKS as usize);
+    let mut tips: Vec<u128> = rewards.filter_map(|block| block.first().copied()).filter(|tip| *tip > 0).collect();
+    tips.sort_unstable();
+    let tip = tips.get(tips.len() / 2).copied().unwrap_or_default().max(MIN_TIP).min(cap);
+    Fees { max: base.saturating_mul(2).saturating_add(tip).min(cap), tip }
 }
 
 /// Sends a transaction that may be there already.
@@ -235,6 +282,41 @@ pub(super) fn reverted(error: &TransportError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fees_follow_the_chain_and_a_node_that_lies_costs_no_more_than_the_cap() {
+        let history = |bases: &[u128], tips: &[u128]| FeeHistory {
+            base_fee_per_gas: bases.to_vec(),
+            reward: Some(tips.iter().map(|tip| vec![*tip]).collect()),
+            ..FeeHistory::default()
+        };
+        let cap = 1_000;
+        for (bases, tips, max, tip) in [
+            (&[90, 100][..], &[5, 0, 7, 9][..], 207, 7),
+            (&[100], &[], 201, 1),
+            (&[], &[], 1, 1),
+            (&[400], &[500], 1_000, 500),
+            (&[u128::MAX], &[1], 1_000, 1),
+            (&[1], &[u128::MAX, u128::MAX], 1_000, 1_000),
+            (&[u128::MAX; 3], &[u128::MAX; 3], 1_000, 1_000),
+        ] {
+            assert_eq!(fees_after(&history(bases, tips), cap), Fees { max, tip }, "{bases:?} {tips:?}");
+        }
+        let bare = FeeHistory { reward: Some(vec![vec![]; 9]), ..history(&[100], &[]) };
+        assert_eq!(fees_after(&bare, cap), Fees { max: 201, tip: 1 }, "blocks without percentiles");
+        let most = fees_after(&history(&[u128::MAX], &[u128::MAX]), u128::MAX);
+        assert_eq!(most, Fees { max: u128::MAX, tip: u128::MAX }, "a cap that bounds nothing");
+    }
+
+    #[test]
+    fn what_a_node_says_was_paid_is_within_what_was_signed() {
+        assert_eq!(Paid::within(80_000, 7, 100_000, 10), Some(Paid { gas: 80_000, fee: 560_000 }));
+        assert_eq!(Paid::within(21_000, 0, 100_000, 0), Some(Paid { gas: 21_000, fee: 0 }));
+        for (gas, price) in [(100_001, 1), (80_000, 11), (u64::MAX, u128::MAX), (1, u128::MAX)] {
+            assert_eq!(Paid::within(gas, price, 100_000, 10), None, "{gas} {price}");
+        }
+        assert_eq!(Paid::within(u64::MAX, u128::MAX, u64::MAX, u128::MAX), None, "no such sum");
+    }
 
     #[test]
     fn raised_fees_replace_the_old_ones_and_keep_below_the_cap() {

@@ -136,6 +136,13 @@ impl Bucket {
         Ok(self.get(name, None).await?.into())
     }
 
+    /// Lets go of what is kept near of an object.
+    pub fn forget(&self, name: &str, offset: u64, length: usize) -> bool {
+        let kept = self.cache.holds(name, offset, length);
+        self.cache.forget(name, offset, length);
+        kept
+    }
+
     /// The SDK tries again until an answer begins. An answer that breaks off is begun again here.
     async fn get(&self, name: &str, part: Option<(u64, usize)>) -> Result<Bytes, ObjectError> {
         let mut attempt = 1;

@@ -1,0 +1,106 @@
+//! The server's own keys: data keys that belong to no patient, wrapped like those (ADR 0004), and the key that signs tokens.
+
+use super::{StartError, index, objects, private_directory, roots};
+use crate::config::Config;
+use crate::ids::Owner;
+use crate::index::store::{Batch, Store};
+use crate::secret::{Key, system_random};
+use crate::smart::token::{TokenError, TokenKey};
+use crate::upkeep::key_objects;
+use crate::vault::keys::{KeyError, KeyRing, Wrapped};
+use crate::vault::objects::Objects;
+use crate::vault::seal::{open_bytes, seal_bytes};
+use std::path::Path;
+
+/// Where the index has the sealed key of the tokens, and what it is sealed for.
+const TOKEN_KEY: &str = "token.key";
+const TOKEN_PURPOSE: &[u8] = b"medseal/v1/token-key";
+
+/// Where the server's own keys lie.
+#[derive(Clone, Copy)]
+pub(super) struct OwnKeys<'s> {
+    pub keys: &'s KeyRing,
+    pub store: &'s Store,
+    pub objects: &'s Objects,
+}
+
+impl OwnKeys<'_> {
+    /// A key of the server's own, made at the first start, by whichever replica comes first.
+    pub async fn key(self, name: &str) -> Result<Key, StartError> {
+        let Self { keys, store, objects } = self;
+        let owner = Owner::from_stored(name);
+        if let Some(wrapped) = store.key(&owner)? {
+            return Ok(keys.unwrap(&owner, &wrapped).await?);
+        }
+        // Nobody else makes one meanwhile, and writes over the object.
+        let turn = store.turn()?;
+        if let Some(wrapped) = store.key(&owner)? {
+            return Ok(keys.unwrap(&owner, &wrapped).await?);
+        }
+        let object = format!("keys/system{name}");
+        let (key, wrapped) = match objects.find(&object).await? {
+            // Left by a crash between the two below, or by an index that is not this one: a key is never written over.
+            Some(_) => self.found(&owner, &object).await?,
+            None => {
+                let (key, wrapped) = keys.newest().await?.generate(&owner, &system_random)?;
+                objects.replace(&object, key_objects::to_bytes(&[(owner.clone(), wrapped.clone())])).await?;
+                (key, wrapped)
+            }
+        };
+        store.commit_in(turn, &Batch { keys: vec![(owner, wrapped)], ..Batch::default() })?;
+        Ok(key)
+    }
+
+    async fn found(self, owner: &Owner, object: &str) -> Result<(Key, Wrapped), StartError> {
+        let kept = key_objects::read(self.objects, object).await?;
+        let own = kept.into_iter().find(|(of, _)| of == owner);
+        let (_, wrapped) = own.ok_or_else(|| KeyError::NoKey { owner: owner.as_str().to_owned() })?;
+        Ok((self.keys.unwrap(owner, &wrapped).await?, wrapped))
+    }
+
+    /// A key that a service has made. Whoever only looks makes none: where the index is lost, or another one, that would bury what
+    /// everything here was made with.
+    pub async fn existing(self, name: &str) -> Result<Key, StartError> {
+        let owner = Owner::from_stored(name);
+        let wrapped = self.store.key(&owner)?.ok_or_else(|| KeyError::NoKey { owner: name.to_owned() })?;
+        Ok(self.keys.unwrap(&owner, &wrapped).await?)
+    }
+
+    /// The key that signs tokens: a file in the data directory. All replicas must have the same, so that with PostgreSQL it lies in
+    /// the index, sealed.
+    pub async fn token_key(self, config: &Config) -> Result<TokenKey, StartError> {
+        let store = self.store;
+        if !store.is_shared() {
+            return Ok(TokenKey::open(&config.data.join("token.key"))?);
+        }
+        let key = self.key(".token").await?;
+        if store.setting(TOKEN_KEY)?.is_none() {
+            let sealed = seal_bytes(&key, TOKEN_PURPOSE, &TokenKey::generate()?, &system_random);
+            store.first_setting(TOKEN_KEY, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
+        }
+        sealed_token_key(&key, store)
+    }
+}
+
+fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
+    let path = Path::new("in the index");
+    let malformed = || TokenError::Malformed { path: path.to_owned() };
+    let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
+    let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
+    Ok(TokenKey::from_der(&der, path)?)
+}
+
+/// The key that signs tokens, for a command beside a running service.
+pub async fn existing_token_key(config: &Config) -> Result<TokenKey, StartError> {
+    let data = &config.data;
+    if config.index.postgres.is_none() {
+        let directory = |source| StartError::Directory { path: data.clone(), source };
+        private_directory(data).map_err(directory)?;
+        return Ok(TokenKey::open(&data.join("token.key"))?);
+    }
+    let (store, owner) = (index(config)?, Owner::from_stored(".token"));
+    let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: ".token".into() })?;
+    // Not in the service's own folder, which is emptied by whoever opens it.
+    let keys = roots::open(config, &store, &objects(config, None)?, false).await?;
+    sealed_token_key(&keys.unwrap(&owner, &wrapped).await?, &store)
+}
