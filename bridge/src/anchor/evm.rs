@@ -116,6 +116,7 @@ impl Evm {
         let (bundle, paid) = (serde_json::to_string(&bundle).ok(), paid(view));
         let (gas, fee) = (paid.map(|paid| paid.gas), paid.map(|paid| paid.fee));
         core.store.keep_anchor(&Anchor { size: state.size, block, hash, time, gas, fee, bundle })?;
+        core.metrics.gas.add(gas.unwrap_or_default(), &[]);
         tracing::info!(size = state.size, block, "anchored");
         Ok(true)
     }

@@ -26,9 +26,9 @@ pub struct Logging {
 /// Logs to standard error, and sends spans where a collector is configured. Call it once, inside the runtime.
 pub fn start(settings: &Telemetry, default: &str) -> Result<Logging, ExporterBuildError> {
     let traces = export::traces(settings)?;
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    // That nobody reads them, or that the disk is full, ends nothing.
-    let format = format.log_internal_errors(false);
+    // That nobody reads them ends nothing.
+    let format =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false).with_target(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.logs {
         Logs::Text => format.with_filter(filter(default)).boxed(),
         Logs::Json => format.json().flatten_event(true).with_filter(filter(default)).boxed(),
