@@ -357,6 +357,17 @@ proptest! {
     }
 
     #[test]
+    fn whoever_is_permitted_something_is_let_in(
+        consents in consents(), resource in resources(), asked in asks(), opt_out in any::<bool>(), newest in any::<bool>()
+    ) {
+        let policy = policy(opt_out, newest);
+        let permitted = decided(&consents, &asked, &resource, &policy).effect == Effect::Permit;
+        prop_assert!(!permitted || opens(&read(&consents), &ask(&asked), &policy));
+        // Whom nobody speaks of is let in where no Consent need speak, and nowhere else.
+        prop_assert_eq!(opens(&[], &ask(&asked), &policy), opt_out);
+    }
+
+    #[test]
     fn what_has_expired_permits_nothing(mut consents in consents(), resource in resources(), asked in asks(), newest in any::<bool>()) {
         for one in &mut consents {
             one["provision"]["period"] = json!({"start": "2020-01-01", "end": "2026-05-31"});

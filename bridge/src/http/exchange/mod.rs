@@ -12,7 +12,6 @@ use crate::error::Issue;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::{of, peers};
 use crate::http::query;
-use crate::limits::MAX_BODY_BYTES;
 use std::collections::HashMap;
 use std::sync::Arc;
 use warp::http::{Method, StatusCode};
@@ -68,7 +67,6 @@ fn parameters(request: &Request) -> Result<HashMap<String, String>, Reply> {
 
 /// A body of JSON, read.
 fn read<'b, T: serde::Deserialize<'b>>(body: &'b [u8]) -> Result<T, ExchangeError> {
-    debug_assert!(body.len() <= MAX_BODY_BYTES);
     serde_json::from_slice(body).map_err(|error| {
         let text = format!("the body is not what this address takes: line {}, column {}", error.line(), error.column());
         ExchangeError::Invalid(vec![Issue::new("structure", text)])
