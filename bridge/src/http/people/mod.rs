@@ -17,6 +17,7 @@ mod record;
 mod record_pages;
 mod refusal;
 pub mod session;
+mod signing;
 mod staff;
 mod trail;
 mod visit;
@@ -84,7 +85,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
         }
         ["me", "access", step @ ("options" | "sign")] => {
             only(request, POST)?;
-            return Ok(access::sign(app, request, step).await.unwrap_or_else(Refusal::told));
+            return Ok(signing::sign(app, request, step).await.unwrap_or_else(Refusal::told));
         }
         ["me", "access", "revoke"] => {
             only(request, POST)?;
