@@ -9,7 +9,7 @@ mod rules;
 use own_keys::OwnKeys;
 pub use own_keys::existing_token_key;
 pub use refusal::StartError;
-use rules::{library, profiles};
+use rules::profiles;
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
 use crate::audit::{self, trail::Trail};

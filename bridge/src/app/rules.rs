@@ -1,16 +1,10 @@
-//! What a running service goes by and reads from files: the maps, and the profiles.
+//! What a running service goes by and reads from files: the profiles.
 
 use super::StartError;
 use crate::config::Config;
 use crate::fhir::profile::Profiles;
-use mappings::library::Library;
 use notary::canonical::Json;
 use std::path::Path;
-
-/// Reads, checks and compiles all maps; each overlay's own cases must hold.
-pub(super) fn library(config: &Config) -> Result<Library, mappings::plan::PlanError> {
-    Library::load(config.maps.as_deref(), config.overlays.as_deref())
-}
 
 /// Reads the profiles that are configured. What of them cannot be checked is told once, at the start.
 pub(super) fn profiles(config: &Config) -> Result<Profiles, StartError> {

@@ -46,7 +46,7 @@ impl Asker {
         let Caller { user, client, patient, .. } = caller;
         if let Some(outside) = &caller.outside {
             // Its token names a patient because it may see no other, and not because it is his.
-            return Some(Self { user: None, client: None, own: None, outside: Some(outside.clone()) });
+            return Some(Self { user: None, client: None, own: None, audits: false, outside: Some(outside.clone()) });
         }
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {

@@ -235,8 +235,7 @@ async fn note(app: &Arc<App>, to: &Partner, id: &str, order: &Order, text: &str)
 
 /// Tells in the trail what left.
 async fn tell(app: &App, caller: &Caller) {
-    let (_, shown, _) = caller.seen.take();
-    let accesses = shown.into_iter().map(|(patient, resources)| {
+    let accesses = caller.seen.take().shown.into_iter().map(|(patient, resources)| {
         let access = Access { who: Some(caller.who()), did: Did("operation"), outcome: Outcome::Done, patient };
         (access, Detail { resources, ..Detail::at(app.core.clock.now()) })
     });
