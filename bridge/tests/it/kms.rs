@@ -98,6 +98,8 @@ async fn deliver(served: &Served, control: &str, patient: &str) {
         if msa(&send(served, control, patient).await).0 == "AA" {
             return;
         }
+        // A service that did not answer is left in peace for two seconds.
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     panic!("{control} was not taken");
 }

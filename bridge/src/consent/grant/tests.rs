@@ -1,3 +1,7 @@
+//! Grants: what is signed, what is refused.
+
+#![cfg(test)]
+
 use super::*;
 use crate::consent::policy::{Action, Ask, Coding, Combining, Consent, Effect, Facts, Policy, decide_by};
 use alloy_signer::SignerSync;
