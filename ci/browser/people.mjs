@@ -11,6 +11,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { serveProvider } from './provider.mjs'
+import { access } from './access.mjs'
 import { portal } from './portal.mjs'
 import { walletOf } from './wallet.mjs'
 
@@ -50,8 +51,13 @@ const violations = []
 async function person(options = {}, wallet = walletOf()) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 900 }, ...options })
   await context.exposeFunction('signWithWallet', (message) => wallet.sign(message))
+  await context.exposeFunction('signTypedWithWallet', (json) => wallet.signTyped(json))
   await context.addInitScript((address) => {
-    const answers = { eth_requestAccounts: () => [address], personal_sign: ([message]) => window.signWithWallet(message) }
+    const answers = {
+      eth_requestAccounts: () => [address],
+      personal_sign: ([message]) => window.signWithWallet(message),
+      eth_signTypedData_v4: ([, json]) => window.signTypedWithWallet(json),
+    }
     window.ethereum = { request: async ({ method, params }) => answers[method](params) }
   }, wallet.address)
   const page = await context.newPage()
@@ -191,6 +197,7 @@ try {
     await at(page, '/auth/login?next=%2Fme')
   })
   await portal({ site, data, program, person, invitation, accessible, press, at, step })
+  await access({ site, person, invitation, accessible, press, at, step })
   assert.deepEqual(violations, [])
 } finally {
   await browser.close()

@@ -92,13 +92,24 @@ fn settings(arguments: &Deploy, chain_id: u64, genesis: &str, standing: &[(Contr
             Contract::NotaryAnchor => {
                 format!("contract = \"{}\"\ncode_hash = \"{}\"\n", deployed.address, deployed.code_hash)
             }
+            Contract::ConsentRegistry => String::new(),
             other => {
                 let Deployed { address, code_hash, block, .. } = deployed;
                 format!("# {other:?} stands at {address} since block {block}, with code {code_hash}\n")
             }
         };
     }
-    text + &format!(
+    text += &format!(
         "{key}\n{fee}finality = \"finalized\"    # \"latest\" where consensus makes no forks (QBFT, IBFT), or a number of blocks\n"
+    );
+    let registry = standing.iter().find(|(contract, _)| *contract == Contract::ConsentRegistry);
+    text + &registry.map(|(_, deployed)| registrar(deployed)).unwrap_or_default()
+}
+
+/// Where grants are registered. Its key is another one: two that send from one account take each other's nonces.
+fn registrar(Deployed { address, code_hash, block, .. }: &Deployed) -> String {
+    format!(
+        "\n[chain.registry]         # patients' grants; its key is made at the first use, and needs money where gas costs something\n\
+         contract = \"{address}\"\ncode_hash = \"{code_hash}\"\nfrom_block = {block}\nkey = \"registrar.key\"\n"
     )
 }

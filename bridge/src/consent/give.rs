@@ -139,7 +139,9 @@ pub async fn give(
     let given = Given { key, consent, sealed, preimage, made, revoked: None, ended: false };
     // Registered without a Consent it is a slot that nobody can open; the other way round it would wait for ever.
     let store = core.store.clone();
-    in_background(move || store.give(&given)).await?;
+    if !in_background(move || store.give(&given)).await? {
+        return Err(GiveError::Draft);
+    }
     let done = commit(app, Transaction { by: Author::Client(by), writes: vec![write], message: None }).await;
     if let Err(error) = done {
         if error.fault() == Fault::Sender {
@@ -182,9 +184,12 @@ pub async fn revoke(app: &Arc<App>, given: &Given, preimage: Option<&Preimage>) 
         sealed.map_or(Ok(()), |sealed| store.keep_preimage(key, &sealed))
     })
     .await?;
-    core.grants.wake.notify_one();
     // A crash here leaves a Consent that still calls itself active: it permits nothing, and the worker closes it.
-    close(app, given).await
+    if let Err(error) = close(app, given).await {
+        tracing::warn!(%error, grant = %key, "the Consent of a revoked grant still calls itself active; it permits nothing");
+    }
+    core.grants.wake.notify_one();
+    Ok(())
 }
 
 /// Lets the status of a revoked grant's Consent follow, and ends what came of it.

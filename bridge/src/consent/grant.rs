@@ -115,7 +115,7 @@ impl Sensitive {
     /// Of v3-ActCode.
     fn codes(self) -> &'static [&'static str] {
         match self {
-            Self::Mind => &["BH", "PSY", "PSYTHPN"],
+            Self::Mind => &["BH", "MH", "PSY", "PSYTHPN"],
             Self::Substances => &["ETH"],
             Self::Sexuality => &["SEX", "STD"],
             Self::Hiv => &["HIV"],

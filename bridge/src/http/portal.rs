@@ -17,6 +17,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files![
     "/verify" "bridge/web/verify.html",
     "/ledger" "bridge/web/ledger.html",
+    "/portal/access.js" "bridge/web/access.js",
     "/portal/chain-view.js" "bridge/web/chain-view.js",
     "/portal/dom.js" "bridge/web/dom.js",
     "/portal/icon.svg" "bridge/web/icon.svg",
@@ -24,6 +25,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/ledger-page.js" "bridge/web/ledger-page.js",
     "/portal/page.css" "bridge/web/page.css",
     "/portal/people.js" "bridge/web/people.js",
+    "/portal/signing.js" "bridge/web/signing.js",
     "/portal/verdict-view.js" "bridge/web/verdict-view.js",
     "/portal/verify-page.js" "bridge/web/verify-page.js",
     "/portal/words.js" "bridge/web/words.js",

@@ -101,7 +101,9 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)
         }
-        ["me", ..] | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
+        ["me", ..]
+        | ["withdraw"]
+        | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
             people::answer(app, request, &segments).await
         }
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),

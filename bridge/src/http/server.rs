@@ -132,7 +132,7 @@ fn for_strangers(request: &Request) -> Option<usize> {
     match request.path.as_str() {
         _ if request.method != Method::POST => None,
         "/witness/add-checkpoint" => Some(MAX_WITNESS_BYTES),
-        path if path.starts_with("/auth/") || path.starts_with("/me/") => Some(MAX_AUTH_BYTES),
+        path if path.starts_with("/auth/") || path.starts_with("/me/") || path == "/withdraw" => Some(MAX_AUTH_BYTES),
         _ => None,
     }
 }

@@ -29,15 +29,15 @@ pub struct Given {
 }
 
 impl Store {
-    /// Keeps a grant that is to be registered.
-    pub fn give(&self, given: &Given) -> Result<(), StoreError> {
+    /// Keeps a grant that is to be registered. False: it was given before.
+    pub fn give(&self, given: &Given) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO consent_grant (key, consent, commitment, tag, not_after, preimage, made, sent, stands, revoked, \
              shown, ended, closed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, 0, 0) ON CONFLICT (key) DO NOTHING";
         let Given { key, consent, sealed, preimage, made, .. } = given;
         let (key, commitment, tag) = (key.to_string(), sealed.commitment.to_string(), sealed.tag.0.to_string());
         let (preimage, not_after) = (preimage.as_deref().unwrap_or_default(), sealed.not_after as i64);
         let values = values![&key, consent.as_str(), &commitment, &tag, not_after, preimage, *made];
-        self.with(|c| c.execute(SQL, values)).map(|_| ())
+        Ok(self.with(|c| c.execute(SQL, values))? == 1)
     }
 
     /// Forgets a grant whose Consent was not stored.
@@ -183,9 +183,9 @@ mod tests {
     fn a_grant_goes_from_given_to_closed() {
         for (_keep, store) in stores() {
             let (one, two) = (a(1), a(2));
-            [&one, &two, &one].into_iter().for_each(|given| store.give(given).unwrap());
+            assert_eq!([&one, &two, &one].map(|given| store.give(given).unwrap()), [true, true, false]);
             assert_eq!(store.given(one.key).unwrap(), Some(one.clone()));
-            assert_eq!(store.given_with(one.sealed.tag).unwrap(), [one.clone()]);
+            assert_eq!(store.given_with(one.sealed.tag).unwrap(), std::slice::from_ref(&one));
             assert_eq!(keys(store.unregistered(999, 10, 9)), [one.key, two.key]);
             assert_eq!(keys(store.unregistered(1_000, 10, 9)), [], "their time is over");
             store.sent(&[one.key], 10).unwrap();

@@ -172,7 +172,7 @@ impl Desk {
         }))
     }
 
-    fn passkeys(&self, account: &AccountId) -> Result<Vec<Passkey>, Refused> {
+    pub(super) fn passkeys(&self, account: &AccountId) -> Result<Vec<Passkey>, Refused> {
         let all = self.store.credentials(account)?;
         all.iter()
             .filter(|credential| credential.kind == Kind::Passkey)

@@ -7,6 +7,7 @@ pub mod openid;
 pub mod passkey;
 pub mod secrets;
 pub mod session;
+pub mod sign;
 pub mod site;
 pub mod wallet;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A chain that survives a kill, the contract on it by `medseal contracts deploy`, and the configuration that this prints.
-async fn chain(directory: &TempDir) -> Option<(Anvil, Config)> {
+pub(super) async fn chain(directory: &TempDir) -> Option<(Anvil, Config)> {
     let state = directory.path().join("chain").to_string_lossy().into_owned();
     let anvil = Anvil::start(&["--state", &state, "--state-interval", "1", "--preserve-historical-states"]).await?;
     let mut config = config(&directory.path().join("data"));

@@ -89,7 +89,8 @@ fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
 
 async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
     let token = browser.token().await;
-    let body = format!("token={token}&request={}&answer={answer}{more}", encode(query));
+    let ticked: String = (0..12).map(|n| format!("&scope-{n}=on")).collect();
+    let body = format!("token={token}&request={}&answer={answer}{ticked}{more}", encode(query));
     browser.form("/auth/authorize/answer", &body).await
 }
 
@@ -277,6 +278,30 @@ async fn nobody_approves_for_somebody_else() {
     let mut stranger = Browser::new(&world);
     assert_eq!(stranger.form("/auth/authorize/answer", &good).await.status(), 401);
     assert_eq!(browser.get("/auth/authorize/answer").await.status(), 405, "an address cannot approve");
+}
+
+#[tokio::test]
+async fn what_is_unticked_is_not_granted() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let (query, token) = (question(&world, &[]), browser.token().await);
+    let page = browser.page(&format!("/auth/authorize?{query}")).await;
+    assert_eq!(page.matches("type=\"checkbox\"").count(), 5, "{page}");
+    // Of openid, fhirUser, launch/patient, patient/*.rs, offline_access.
+    for (ticked, expected) in [
+        ("&scope-0=on&scope-3=on", "openid patient/*.rs"),
+        ("&scope-1=on&scope-3=on", "patient/*.rs"),
+        ("&scope-0=on&scope-99=on", "openid"),
+    ] {
+        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
+        let told = told(&browser.form("/auth/authorize/answer", &body).await);
+        assert_eq!(redeem(&world, &told["code"], &[]).await.1["scope"], expected, "{ticked}");
+    }
+    for ticked in ["", "&scope-4=on"] {
+        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
+        let told = told(&browser.form("/auth/authorize/answer", &body).await);
+        assert_eq!(told["error"], "access_denied", "nothing, or to come again for nothing");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod export;
 mod faults;
 mod fhir;
 mod fuzz_seeds;
+mod grants;
 mod hostile;
 mod interactions;
 mod kms;

@@ -74,7 +74,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let question = question(app, form.get("request").map_or("", String::as_str)).await?;
     let granted = question.wanted(&app.core.base).and_then(|wanted| {
         let granted = question.granted(&wanted, &session)?;
-        Ok((wanted, granted))
+        Ok((wanted, question.left(granted, &form, &session)))
     });
     let (wanted, granted) = match granted {
         Ok(both) => both,
@@ -84,6 +84,9 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         Some("approve") => {}
         Some("refuse") => return Ok(question.denied(app, ("access_denied", "the person refused"))),
         _ => return Err(Refusal::Form),
+    }
+    if granted.is_empty() {
+        return Ok(question.denied(app, ("access_denied", "the person left nothing of it")));
     }
     let patient = match asks_for_patient(&granted) {
         true => Some(patient(app, &session, form.get("patient").map(String::as_str)).await?),
@@ -188,6 +191,14 @@ impl Question {
             }
             granted => Ok(granted),
         }
+    }
+
+    /// What of it the person has left ticked.
+    fn left(&self, granted: Vec<Scope>, form: &HashMap<String, String>, session: &Session) -> Vec<Scope> {
+        let ticked = granted.into_iter().enumerate().filter(|(n, _)| form.contains_key(&format!("scope-{n}")));
+        let ticked: Vec<Scope> = ticked.map(|(_, scope)| scope).collect();
+        // Some mean nothing without others.
+        allowed(&ticked, &ticked, &session.account)
     }
 
     fn denied(&self, app: &App, (error, text): Denial) -> Reply {

@@ -16,12 +16,16 @@ pub(super) struct Frame<'f> {
     pub(super) role: Option<Role>,
 }
 
+/// Each looks for what it works on.
+const SCRIPTS: [&str; 2] = ["/portal/people.js", "/portal/access.js"];
+
 /// The bar on top: what there is for a role.
 fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
     match role {
         None => &[("/verify", "Verify"), ("/ledger", "Ledger"), ("/me", "My account")],
         Some(Role::Patient) => &[
             ("/me/records", "My record"),
+            ("/me/access", "Who has access"),
             ("/me/records/access", "Who looked"),
             ("/verify", "Verify"),
             ("/me", "My account"),
@@ -51,7 +55,7 @@ impl Frame<'_> {
                     title { (self.title) " · medseal" }
                     link rel="icon" href=(path("/portal/icon.svg")) type="image/svg+xml";
                     link rel="stylesheet" href=(path("/portal/page.css"));
-                    @if self.script { script type="module" src=(path("/portal/people.js")) {} }
+                    @if self.script { @for script in SCRIPTS { script type="module" src=(path(script)) {} } }
                 }
                 body {
                     a.skip href="#main" { "Skip to the content" }

@@ -1,6 +1,7 @@
-//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask; behind it the portal, `/me/...`. Every POST
+//! The door: `/auth/login`, `/auth/join`, `/auth/logout`, `/me`, and what their scripts ask; behind it the portal, `/me/...`; and `/withdraw`, for whoever has a code. Every POST
 //! must come from a page of this very origin; those of somebody who is signed in bear the session's token, too.
 
+mod access;
 mod apps;
 mod authorize;
 mod deeds;
@@ -14,6 +15,7 @@ mod record;
 mod record_pages;
 mod refusal;
 pub mod session;
+mod signing;
 mod staff;
 mod trail;
 mod visit;
@@ -74,6 +76,21 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             return Ok(ask(app, request, door, step).await.unwrap_or_else(Refusal::told));
         }
+        ["me", "access", step @ ("options" | "sign")] => {
+            only(request, POST)?;
+            return Ok(signing::sign(app, request, step).await.unwrap_or_else(Refusal::told));
+        }
+        ["me", "access", "revoke"] => {
+            only(request, POST)?;
+            access::revoke(app, request).await
+        }
+        ["me", "access", "new"] if request.method == Method::POST => access::terms(app, request).await,
+        ["me", "patients", id, "grant"] if request.method == Method::POST => access::terms_for(app, request, id).await,
+        ["withdraw"] if request.method == Method::POST => access::by_code(app, request).await,
+        ["me", "access", "new"] | ["me", "patients", _, "grant"] | ["withdraw"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
         ["me", "people", step @ ("invite" | "close")] => {
             only(request, POST)?;
             staff::act(app, request, step).await
@@ -102,6 +119,10 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["auth", "openid"] => openid::back(app, request).await,
         ["auth", "authorize"] => authorize::ask(app, request).await,
         ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, rest).await,
+        ["me", "access"] => access::overview(app, request).await,
+        ["me", "access", "new"] => access::form(app, request).await,
+        ["me", "patients", id, "grant"] => access::form_for(app, request, id).await,
+        ["withdraw"] => Ok(access::code_form(app)),
         ["me", "patients"] => patients::form(app, request).await,
         ["me", "patients", id, rest @ ..] if record::is_page(rest) => patients::of_one(app, request, id, rest).await,
         ["me", "log"] => log::answer(app, request).await,

@@ -1,5 +1,6 @@
 //! The pages. `maud` escapes whatever is put into them.
 
+pub(super) mod access;
 pub(super) mod apps;
 
 use super::frame::Frame;

@@ -23,15 +23,18 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
     let choose = asks_for_patient(granted) && role != Role::Patient;
     let content = html! {
         p.lead { "The app " strong { (client.name) } " asks to be let in. It is at " code { (host(redirect)) } "." }
+        form #answer method="post" action=(site.path("/auth/authorize/answer")) {
         section.panel aria-labelledby="what-title" {
             h2 #what-title { "What it could do" }
-            (list(granted, role))
+            p { "Untick what it shall not do." }
+            @for (n, scope) in granted.iter().enumerate() {
+                label.check { input type="checkbox" name=(format!("scope-{n}")) checked; " " (words(scope, role)) }
+            }
             @if has(granted, "offline_access") {
                 p { "This lasts until you end it on the page " a href=(site.path("/me")) { "My account" } ", or until the app was not "
                     "used for 30 days." }
             } @else { p { "This ends when you sign out." } }
         }
-        form method="post" action=(site.path("/auth/authorize/answer")) {
             input type="hidden" name="token" value=(session.token());
             input type="hidden" name="request" value=(request);
             @if choose {
