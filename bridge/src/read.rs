@@ -233,7 +233,7 @@ pub(crate) async fn let_through(
         }
     }
     opened.retain(|one| held.get(&one.stored.name) != Some(&true));
-    core.consented(permit, opened).await
+    Box::pin(core.consented(permit, opened)).await
 }
 
 /// The first ones, as many as make a page, and how many were looked at.

@@ -97,7 +97,7 @@ impl Core {
         let mut shown = Vec::with_capacity(opened.len());
         for one in opened {
             let made = !is_subscription(&one.stored.name) || made_by(self, &one.json(), asker);
-            if made && (nobody_spoke || self.shows(&asking, &one).await?) {
+            if made && (nobody_spoke || Box::pin(self.shows(&asking, &one)).await?) {
                 shown.push(one);
             }
         }

@@ -61,8 +61,9 @@ async fn answer(app: &Arc<App>, request: &Request) -> Reply {
     let reply = match edge::preflight(request, origins) {
         Some(reply) => reply,
         None => {
-            let reply = route(app, request).await.unwrap_or_else(|refused| refused);
-            audit::told(app, request, reply).await
+            // On the heap: all that a route may do would lie on the stack of a thread, in builds that are not optimised.
+            let reply = Box::pin(route(app, request)).await.unwrap_or_else(|refused| refused);
+            Box::pin(audit::told(app, request, reply)).await
         }
     };
     edge::marked(reply, &request, origins)

@@ -316,30 +316,6 @@ async fn what_is_unticked_is_not_granted() {
 }
 
 #[tokio::test]
-async fn what_is_unticked_is_not_granted() {
-    let world = world().await;
-    let mut browser = ada(&world).await;
-    let (query, token) = (question(&world, &[]), browser.token().await);
-    let page = browser.page(&format!("/auth/authorize?{query}")).await;
-    assert_eq!(page.matches("type=\"checkbox\"").count(), 5, "{page}");
-    // Of openid, fhirUser, launch/patient, patient/*.rs, offline_access.
-    for (ticked, expected) in [
-        ("&scope-0=on&scope-3=on", "openid patient/*.rs"),
-        ("&scope-1=on&scope-3=on", "patient/*.rs"),
-        ("&scope-0=on&scope-99=on", "openid"),
-    ] {
-        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
-        let told = told(&browser.form("/auth/authorize/answer", &body).await);
-        assert_eq!(redeem(&world, &told["code"], &[]).await.1["scope"], expected, "{ticked}");
-    }
-    for ticked in ["", "&scope-4=on"] {
-        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
-        let told = told(&browser.form("/auth/authorize/answer", &body).await);
-        assert_eq!(told["error"], "access_denied", "nothing, or to come again for nothing");
-    }
-}
-
-#[tokio::test]
 async fn a_code_counts_once_for_whom_it_was_made() {
     let world = world().await;
     let mut browser = ada(&world).await;
