@@ -167,7 +167,7 @@ fn a_cache_answers_as_checking_again_would() {
             assert!(said.is_err(), "{n}");
         }
     }
-    assert_eq!(verify_with(cache, &changed[4], None, None, &policy), Err(Refusal::UnknownBlock));
+    assert_eq!(verify_with(cache, &changed[4], None, None, &policy), Err(Refusal::UntrustedChain));
 }
 
 fn run(arguments: &[&str], folder: &Path) -> Output {

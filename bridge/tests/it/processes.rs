@@ -220,7 +220,8 @@ fn collect(folder: &Path, files: &mut Vec<(String, Vec<u8>)>) {
     for path in std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
         if path.is_dir() {
             collect(&path, files);
-        } else {
+        } else if path.is_file() {
+            // What is no file is a socket: it holds nothing.
             files.push((path.display().to_string(), std::fs::read(&path).unwrap()));
         }
     }

@@ -231,6 +231,7 @@ mod tests {
         assert_eq!(cache.get("p", n, 300), Some(bytes(n as u8)), "from the disk");
         cache.keep("p", 99, &Bytes::from(vec![0; 3_000]));
         assert!(!lock(&cache.memory).holds(&key("p", 99, 3_000)), "one thing does not push out all others");
+        settled(&cache).await;
         let again = Cache::new(memory, disk, Some(&folder));
         assert_eq!((again.get("p", 0, 300), std::fs::read_dir(&folder).unwrap().count()), (None, 0));
     }
