@@ -328,7 +328,7 @@ impl<'c> Reader<'c> {
                 let Some(opened) = self.core.open_unless_erased(&before).await? else { return Ok(false) };
                 let base = &self.core.base;
                 let taken = self.slice.let_through(&opened, base) && self.slice.took(&opened.json(), base);
-                Ok(taken && self.slice.consented(&self.core, opened).await?)
+                Ok(taken && self.slice.consented(self.core, opened).await?)
             }
             None => Ok(false),
         }

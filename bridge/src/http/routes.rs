@@ -66,7 +66,7 @@ async fn answer(app: &Arc<App>, request: &Request) -> Reply {
             Box::pin(audit::told(app, request, reply)).await
         }
     };
-    edge::marked(reply, &request, origins)
+    edge::marked(reply, request, origins)
 }
 
 /// Whether the process is worth keeping: one whose committer has ended takes nothing any more until it is started anew.
