@@ -454,6 +454,8 @@ async fn an_app_may_ask_by_a_form() {
     let path = to.strip_prefix(&browser.origin).unwrap();
     assert_eq!(pairs(path.split_once('?').unwrap().1), pairs(&query));
     assert!(browser.page(path).await.contains("Approve"), "the person is asked all the same");
+    let strange = browser.send("POST", "/auth/authorize", &[from, kind], &format!("{query}&%E2%82%AC%0A=%0A")).await;
+    assert!(strange.headers().contains_key("location"), "whatever a name holds");
     for (media, body) in [(kind, "state=%zz"), (("content-type", "application/json"), query.as_str())] {
         let reply = browser.send("POST", "/auth/authorize", &[from, media], body).await;
         assert!(reply.status() == 400 && !reply.headers().contains_key("location"));

@@ -149,7 +149,8 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
 /// nothing is done before the person answers.
 fn asked_by_form(app: &App, request: &Request) -> Result<Reply, Refusal> {
     let asked = guard::pairs(request)?;
-    let asked: Vec<String> = asked.iter().map(|(name, value)| format!("{name}={}", query::encode(value))).collect();
+    let pair = |(name, value): &(String, String)| format!("{}={}", query::encode(name), query::encode(value));
+    let asked: Vec<String> = asked.iter().map(pair).collect();
     Ok(see_other(&site(app).address(&format!("/auth/authorize?{}", asked.join("&")))))
 }
 
