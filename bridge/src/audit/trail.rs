@@ -21,6 +21,8 @@ pub struct Trail {
     pub emptied: Notify,
     /// What was tried last could not be committed.
     failing: AtomicBool,
+    /// Held while what was taken out is committed: who asks for everything to be told waits for what is under way, too.
+    pub telling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]

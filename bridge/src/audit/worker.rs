@@ -24,8 +24,10 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// Commits everything that waits. What cannot be committed goes on waiting.
+/// Commits everything that waits, and returns when what others took out before is committed, too. What cannot be committed
+/// goes on waiting.
 pub async fn flush(app: &Arc<App>) -> Result<(), IngestError> {
+    let _telling = app.core.trail.telling.lock().await;
     let flushed = flush_all(app).await;
     app.core.trail.note(flushed.is_err());
     flushed

@@ -1,6 +1,8 @@
 //! What is told of accesses: who did what to whose record, in AuditEvents that stand in the log.
 
+use super::stores;
 use super::world::{World, issue, mint};
+use bridge::audit::worker::flush;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::receipt::Receipt;
@@ -37,6 +39,26 @@ async fn told(world: &World, query: &str) -> Vec<Value> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("{query} is not told");
+}
+
+#[tokio::test]
+async fn who_asks_for_everything_to_be_told_waits_for_what_is_under_way() {
+    let world = ward().await;
+    let app = &world.running.app;
+    let data = world.directory.path().join("data");
+    let told = || stores::rows(&data, "SELECT id FROM record WHERE type = 'AuditEvent'").len();
+    for _ in 0..20 {
+        let before = told();
+        assert_eq!(world.get("/fhir/Patient/ada").await.0, 200);
+        let first = tokio::spawn({
+            let app = app.clone();
+            async move { flush(&app).await }
+        });
+        tokio::task::yield_now().await;
+        flush(app).await.unwrap();
+        assert!(told() > before, "the second one came back before the first had told");
+        first.await.unwrap().unwrap();
+    }
 }
 
 fn entities(event: &Value) -> Vec<&str> {
