@@ -76,6 +76,19 @@ struct Maker<'m> {
 }
 
 impl Maker<'_> {
+    /// Tells what the service has at hand, as long as there is one.
+    fn telling(
+        &self,
+        value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static,
+    ) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static {
+        let app = self.source.app.clone();
+        move |to| {
+            if let Some(value) = app.upgrade().and_then(|app| value(&app)) {
+                to.observe(value, &[]);
+            }
+        }
+    }
+
     /// A number that the service has at hand.
     fn of_app(
         &self,
@@ -83,12 +96,7 @@ impl Maker<'_> {
         what: &'static str,
         value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static,
     ) {
-        let source = self.source.clone();
-        let tell = move |to: &dyn AsyncInstrument<u64>| {
-            if let Some(value) = source.app.upgrade().and_then(|app| value(&app)) {
-                to.observe(value, &[]);
-            }
-        };
+        let tell = self.telling(value);
         self.meter.u64_observable_gauge(name).with_description(what).with_callback(tell).build();
     }
 
@@ -99,12 +107,7 @@ impl Maker<'_> {
         what: &'static str,
         value: impl Fn(&App) -> Option<u64> + Send + Sync + 'static,
     ) {
-        let source = self.source.clone();
-        let tell = move |to: &dyn AsyncInstrument<u64>| {
-            if let Some(value) = source.app.upgrade().and_then(|app| value(&app)) {
-                to.observe(value, &[]);
-            }
-        };
+        let tell = self.telling(value);
         self.meter.u64_observable_counter(name).with_description(what).with_callback(tell).build();
     }
 
