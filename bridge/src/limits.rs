@@ -216,6 +216,8 @@ pub const MAX_PULL_QUERIES: usize = 20;
 pub const MAX_PULL_PARTNERS: usize = 50;
 /// The most participants that a list looks at: each is a proof of its own.
 pub const MAX_PARTICIPANTS: usize = 1_000;
+/// Words that participants have put on the chain, as far as they are kept: anybody may apply, again and again, for the price of gas.
+pub const MAX_TOLD: usize = 20_000;
 /// How long a look at another organisation's record lasts.
 pub const VIEW_LIFE: Duration = Duration::from_secs(600);
 /// Pushes that wait, of all receivers together.

@@ -4,7 +4,7 @@
 use super::document::{Document, DocumentError, PLACE, beside};
 use crate::app::StartError;
 use crate::config::{Config, ParticipantId, Peer};
-use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, OUTGOING_TIMEOUT};
+use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, MAX_TOLD, OUTGOING_TIMEOUT};
 use crate::outgoing::{Bounds, Outbound, Outgoing, SendError};
 use bytes::Bytes;
 use notary::chain::evm::participants::{standing, told};
@@ -220,7 +220,11 @@ impl Mirror {
     async fn read_on(&self, read: &mut Read) -> Result<(), DirectoryError> {
         let (told, next) = told(&self.nodes, read.next).await.map_err(chain)?;
         for one in told {
-            // Whoever enrols anew and anew does not make this grow for the same words.
+            // Whoever enrols anew and anew does not make this grow for the same words, nor without end for others.
+            if read.told.len() >= MAX_TOLD {
+                tracing::error!("the directory has more words than are kept: who comes now is not found by name");
+                break;
+            }
             if !read.told.contains(&one) {
                 read.told.push(one);
             }
