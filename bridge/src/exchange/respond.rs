@@ -41,7 +41,7 @@ pub struct Asked {
     pub patient: Box<RawValue>,
     /// `*` for all of the record, or searches: `Observation?category=laboratory`.
     pub queries: Vec<String>,
-    /// Where the patient has not consented: let him know that it is asked for.
+    /// Where the patient has not consented: put a Task into his record that asks for it.
     #[serde(default)]
     pub request_consent: bool,
 }
@@ -94,17 +94,18 @@ fn missing(app: &App, outside: &Outside, requested: bool) -> String {
     let Outside { participant, name, purpose, .. } = outside;
     let base = app.core.base.strip_suffix("/fhir").unwrap_or(&app.core.base);
     let how = match requested {
-        true => "the patient was told in the portal",
-        false => "ask with `requestConsent`, and the patient is told in the portal",
+        true => "a Task that asks for it stands in the patient's record",
+        false => "ask with `requestConsent`, and a Task that asks for it is put into the record",
     };
     format!(
         "the patient has given no consent to {name}: needed is an active Consent that permits the actor {PARTICIPANT}|{participant} \
-         to access the record for {}; it is given at {base}/me, or by PUT of a Consent; {how}",
+         to access the record for {}; it is given at {base}/me/access where an Organization there bears that identifier, or by PUT of a \
+         Consent; {how}",
         purpose.code
     )
 }
 
-/// Lets the patient know that somebody asks: a Task in his record, once for an organisation and a purpose.
+/// Puts down that somebody asks: a Task in the patient's record, once for an organisation and a purpose.
 async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Result<(), ExchangeError> {
     let Outside { participant, name, purpose, .. } = outside;
     let Some(kind) = TypeName::parse("Task") else { return Ok(()) };
