@@ -104,6 +104,14 @@ pub async fn pack(core: &Arc<Core>, patient: &Name, opened: Vec<Opened>) -> Resu
 }
 
 impl Parcel {
+    /// Reads one that came: of this format, of no more resources than one holds, and no anchor without a resource (each block is
+    /// asked for at a node). Nothing where it is none.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let parcel: Self = serde_json::from_slice(text).ok()?;
+        let fits = parcel.items.len() <= MAX_PARCEL_ITEMS && parcel.anchors.len() <= parcel.items.len();
+        (parcel.format == FORMAT && fits).then_some(parcel)
+    }
+
     fn add(&mut self, core: &Core, opened: &Opened) -> Result<(), StoreError> {
         let receipt = anchor::receipt(core, opened).map_err(|error| {
             tracing::error!(%error, "a receipt could not be made");

@@ -74,7 +74,7 @@ async fn pull_one(
     };
     let body = serde_json::to_vec(&asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
     let parcel = granted(ask(app, &partner, PATH, body, &wanted.intent).await?)?;
-    let read: Parcel = serde_json::from_slice(&parcel).map_err(|_| ExchangeError::Answer)?;
+    let read = Parcel::read(&parcel).ok_or(ExchangeError::Answer)?;
     let (there, content, waiting, more) = (read.patient.clone(), read.content(), read.waiting.clone(), read.more);
     let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await;
     let mut got = Got { partner, checked, waiting, more, kept: None };

@@ -24,8 +24,8 @@ pub async fn receive(app: &Arc<App>, by: &Requester, given: &Given, seen: &Seen)
     if let Some(receipt) = taken(app, &id).await? {
         return Ok(receipt);
     }
-    let parcel: Parcel = serde_json::from_str(given.parcel.get())
-        .map_err(|_| ExchangeError::Malformed("`parcel` is no parcel of this format"))?;
+    let parcel = Parcel::read(given.parcel.get().as_bytes())
+        .ok_or(ExchangeError::Malformed("`parcel` is no parcel of this format"))?;
     let (there, content) = (parcel.patient.clone(), parcel.content());
     let checked = parcel.check(&app.core, &by.partner.document, of(app)?.settings.accept).await;
     all_proved(&checked)?;

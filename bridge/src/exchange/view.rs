@@ -222,7 +222,7 @@ impl View {
         let look = serde_json::to_vec(&Look { ticket: self.ticket.clone(), queries });
         let body = look.map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
         let parcel = granted(ask(app, &partner, LOOK, body, &self.intent()).await?)?;
-        let read: Parcel = serde_json::from_slice(&parcel).map_err(|_| ExchangeError::Answer)?;
+        let read = Parcel::read(&parcel).ok_or(ExchangeError::Answer)?;
         let (waiting, more) = (read.waiting.clone(), read.more);
         let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await;
         Ok(Got { partner, checked, waiting, more, kept: None })

@@ -7,6 +7,7 @@ use super::world::{World, issue};
 use bridge::commands::participants::Act;
 use bridge::config::{Accept, ParticipantId};
 use bridge::exchange::parcel::Parcel;
+use bridge::limits::MAX_PARCEL_ITEMS;
 use cutter::Fault;
 use network::{Network, names, told};
 use serde_json::{Value, json};
@@ -209,6 +210,25 @@ async fn a_look_lasts_as_long_as_the_patient_lets_it_and_leaves_nothing() {
     assert!(events.contains(&a.id.to_string()) && events.contains("purposeOfUse"), "{events}");
 }
 
+/// Of another format, with anchors of nothing, with more than one holds, with what nobody knows.
+fn no_such_parcel_is_read(good: &Value) {
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut parcel = good.clone();
+        change(&mut parcel);
+        Parcel::read(parcel.to_string().as_bytes())
+    };
+    let repeat = |list: &mut Value, n: usize| {
+        let first = list[0].clone();
+        *list = Value::Array(vec![first; n]);
+    };
+    assert!(changed(&|_| ()).is_some());
+    assert!(changed(&|parcel| parcel["format"] = json!("medseal-parcel/2")).is_none());
+    assert!(changed(&|parcel| parcel["extra"] = json!(1)).is_none());
+    assert!(changed(&|parcel| repeat(&mut parcel["anchors"], 1_000)).is_none());
+    assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS)).is_some());
+    assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS + 1)).is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_suspended_changed_late_or_repeated_is_refused() {
     let Some(network) = Network::of(2).await else { return };
@@ -246,7 +266,8 @@ async fn who_is_suspended_changed_late_or_repeated_is_refused() {
     // What its sender changed himself, and signs for, is not what his log has.
     let lie = parcel.to_string().replace("mmol/l", "mmol/1");
     assert_ne!(lie, parcel.to_string());
-    let read: Parcel = serde_json::from_str(&lie).unwrap();
+    let read = Parcel::read(lie.as_bytes()).unwrap();
+    no_such_parcel_is_read(&parcel);
     let exchange = a.world.running.app.exchange.as_ref().unwrap();
     let partner = exchange.directory.partner(&b.id, &a.world.running.app.outgoing, now).await.unwrap();
     let checked = read.check(&a.world.running.app.core, &partner.document, Accept::Anchored).await;
