@@ -2,12 +2,15 @@
 
 pub mod keep;
 mod own_keys;
+mod presence;
+pub mod probe;
 mod refusal;
 pub(crate) mod roots;
 mod rules;
 
 use own_keys::OwnKeys;
 pub use own_keys::existing_token_key;
+use probe::Probe;
 pub use refusal::StartError;
 use rules::profiles;
 
@@ -43,7 +46,8 @@ use crate::telemetry::{self, Metrics, trace::Traces};
 use crate::upkeep;
 use crate::upkeep::recover::tail::catch_up;
 use crate::vault::keys::{KeyError, KeyRing};
-use crate::vault::objects::{Objects, make_directory};
+pub use crate::vault::objects::private_directory;
+use crate::vault::objects::{Objects, close_to_others, private};
 use notary::checkpoint::LogSigner;
 use notary::witness::Witness;
 use std::collections::HashSet;
@@ -122,6 +126,8 @@ pub struct App {
     pub providers: Providers,
     /// Other organisations, where there are any.
     pub exchange: Option<Exchange>,
+    /// Whether what is taken in can be written.
+    pub probe: Probe,
     /// When the service was started.
     pub started: jiff::Timestamp,
     /// Held as long as the process lives: one process a data directory.
@@ -144,6 +150,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     let directory = |source| StartError::Directory { path: data.clone(), source };
     private_directory(data).map_err(directory)?;
     let lock = lock(config)?;
+    close_all(data);
     let store = Arc::new(index(config)?);
     let objects = objects(config, Some(&data.join("cache")))?;
     let fresh = store.is_empty()?;
@@ -208,7 +215,11 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     check_packs(&core).await?;
     anchor::check(&core).await?;
     anchor::publish::check(&core.keep()).await?;
+    anchor::publish::mend(&core.keep()).await?;
     catch_up(&core.keep(), core.base.clone()).await?;
+    if let Some(owner) = upkeep::erase::come_back(&core.keep()).await? {
+        return Err(StartError::ErasedIsBack { place: core.objects.place(), owner: owner.as_str().to_owned() });
+    }
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }
 
@@ -217,6 +228,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let Opened { core, token_key, lock } = open(&config, clock).await?;
     let profiles = Arc::new(profiles(&config)?);
     let metrics_token = config.telemetry.token().map_err(StartError::Config)?;
+    presence::enter(&core, &config)?;
     let (sender, queue) = mpsc::channel(MAX_WAITING);
     lease::ask(&core).await;
     worker::begin(&core).await;
@@ -240,6 +252,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         sign_ins: Semaphore::new(MAX_SIGN_INS),
         metrics_token,
         providers: Providers::default(),
+        probe: Probe::default(),
         _lock: lock,
     });
     telemetry::gauges::watch(&app);
@@ -247,6 +260,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         exporter,
         tokio::spawn(notify::run(app.clone())),
         tokio::spawn(lease::run(app.core.clone())),
+        tokio::spawn(presence::run(app.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
@@ -293,6 +307,7 @@ impl Workers {
             other.abort();
             _ = other.await;
         }
+        presence::leave(&app.core).await;
         if app.core.lease.held().is_none() {
             return;
         }
@@ -367,7 +382,7 @@ async fn nothing_else_here(config: &Config, store: &Store, objects: &Objects) ->
 fn lock(config: &Config) -> Result<File, StartError> {
     let path = &config.data;
     let directory = |source| StartError::Directory { path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(directory)?;
+    let file = private().create(true).truncate(false).open(path.join("lock")).map_err(directory)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse { path: path.clone() }),
@@ -375,10 +390,20 @@ fn lock(config: &Config) -> Result<File, StartError> {
     }
 }
 
-/// Made for its owner alone; an existing one keeps the mode that the operator gave it.
-pub fn private_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    make_directory(path, std::fs::DirBuilder::new().mode(0o700))
+/// What older versions left open to everybody is closed, two folders deep; what lies further down nobody reaches then. Files of keys
+/// are refused where they are read.
+fn close_all(data: &Path) {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let objects = data.join("objects");
+    let below = entries(&objects).filter(|path| path.is_dir()).collect::<Vec<_>>();
+    let is_key = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".key"));
+    for path in entries(data).filter(|path| !is_key(path)).chain(below) {
+        match close_to_others(&path) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(path = %path.display(), "everybody could look into it: closed"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "everybody may look into it"),
+        }
+    }
 }
 
 /// Opens the index where the configuration has it.

@@ -111,6 +111,36 @@ impl Default for Keys {
     }
 }
 
+impl Keys {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=86_400).contains(&self.cache_seconds) {
+            return Err("keys.cache_seconds: 1 to 86400".into());
+        }
+        said("keys.kms", self.kms.as_deref())?;
+        said("keys.region", self.region.as_deref())?;
+        url("keys.endpoint", self.endpoint.as_deref())
+    }
+}
+
+/// Whether a name says something where it is there: one that is empty is taken for one that was forgotten.
+pub(crate) fn said(name: &str, text: Option<&str>) -> Result<(), String> {
+    let wrong = |text: &str| text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control());
+    match text.filter(|text| wrong(text)) {
+        Some(_) => Err(format!("{name}: a name without blanks, or leave it out")),
+        None => Ok(()),
+    }
+}
+
+/// Whether an address is one.
+pub(crate) fn url(name: &str, text: Option<&str>) -> Result<(), String> {
+    said(name, text)?;
+    let host = |text: &str| text.strip_prefix("https://").or(text.strip_prefix("http://")).map(str::len);
+    match text.filter(|text| host(text).unwrap_or(0) == 0) {
+        Some(_) => Err(format!("{name}: an address, as `https://service.example`, or leave it out")),
+        None => Ok(()),
+    }
+}
+
 /// Where this server may send requests of its own to, such as notifications. Public addresses over https, unless this says more.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -290,9 +320,8 @@ impl Config {
         if let Some(wrong) = config.outgoing.allow.iter().find(|a| a.contains('/') && block(a).is_none()) {
             return Err(format!("outgoing.allow: `{wrong}` is no block of addresses; an example is `10.1.0.0/16`"));
         }
-        if !(1..=86_400).contains(&config.keys.cache_seconds) {
-            return Err("keys.cache_seconds: 1 to 86400".into());
-        }
+        config.keys.check()?;
+        config.paths()?;
         if !(1..=MAX_KEEP_HOURS).contains(&config.storage.keep_hours) {
             return Err(format!("storage.keep_hours: 1 to {MAX_KEEP_HOURS}"));
         }
@@ -317,6 +346,26 @@ impl Config {
             return Err("log.checkpoint_ms and log.anchor_ms: at least 1".into());
         }
         Ok(config)
+    }
+
+    /// Paths that are there must say something: an empty one is the directory that the service happens to be started in.
+    fn paths(&self) -> Result<(), String> {
+        let tls = self.tls.as_ref();
+        let named = [
+            ("data", Some(&self.data)),
+            ("maps", self.maps.as_ref()),
+            ("overlays", self.overlays.as_ref()),
+            ("validation.profiles", self.validation.profiles.as_ref()),
+            ("index.authorities", self.index.authorities.as_ref()),
+            ("telemetry.metrics_token", self.telemetry.metrics_token.as_ref()),
+            ("tls.certificate", tls.map(|tls| &tls.certificate)),
+            ("tls.key", tls.map(|tls| &tls.key)),
+        ];
+        let wrong = |path: &Path| path.as_os_str().is_empty() || path.to_string_lossy().contains('\0');
+        match named.iter().find(|(_, path)| path.is_some_and(|path| wrong(path))) {
+            Some((name, _)) => Err(format!("{name}: a path, or leave it out")),
+            None => Ok(()),
+        }
     }
 
     /// The address of the FHIR API, without a slash at its end.
@@ -357,6 +406,9 @@ mod tests {
     #[test]
     fn everything_has_a_default_and_nothing_unknown_passes() {
         assert!(Config::parse("").is_ok());
+        for prefix in ["", "hospital", "hospital/", "a/b-1/c_2.d"] {
+            assert!(Config::parse(&format!("[s3]\nbucket = \"a\"\nprefix = \"{prefix}\"")).is_ok(), "{prefix}");
+        }
         let error = Config::parse("custodian = \"x\"\n[log]\nchekpoint_ms = 5").unwrap_err();
         assert!(
             error.starts_with("line 3: unknown field `chekpoint_ms`")
@@ -382,6 +434,25 @@ mod tests {
             ("[index]\npostgres = \"postgres://u:secret@h\"", "names no database"),
             ("[index]\nconnections = 1", "at least 2"),
             ("[keys]\ncache_seconds = 0", "keys.cache_seconds"),
+            ("[keys]\nkms = \"\"", "keys.kms"),
+            ("[keys]\nkms = \" \"", "keys.kms"),
+            ("[keys]\nkms = \"k\"\nendpoint = \"kms.example\"", "keys.endpoint"),
+            ("[keys]\nkms = \"k\"\nendpoint = \"https://\"", "keys.endpoint"),
+            ("[keys]\nkms = \"k\"\nregion = \"\"", "keys.region"),
+            ("data = \"\"", "data: a path"),
+            ("maps = \"\"", "maps: a path"),
+            ("[s3]\nbucket = \"a/b\"", "s3.bucket"),
+            ("[s3]\nbucket = \"..\"", "s3.bucket"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"../x\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"/x\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"/\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"x//y\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"x/./y\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"x\\u0000y\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nprefix = \"x y\"", "s3.prefix"),
+            ("[s3]\nbucket = \"a\"\nendpoint = \"s3.example\"", "s3.endpoint"),
+            ("[s3]\nbucket = \"a\"\nregion = \"\"", "s3.region"),
+            ("[s3]\nbucket = \"a\"\nsse = \"aws:kms\"\nsse_kms_key = \"\"", "s3.sse_kms_key"),
             ("[storage]\nkeep_hours = 0", "storage.keep_hours"),
             ("[s3]\nprefix = \"a\"", "s3.bucket"),
             ("[s3]\nbucket = \"a\"\nchecksum = \"md5\"", "line 3"),

@@ -35,6 +35,11 @@ impl Lease {
         Ok(Self { holder, epoch: AtomicI64::new(NONE), until: Mutex::new(Instant::now()), alone })
     }
 
+    /// This process, as the index knows it.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
     /// The epoch, while this replica may work.
     pub fn held(&self) -> Option<i64> {
         let epoch = self.epoch.load(Ordering::Acquire);

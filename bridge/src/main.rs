@@ -284,6 +284,11 @@ enum Keys {
         #[command(flatten)]
         place: Place,
     },
+    /// Say which root wraps what, and which service still has an older one; a failure while an older one is needed.
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -388,6 +393,7 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
         }
         Command::Participants { verb } => participants(verb).await,
         Command::Keys { verb: Keys::Rotate { place } } => commands::keys::run(&place.config()?).await,
+        Command::Keys { verb: Keys::Status { place } } => commands::keys::status(&place.config()?).await,
         Command::Storage { verb: Storage::Check { place, json } } => {
             commands::storage::check(&place.config()?, json).await
         }

@@ -1,6 +1,7 @@
 //! TLS of our own listeners: what they show, whose certificates they ask for, and what a sender's certificate is called.
 
 use crate::config;
+use crate::vault::objects::warn_if_open;
 use notary::commitment::Digest;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    warn_if_open(path);
     PrivateKeyDer::from_pem_file(path)
         .map_err(|e| TlsError::File { path: path.to_owned(), what: format!("no private key: {e}") })
 }

@@ -4,6 +4,7 @@
 use super::AnchorError;
 use crate::app::keep::Keep;
 use crate::app::{Core, StartError};
+use crate::index::store::Store;
 use crate::vault::objects::{ObjectError, Objects};
 use notary::checkpoint::{Checkpoint, LogKey};
 use notary::commitment::ENTRY_BYTES;
@@ -60,6 +61,49 @@ pub async fn check(keep: &Keep) -> Result<(), StartError> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// At the start: where `log/` was lost, or put back from before, it is published anew, from the index, which has every entry. What
+/// the index remembers as published would be left out otherwise, and recovery would find a log with a hole.
+pub async fn mend(keep: &Keep) -> Result<(), StartError> {
+    // In this order: what is remembered was published before.
+    let remembered = keep.store.published()?;
+    let there = checkpoint(&keep.objects, &keep.log_key).await?.map_or(0, |(_, checkpoint)| checkpoint.size);
+    if there >= remembered {
+        return Ok(());
+    }
+    // Or it is another store that we look into.
+    if let Some(name) = keep.store.newest_pack()?
+        && keep.objects.find(&name).await?.is_none()
+    {
+        return Err(StartError::Pack { name, place: keep.objects.place() });
+    }
+    tracing::warn!(
+        there,
+        remembered,
+        "the published log (log/) was lost or put back from before: it is published anew from the index"
+    );
+    Ok(keep.store.publish_again(remembered, there)?)
+}
+
+/// Before a recovery: whether the log was lost that something else speaks of. Its order is nowhere else, unless in the index itself.
+pub async fn lost(objects: &Objects, store: &Store, ledger: Option<u64>) -> Result<(), StartError> {
+    // What was signed and never published is in the index alone, and nobody was shown it.
+    let size = store.published()?;
+    if (size == 0 && ledger.unwrap_or(0) == 0) || objects.find(CHECKPOINT).await?.is_some() {
+        return Ok(());
+    }
+    let (what, then) = match size {
+        0 => (
+            format!("ledger.journal has anchored {} of its entries", ledger.unwrap_or(0)),
+            "Without it the order of the log cannot be had again: what was anchored then proves nothing more, and with              ledger.journal moved away (keep it) `medseal recover` begins a new log",
+        ),
+        size => (
+            format!("the index has the {size} entries that were published"),
+            "Or start `medseal serve`, if this is the newest index: it publishes the log anew. If it is not, move it away first",
+        ),
+    };
+    Err(StartError::LogLost { place: objects.place(), what, then })
 }
 
 /// The checkpoint as it was published last; nothing where none was.

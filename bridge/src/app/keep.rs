@@ -2,11 +2,13 @@
 
 use super::own_keys::OwnKeys;
 use super::{Core, StartError, index, lock, objects, private_directory, roots};
+use crate::anchor::publish;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::Owner;
 use crate::index::alone::Alone;
+use crate::index::replicas::RECOVERING;
 use crate::index::store::{Store, StoreError};
 use crate::index::tokens::Tokenizer;
 use crate::read::in_background;
@@ -45,14 +47,35 @@ pub struct Keep {
 impl Keep {
     /// Opens a data directory that there is, beside a service that runs on it or without one.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let is_shared = config.index.settings().map_err(StartError::Config)?.is_some();
-        if !is_shared && !config.data.join("index.sqlite").exists() {
-            return Err(StartError::Nothing { path: config.data.clone() });
+        is_there(config)?;
+        let keep = Self::of(config, clock, index(config)?, objects(config, None)?).await?;
+        // Without a service nobody else does it.
+        if !keep.store.is_shared()
+            && let Ok(_lock) = lock(config)
+        {
+            recover::tail::catch_up(&keep, config.base()).await?;
         }
-        let store = Arc::new(index(config)?);
+        Ok(keep)
+    }
+
+    /// The same for who only looks: nothing is changed.
+    pub async fn look(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        is_there(config)?;
+        let store = match config.index.settings().map_err(StartError::Config)? {
+            Some(settings) => Store::look_at_postgres(settings)?,
+            None => Store::look_at(&config.data.join("index.sqlite"))?,
+        };
+        let objects = match &config.s3 {
+            Some(settings) => Objects::s3(settings, None)?,
+            None => Objects::Directory(config.data.join("objects")),
+        };
+        Self::of(config, clock, store, objects).await
+    }
+
+    /// The cache on disk is the service's: whoever opens it empties it.
+    async fn of(config: &Config, clock: Arc<dyn Clock>, store: Store, objects: Objects) -> Result<Self, StartError> {
+        let store = Arc::new(store);
         not_recovering(&store)?;
-        // The cache on disk is the service's: whoever opens it empties it.
-        let objects = objects(config, None)?;
         let keys = Arc::new(roots::open(config, &store, &objects, false).await?);
         let own = OwnKeys { keys: &keys, store: &store, objects: &objects };
         let index_key = own.existing(".index").await?;
@@ -62,10 +85,6 @@ impl Keep {
         let custodian = config.custodian.clone();
         let keep = Self { clock, custodian, store, objects, keys, tokens, log_key, erasures };
         keep.notice_erasures()?;
-        // Without a service nobody else does it.
-        if !is_shared && let Ok(_lock) = lock(config) {
-            recover::tail::catch_up(&keep, config.base()).await?;
-        }
         Ok(keep)
     }
 
@@ -79,7 +98,9 @@ impl Keep {
             return Err(StartError::Keyless { place: objects.place() });
         }
         let store = Arc::new(index(config)?);
-        store.set_setting(recover::SETTING, "yes")?;
+        publish::lost(&objects, &store, recover::anchored(config, &clock, &store)?).await?;
+        let alone = alone(&store).await?;
+        recover::begin(&store, tell).await?;
         store.keep_setting("custodian", &config.custodian)?;
         store.keep_setting("log.origin", &config.log.origin)?;
         let displaced = recover::keys(&objects, &store, tell).await?;
@@ -92,21 +113,12 @@ impl Keep {
         let tokens = Arc::new(Tokenizer::new(&index_key));
         let (custodian, log_key) = (config.custodian.clone(), signer.key().clone());
         let keep = Self { clock, custodian, store, objects, keys, tokens, log_key, erasures };
-        Ok(Locked { keep, signer, displaced, _lock: lock })
+        Ok(Locked { keep, signer, displaced, alone, _lock: lock })
     }
 
     /// Takes the lock of all upkeep. Compaction lets go of it between its pieces; whoever holds it longer must have ended.
     pub async fn alone(&self) -> Result<Alone, VaultError> {
-        let taking = async {
-            loop {
-                let store = self.store.clone();
-                match in_background(move || store.alone()).await.transpose() {
-                    Some(taken) => return taken,
-                    None => tokio::time::sleep(LOOK).await,
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
+        alone(&self.store).await
     }
 
     /// Wipes the keys that were destroyed, here or elsewhere.
@@ -116,12 +128,27 @@ impl Keep {
     }
 }
 
+async fn alone(store: &Arc<Store>) -> Result<Alone, VaultError> {
+    let taking = async {
+        loop {
+            let store = store.clone();
+            match in_background(move || store.alone()).await.transpose() {
+                Some(taken) => return taken,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
+}
+
 /// What recovery works with, while nobody else does.
 pub struct Locked {
     pub keep: Keep,
     pub signer: LogSigner,
     /// Keys that others took the place of.
     pub displaced: HashMap<Owner, Vec<Wrapped>>,
+    /// No other upkeep goes on.
+    pub alone: Alone,
     pub _lock: File,
 }
 
@@ -133,9 +160,26 @@ async fn log_key(config: &Config, keys: &KeyRing, store: &Store) -> Result<LogKe
     Ok(LogSigner::from_seed(&config.log.origin, seed.expose())?.key().clone())
 }
 
+fn is_there(config: &Config) -> Result<(), StartError> {
+    let is_shared = config.index.settings().map_err(StartError::Config)?.is_some();
+    match is_shared || config.data.join("index.sqlite").exists() {
+        true => Ok(()),
+        false => Err(StartError::Nothing { path: config.data.clone() }),
+    }
+}
+
+/// Whether a process holds the data directory.
+pub(crate) fn is_in_use(config: &Config) -> Result<bool, StartError> {
+    match lock(config) {
+        Ok(_) => Ok(false),
+        Err(StartError::InUse { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Refuses an index that recovery has not finished.
 pub(super) fn not_recovering(store: &Store) -> Result<(), StartError> {
-    match store.setting(recover::SETTING)?.as_deref() {
+    match store.setting(RECOVERING)?.as_deref() {
         Some("yes") => Err(StartError::Recovering),
         _ => Ok(()),
     }

@@ -40,6 +40,18 @@ pub enum StartError {
     IndexLost { data: PathBuf, what: String },
     #[error("a recovery of this index was begun and is not finished: run `medseal recover` again")]
     Recovering,
+    #[error(
+        "these services have not taken up the new root key, and the old one is still needed: {replicas}. Nothing is lost: copy root.key.next to where it is missing, or stop them, and run `medseal keys rotate` again"
+    )]
+    OldRoot { replicas: String },
+    #[error(
+        "{place} notes (erasures/) that {owner} was erased, and the index does not know it and has the key: it was put back from before; run `medseal recover`, or `medseal erase {owner}`, so that nobody comes back who was erased"
+    )]
+    ErasedIsBack { place: String, owner: String },
+    #[error(
+        "{place} has no published log (log/), and {what}: put log/ back from your backup. {then}; nothing was changed"
+    )]
+    LogLost { place: String, what: String, then: &'static str },
     #[error(transparent)]
     Vault(#[from] VaultError),
     #[error("the index and the ledger contradict each other: {0}")]

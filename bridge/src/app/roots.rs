@@ -51,7 +51,8 @@ pub(crate) async fn load(
     let path = config.data.join(FILE);
     let (mut roots, mut first) = (Vec::new(), None);
     if let Some(kms) = service(config)? {
-        first = Some(newest(&kms, store, objects).await?);
+        // Who only looks has none made.
+        first = if store.is_looked_at() { None } else { Some(newest(&kms, store, objects).await?) };
         roots = stored(&kms, objects, life).await?;
     }
     if roots.is_empty() || path.exists() {

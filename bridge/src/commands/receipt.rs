@@ -11,6 +11,8 @@ use crate::error::VaultError;
 use crate::ids::{Name, Version};
 use crate::smart::scopes::{self, Interaction};
 use crate::smart::token::Caller;
+use crate::vault::objects::private;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +54,9 @@ pub async fn run(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
-    std::fs::write(path, bytes).map_err(|e| Failed(format!("{}: {e}", path.display())))
+    // The opening and the resource are for those who may see them.
+    let written = private().create(true).truncate(true).open(path).and_then(|mut file| file.write_all(bytes));
+    written.map_err(|e| Failed(format!("{}: {e}", path.display())))
 }
 
 fn parse(what: &str) -> Result<(Name, Option<Version>), Failed> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Checks everything and names what differs; that is a failure.
 pub async fn check(config: &Config, json: bool) -> Result<(), Failed> {
-    let keep = Keep::open(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
+    let keep = Keep::look(config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
     let bar = bar();
     let tell = |what: &str, done: u64, total: u64| show(&bar, what, done, total);
     let report = check::check(&keep, &config.data, &tell).await;

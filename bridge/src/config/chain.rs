@@ -1,6 +1,6 @@
 //! `[chain]`: the EVM chain that anchors go to, instead of the embedded ledger. `medseal contracts deploy` prints it.
 
-use super::Hidden;
+use super::{Hidden, said};
 use notary::anchor::ChainKind;
 use notary::chain::evm::round::Manner;
 use notary::chain::evm::{Address, B256, Finality, Pins};
@@ -102,6 +102,8 @@ impl Chain {
     /// Checks what the types do not.
     pub fn check(&self) -> Result<(), String> {
         self.manner()?;
+        said("chain.kms", self.kms.as_deref())?;
+        said("chain.registry.kms", self.registry.as_ref().and_then(|registry| registry.kms.as_deref()))?;
         if self.rpc.is_empty() || self.rpc.len() > MAX_NODES {
             return Err(format!("chain.rpc: 1 to {MAX_NODES} nodes"));
         }

@@ -1,5 +1,6 @@
 //! `[telemetry]`: what the service tells of itself, and whom.
 
+use crate::vault::objects::warn_if_open;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ impl Telemetry {
         let Some(path) = &self.metrics_token else { return Ok(None) };
         let named = |what: &dyn std::fmt::Display| format!("telemetry.metrics_token: {}: {what}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+        warn_if_open(path);
         match text.trim() {
             short if short.len() < MIN_TOKEN => Err(named(&format!("a token has at least {MIN_TOKEN} characters"))),
             token => Ok(Some(token.as_bytes().to_vec())),

@@ -5,6 +5,7 @@ use super::routes::not_found;
 use crate::anchor::publish::bundle;
 use crate::anchor::{Trouble, progress};
 use crate::app::App;
+use crate::app::probe::Probe;
 use crate::audit::trail::Trail;
 use crate::error::Issue;
 use crate::read::in_background;
@@ -117,9 +118,13 @@ pub async fn readiness(app: &Arc<App>) -> Reply {
         _ => (false, "failing", json!({"size": 0, "checkpoint": 0, "anchored": 0}), "unknown"),
     };
     let (told, audit) = audit(&app.core.trail);
-    let ready = ready && told;
+    let written = Probe::look(app).await;
+    let ready = ready && told && written.is_fine();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let page = json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit});
+    let write = json!({
+        "objects": written.objects.word(), "index": written.index.word(), "keys": written.keys.word(),
+    });
+    let page = json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit, "write": write});
     body(status, "application/json", page.to_string())
 }
 

@@ -3,6 +3,7 @@
 
 use super::engine::{Engine, Lent};
 use super::store::{Store, StoreError};
+use crate::vault::objects::private;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -61,7 +62,7 @@ fn lock_session(session: Lent) -> Result<Option<Lent>, StoreError> {
 
 fn lock_file(path: &Path) -> Result<Option<File>, StoreError> {
     let wrong = |source| StoreError::Lock { path: path.to_owned(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(wrong)?;
+    let file = private().create(true).truncate(false).open(path).map_err(wrong)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

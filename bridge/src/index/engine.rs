@@ -1,8 +1,10 @@
 //! The two engines, and how a connection to them is had and given back.
 
 use super::postgres::{Pool, Settings};
+use super::replicas::mark;
 use super::sql::{Connection, values};
 use super::store::StoreError;
+use crate::vault::objects::private;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +13,7 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT];
+const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -20,13 +22,14 @@ const APPS: &str = include_str!("schema.apps.sql");
 const FEES: &str = include_str!("schema.fees.sql");
 const EXCHANGE: &str = include_str!("schema.exchange.sql");
 const CONSENT: &str = include_str!("schema.consent.sql");
+const REPLICAS: &str = include_str!("schema.replicas.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
 const MIGRATIONS: &[&str] =
-    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT];
+    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 
@@ -41,6 +44,8 @@ pub(super) enum Engine {
 #[derive(Debug)]
 pub(super) struct Files {
     path: PathBuf,
+    /// It is only looked at: nothing is written, not even what lies in the write-ahead log into the file.
+    looked_at: bool,
     idle: Mutex<Vec<rusqlite::Connection>>,
     /// The committer's, whose commits follow packs that are on disk.
     behind: Mutex<Vec<rusqlite::Connection>>,
@@ -69,16 +74,48 @@ impl std::fmt::Debug for Lent {
 
 impl Engine {
     pub(super) fn sqlite(path: &Path) -> Result<Self, StoreError> {
-        let files = Files { path: path.to_owned(), idle: Mutex::default(), behind: Mutex::default() };
+        let files = Files::new(path, false);
         let connection = files.connect(Sync::Full)?;
         files.migrate(&connection)?;
         files.give_back(connection, Sync::Full);
         Ok(Self::Sqlite(Arc::new(files)))
     }
 
+    /// The same for who only looks. The schema must be the one that this medseal knows.
+    pub(super) fn look_at_sqlite(path: &Path) -> Result<Self, StoreError> {
+        let engine = Self::Sqlite(Arc::new(Files::new(path, true)));
+        let found = engine.lend()?.number("PRAGMA user_version", &[])?;
+        engine.is_known(found, SCHEMA_VERSION)?;
+        Ok(engine)
+    }
+
+    /// The same for PostgreSQL.
+    pub(super) fn look_at_postgres(settings: Settings) -> Result<Self, StoreError> {
+        let engine = Self::Postgres(Arc::new(Pool::new(settings)?));
+        let known = MIGRATIONS.len() as i64;
+        let found = match engine.lend()?.first("SELECT version FROM schema_version", &[], |r| r.int(0)) {
+            // There is no such table: no medseal was here.
+            Err(StoreError::Postgres { .. }) => 0,
+            found => found?.unwrap_or(0),
+        };
+        engine.is_known(found, known)?;
+        Ok(engine)
+    }
+
+    fn is_known(&self, found: i64, known: i64) -> Result<(), StoreError> {
+        match found.cmp(&known) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Less => Err(StoreError::Older { place: self.place(), found, known }),
+            std::cmp::Ordering::Greater => Err(StoreError::Schema { place: self.place(), found, known }),
+        }
+    }
+
     pub(super) fn postgres(settings: Settings) -> Result<Self, StoreError> {
         let engine = Self::Postgres(Arc::new(Pool::new(settings)?));
         engine.migrated()?;
+        if let Self::Postgres(pool) = &engine {
+            pool.set_mark(mark(&*engine.lend()?)?);
+        }
         Ok(engine)
     }
 
@@ -116,6 +153,17 @@ impl Engine {
     }
 }
 
+impl Lent {
+    /// Refuses where the index was recovered since it was opened: what is known of it in memory is not so any more. SQLite's is
+    /// recovered by whoever is alone with it.
+    pub(super) fn is_current(&self) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Postgres(pool) if !pool.has_mark(mark(self)?.as_deref()) => Err(StoreError::Recovered),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Deref for Lent {
     type Target = Connection;
 
@@ -138,6 +186,10 @@ impl Drop for Lent {
 }
 
 impl Files {
+    fn new(path: &Path, looked_at: bool) -> Self {
+        Self { path: path.to_owned(), looked_at, idle: Mutex::default(), behind: Mutex::default() }
+    }
+
     /// The path of something that belongs to the index and lies beside it.
     pub(super) fn beside(&self, extension: &str) -> PathBuf {
         self.path.with_extension(extension)
@@ -162,8 +214,17 @@ impl Files {
     }
 
     fn connect(&self, sync: Sync) -> Result<rusqlite::Connection, StoreError> {
+        if !self.looked_at {
+            self.private()?;
+        }
         let connection = rusqlite::Connection::open(&self.path).map_err(|e| self.fault(e))?;
         connection.busy_timeout(BUSY).map_err(|e| self.fault(e))?;
+        if self.looked_at {
+            let as_it_is = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            connection.set_db_config(as_it_is, true).map_err(|e| self.fault(e))?;
+            connection.pragma_update(None, "query_only", true).map_err(|e| self.fault(e))?;
+            return Ok(connection);
+        }
         connection.pragma_update(None, "journal_mode", "WAL").map_err(|e| self.fault(e))?;
         let sync = if sync == Sync::Full { "FULL" } else { "NORMAL" };
         connection.pragma_update(None, "synchronous", sync).map_err(|e| self.fault(e))?;
@@ -174,6 +235,17 @@ impl Files {
         connection.set_db_config(steady, true).map_err(|e| self.fault(e))?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
+    }
+
+    /// A new file is its owner's alone, and so is what SQLite puts beside it: that takes after the file. One that is there is not
+    /// opened, for to close it again would let go of SQLite's locks.
+    fn private(&self) -> Result<(), StoreError> {
+        match private().create_new(true).open(&self.path) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(StoreError::Lock { path: self.path.clone(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn migrate(&self, c: &rusqlite::Connection) -> Result<(), StoreError> {

@@ -2,13 +2,16 @@
 //! blocks of the embedded ledger. Expiry is by the database's clock alone. Each takeover has a new epoch, and whatever the
 //! holder writes names its own in the same transaction: who was paused past its lease can write no more.
 
+use super::replicas::RECOVERING;
 use super::sql::{Connection, values};
 use super::store::{Store, StoreError};
 use std::time::Duration;
 
 /// The one lease there is: sequencing, anchoring, subscriptions and exports go together.
 const WORKERS: &str = "workers";
-const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+/// Who holds it while the index is recovered.
+pub const RECOVERY: &str = "recovery";
+pub(super) const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 
 impl Store {
     /// Takes the lease, or goes on holding it. Tells the epoch; none: another has it. SQLite has one process, and it holds.
@@ -16,14 +19,7 @@ impl Store {
         if !self.is_shared() {
             return Ok(Some(0));
         }
-        let sql = format!(
-            "INSERT INTO lease (name, holder, epoch, expires) VALUES (?1, ?2, 1, {NOW} + ?3) \
-             ON CONFLICT (name) DO UPDATE SET holder = ?2, expires = {NOW} + ?3, \
-             epoch = CASE WHEN lease.holder = ?2 AND lease.expires > {NOW} THEN lease.epoch ELSE lease.epoch + 1 END \
-             WHERE lease.holder = ?2 OR lease.expires <= {NOW} RETURNING epoch"
-        );
-        let values = values![WORKERS, holder, life.as_millis() as i64];
-        self.with(|c| c.first(&sql, values, |r| r.int(0)))
+        self.with(|c| take(c, holder, life))
     }
 
     /// Lets the lease go, so that another need not wait for its end.
@@ -58,6 +54,18 @@ impl Store {
             c.execute(sql, values![number as i64, line]).map(|_| ())
         })
     }
+}
+
+/// Takes the lease on PostgreSQL; while the index is recovered for nobody else.
+pub(super) fn take(c: &Connection, holder: &str, life: Duration) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "INSERT INTO lease (name, holder, epoch, expires) VALUES (?1, ?2, 1, {NOW} + ?3) \
+         ON CONFLICT (name) DO UPDATE SET holder = ?2, expires = {NOW} + ?3, \
+         epoch = CASE WHEN lease.holder = ?2 AND lease.expires > {NOW} THEN lease.epoch ELSE lease.epoch + 1 END \
+         WHERE (lease.holder = ?2 OR lease.expires <= {NOW}) AND (?2 = '{RECOVERY}' OR NOT EXISTS \
+         (SELECT 1 FROM setting WHERE setting.name = '{RECOVERING}' AND setting.value = 'yes')) RETURNING epoch"
+    );
+    c.first(&sql, values![WORKERS, holder, life.as_millis() as i64], |r| r.int(0))
 }
 
 /// Whether the lease is still the one of this epoch; until the transaction ends nobody can take it over.

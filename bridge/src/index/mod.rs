@@ -21,6 +21,7 @@ pub mod places;
 pub mod postgres;
 mod posting;
 pub mod pushes;
+pub mod replicas;
 pub mod restore;
 pub mod rewrap;
 pub mod scan;

@@ -26,6 +26,8 @@ pub(super) struct Pool {
     runtime: Option<Runtime>,
     state: Mutex<State>,
     freed: Condvar,
+    /// The mark of the recovery that was the newest when the index was opened.
+    mark: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -50,12 +52,28 @@ impl Pool {
         // One thread: it moves bytes between sockets and waiting callers and does nothing else.
         let builder = Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
         let runtime = builder.map_err(away)?;
-        Ok(Self { runtime: Some(runtime), settings, state: Mutex::default(), freed: Condvar::new() })
+        Ok(Self {
+            runtime: Some(runtime),
+            settings,
+            state: Mutex::default(),
+            freed: Condvar::new(),
+            mark: Mutex::default(),
+        })
     }
 
     /// Where the database is, for messages.
     pub(super) fn place(&self) -> String {
         self.settings.place()
+    }
+
+    /// Notes which recovery was the newest.
+    pub(super) fn set_mark(&self, mark: Option<String>) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+    }
+
+    /// Whether it is this one.
+    pub(super) fn has_mark(&self, mark: Option<&str>) -> bool {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == mark
     }
 
     /// A session for a while.

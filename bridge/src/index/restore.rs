@@ -24,6 +24,12 @@ impl Store {
         self.with(|c| c.execute(SQL, values![&size.to_string()]).map(|_| ()))
     }
 
+    /// The log is to be published again from a size on, unless somebody has done more meanwhile.
+    pub fn publish_again(&self, remembered: u64, from: u64) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE setting SET value = ?2 WHERE name = 'published' AND value = ?1";
+        self.with(|c| c.execute(SQL, values![&remembered.to_string(), &from.to_string()]).map(|_| ()))
+    }
+
     /// The newest checkpoint, published or not.
     pub fn newest_checkpoint(&self) -> Result<Option<(u64, String)>, StoreError> {
         const SQL: &str = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";

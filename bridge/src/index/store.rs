@@ -23,6 +23,10 @@ pub enum StoreError {
         "index {place} has schema version {found}, this medseal knows {known}: use the medseal that wrote it, or a newer one"
     )]
     Schema { place: String, found: i64, known: i64 },
+    #[error(
+        "index {place} has schema version {found}, this medseal knows {known}: start `medseal serve` once, which brings it there"
+    )]
+    Older { place: String, found: i64, known: i64 },
     #[error("the index did not answer: {0}")]
     Query(rusqlite::Error),
     #[error("the index would have to look at too many rows")]
@@ -44,6 +48,11 @@ pub enum StoreError {
     /// The lease is another's now: whatever this one was about to write, it may not any more.
     #[error("another replica has taken over the background work")]
     Fenced,
+    #[error("services are at work on this index: {replicas}: stop all of them first")]
+    AtWork { replicas: String },
+    /// Whoever opened it before is to be started anew.
+    #[error("the index was recovered since this process opened it: start it anew")]
+    Recovered,
     #[error("the index holds a row that makes no sense: {0}")]
     Nonsense(&'static str),
     #[error("the key of {} was destroyed", owner.as_str())]
@@ -134,6 +143,7 @@ pub struct NewRecord {
 #[derive(Debug)]
 pub struct Store {
     engine: Engine,
+    looked_at: bool,
 }
 
 /// How long a commit waits for a database that is away, and how long between two looks. Below `COMMIT_TIMEOUT`.
@@ -158,12 +168,27 @@ const CURRENT: &str = select_stored!("WHERE type = ?1 AND id = ?2 ORDER BY versi
 impl Store {
     /// Opens the index in SQLite, and makes it if it is new.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { engine: Engine::sqlite(path)? })
+        Ok(Self { engine: Engine::sqlite(path)?, looked_at: false })
     }
 
     /// Opens the index in PostgreSQL, and makes it if it is new: whichever replica comes first.
     pub fn postgres(settings: Settings) -> Result<Self, StoreError> {
-        Ok(Self { engine: Engine::postgres(settings)? })
+        Ok(Self { engine: Engine::postgres(settings)?, looked_at: false })
+    }
+
+    /// Opens an index that is there, to look at it and change nothing.
+    pub fn look_at(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { engine: Engine::look_at_sqlite(path)?, looked_at: true })
+    }
+
+    /// The same in PostgreSQL.
+    pub fn look_at_postgres(settings: Settings) -> Result<Self, StoreError> {
+        Ok(Self { engine: Engine::look_at_postgres(settings)?, looked_at: true })
+    }
+
+    /// Whether nothing is to be changed: not here, and not beside it.
+    pub fn is_looked_at(&self) -> bool {
+        self.looked_at
     }
 
     /// Whether other replicas may write to it, too.
@@ -317,6 +342,12 @@ impl Store {
     pub fn anchored(&self) -> Result<u64, StoreError> {
         let value = self.setting("anchored")?;
         value.map_or(Ok(0), |v| v.parse().map_err(|_| StoreError::Nonsense("the anchored size")))
+    }
+
+    /// Tries whether it can be written. Nothing is made to wait for the disk.
+    pub fn probe(&self, now: i64) -> Result<(), StoreError> {
+        let lent = self.engine.lend_behind()?;
+        set(&lent, "probe", &now.to_string())
     }
 
     /// Whether the index holds any record.

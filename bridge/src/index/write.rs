@@ -26,6 +26,8 @@ impl Turn {
         let begin = if let Connection::Sqlite(_) = &*connection { "BEGIN IMMEDIATE" } else { TURN };
         let turn = Self { connection, ended: false };
         turn.connection.batch(begin)?;
+        // Under the lock that a recovery begins under, too.
+        turn.connection.is_current()?;
         Ok(turn)
     }
 

@@ -1,7 +1,7 @@
 //! Erasing a patient: the key that seals all that is his is destroyed in the index, beside the packs and in memory; the log gets
 //! a tombstone; what leads to his rows goes. What was sealed stays where it lies and can be opened by nobody.
 
-use super::key_objects;
+use super::key_objects::{self, Walk};
 use crate::app::keep::Keep;
 use crate::clock::instant;
 use crate::error::VaultError;
@@ -74,19 +74,40 @@ pub async fn erase(keep: &Keep, patient: &Name, reason: &str, tell: Progress<'_>
 
 /// Finishes what a crash cut short. One that a command is at work on is that command's.
 pub async fn finish_all(keep: &Keep) -> Result<(), VaultError> {
-    let unfinished = || Ok::<_, StoreError>(keep.store.erasures()?.into_iter().filter(|erasure| !erasure.done));
-    if unfinished()?.next().is_none() {
+    if unfinished(keep)?.is_empty() {
         return Ok(());
     }
-    let alone = match keep.alone().await {
-        Err(VaultError::Upkeep) => return Ok(()),
-        alone => alone?,
-    };
-    for erasure in unfinished()? {
-        finish(&alone, keep, &erasure, &|_| ()).await?;
+    match keep.alone().await {
+        Err(VaultError::Upkeep) => Ok(()),
+        alone => finish_each(&alone?, keep).await,
+    }
+}
+
+/// The same, for who is alone at upkeep already.
+pub(super) async fn finish_each(alone: &Alone, keep: &Keep) -> Result<(), VaultError> {
+    for erasure in unfinished(keep)? {
+        finish(alone, keep, &erasure, &|_| ()).await?;
         tracing::info!("an erasure was finished");
     }
     Ok(())
+}
+
+fn unfinished(keep: &Keep) -> Result<Vec<Erasure>, StoreError> {
+    Ok(keep.store.erasures()?.into_iter().filter(|erasure| !erasure.done).collect())
+}
+
+/// Somebody who was erased by what lies beside the packs, while the index does not know it and has his key: it was put back from
+/// before.
+pub async fn come_back(keep: &Keep) -> Result<Option<Owner>, VaultError> {
+    let mut walk = Walk::new(&keep.objects, FOLDER);
+    while let Some(found) = walk.next().await? {
+        let id = found.name.strip_prefix(FOLDER).and_then(ResourceId::parse);
+        let Some(owner) = id.map(|id| Owner::patient(&id)) else { continue };
+        if keep.store.erasure(&owner)?.is_none() && keep.store.key(&owner)?.is_some() {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
 }
 
 async fn begin(keep: &Keep, owner: &Owner, reason: &str) -> Result<Erasure, VaultError> {

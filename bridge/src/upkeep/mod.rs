@@ -57,9 +57,13 @@ async fn notice(app: &App, keep: &Keep) -> Result<(), VaultError> {
 async fn take_up_root(app: &App) -> Result<(), StartError> {
     let core = &app.core;
     let wanted = core.store.wanted_root()?;
-    if wanted.is_some() && wanted != core.keys.newest_id() {
-        core.keys.replace_roots(roots::load(&app.config, &core.store, &core.objects, false).await?);
-        tracing::info!("a new root key was taken up");
+    if wanted.is_none() || wanted == core.keys.newest_id() {
+        return Ok(());
+    }
+    core.keys.replace_roots(roots::load(&app.config, &core.store, &core.objects, false).await?);
+    match wanted.filter(|wanted| core.keys.newest_id() != Some(*wanted)) {
+        None => tracing::info!("a new root key was taken up"),
+        Some(root) => tracing::error!(%root, "the root key that a rotation goes to is not here: copy root.key.next"),
     }
     Ok(())
 }

@@ -296,3 +296,111 @@ async fn what_was_taken_is_answered_before_the_service_stops() {
     let (_, ready) = world.get("/readyz").await;
     assert_eq!(ready["log"]["size"], ready["log"]["anchored"], "what was committed was anchored before the end");
 }
+
+/// What is said of readiness, once a part of it says a word.
+async fn until(world: &World, part: &str, word: &str) -> (u16, serde_json::Value) {
+    for _ in 0..300 {
+        let (status, said) = world.get("/readyz").await;
+        if said["write"][part] == word {
+            return (status, said);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("it never says of {part} that it is `{word}`: {}", world.get("/readyz").await.1);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_not_ready_and_says_so() {
+    let world = World::new().await;
+    let data = world.directory.path().join("data");
+    if stores::s3(&data).is_some() {
+        return;
+    }
+    let (status, said) = world.get("/readyz").await;
+    assert_eq!((status, &said["write"]), (200, &serde_json::json!({"objects": "ok", "index": "ok", "keys": "ok"})));
+    // What is written there finds no room: the kernel says so, as of a disk.
+    let probe = data.join("objects/probe").join(format!("{}.new", world.running.app.core.lease.holder()));
+    std::os::unix::fs::symlink("/dev/full", &probe).unwrap();
+    let (status, said) = until(&world, "objects", "no room").await;
+    assert_eq!((status, &said["ready"], &said["write"]["index"]), (503, &false.into(), &"ok".into()), "{said}");
+    assert_eq!(world.get("/healthz").await.0, 200, "the process is worth keeping");
+    let (status, _) = until(&world, "objects", "ok").await;
+    assert_eq!(status, 200, "it is seen that there is room again");
+}
+
+#[tokio::test]
+async fn an_index_that_nobody_can_write_to_is_not_ready_and_reads_go_on() {
+    if needs_sqlite() {
+        return;
+    }
+    let world = World::new().await;
+    assert_eq!(msa(&world.send(&admission("C1", "77", "A")).await).0, "AA");
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    let index = rusqlite::Connection::open(world.directory.path().join("data/index.sqlite")).unwrap();
+    index.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    index.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (status, _) = until(&world, "index", "no answer").await;
+    assert_eq!(status, 503);
+    // However many ask: nobody waits for longer than a moment.
+    let begun = std::time::Instant::now();
+    let all = futures_util::future::join_all((0..20).map(|_| world.get("/readyz"))).await;
+    assert!(all.iter().all(|(status, _)| *status == 503) && begun.elapsed() < std::time::Duration::from_secs(15));
+    assert_eq!(world.get("/healthz").await.0, 200);
+    index.execute_batch("ROLLBACK").unwrap();
+    let (status, _) = until(&world, "index", "ok").await;
+    assert_eq!(status, 200);
+}
+
+fn modes(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
+    for path in std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()) {
+        // Who closes the index takes its write-ahead log away meanwhile.
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            modes(&path, found);
+        }
+        // A socket lies in a folder that is closed.
+        if metadata.is_dir() || metadata.is_file() {
+            found.push((path, metadata.permissions().mode() & 0o777));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_lies_in_the_data_directory_is_its_owners_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    // Whatever mask the process was started with.
+    let mut command = std::process::Command::new("sh");
+    let line = format!("umask 000; exec {} serve \"$@\"", super::commands::MEDSEAL);
+    command.args(["-c", &line, "sh"]).args(stores::arguments(&data));
+    let served = tokio::task::spawn_blocking(move || super::commands::Served::spawn(command)).await.unwrap();
+    let mut connection = bridge::commands::send::Connection::open(&served.mllp).await.unwrap();
+    let message = admission("C1", "77", "A").replace('\n', "\r");
+    assert_eq!(msa(&connection.exchange(message.as_bytes()).await.unwrap()).0, "AA");
+    let mut found = Vec::new();
+    modes(&data, &mut found);
+    assert_eq!(tokio::task::spawn_blocking(move || served.terminate()).await.unwrap(), 0);
+    modes(&data, &mut found);
+    found.push((data.clone(), std::fs::metadata(&data).unwrap().permissions().mode() & 0o777));
+    assert!(found.len() > 10, "{found:?}");
+    let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
+    assert!(open.is_empty(), "{open:?}");
+    // What an older version left open.
+    let open = |path: &str, mode| {
+        let path = data.join(path);
+        path.exists().then(|| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap());
+    };
+    let older = [
+        ("lock", 0o644),
+        ("index.sqlite", 0o644),
+        ("ledger.journal", 0o664),
+        ("objects", 0o755),
+        ("objects/packs", 0o755),
+    ];
+    older.iter().for_each(|(path, mode)| open(path, *mode));
+    serve::start(config(&data)).await.unwrap().stop().await;
+    let mut found = Vec::new();
+    modes(&data, &mut found);
+    let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o007 != 0).collect();
+    assert!(open.is_empty(), "{open:?}");
+}

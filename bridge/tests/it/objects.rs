@@ -265,3 +265,53 @@ async fn a_service_over_s3_stores_reads_and_restarts() {
         .unwrap();
     assert!(String::from_utf8_lossy(&without.stderr).contains("AWS_ACCESS_KEY_ID"));
 }
+
+/// A bucket that takes requests and does not answer: who asks whether the service is ready is told, at once, and by one probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_hangs_is_not_ready_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = Bucket::serve(&directory.path().join("s3")).await;
+    let (config, data) = (directory.path().join("medseal.toml"), directory.path().join("data"));
+    let text = format!(
+        "[s3]\nbucket = \"records\"\nprefix = \"hospital\"\nendpoint = \"{}\"\npath_style = true\n\
+         [log]\ncheckpoint_ms = 3600000\nanchor_ms = 3600000\n",
+        bucket.endpoint
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(MEDSEAL);
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command.arg("serve").arg("--config").arg(&config).arg("--data").arg(&data);
+    let served = tokio::task::spawn_blocking(move || Served::spawn(command)).await.unwrap();
+    let address = served.http.parse().unwrap();
+    let asked = async |path: &str| {
+        let request = warp::http::Request::builder().uri(path).body(Default::default()).unwrap();
+        let reply = bridge::commands::client::send(address, request).await.unwrap();
+        let said: serde_json::Value = serde_json::from_slice(reply.body()).unwrap_or_default();
+        (reply.status().as_u16(), said["write"]["objects"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(asked("/readyz").await, (200, "ok".to_owned()));
+    let probes = |bucket: &Bucket| {
+        let seen = bucket.seen();
+        seen.iter().filter(|seen| seen.method == "PUT" && seen.uri.contains("probe/")).count()
+    };
+    assert_eq!(probes(&bucket), 1);
+    bucket.delay(Duration::from_secs(3_600));
+    let until = async |wanted: u16| {
+        for tries in 0.. {
+            let (status, objects) = asked("/readyz").await;
+            if status == wanted {
+                return objects;
+            }
+            assert!(tries < 600, "it stays {status}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        unreachable!()
+    };
+    assert_eq!(until(503).await, "no answer");
+    let all = futures_util::future::join_all((0..50).map(|_| asked("/readyz"))).await;
+    assert!(all.iter().all(|(status, objects)| *status == 503 && objects == "no answer"), "{all:?}");
+    assert_eq!(asked("/healthz").await.0, 200);
+    bucket.delay(Duration::ZERO);
+    assert_eq!(until(200).await, "ok");
+    assert_eq!(tokio::task::spawn_blocking(move || served.terminate()).await.unwrap(), 0);
+}

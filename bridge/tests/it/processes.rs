@@ -160,14 +160,15 @@ impl Replica {
         Self { database, objects, addresses: Mutex::default(), folder, served: Mutex::default() }
     }
 
-    fn command(&self, verb: &str) -> Command {
+    /// A command beside the replica, with its configuration.
+    pub fn command(&self, verb: &[&str]) -> Command {
         let mut command = Command::new(MEDSEAL);
         command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
-        command.arg(verb).arg("--config").arg(self.folder.join("medseal.toml")).arg("--data").arg(self.data());
+        command.args(verb).arg("--config").arg(self.folder.join("medseal.toml")).arg("--data").arg(self.data());
         command
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
@@ -177,7 +178,7 @@ impl Replica {
     }
 
     pub async fn start(&self) {
-        let mut command = self.command("serve");
+        let mut command = self.command(&["serve"]);
         command.stderr(File::options().create(true).append(true).open(self.log()).unwrap());
         let served = tokio::task::spawn_blocking(move || Served::ready(command)).await.unwrap();
         *self.addresses.lock().unwrap() = (served.http.clone(), served.mllp.clone());
@@ -185,9 +186,16 @@ impl Replica {
     }
 
     fn token(&self) -> String {
-        let token = self.command("token").args(["--scope", "system/*.cruds"]).output().unwrap();
+        let token = self.command(&["token"]).args(["--scope", "system/*.cruds"]).output().unwrap();
         assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
         String::from_utf8(token.stdout).unwrap().trim().to_owned()
+    }
+
+    /// What a command beside the replica says, and whether it went well.
+    pub async fn said(&self, verb: &[&str]) -> (bool, String) {
+        let mut command = self.command(verb);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (done.status.success(), super::erasure::out(&done))
     }
 
     /// KILL, STOP, CONT.

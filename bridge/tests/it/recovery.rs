@@ -328,3 +328,146 @@ async fn who_only_looks_makes_no_keys_where_the_index_is_lost() {
     let recovered = medseal(&data, &["recover"]).await;
     assert!(recovered.status.success(), "{}", out(&recovered));
 }
+
+/// The published log is lost. What else is there decides what is said.
+#[tokio::test]
+async fn a_lost_log_is_published_anew_from_the_index_or_named() {
+    if stores::needs_sqlite() {
+        return;
+    }
+    let (world, gone) = filled().await;
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    let Some(objects) = stores::folder(&data) else { return };
+    let lose = || std::fs::remove_dir_all(objects.join("log")).unwrap();
+    lose();
+    // The index is there: nothing is to be recovered.
+    let refused = medseal(&data, &["recover"]).await;
+    let told = out(&refused);
+    assert!(!refused.status.success() && told.contains("no published log") && told.contains("medseal serve"), "{told}");
+    let world = World::with(directory, config(&data)).await;
+    is_whole(&world, &before, &gone).await;
+    anchored(&world).await;
+    super::storage::is_intact(&data).await;
+    let before = everything(&world).await;
+    let (directory, data) = stopped(world).await;
+    // All of it is there again: recovery needs nothing else.
+    stores::lose_index(&data);
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success() && out(&recovered).contains("proved: the"), "{}", out(&recovered));
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(everything(&world).await, before);
+    let (_directory, data) = stopped(world).await;
+    // Both are lost, and the ledger speaks of a log.
+    stores::lose_index(&data);
+    let aside = data.with_extension("log");
+    std::fs::rename(objects.join("log"), &aside).unwrap();
+    let refused = medseal(&data, &["recover"]).await;
+    let told = out(&refused);
+    assert!(!refused.status.success() && told.contains("ledger.journal has anchored"), "{told}");
+    assert!(told.contains("put log/ back from your backup") && !told.contains("older backup"), "{told}");
+    std::fs::rename(&aside, objects.join("log")).unwrap();
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", out(&recovered));
+}
+
+fn copied(from: &std::path::Path, to: &std::path::Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+/// Everything is put back from before an erasure but the note of it.
+#[tokio::test]
+async fn who_was_erased_does_not_come_back_with_a_backup_of_everything_else() {
+    if stores::needs_sqlite() || stores::s3(std::path::Path::new("")).is_some() {
+        return;
+    }
+    let world = World::new().await;
+    for (control, number, family) in [("C1", "77", "Lovelace"), ("C2", "78", "Hopper")] {
+        assert_eq!(msa(&world.send(&admission(control, number, family)).await).0, "AA");
+    }
+    let gone = world.only("/fhir/Patient?identifier=77").await["id"].as_str().unwrap().to_owned();
+    anchored(&world).await;
+    let (directory, data) = stopped(world).await;
+    let backup = directory.path().join("backup");
+    copied(&data, &backup);
+    let erased = medseal(&data, &["erase", &format!("Patient/{gone}"), "--reason", "by letter"]).await;
+    assert!(erased.status.success(), "{}", out(&erased));
+    stores::lose_index(&data);
+    for part in ["objects/log", "objects/keys"] {
+        std::fs::remove_dir_all(data.join(part)).unwrap();
+    }
+    for part in ["index.sqlite", "ledger.journal", "objects/log", "objects/keys"] {
+        copied(&backup.join(part), &data.join(part));
+    }
+    // Without the pack of the tombstone nothing else speaks of it.
+    let packs = |data: &std::path::Path| {
+        let names = std::fs::read_dir(data.join("objects/packs")).unwrap().flatten().map(|entry| entry.file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let new: Vec<_> = packs(&data).difference(&packs(&backup)).cloned().collect();
+    assert!(!new.is_empty());
+    let aside = directory.path().join("aside");
+    std::fs::create_dir(&aside).unwrap();
+    new.iter().for_each(|name| std::fs::rename(data.join("objects/packs").join(name), aside.join(name)).unwrap());
+    let refused = serve::start(config(&data)).await.err().unwrap().to_string();
+    assert!(refused.contains("was erased") && refused.contains("medseal recover"), "{refused}");
+    let (intact, _, told) = super::storage::checked(&data).await;
+    assert!(!intact && told.contains("was erased, and the index does not know it"), "{told}");
+    new.iter().for_each(|name| std::fs::rename(aside.join(name), data.join("objects/packs").join(name)).unwrap());
+    let recovered = medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", out(&recovered));
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(world.get(&format!("/fhir/Patient/{gone}")).await.0, 410);
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 1);
+}
+
+/// A check beside an index that a power cut has left behind its packs.
+#[tokio::test]
+async fn a_check_changes_nothing_and_names_what_the_index_has_not_followed() {
+    if stores::needs_sqlite() || stores::s3(std::path::Path::new("")).is_some() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (data, copy) = (directory.path().join("data"), directory.path().join("copy.sqlite"));
+    let served = unsequenced(&data);
+    assert_eq!(msa(&sent(&served, &admission("C1", "77", "Lovelace")).await).0, "AA");
+    let made = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
+    assert!(made.status.success(), "{}", out(&made));
+    assert_eq!(msa(&sent(&served, &admission("C2", "78", "Hopper")).await).0, "AA");
+    killed(served);
+    stores::lose_index(&data);
+    std::fs::copy(&copy, data.join("index.sqlite")).unwrap();
+    let stranger = data.join("objects/packs/readme");
+    std::fs::write(&stranger, "not ours").unwrap();
+    std::fs::write(data.join("objects/packs/0000000000001-aa.new"), "half").unwrap();
+    std::fs::create_dir(data.join("objects/another")).unwrap();
+    let contents = || {
+        let mut found = BTreeMap::new();
+        let mut open = vec![data.clone()];
+        while let Some(path) = open.pop() {
+            for path in std::fs::read_dir(path).unwrap().flatten().map(|entry| entry.path()) {
+                // What SQLite keeps to read by is no content, nor is a lock.
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.is_file() && !["index.sqlite-shm", "index.sqlite-wal", "index.upkeep"].contains(&&*name)
+                {
+                    found.insert(path.clone(), std::fs::read(path).unwrap());
+                }
+            }
+        }
+        found
+    };
+    let before = contents();
+    let (intact, found, told) = super::storage::checked(&data).await;
+    assert!(contents() == before, "nothing was changed");
+    assert!(!intact || found["differences"]["lines"].as_array().unwrap().is_empty(), "{told}");
+    let notes = found["notes"].to_string();
+    for part in ["packs/readme", "packs/0000000000001-aa.new", "\"another\"", "it is no object of this service"] {
+        assert!(notes.contains(part), "{part}: {told}");
+    }
+    std::fs::remove_file(stranger).unwrap();
+    let world = World::with(directory, config(&data)).await;
+    assert_eq!(world.get("/fhir/Patient").await.1["total"], 2, "what was not followed is put in at the start");
+}

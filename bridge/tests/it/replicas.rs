@@ -7,6 +7,8 @@ use super::search::{TELLING, people_in};
 use super::stores::{database, dumped};
 use super::world::{World, admission, config, msa};
 use bridge::config::{Config, Hidden};
+use bridge::index::postgres::Settings;
+use bridge::index::store::Store;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
@@ -183,5 +185,101 @@ async fn a_dump_of_the_database_shows_no_name_no_number_no_date() {
         assert!(!dump.contains(word), "the dump shows {word}");
         let bytes = hex::encode(word);
         assert!(!dump.contains(&bytes), "the dump shows {word} in its bytes");
+    }
+}
+
+/// A recovery takes the index apart: it begins where nobody works, and who slept through it takes nothing more in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_begins_only_where_nobody_works() {
+    let Some(pair) = Pair::start().await else { return };
+    let id = pair.create(0, "before").await.unwrap().1;
+    let [one, two] = &pair.replicas;
+    two.signal("KILL");
+    // Its own directory is free, and the other one works on.
+    let (done, said) = two.said(&["recover"]).await;
+    assert!(!done && said.contains("services are at work on this index") && said.contains("(process "), "{said}");
+    assert_eq!(pair.create(0, "meanwhile").await.unwrap().0, 201, "nobody is hindered");
+    for tries in 0.. {
+        match pair.progress(0).await {
+            Some([size, _, anchored]) if size > 0 && size == anchored => break,
+            progress => assert!(tries < 600, "it is not anchored: {progress:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    one.signal("STOP");
+    let (done, said) = two.said(&["recover"]).await;
+    assert!(done && said.contains("proved: the"), "{said}");
+    two.start().await;
+    one.signal("CONT");
+    // It awakes with what it knew of an index that is another now.
+    for number in 0.. {
+        assert!(number < 300, "it goes on as if nothing had been");
+        if pair.create(0, &format!("late-{number}")).await.is_some_and(|(status, _)| status == 503)
+            && pair.request(0, "GET", "/healthz", "", "").await.is_some_and(|reply| reply.status() == 503)
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let found = pair.json(1, "/fhir/Patient?_summary=count").await;
+    assert_eq!(found["total"], 2, "it has committed nothing");
+    assert_eq!(pair.json(1, &format!("/fhir/Patient/{id}")).await["id"], id.as_str());
+    assert_eq!(pair.create(1, "after").await.unwrap().0, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_replica_starts_in_the_middle_of_a_recovery() {
+    let Some((one, other)) = pair().await else { return };
+    let text = one.running.app.config.index.postgres.clone().unwrap().0;
+    let open = || Store::postgres(Settings::parse(&text, 4, None).unwrap()).unwrap();
+    let refused = open().begin_recovery("m").unwrap_err().to_string();
+    assert!(refused.contains("at work"), "{refused}");
+    let third = tempfile::tempdir().unwrap();
+    let World { running, directory, .. } = one;
+    let (data, config) = (third.path().join("data"), running.app.config.clone());
+    bridge::app::private_directory(&data).unwrap();
+    std::fs::copy(directory.path().join("data/root.key"), data.join("root.key")).unwrap();
+    std::os::unix::fs::symlink(directory.path().join("data/objects"), data.join("objects")).unwrap();
+    running.stop().await;
+    other.running.stop().await;
+    open().begin_recovery("m").unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config { data, http: any, mllp: any, ..config };
+    let refused = bridge::commands::serve::start(config).await.err().unwrap().to_string();
+    assert!(refused.contains("a recovery of this index was begun and is not finished"), "{refused}");
+}
+
+/// A new root that only one replica has: the other one is named, and waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_the_replica_that_has_not_taken_up_the_new_root() {
+    let Some(pair) = Pair::start().await else { return };
+    assert_eq!(pair.create(0, "1").await.unwrap().0, 201);
+    let [one, two] = &pair.replicas;
+    let (settled, said) = one.said(&["keys", "status"]).await;
+    assert!(settled && said.matches("service ").count() == 2, "{said}");
+    let mut rotation = one.command(&["keys", "rotate"]);
+    let rotation = tokio::task::spawn_blocking(move || rotation.output().unwrap());
+    // One of them has it, and the other has not: it is told which.
+    for tries in 0.. {
+        let (settled, said) = one.said(&["keys", "status"]).await;
+        let services = said.lines().filter(|line| line.starts_with("service "));
+        let roots: HashSet<_> = services.filter_map(|line| line.split(": root ").nth(1)).collect();
+        if roots.len() == 2 {
+            assert!(!settled && said.contains("is not finished"), "{said}");
+            break;
+        }
+        assert!(tries < 200 && !rotation.is_finished(), "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let next = std::fs::read_to_string(one.data().join("root.key.next")).unwrap();
+    assert!(one.data().join("root.key").exists(), "the old root is where it was");
+    std::fs::copy(one.data().join("root.key.next"), two.data().join("root.key.next")).unwrap();
+    let done = rotation.await.unwrap();
+    assert!(done.status.success(), "{}", super::erasure::out(&done));
+    assert_eq!(std::fs::read_to_string(one.data().join("root.key")).unwrap(), next);
+    let (settled, said) = one.said(&["keys", "status"]).await;
+    assert!(settled && said.matches("service ").count() == 2, "{said}");
+    for which in 0..2 {
+        assert_eq!(pair.create(which, &format!("after-{which}")).await.unwrap().0, 201);
     }
 }

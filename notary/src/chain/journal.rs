@@ -90,6 +90,9 @@ impl Journal {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // Whatever the process's mask is.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(io)?;
         // A file that is new has its name only when its directory is synced.
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());

@@ -5,6 +5,7 @@ use crate::error::VaultError;
 use crate::ids::Owner;
 use crate::read::in_background;
 use crate::upkeep::key_objects::{self, Walk};
+use crate::upkeep::recover::packs;
 use crate::vault::objects::{Found, ObjectError};
 use notary::commitment::Digest;
 use std::collections::HashMap;
@@ -85,6 +86,8 @@ impl Check<'_> {
                 self.differs(name, format!("it has the key of {}, who was erased", owner.as_str()));
             } else if key_objects::is_in_index(self.keep, &owner, &wrapped).await? {
                 seen.entry(short(&owner)).and_modify(|seen| *seen = true);
+            } else if self.is_ahead(&name.replacen(key_objects::FOLDER, packs::FOLDER, 1)) {
+                // Its pack is named.
             } else {
                 let what = format!(
                     "it has a key of {} that is not the index's: a writer that was not first left it",

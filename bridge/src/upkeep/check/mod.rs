@@ -6,6 +6,7 @@ mod keys;
 mod log;
 mod packs;
 mod published;
+mod strangers;
 
 use crate::app::keep::Keep;
 use crate::error::VaultError;
@@ -98,6 +99,8 @@ struct Check<'c> {
     /// The newest row of the beginning, and when that was, in milliseconds since 1970.
     upto: i64,
     begun: i64,
+    /// The newest pack that the index has, where it is SQLite: what is newer it may not have followed yet.
+    followed: Option<String>,
     /// Owners whose rows need not be emptied yet.
     unfinished: HashSet<String>,
     /// Objects in a row that the store did not give.
@@ -123,6 +126,11 @@ impl Check<'_> {
         }
     }
 
+    /// Whether the index has not come so far; the next start of a service puts such a pack in.
+    fn is_ahead(&self, pack: &str) -> bool {
+        self.followed.as_ref().is_some_and(|newest| pack > newest.as_str())
+    }
+
     fn note(&mut self, at: impl Into<String>, what: impl Into<String>) {
         self.report.notes.add(at, what);
     }
@@ -134,16 +142,29 @@ pub async fn check(keep: &Keep, data: &Path, tell: Tell<'_>) -> Result<Report, V
     let _alone = keep.alone().await?;
     keep.notice_erasures()?;
     let begun = keep.clock.now().as_millisecond();
-    let mut check =
-        Check { keep, upto: 0, begun, unfinished: HashSet::new(), away: 0, tell, report: Report::default() };
+    let mut check = Check {
+        keep,
+        upto: 0,
+        begun,
+        followed: None,
+        unfinished: HashSet::new(),
+        away: 0,
+        tell,
+        report: Report::default(),
+    };
     // In this order each is at most as far as the next one.
     let chain = check.chain(data)?;
     let published = check.published().await?;
     let store = keep.store.clone();
-    let (size, upto) = in_background(move || Ok((store.log_size()?, store.newest()?))).await?;
+    let beginning = move || Ok((store.log_size()?, store.newest()?, store.newest_pack()?.unwrap_or_default()));
+    let (size, upto, newest_pack) =
+        in_background(beginning).await.map(|(size, upto, pack)| (size, upto, Some(pack)))?;
     check.upto = upto;
+    check.followed = newest_pack.filter(|_| !keep.store.is_shared());
+    check.erasures().await?;
     check.keys().await?;
     check.log(size, published, chain).await?;
     check.packs().await?;
+    check.strangers().await?;
     Ok(check.report)
 }

@@ -17,18 +17,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
-use crate::index::store::StoreError;
+use crate::index::lease::RECOVERY;
+use crate::index::replicas::{PRESENT, RECOVERING};
+use crate::index::store::{Store, StoreError};
+use crate::read::in_background;
+use crate::secret::{bytes, system_random};
 use crate::vault::keys::{KeyError, Wrapped};
 use notary::chain::Ledger;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Set while a recovery is not finished: no service starts on such an index.
-pub const SETTING: &str = "recovering";
-/// How long the lease of the background work is taken for. Nobody else is at work.
+/// How long the lease of the background work is taken for. Nobody else gets it meanwhile.
 const LEASE: Duration = Duration::from_secs(10);
-const HOLDER: &str = "recovery";
+/// How long is waited for services that were killed to count as gone, and how often it is looked.
+const PATIENCE: Duration = Duration::from_secs(PRESENT.as_secs() + 5);
+const LOOK: Duration = Duration::from_millis(500);
 /// Faults that are told one by one.
 const MAX_FAULTS: usize = 1_000;
 
@@ -77,9 +81,39 @@ impl Report {
     }
 }
 
+/// Begins, once nobody is at work on the index: a service that was killed counts for a while, and one that lives refuses it at once.
+pub(crate) async fn begin(store: &Arc<Store>, tell: Tell<'_>) -> Result<(), VaultError> {
+    let mark = hex::encode(bytes::<16>(&system_random)?);
+    let (begun, first) = (Instant::now(), seen(store).await?);
+    loop {
+        let (own, mark) = (store.clone(), mark.clone());
+        match in_background(move || own.begin_recovery(&mark)).await {
+            Err(VaultError::Index(StoreError::AtWork { .. }))
+                if begun.elapsed() < PATIENCE && is_silent(&first, &seen(store).await?) =>
+            {
+                tell("services that are gone are waited for", begun.elapsed().as_secs(), PATIENCE.as_secs());
+                tokio::time::sleep(LOOK).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
+/// When each service was heard of last.
+async fn seen(store: &Arc<Store>) -> Result<HashMap<String, i64>, VaultError> {
+    let store = store.clone();
+    let noted = in_background(move || store.replicas()).await?;
+    Ok(noted.into_iter().map(|noted| (noted.replica.id, noted.seen)).collect())
+}
+
+/// Whether none has spoken since.
+fn is_silent(first: &HashMap<String, i64>, now: &HashMap<String, i64>) -> bool {
+    now.iter().all(|(id, seen)| first.get(id) == Some(seen))
+}
+
 /// Recovers what a configuration names.
 pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Report, StartError> {
-    let Locked { keep, signer, displaced, _lock } = Keep::recover(config, clock.clone(), tell).await?;
+    let Locked { keep, signer, displaced, alone, _lock } = Keep::recover(config, clock.clone(), tell).await?;
     let published = publish::read(&keep.objects, signer.key()).await?;
     let entries = published.iter().flat_map(|published| &published.entries);
     let positions = entries.cloned().zip(0..).collect();
@@ -88,16 +122,32 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     let recovery = Recovery { keep, base, erased, positions, displaced };
     let mut report = Report { erased: recovery.erased.len(), ..Report::default() };
     recovery.packs(&mut report, tell).await?;
-    let mut ledger = recovery.ledger(config)?;
+    let mut ledger = ledger(config, recovery.keep.clock.as_ref())?;
     if let Some(published) = &published {
         recovery.log(&Signed { published, signer: &signer }, &mut report, ledger.as_mut())?;
     }
     tell("erasures", 0, 0);
-    erase::finish_all(&recovery.keep).await?;
+    erase::finish_each(&alone, &recovery.keep).await?;
     recovery.followed()?;
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
-    recovery.keep.store.set_setting(SETTING, "no")?;
+    recovery.keep.store.set_setting(RECOVERING, "no")?;
+    recovery.keep.store.let_go(RECOVERY)?;
     Ok(report)
+}
+
+/// How much of the log the ledger has anchored whose journal is here.
+pub(crate) fn anchored(config: &Config, clock: &Arc<dyn Clock>, store: &Store) -> Result<Option<u64>, StartError> {
+    match ledger(config, clock.as_ref())? {
+        Some(mut ledger) if !store.is_shared() => Ok(Some(ledger.head()?.size)),
+        _ => Ok(None),
+    }
+}
+
+/// The ledger, if its journal is here; a lost one is begun anew by the service.
+fn ledger(config: &Config, clock: &dyn Clock) -> Result<Option<Ledger>, StartError> {
+    let path = config.data.join("ledger.journal");
+    let now = clock.now().as_second().max(0) as u64;
+    Ok(if path.exists() { Some(Ledger::open(&path, now)?) } else { None })
 }
 
 /// Who was erased, as it is written beside the packs.
@@ -113,7 +163,7 @@ async fn erased(keep: &Keep) -> Result<HashSet<Owner>, VaultError> {
 /// Puts all wrapped keys into the index; those of who was erased are destroyed once more. Tells what they took the place of.
 pub(crate) async fn keys(
     keep_objects: &crate::vault::objects::Objects,
-    store: &crate::index::store::Store,
+    store: &Store,
     tell: Tell<'_>,
 ) -> Result<HashMap<Owner, Vec<Wrapped>>, VaultError> {
     let (mut walk, mut displaced, mut done) =
@@ -138,13 +188,6 @@ pub(crate) async fn keys(
 }
 
 impl Recovery {
-    /// The ledger, if its journal is here; a lost one is begun anew by the service.
-    fn ledger(&self, config: &Config) -> Result<Option<Ledger>, StartError> {
-        let path = config.data.join("ledger.journal");
-        let now = self.keep.clock.now().as_second().max(0) as u64;
-        Ok(if path.exists() { Some(Ledger::open(&path, now)?) } else { None })
-    }
-
     /// Subscriptions begin anew from here: what was an event before was told, or is not known to have been.
     fn followed(&self) -> Result<(), StartError> {
         use crate::index::notices::{Change, Followed, Waiting};
@@ -156,8 +199,7 @@ impl Recovery {
         }
         let changes = self.keep.store.current_of("Subscription")?.into_iter().map(begun).collect();
         let upto = self.keep.store.newest()?;
-        let epoch = self.keep.store.hold(HOLDER, LEASE)?.ok_or(StoreError::Fenced)?;
-        self.keep.store.follow(&Followed { upto, changes, events: Vec::new(), epoch }, now)?;
-        Ok(self.keep.store.let_go(HOLDER)?)
+        let epoch = self.keep.store.hold(RECOVERY, LEASE)?.ok_or(StoreError::Fenced)?;
+        Ok(self.keep.store.follow(&Followed { upto, changes, events: Vec::new(), epoch }, now)?)
     }
 }

@@ -2,9 +2,11 @@
 //! sealed, as it lay in the bucket. A pack never changes, so nothing that is kept becomes wrong; what a server does not need
 //! any more simply falls out.
 
+use super::directory::{private, private_directory};
 use bytes::Bytes;
 use notary::commitment::Digest;
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,7 +98,7 @@ impl Cache {
     pub(super) fn new(memory: u64, disk: u64, folder: Option<&Path>) -> Self {
         let disk = folder.filter(|_| disk > 0).and_then(|folder| {
             let _ = std::fs::remove_dir_all(folder);
-            let made = std::fs::create_dir_all(folder);
+            let made = private_directory(folder);
             if let Err(error) = &made {
                 tracing::warn!(%error, "there is no cache on disk");
             }
@@ -174,7 +176,8 @@ impl Disk {
         let (folder, files) = (self.folder.clone(), self.files.clone());
         tokio::task::spawn_blocking(move || {
             // A file counts once it is whole. One that cannot be written is not kept.
-            if std::fs::write(folder.join(hex::encode(key)), &bytes).is_ok() {
+            let file = private().create(true).truncate(true).open(folder.join(hex::encode(key)));
+            if file.and_then(|mut file| file.write_all(&bytes)).is_ok() {
                 let gone = lock(&files).insert(key, (), (bytes.len() as u64).next_multiple_of(BLOCK));
                 remove(&folder, &gone);
             }

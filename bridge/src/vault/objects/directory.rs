@@ -3,17 +3,46 @@
 use super::{Found, ObjectError, io};
 use std::collections::BinaryHeap;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// How a file is opened that is its owner's alone if it is new, whatever the process's mask is.
+pub fn private() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+/// Takes away what everybody may do with a file or directory that was made before. What its operator lets a group do stays.
+pub fn close_to_others(path: &Path) -> std::io::Result<bool> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o007 == 0 {
+        return Ok(false);
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7770)).map(|()| true)
+}
+
+/// Warns of a secret that everybody may read: it lies where its operator has put it, and how it comes there is his.
+pub fn warn_if_open(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
+        tracing::warn!(path = %path.display(), "everybody on this machine may read this secret: `chmod o= ` it");
+    }
+}
+
+/// Made for its owner alone, durably; an existing one keeps the mode that the operator gave it.
+pub fn private_directory(path: &Path) -> std::io::Result<()> {
+    make_directory(path, std::fs::DirBuilder::new().mode(0o700))
+}
 
 /// Writes beside, syncs, renames, syncs the directory: the name never stands for half an object.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    make_directory(directory, &mut std::fs::DirBuilder::new())?;
+    private_directory(directory)?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let written = (|| {
-        let mut file = std::fs::File::create(&temporary)?;
+        let mut file = private().create(true).truncate(true).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         // A crash here leaves a `.new` file that nothing refers to.
@@ -30,9 +59,9 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// and a second name would cost a second sync.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    make_directory(directory, &mut std::fs::DirBuilder::new())?;
+    private_directory(directory)?;
     let written = (|| {
-        let mut file = std::fs::File::create(path)?;
+        let mut file = private().create(true).truncate(true).open(path)?;
         file.write_all(bytes)?;
         file.sync_data()
     })();
@@ -44,7 +73,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes a directory and those that it lies in, durably: a name stands when the directory that it lies in is synced.
-pub fn make_directory(path: &Path, builder: &mut std::fs::DirBuilder) -> std::io::Result<()> {
+fn make_directory(path: &Path, builder: &mut std::fs::DirBuilder) -> std::io::Result<()> {
     let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
     let parents: Vec<_> = missing.filter_map(Path::parent).collect();
     if parents.is_empty() {
@@ -102,6 +131,29 @@ pub(super) fn list_page(root: &Path, folder: &str, after: &str, limit: usize) ->
         }
     }
     first.into_sorted_vec().into_iter().filter_map(|name| found(root, name).transpose()).collect()
+}
+
+/// What lies beside the folders, and in them beside files.
+pub(super) fn strangers(root: &Path, folders: &[&str], limit: usize) -> Result<Vec<String>, ObjectError> {
+    let mut found = Vec::new();
+    for folder in std::iter::once(&"").chain(folders) {
+        let entries = match std::fs::read_dir(root.join(folder)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|e| io(folder, e))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| io(folder, e))?;
+            let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+            let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+            let is_folder = !is_file && folders.contains(&format!("{name}/").as_str());
+            let is_object = is_file && !folder.is_empty() && !name.ends_with(".new");
+            if !is_folder && !is_object && found.len() < limit {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Nothing for a file that went while the folder was walked.

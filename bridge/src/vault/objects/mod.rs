@@ -7,9 +7,13 @@ pub mod s3;
 
 use super::pack::Extent;
 use aws_sdk_s3::config::Credentials;
-pub use directory::make_directory;
+pub use directory::{close_to_others, private, private_directory, warn_if_open};
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
+
+/// Where it is tried whether anything can be written, and how much is written to a disk for that: less room is none.
+pub const PROBES: &str = "probe/";
+const PROBE_BYTES: usize = 64 << 10;
 
 /// The object store.
 #[derive(Debug, Clone)]
@@ -61,8 +65,7 @@ pub enum ObjectError {
 impl Objects {
     /// A store in a directory, which is made if it is not there.
     pub fn directory(path: &Path) -> Result<Self, ObjectError> {
-        let made = make_directory(path, &mut std::fs::DirBuilder::new());
-        made.map_err(|source| io(&path.display().to_string(), source))?;
+        private_directory(path).map_err(|source| io(&path.display().to_string(), source))?;
         Ok(Self::Directory(path.to_owned()))
     }
 
@@ -163,6 +166,26 @@ impl Objects {
             }
             Self::S3(bucket) => bucket.read_all(name).await,
         }
+    }
+
+    /// What lies beside the folders that are ours, and in them beside objects: names, at most so many.
+    pub async fn strangers(&self, folders: &'static [&'static str], limit: usize) -> Result<Vec<String>, ObjectError> {
+        match self {
+            Self::Directory(root) => {
+                let root = root.clone();
+                blocking("(listing)", move || directory::strangers(&root, folders, limit)).await
+            }
+            Self::S3(bucket) => bucket.strangers(folders, limit).await,
+        }
+    }
+
+    /// Tries whether an object can be written, and takes it away again.
+    pub async fn probe(&self, id: &str) -> Result<(), ObjectError> {
+        let name = format!("{PROBES}{id}");
+        // A disk that is full takes some bytes yet; a bucket takes a thousand as it takes one.
+        let length = if matches!(self, Self::Directory(_)) { PROBE_BYTES } else { 1 };
+        self.replace(&name, vec![0; length]).await?;
+        self.remove(&name).await
     }
 
     /// The objects of a folder (`packs/`) by name, after a name, at most so many.

@@ -193,6 +193,25 @@ impl Bucket {
         Ok(found)
     }
 
+    /// What lies beside the folders: objects, and folders of others, which may well share the bucket.
+    pub(super) async fn strangers(&self, folders: &[&str], limit: usize) -> Result<Vec<String>, ObjectError> {
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let request =
+                self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(&self.prefix).delimiter("/");
+            let page = request.set_continuation_token(next).send().await.map_err(|e| failed("(listing)", e))?;
+            let objects = page.contents().iter().filter_map(Object::key);
+            let names = objects.chain(page.common_prefixes().iter().filter_map(|folder| folder.prefix()));
+            let names = names.filter_map(|name| name.strip_prefix(&self.prefix));
+            found.extend(names.filter(|name| !name.is_empty() && !folders.contains(name)).map(str::to_owned));
+            next = page.next_continuation_token().map(str::to_owned);
+            if next.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
     fn found(&self, object: &Object) -> Option<Found> {
         let name = object.key()?.strip_prefix(&self.prefix)?.to_owned();
         let changed = object.last_modified().and_then(|t| t.to_millis().ok()).unwrap_or(i64::MAX);

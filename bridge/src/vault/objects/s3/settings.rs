@@ -1,5 +1,6 @@
 //! How to reach an S3 API: what is configured, and how long and how often is tried.
 
+use crate::config::{said, url};
 use crate::secret::{bytes as random_bytes, system_random};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -10,6 +11,9 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption};
 use serde::Deserialize;
 use std::time::Duration;
+
+/// Of a prefix: S3 has room for 1,024 bytes, and our own names need some of them.
+const MAX_PREFIX: usize = 512;
 
 /// How to reach an S3 API. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 /// AWS_SESSION_TOKEN), never from the configuration file.
@@ -112,6 +116,23 @@ impl S3Settings {
         if self.bucket.is_empty() {
             return Err("s3.bucket: name the bucket".into());
         }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let is_step = |part: &str| matches!(part, "" | "." | "..");
+        // An access point's ARN has colons.
+        if !self.bucket.chars().all(|c| plain(c) || c == ':') || is_step(&self.bucket) {
+            return Err("s3.bucket: letters, digits, `.`, `_`, `-` and `:`".into());
+        }
+        // One that steps out of itself would share the objects of another.
+        let within = self.prefix.strip_suffix('/').unwrap_or(&self.prefix);
+        let is_folder = |part: &str| part.chars().all(plain) && !is_step(part);
+        if self.prefix.len() > MAX_PREFIX || !(self.prefix.is_empty() || within.split('/').all(is_folder)) {
+            return Err(format!(
+                "s3.prefix: folders of letters, digits, `.`, `_` and `-`, with `/` between them, {MAX_PREFIX} characters at most"
+            ));
+        }
+        said("s3.region", self.region.as_deref())?;
+        said("s3.sse_kms_key", self.sse_kms_key.as_deref())?;
+        url("s3.endpoint", self.endpoint.as_deref())?;
         if self.sse_kms_key.is_some() && self.sse != Some(Sse::Kms) {
             return Err("s3.sse_kms_key: a key is for sse = \"aws:kms\"".into());
         }
