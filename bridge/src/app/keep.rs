@@ -69,12 +69,18 @@ impl Keep {
         Ok(keep)
     }
 
-    /// Opens what recovery needs, the index perhaps new, and puts the wrapped keys into it. Nobody else may be at work.
-    pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Locked, StartError> {
+    /// Opens what recovery needs, the index perhaps new, and puts the wrapped keys into it. Nobody else may be at work. `objects` are
+    /// those of the configuration, unless they are named.
+    pub async fn recover(
+        config: &Config,
+        objects: Option<Objects>,
+        clock: Arc<dyn Clock>,
+        tell: Tell<'_>,
+    ) -> Result<Locked, StartError> {
         private_directory(&config.data)
             .map_err(|source| StartError::Directory { path: config.data.clone(), source })?;
         let lock = lock(config)?;
-        let objects = objects(config, None)?;
+        let objects = objects.map_or_else(|| super::objects(config, None), Ok)?;
         if objects.list(key_objects::FOLDER, "", 1).await?.is_empty() {
             return Err(StartError::Keyless { place: objects.place() });
         }
@@ -97,16 +103,7 @@ impl Keep {
 
     /// Takes the lock of all upkeep. Compaction lets go of it between its pieces; whoever holds it longer must have ended.
     pub async fn alone(&self) -> Result<Alone, VaultError> {
-        let taking = async {
-            loop {
-                let store = self.store.clone();
-                match in_background(move || store.alone()).await.transpose() {
-                    Some(taken) => return taken,
-                    None => tokio::time::sleep(LOOK).await,
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
+        alone(&self.store).await
     }
 
     /// Wipes the keys that were destroyed, here or elsewhere.
@@ -114,6 +111,20 @@ impl Keep {
         self.store.erasures()?.iter().for_each(|erasure| self.keys.destroy(&erasure.owner));
         Ok(())
     }
+}
+
+/// Takes the lock of all upkeep of an index.
+pub(crate) async fn alone(store: &Arc<Store>) -> Result<Alone, VaultError> {
+    let taking = async {
+        loop {
+            let store = store.clone();
+            match in_background(move || store.alone()).await.transpose() {
+                Some(taken) => return taken,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taking).await.unwrap_or(Err(VaultError::Upkeep))
 }
 
 /// What recovery works with, while nobody else does.

@@ -79,7 +79,17 @@ impl Report {
 
 /// Recovers what a configuration names.
 pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Report, StartError> {
-    let Locked { keep, signer, displaced, _lock } = Keep::recover(config, clock.clone(), tell).await?;
+    let locked = Keep::recover(config, None, clock, tell).await?;
+    recover_into(locked, config, tell).await.map(|(report, _)| report)
+}
+
+/// Recovers into what was opened; gives it back.
+pub(super) async fn recover_into(
+    locked: Locked,
+    config: &Config,
+    tell: Tell<'_>,
+) -> Result<(Report, Keep), StartError> {
+    let Locked { keep, signer, displaced, _lock } = locked;
     let published = publish::read(&keep.objects, signer.key()).await?;
     let entries = published.iter().flat_map(|published| &published.entries);
     let positions = entries.cloned().zip(0..).collect();
@@ -97,7 +107,7 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     recovery.followed()?;
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
     recovery.keep.store.set_setting(SETTING, "no")?;
-    Ok(report)
+    Ok((report, recovery.keep))
 }
 
 /// Who was erased, as it is written beside the packs.
