@@ -415,7 +415,7 @@ fn index(config: &Config) -> Result<Store, StartError> {
 }
 
 /// Opens the objects where the configuration has them, and a folder to keep parts of them in.
-fn objects(config: &Config, cache: Option<&Path>) -> Result<Objects, StartError> {
+pub(crate) fn objects(config: &Config, cache: Option<&Path>) -> Result<Objects, StartError> {
     match &config.s3 {
         Some(settings) => Ok(Objects::s3(settings, cache)?),
         None => Ok(Objects::directory(&config.data.join("objects"))?),

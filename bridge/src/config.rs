@@ -312,6 +312,7 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
         config.feed.check().map_err(|what| format!("feed.{what}"))?;
         let mutual = config.tls.as_ref().is_some_and(Tls::is_mutual);
+        config.tls.as_ref().map_or(Ok(()), Tls::check)?;
         feeds::check(&config.feeds, config.mllp, mutual)?;
         config.limits.check()?;
         if config.custodian.trim().is_empty() || config.custodian.len() > 200 {
@@ -426,6 +427,7 @@ mod tests {
             ("[[feeds]]\nname = \"a\"\nmllp = \"127.0.0.1:2575\"", "the address that all share"),
             ("[[feeds]]\nname = \"a\"\ncertificates = [\"x\"]", "only with `tls.clients`"),
             ("[[feeds]]\nname = \"a\"\non_error = \"drop\"", "line 3"),
+            ("[tls]\ncertificate = \"a\"\nkey = \"b\"\nrevoked = \"c\"", "tls.revoked"),
             ("[limits]\nmllp_connections = 0", "at least 1"),
             ("http = 8080", "line 1"),
             ("[log]\nanchor_ms = 0", "at least 1"),

@@ -6,7 +6,7 @@ pub mod pace;
 
 use crate::config::{Config, NamedFeed, OnError, UNNAMED};
 use crate::error::IngestError;
-use crate::tls::{Doors, Named, TlsError};
+use crate::tls::{Doors, Named, Shown, TlsError};
 use jiff::tz::TimeZone;
 use mappings::charset::Charset;
 use mappings::library::Library;
@@ -19,7 +19,6 @@ use pace::Pace;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +60,8 @@ pub enum Listener {
 #[derive(Debug, Clone)]
 pub struct Arrival {
     pub listener: Listener,
-    /// Its chain leads to an authority of `tls.clients`.
-    pub certificate: Option<CertificateDer<'static>>,
+    /// Its chain led to an authority of `tls.clients`.
+    pub shown: Arc<Shown>,
 }
 
 /// Who brought a message.
@@ -119,17 +118,17 @@ impl Feeds {
     }
 
     /// The feeds that somebody who came this way may speak for. A certificate that feeds name is theirs alone. Where no feed
-    /// shares the listener of all, whoever comes there is the unnamed one.
+    /// shares the listener of all, whoever comes there is the unnamed one. Nobody is admitted whose certificate was revoked meanwhile.
     pub fn admitted(&self, arrival: &Arrival) -> Vec<&Arc<Feed>> {
+        if self.doors.revokes(&arrival.shown) {
+            return Vec::new();
+        }
         let here: Vec<_> = self.named.iter().filter(|feed| feed.listener == arrival.listener).collect();
         if here.is_empty() && arrival.listener == Listener::Shared {
             return vec![&self.unnamed];
         }
         let names = |feed: &&&Arc<Feed>| {
-            arrival
-                .certificate
-                .as_ref()
-                .is_some_and(|shown| feed.certificates.iter().flatten().any(|named| named.is(shown)))
+            arrival.shown.own().is_some_and(|shown| feed.certificates.iter().flatten().any(|named| named.is(shown)))
         };
         let own: Vec<_> = here.iter().filter(names).copied().collect();
         if own.is_empty() { here.into_iter().filter(|feed| feed.certificates.is_none()).collect() } else { own }

@@ -70,12 +70,12 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
     let header = charset::header(&bytes);
     let first = header.as_deref().and_then(|header| Message::parse(header).ok());
     let Some(feed) = feeds.choose(origin, first.as_ref()).cloned() else {
-        return vec![Answered { text: header.clone().unwrap_or_default(), outcome: Err(nobodys()) }];
+        return vec![unclaimed(app, header.as_deref().unwrap_or_default())];
     };
     let decoded = match charset::decode(&bytes, feeds.charset(&feed, first.as_ref())) {
         Ok(decoded) => decoded,
         Err(error) => {
-            app.core.metrics.messages.took(Duration::ZERO, &["unparsable"]);
+            app.core.metrics.message(Some(&feed), "unparsable", Duration::ZERO);
             return vec![counted(app, &feed, undecodable(&bytes, &error))];
         }
     };
@@ -92,7 +92,7 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
         let raw = if alone { bytes.clone() } else { text.as_bytes().to_vec() };
         let own = if alone { Some(feed.clone()) } else { of_part(&feeds, origin, text) };
         let Some(feed) = own else {
-            answers.push(Answered { text: text.to_owned(), outcome: Err(nobodys()) });
+            answers.push(unclaimed(app, text));
             continue;
         };
         let reading = Reading { feeds: feeds.clone(), feed: feed.clone(), charset: decoded.charset };
@@ -101,7 +101,7 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
             Ok(()) => message(app, &reading, text, raw, !alone).instrument(info_span!("message")).await,
             Err(busy) => Err(busy),
         };
-        app.core.metrics.messages.took(began.elapsed(), &[outcome_word(&outcome)]);
+        app.core.metrics.message(Some(&feed), outcome_word(&outcome), began.elapsed());
         answers.push(counted(app, &feed, Answered { text: text.to_owned(), outcome }));
     }
     answers
@@ -110,6 +110,12 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
 /// The feed of one message of a batch.
 fn of_part(feeds: &Feeds, origin: Origin<'_>, text: &str) -> Option<Arc<Feed>> {
     feeds.choose(origin, Message::parse(text).ok().as_ref()).cloned()
+}
+
+/// A message that no feed claims.
+fn unclaimed(app: &App, text: &str) -> Answered {
+    app.core.metrics.message(None, "unclaimed", Duration::ZERO);
+    Answered { text: text.to_owned(), outcome: Err(nobodys()) }
 }
 
 /// Nobody who may send here was meant.

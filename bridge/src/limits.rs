@@ -187,6 +187,8 @@ pub const STANDING_FRESH: Duration = Duration::from_secs(5);
 pub const STANDING_BELIEVED: Duration = Duration::from_secs(120);
 /// Tokens that are known to be good without checking their signature again.
 pub const MAX_REMEMBERED_TOKENS: usize = 10_000;
+/// Messages in quarantine that are counted for metrics: more are more than anybody looks through.
+pub const MAX_COUNTED_HELD: usize = 10_000;
 /// Root keys of a key service that are read at the start: a rotation a month for eighty years.
 pub const MAX_ROOTS: usize = 1_000;
 /// How long an open key may outlive its time in memory.
@@ -205,6 +207,13 @@ pub const MAX_AUDIT_REASONS: usize = 20;
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a signed request of another organisation holds: clocks differ, and the network is slow.
 pub const EXCHANGE_LIFE: Duration = Duration::from_secs(60);
+/// How long it is remembered that a request's sender was proved, until its body is read: then it is proved anew. And how many such
+/// requests are remembered: as many bodies are not read at the same time.
+pub const PROOF_LIFE: Duration = Duration::from_secs(30);
+pub const MAX_PROVED: usize = 1_000;
+/// How often in a second the chain is asked about who is not known here, or signs with a key that is not: anybody may knock, and a proof
+/// costs each node some requests.
+pub const STRANGERS_PER_SECOND: u32 = 5;
 /// How long another organisation may take to answer: it opens a record and proves each resource.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// The longest parcel of resources and receipts: what one request may bear.

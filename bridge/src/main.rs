@@ -85,6 +85,13 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Restore a backup, or recover from the packs, in a place of its own, and prove the result. Nothing that is live is changed.
+    Drill {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        drill: commands::drill::Asked,
+    },
     /// Programs that may ask for tokens by a key of their own (SMART backend services).
     Client {
         #[command(subcommand)]
@@ -399,6 +406,7 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
         }
         Command::Storage { verb: Storage::Compact { place } } => commands::storage::compact(&place.config()?).await,
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
+        Command::Drill { place, drill } => commands::drill::run(&place.config()?, &drill).await,
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,
         Command::Erase { place, what, reason, .. } => {

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::feeds::Feeds;
 use crate::intake::listeners::Listeners;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -35,7 +36,8 @@ impl Reloader {
     pub async fn take(&self, fresh: Config) -> Result<String, String> {
         let _turn = self.turn.lock().await;
         let (app, old) = (self.app.clone(), self.app.core.feeds());
-        let fresh = Config { data: app.config.data.clone(), http: app.config.http, mllp: app.config.mllp, ..fresh };
+        let mut fresh = Config { data: app.config.data.clone(), http: app.config.http, mllp: app.config.mllp, ..fresh };
+        fresh.telemetry.metrics = settled(fresh.telemetry.metrics, app.config.telemetry.metrics);
         if speaks_tls(&fresh) != speaks_tls(&app.config) {
             return Err("tls.http: whether HTTP speaks TLS is decided at the start: restart the service".into());
         }
@@ -53,6 +55,14 @@ impl Reloader {
 
 fn speaks_tls(config: &Config) -> bool {
     config.tls.as_ref().is_some_and(|tls| tls.http)
+}
+
+/// Port 0 asks for any: the one that it became at the start is no other.
+fn settled(asked: Option<SocketAddr>, bound: Option<SocketAddr>) -> Option<SocketAddr> {
+    match (asked, bound) {
+        (Some(asked), Some(bound)) if asked.port() == 0 && asked.ip() == bound.ip() => Some(bound),
+        (asked, _) => asked,
+    }
 }
 
 /// Whether anything differs that is not read anew.
@@ -76,5 +86,16 @@ mod tests {
         let old = config("");
         assert!(!differs_elsewhere(&config("[feed]\nzone = \"Europe/Berlin\"\n[[feeds]]\nname = \"lab\""), &old));
         assert!(differs_elsewhere(&config("[storage]\nkeep_hours = 5"), &old));
+    }
+
+    #[test]
+    fn any_port_is_the_one_that_it_became() {
+        let address = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        let bound = address("127.0.0.1:9464");
+        assert_eq!(settled(address("127.0.0.1:0"), bound), bound);
+        for other in [None, address("127.0.0.1:9465"), address("127.0.0.2:0")] {
+            assert_eq!(settled(other, bound), other);
+        }
+        assert_eq!(settled(address("127.0.0.1:0"), None), address("127.0.0.1:0"));
     }
 }

@@ -4,13 +4,16 @@ use crate::config;
 use crate::vault::objects::warn_if_open;
 use notary::commitment::Digest;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
+};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 
 /// Why there is no TLS: the file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -26,35 +29,110 @@ pub enum TlsError {
 pub struct Doors {
     pub http: Option<Arc<ServerConfig>>,
     pub mllp: Option<Arc<ServerConfig>>,
+    /// Who judges senders' certificates.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Doors {
     /// Reads certificates and keys.
     pub fn load(tls: Option<&config::Tls>) -> Result<Self, TlsError> {
         let Some(tls) = tls else { return Ok(Self::default()) };
+        let clients = tls.clients.as_ref().filter(|_| tls.mllp);
+        let clients = clients.map(|path| verifier(path, tls.revoked.as_deref())).transpose()?;
         let http = tls.http.then(|| server(tls, None)).transpose()?;
-        let mllp = tls.mllp.then(|| server(tls, tls.clients.as_deref())).transpose()?;
-        Ok(Self { http, mllp })
+        let mllp = tls.mllp.then(|| server(tls, clients.clone())).transpose()?;
+        Ok(Self { http, mllp, clients })
+    }
+
+    /// Whether a certificate that was shown before is revoked by the lists of now. Lists are looked at once by each connection.
+    pub fn revokes(&self, shown: &Shown) -> bool {
+        let Some(now) = &self.clients else { return false };
+        let mut judged = shown.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.as_ref().is_none_or(|(by, _)| !Arc::ptr_eq(by, now)) {
+            *judged = Some((now.clone(), is_revoked(now.as_ref(), &shown.chain)));
+        }
+        judged.as_ref().is_some_and(|(_, revoked)| *revoked)
     }
 }
 
-fn server(tls: &config::Tls, clients: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
-    let refused = |error: &dyn std::fmt::Display| TlsError::Refused(error.to_string());
+/// The certificates that somebody has shown, his own first, and who judged last whether it is revoked.
+#[derive(Debug, Default)]
+pub struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    judged: Mutex<Option<(Arc<dyn ClientCertVerifier>, bool)>>,
+}
+
+impl Shown {
+    /// What a handshake has let through.
+    pub fn new(chain: &[CertificateDer<'_>]) -> Self {
+        Self { chain: chain.iter().map(|one| one.clone().into_owned()).collect(), judged: Mutex::default() }
+    }
+
+    /// His own.
+    pub fn own(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+}
+
+/// An authority that is not trusted any more leaves open connections alone: they have shown what was good when they began.
+fn is_revoked(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> bool {
+    let Some((own, between)) = chain.split_first() else { return false };
+    let judged = verifier.verify_client_cert(own, between, UnixTime::now());
+    judged.is_err_and(|error| error == Error::InvalidCertificate(CertificateError::Revoked))
+}
+
+/// Why a handshake failed, where it is about revocation: in words for the log.
+pub fn revocation(error: &std::io::Error) -> Option<&'static str> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::InvalidCertificate(CertificateError::Revoked) => Some("the certificate that was shown is revoked"),
+        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
+            Some("no list of tls.revoked speaks of the certificate that was shown: its authority's list is missing")
+        }
+        Error::InvalidCertificate(
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+        ) => Some("the list of tls.revoked is past its time: nobody is let in by it until it is renewed and read anew"),
+        _ => None,
+    }
+}
+
+fn verifier(clients: &Path, revoked: Option<&Path>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(clients)?), provider);
+    let builder = match revoked {
+        // A list that is out of date would let in who was revoked since.
+        Some(path) => builder.with_crls(lists(path)?).enforce_revocation_expiration(),
+        None => builder,
+    };
+    let place = revoked.unwrap_or(clients).to_owned();
+    builder
+        .build()
+        .map(|built| built as Arc<dyn ClientCertVerifier>)
+        .map_err(|e| TlsError::File { path: place, what: e.to_string() })
+}
+
+fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let fault = |what: String| TlsError::File { path: path.to_owned(), what };
+    let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(found) if found.is_empty() => Err(fault("holds no list of revoked certificates".into())),
+        read => read.map_err(|e| fault(format!("no lists of revoked certificates: {e}"))),
+    }
+}
+
+fn server(tls: &config::Tls, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Arc<ServerConfig>, TlsError> {
+    let refused = |error: &dyn std::fmt::Display| TlsError::Refused(error.to_string());
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| refused(&e))?;
+    let is_mutual = clients.is_some();
     let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|e| refused(&e))?)
-        }
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let own = builder.with_single_cert(certificates(&tls.certificate)?, private_key(&tls.key)?);
     let mut config = own.map_err(|e| refused(&e))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    if clients.is_some() {
+    if is_mutual {
         config.alpn_protocols.clear();
         // A session that is taken up again shows no certificate: one that has expired or lost its authority would go on.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -147,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn revocation_is_told_in_words() {
+        let told = |error: CertificateError| {
+            revocation(&std::io::Error::new(std::io::ErrorKind::InvalidData, Error::InvalidCertificate(error)))
+        };
+        assert!(told(CertificateError::Revoked).is_some_and(|text| text.contains("is revoked")));
+        assert!(told(CertificateError::UnknownRevocationStatus).is_some_and(|text| text.contains("is missing")));
+        assert!(told(CertificateError::ExpiredRevocationList).is_some_and(|text| text.contains("past its time")));
+        assert_eq!(told(CertificateError::Expired), None);
+        assert_eq!(revocation(&std::io::Error::other("x")), None);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_file_is_told_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.pem");
@@ -154,6 +244,7 @@ mod tests {
             certificate: path.to_owned(),
             key: path.to_owned(),
             clients: None,
+            revoked: None,
             http: true,
             mllp: true,
         };

@@ -11,3 +11,4 @@ pub mod hl7_parse;
 pub mod map_message;
 pub mod mllp_frame;
 pub mod receipt;
+pub mod witness;

@@ -88,12 +88,18 @@ impl Keep {
         Ok(keep)
     }
 
-    /// Opens what recovery needs, the index perhaps new, and puts the wrapped keys into it. Nobody else may be at work.
-    pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Locked, StartError> {
+    /// Opens what recovery needs, the index perhaps new, and puts the wrapped keys into it. Nobody else may be at work. `objects` are
+    /// those of the configuration, unless they are named.
+    pub async fn recover(
+        config: &Config,
+        objects: Option<Objects>,
+        clock: Arc<dyn Clock>,
+        tell: Tell<'_>,
+    ) -> Result<Locked, StartError> {
         private_directory(&config.data)
             .map_err(|source| StartError::Directory { path: config.data.clone(), source })?;
         let lock = lock(config)?;
-        let objects = objects(config, None)?;
+        let objects = objects.map_or_else(|| super::objects(config, None), Ok)?;
         if objects.list(key_objects::FOLDER, "", 1).await?.is_empty() {
             return Err(StartError::Keyless { place: objects.place() });
         }
@@ -128,7 +134,8 @@ impl Keep {
     }
 }
 
-async fn alone(store: &Arc<Store>) -> Result<Alone, VaultError> {
+/// Takes the lock of all upkeep of an index.
+pub(crate) async fn alone(store: &Arc<Store>) -> Result<Alone, VaultError> {
     let taking = async {
         loop {
             let store = store.clone();

@@ -2,6 +2,7 @@
 
 use crate::error::VaultError;
 use crate::feeds::FeedsError;
+use crate::index::backup::BackupError;
 use crate::index::store::StoreError;
 use crate::smart::token::TokenError;
 use crate::vault::keys::KeyError;
@@ -60,6 +61,8 @@ pub enum StartError {
         "{place} holds no wrapped keys (keys/...): without them nothing can be recovered; put them back from a backup"
     )]
     Keyless { place: String },
+    #[error("{path}: {source}")]
+    Backup { path: PathBuf, source: BackupError },
     #[error("{path} is no data directory of a medseal: name it with --data, or start `medseal serve` first")]
     Nothing { path: PathBuf },
     #[error(

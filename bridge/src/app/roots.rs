@@ -1,10 +1,12 @@
 //! The root keys at the start: from the key file, or from a key service and what it wrapped.
 
-use super::{Core, StartError};
+use super::{App, Core, StartError};
 use crate::config::Config;
-use crate::index::rewrap::NEWEST;
+use crate::error::VaultError;
+use crate::index::rewrap::{NEWEST, ROTATING};
 use crate::index::store::{Store, StoreError};
 use crate::limits::{KEY_TIDY, MAX_ROOTS};
+use crate::read::in_background;
 use crate::secret::system_random;
 use crate::vault::keys::{KeyError, KeyRing, root_key};
 use crate::vault::kms::Kms;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The file of a root key, and of the one that comes after it while a rotation is under way.
-const FILE: &str = "root.key";
-const NEXT_FILE: &str = "root.key.next";
+pub(crate) const FILE: &str = "root.key";
+pub(crate) const NEXT_FILE: &str = "root.key.next";
 /// Where the roots of a key service lie, wrapped.
 const FOLDER: &str = "roots/";
 
@@ -65,6 +67,38 @@ pub(crate) async fn load(
     let named = store.wanted_root()?.or(first);
     roots.sort_by_key(|root| named.is_some_and(|named| root.id != named));
     Ok(roots)
+}
+
+/// What wraps every other key, told without a key.
+pub(crate) struct Wrapping {
+    pub(crate) root: Option<RootId>,
+    /// Whether a key service holds it.
+    pub(crate) service: bool,
+    /// Since when it is there, in milliseconds since 1970: by its file, or its object.
+    pub(crate) since: Option<i64>,
+    /// Where a rotation goes to that is not finished.
+    pub(crate) rotating: Option<RootId>,
+    /// How many keys there are.
+    pub(crate) keys: u64,
+}
+
+/// How the keys stand.
+pub(crate) async fn wrapping(app: &App) -> Result<Wrapping, VaultError> {
+    let (core, root) = (&app.core, app.core.keys.newest_id());
+    let store = core.store.clone();
+    let looked_up = in_background(move || Ok((store.setting(ROTATING)?, store.key_count()?)));
+    let (rotating, keys) = looked_up.await?;
+    let stored = match root {
+        Some(root) => core.objects.find(&format!("{FOLDER}{root}")).await?,
+        None => None,
+    };
+    let of_file = || {
+        let changed = std::fs::metadata(app.config.data.join(FILE)).and_then(|file| file.modified()).ok()?;
+        Some(changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis() as i64)
+    };
+    let since = stored.as_ref().map(|found| found.changed).or_else(of_file);
+    let rotating = rotating.and_then(|id| RootId::parse(&id));
+    Ok(Wrapping { root, service: stored.is_some(), since, rotating, keys })
 }
 
 /// The key service, if one is configured.

@@ -4,6 +4,7 @@
 use super::client;
 use super::send::{Target, Totals, progress, send_all, split};
 use super::serve::{self, Running};
+use super::temporary::Directory;
 use super::{Failed, token::duration};
 use crate::config::Config;
 use bytes::Bytes;
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs the demo; with `once` it ends after the last step.
 pub async fn run(once: bool) -> Result<(), Failed> {
     let signals = serve::stop_signal()?;
-    let directory = Directory::new()?;
+    let directory = Directory::new(&std::env::temp_dir(), "medseal-demo")?;
     let look = Look { color: std::io::stdout().is_terminal() };
     let running = start(&directory.0).await?;
     let demo = Demo { token: token(&running)?, running, look, directory: directory.0.clone() };
@@ -227,25 +228,6 @@ fn change_digit(resource: &[u8]) -> Option<Vec<u8>> {
     let digit = changed.get_mut(end - 1)?;
     *digit = if *digit == b'9' { b'1' } else { *digit + 1 };
     Some(changed)
-}
-
-/// A temporary data directory, removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Result<Self, Failed> {
-        let unique: [u8; 6] = crate::secret::bytes(&crate::secret::system_random).map_err(Failed::from_error)?;
-        let path = std::env::temp_dir().join(format!("medseal-demo-{}", hex::encode(unique)));
-        std::fs::create_dir(&path).map_err(|e| Failed(format!("{}: {e}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Best effort: what stays behind is in the temporary directory.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Colours on a terminal, plain text elsewhere.

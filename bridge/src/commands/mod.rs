@@ -10,6 +10,7 @@ pub mod client;
 pub mod clients;
 pub mod contracts;
 pub mod demo;
+pub mod drill;
 pub mod erase;
 pub mod keys;
 pub mod participants;
@@ -20,6 +21,7 @@ pub mod reload;
 pub mod send;
 pub mod serve;
 pub mod storage;
+mod temporary;
 pub mod token;
 pub mod user;
 

@@ -14,6 +14,9 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authorities of senders' certificates (PEM). With them whoever speaks MLLP must show one (mutual TLS).
     pub clients: Option<PathBuf>,
+    /// Lists of revoked certificates (PEM), one of each of these authorities and of those between: with them no certificate counts
+    /// that is on one, or that no list in force speaks of.
+    pub revoked: Option<PathBuf>,
     /// Whether HTTP speaks TLS; the same for MLLP.
     #[serde(default = "yes")]
     pub http: bool,
@@ -26,6 +29,13 @@ fn yes() -> bool {
 }
 
 impl Tls {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.revoked.is_some() && !self.is_mutual() {
+            return Err("tls.revoked: senders are asked for certificates only with `tls.clients`".into());
+        }
+        Ok(())
+    }
+
     /// Whether senders must show certificates.
     pub fn is_mutual(&self) -> bool {
         self.mllp && self.clients.is_some()

@@ -120,7 +120,7 @@ impl ExchangeError {
 fn directory_status(error: &DirectoryError) -> StatusCode {
     match error {
         DirectoryError::Unknown(_) | DirectoryError::NotActive { .. } => StatusCode::FORBIDDEN,
-        DirectoryError::Chain(_) => StatusCode::SERVICE_UNAVAILABLE,
+        DirectoryError::Chain(_) | DirectoryError::Strangers => StatusCode::SERVICE_UNAVAILABLE,
         DirectoryError::Document { .. } | DirectoryError::Fetch { .. } => StatusCode::BAD_GATEWAY,
     }
 }

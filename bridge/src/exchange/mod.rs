@@ -23,6 +23,7 @@ use crate::smart::token::TokenKey;
 use document::Anchor;
 use error::ExchangeError;
 use participants::Directory;
+use peers::Proved;
 
 /// What a running service knows of itself among others.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub directory: Directory,
     /// Our own document, as it is published.
     pub document: Vec<u8>,
+    /// Senders that were proved before the bodies of their requests are read.
+    pub proved: Proved,
 }
 
 impl Exchange {
@@ -40,7 +43,7 @@ impl Exchange {
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
         let document =
             document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
-        Ok(Some(Self { settings, directory, document }))
+        Ok(Some(Self { settings, directory, document, proved: Proved::default() }))
     }
 }
 

@@ -4,7 +4,10 @@
 use super::document::{Document, DocumentError, PLACE, beside};
 use crate::app::StartError;
 use crate::config::{Config, ParticipantId, Peer};
-use crate::limits::{MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, MAX_TOLD, OUTGOING_TIMEOUT};
+use crate::feeds::pace::Pace;
+use crate::limits::{
+    MAX_CLIENTS, MAX_KEY_SET_BYTES, MAX_PARTICIPANTS, MAX_TOLD, OUTGOING_TIMEOUT, STRANGERS_PER_SECOND,
+};
 use crate::outgoing::{Bounds, Outbound, Outgoing, SendError};
 use bytes::Bytes;
 use notary::chain::evm::participants::{standing, told};
@@ -12,7 +15,10 @@ use notary::chain::evm::{EvmError, Finality, Nodes, Pins};
 use notary::chain::participants::{Entry, Status, Told};
 use notary::commitment::Digest;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use warp::http::{HeaderMap, Method, StatusCode};
 
 /// How an organisation stands in the directory.
@@ -40,6 +46,8 @@ pub enum DirectoryError {
     Unknown(ParticipantId),
     #[error("`{id}` takes no part in this network now: {}", status.name())]
     NotActive { id: ParticipantId, status: Status },
+    #[error("too many ask at once who are not known here: try again")]
+    Strangers,
     #[error("the directory cannot be asked now")]
     Chain(#[source] Box<EvmError>),
     #[error("the document of `{id}` does not count: {why}")]
@@ -54,6 +62,11 @@ pub struct Directory {
     source: Source,
     /// By their digests: what a digest pins does not change.
     documents: Mutex<HashMap<Digest, Arc<Document>>>,
+    /// The documents that were last proved to be somebody's.
+    known: Mutex<HashMap<ParticipantId, Arc<Document>>>,
+    /// How often the chain is asked about those whose signature proves nothing yet.
+    strangers: Pace,
+    asked: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -110,7 +123,9 @@ impl Directory {
             }
             _ => Source::Listed(settings.peer.clone()),
         };
-        Ok(Some(Self { source, documents: Mutex::default() }))
+        let (documents, known) = (Mutex::default(), Mutex::default());
+        let strangers = Pace::new(STRANGERS_PER_SECOND);
+        Ok(Some(Self { source, documents, known, strangers, asked: AtomicU64::new(0) }))
     }
 
     /// Whether it is a list of the configuration, which no chain holds.
@@ -118,10 +133,31 @@ impl Directory {
         matches!(self.source, Source::Listed(_))
     }
 
+    /// The document of an organisation as it was last proved: it may have another by now, or take no part any more.
+    pub fn remembered(&self, id: &ParticipantId) -> Option<Arc<Document>> {
+        self.known().get(id).cloned()
+    }
+
+    /// Takes a turn to ask the chain about somebody whose signature proves nothing yet.
+    pub fn stranger(&self) -> Result<(), DirectoryError> {
+        match self.strangers.turn(Instant::now(), Duration::ZERO) {
+            Err(_) if !self.is_listed() => Err(DirectoryError::Strangers),
+            _ => Ok(()),
+        }
+    }
+
+    /// How often the chain was asked how somebody stands, since the start.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// An organisation as it stands now; `now` in seconds since 1970.
     pub async fn find(&self, id: &ParticipantId, now: u64) -> Result<Participant, DirectoryError> {
         let found = match &self.source {
-            Source::Chain(mirror) => mirror.find(id, now).await?,
+            Source::Chain(mirror) => {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                mirror.find(id, now).await?
+            }
             Source::Listed(peers) => peers.iter().find(|peer| peer.id == *id).and_then(listed),
         };
         found.ok_or_else(|| DirectoryError::Unknown(id.clone()))
@@ -134,6 +170,11 @@ impl Directory {
             return Err(DirectoryError::NotActive { id: id.clone(), status: participant.status });
         }
         let document = self.document(&participant, outgoing).await?;
+        let mut known = self.known();
+        if known.len() >= MAX_CLIENTS {
+            known.clear();
+        }
+        known.insert(id.clone(), document.clone());
         Ok(Partner { id: id.clone(), document })
     }
 
@@ -170,7 +211,11 @@ impl Directory {
         Ok(document)
     }
 
-    fn documents(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Document>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<ParticipantId, Arc<Document>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn documents(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Document>>> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,15 +12,19 @@ use crate::consent::policy::Coding;
 use crate::error::VaultError;
 use crate::fhir::search::query;
 use crate::ids::{Name, TypeName};
-use crate::limits::{CLOCK_SKEW, EXCHANGE_TIMEOUT, MAX_BODY_BYTES, MAX_PAGE};
+use crate::limits::{CLOCK_SKEW, EXCHANGE_TIMEOUT, MAX_BODY_BYTES, MAX_PAGE, MAX_PROVED, PROOF_LIFE};
 use crate::outgoing::{Bounds, Outbound};
 use crate::read::in_background;
 use crate::search::search;
 use crate::secret::{bytes, system_random};
-use crate::smart::assertion::AssertionError;
+use crate::smart::assertion::{AssertionError, read};
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use bytes::Bytes;
+use notary::commitment::Digest;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 /// On whose behalf something is asked, and what for.
@@ -86,19 +90,67 @@ pub fn granted((status, body): (StatusCode, Bytes)) -> Result<Bytes, ExchangeErr
     Err(ExchangeError::Refused { status, text })
 }
 
-/// Who signed a request for this address, as far as that can be told before its body was read.
-pub async fn sender(app: &App, path: &str, headers: &HeaderMap) -> Result<Partner, ExchangeError> {
-    let (exchange, text) = (of(app)?, token(headers)?);
-    let partner = exchange.directory.partner(&claimed(text)?, &app.outgoing, now(app)).await?;
-    let claimed = crate::smart::assertion::read(text).map_err(SignedError::from)?;
-    let to = beside(&app.core.base, path);
-    claimed.check(&partner.document.keys, &to, now(app)).map_err(SignedError::from)?;
+/// Whether a participant signed a request for this address, as far as that can be told before its body is read. It is remembered for
+/// when it was.
+pub async fn knocks(app: &App, path: &str, headers: &HeaderMap) -> bool {
+    let (Ok(exchange), Ok(text)) = (of(app), token(headers)) else { return false };
+    match sender(app, path, headers).await {
+        Ok(partner) => exchange.proved.put(text, partner),
+        Err(error) => {
+            tracing::debug!(%error, "the body of a request of another organisation is not read");
+            return false;
+        }
+    }
+    true
+}
+
+/// Who signed a request for this address. The chain is asked about who signs with a key that was his when it was last asked; about
+/// others now and then, so that nobody has it asked as often as he likes.
+async fn sender(app: &App, path: &str, headers: &HeaderMap) -> Result<Partner, ExchangeError> {
+    let (exchange, text, now) = (of(app)?, token(headers)?, now(app));
+    let (id, to) = (claimed(text)?, beside(&app.core.base, path));
+    let claimed = read(text).map_err(SignedError::from)?;
+    let remembered = exchange.directory.remembered(&id);
+    match remembered.map(|document| claimed.check(&document.keys, &to, now)) {
+        Some(Ok(_)) => {}
+        // Perhaps he has another key by now.
+        Some(Err(AssertionError::Unknown)) | None => exchange.directory.stranger()?,
+        Some(Err(error)) => return Err(SignedError::from(error).into()),
+    }
+    let partner = exchange.directory.partner(&id, &app.outgoing, now).await?;
+    claimed.check(&partner.document.keys, &to, now).map_err(SignedError::from)?;
     Ok(partner)
+}
+
+/// Senders that were proved a moment ago, by the digests of their requests' signed tokens: a proof is of one request.
+#[derive(Debug, Default)]
+pub struct Proved(Mutex<HashMap<Digest, (Instant, Partner)>>);
+
+impl Proved {
+    fn put(&self, token: &str, partner: Partner) {
+        let mut proved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if proved.len() >= MAX_PROVED {
+            proved.retain(|_, (at, _)| at.elapsed() < PROOF_LIFE);
+        }
+        // Who finds no room is proved again.
+        if proved.len() < MAX_PROVED {
+            proved.insert(Digest::of(token.as_bytes()), (Instant::now(), partner));
+        }
+    }
+
+    fn take(&self, token: &str) -> Option<Partner> {
+        let mut proved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, partner) = proved.remove(&Digest::of(token.as_bytes()))?;
+        (at.elapsed() < PROOF_LIFE).then_some(partner)
+    }
 }
 
 /// Takes a request, once.
 pub async fn admit(app: &App, path: &str, headers: &HeaderMap, body: &[u8]) -> Result<Requester, ExchangeError> {
-    let partner = sender(app, path, headers).await?;
+    let partner = match of(app)?.proved.take(token(headers)?) {
+        Some(partner) => partner,
+        None => sender(app, path, headers).await?,
+    };
     let to = beside(&app.core.base, path);
     let (assertion, claims) = check(token(headers)?, &partner.document, &to, body, now(app))?;
     let (purpose, user) = (claims.purpose()?, claims.user(&partner.document)?);

@@ -129,7 +129,7 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log"] => "search-type",
-        ["me", "people", _] => "operation",
+        ["me", "people", _] | ["me", "clients", _, ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
         ["me", "quarantine", _, ..] => "read",

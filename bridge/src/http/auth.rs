@@ -75,8 +75,17 @@ async fn by_itself(app: &Arc<App>, form: &Form) -> Result<Reply, Refusal> {
         tracing::error!(%error, "a token could not be issued");
         Refusal::Server
     })?;
+    used(app, &client.id).await;
     let life = CLIENT_TOKEN_LIFE.as_secs();
     Ok(answered(&json!({"access_token": token, "token_type": "bearer", "expires_in": life, "scope": scope})))
+}
+
+/// Remembers that a client had a token. One that has it is not refused because that cannot be remembered.
+async fn used(app: &App, client: &str) {
+    let (store, id, now) = (app.core.store.clone(), client.to_owned(), app.core.clock.now().as_millisecond());
+    if let Err(error) = in_background(move || store.used_client(&id, now)).await {
+        tracing::warn!(%error, "it is not remembered when a client last had a token");
+    }
 }
 
 /// What a client asked for, as far as it is registered for it. It is told what it got; nothing in common is a refusal (RFC 6749,

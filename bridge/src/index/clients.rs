@@ -3,6 +3,7 @@
 use super::sql::{Row, values};
 use super::store::{Store, StoreError};
 use notary::commitment::Digest;
+use std::collections::HashMap;
 
 /// A program that may ask for tokens: by a key of its own, or let in by people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub enum Keys {
     /// It can keep no secret: a public client (RFC 6749, section 2.1).
     None,
 }
+
+/// The settings that tell when a client last had a token, and how exactly.
+const USED: &str = "client.used/";
+const MINUTE: i64 = 60_000;
 
 const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects FROM client";
 
@@ -58,10 +63,29 @@ impl Store {
         self.read(|c| c.rows(&sql, &[], client))
     }
 
+    /// Remembers that a client had a token, to the minute: it may ask for many; times in milliseconds since 1970.
+    pub fn used_client(&self, id: &str, now: i64) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO setting (name, value) SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM client WHERE id = ?3) \
+             ON CONFLICT (name) DO UPDATE SET value = ?2 WHERE CAST(setting.value AS BIGINT) < CAST(?4 AS BIGINT)";
+        let (name, before) = (format!("{USED}{id}"), (now - MINUTE).to_string());
+        self.with(|c| c.execute(SQL, values![&name, &now.to_string(), id, &before]).map(|_| ()))
+    }
+
+    /// When clients last had a token, by their ids.
+    pub fn clients_used(&self) -> Result<HashMap<String, i64>, StoreError> {
+        let sql = format!("SELECT name, value FROM setting WHERE name LIKE '{USED}%'");
+        let used = |r: &Row<'_>| {
+            let id = r.text(0)?.strip_prefix(USED).unwrap_or_default().to_owned();
+            Ok((id, r.text(1)?.parse().map_err(|_| StoreError::Nonsense("when a client had a token"))?))
+        };
+        Ok(self.read(|c| c.rows(&sql, &[], used))?.into_iter().collect())
+    }
+
     /// Forgets a client, and all that people have allowed it. Tells whether there was one.
     pub fn drop_client(&self, id: &str) -> Result<bool, StoreError> {
         self.transaction(|c| {
             c.execute("DELETE FROM app_grant WHERE client = ?1", values![id])?;
+            c.execute("DELETE FROM setting WHERE name = ?1", values![&format!("{USED}{id}")])?;
             Ok(c.execute("DELETE FROM client WHERE id = ?1", values![id])? == 1)
         })
     }
@@ -129,7 +153,15 @@ mod tests {
             assert!(!store.add_client(&a("c", Keys::At("https://k".into()), 3), 2).unwrap(), "one too many");
             assert_eq!(store.clients().unwrap(), [one.clone(), two]);
             assert_eq!(store.client("b").unwrap(), Some(one));
+            for now in [100_000, 100_001, 100_000 + MINUTE, 200_000] {
+                store.used_client("b", now).unwrap();
+            }
+            store.used_client("c", 7).unwrap();
+            assert_eq!(store.clients_used().unwrap(), HashMap::from([("b".to_owned(), 200_000)]));
+            store.used_client("b", 200_000 + MINUTE - 1).unwrap();
+            assert_eq!(store.clients_used().unwrap()["b"], 200_000, "to the minute");
             assert!(store.drop_client("b").unwrap() && !store.drop_client("b").unwrap());
+            assert!(store.clients_used().unwrap().is_empty());
             assert_eq!(store.client("b").unwrap(), None);
         }
     }

@@ -47,6 +47,11 @@ impl Store {
         self.read(|c| c.number("SELECT coalesce(max(row), 0) FROM record", &[]))
     }
 
+    /// How many records it has.
+    pub fn records(&self) -> Result<u64, StoreError> {
+        self.read(|c| Ok(c.number("SELECT count(*) FROM record", &[])? as u64))
+    }
+
     /// The first rows that fit, in order.
     pub fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<Stored>, StoreError> {
         self.read(|c| c.reading(|| stored_rows(c, &fitting(c, scan, limit)?)))

@@ -7,6 +7,7 @@ use crate::error::{IngestError, Issue};
 use crate::feeds::{Arrival, Feed, Feeds, Listener, Origin};
 use crate::ingest::{Answered, Received, receive};
 use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_FRAME_BYTES, WRITE_TIMEOUT};
+use crate::tls::{Shown, revocation};
 use std::io::Error;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -26,13 +27,14 @@ pub(super) async fn connection(
     stream.set_nodelay(true)?;
     let feeds = app.core.feeds();
     let Some(door) = feeds.door(listener) else {
-        let arrival = Arrival { listener, certificate: None };
+        let arrival = Arrival { listener, shown: Arc::default() };
         return admitted(app, &feeds, arrival, stream, stop).await;
     };
     let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
-    let stream = begun.map_err(|_| Error::other("TLS did not begin in time"))??;
-    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
-    let arrival = Arrival { listener, certificate: shown.map(|shown| shown.into_owned()) };
+    let begun = begun.map_err(|_| Error::other("TLS did not begin in time"))?;
+    let stream = begun.map_err(|error| revocation(&error).map_or(error, Error::other))?;
+    let shown = Arc::new(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
+    let arrival = Arrival { listener, shown };
     admitted(app, &feeds, arrival, stream, stop).await
 }
 

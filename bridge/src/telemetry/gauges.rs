@@ -3,7 +3,10 @@
 
 use crate::anchor::progress;
 use crate::app::App;
-use crate::limits::{MAX_AUDIT_WAITING, MAX_WAITING};
+use crate::feeds::Feed;
+use crate::feeds::meter::Reading;
+use crate::index::drills::Drill;
+use crate::limits::{MAX_AUDIT_WAITING, MAX_COUNTED_HELD, MAX_WAITING};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -32,6 +35,11 @@ struct LookedUp {
     /// Subscriptions that are on, and those of them whose receivers do not take notifications.
     subscriptions: u64,
     failing: u64,
+    /// Messages in quarantine that wait to be replayed, counted up to a bound.
+    held: u64,
+    /// When the index was last copied, in milliseconds since 1970, and the newest drill.
+    backup: Option<i64>,
+    drill: Option<(i64, bool)>,
 }
 
 impl LookedUp {
@@ -44,7 +52,10 @@ impl LookedUp {
         let failing = subscriptions.iter().filter(|one| one.failures > 0).count() as u64;
         let moved = stands.map_or(at, |before| before.moved);
         let subscriptions = subscriptions.len() as u64;
-        Some(Self { at, outbox, log, checkpoint: progress.checkpoint, anchored, moved, subscriptions, failing })
+        let held = store.held_count(MAX_COUNTED_HELD).ok()? as u64;
+        let drill = store.drilled().ok()?.map(|Drill { at, proved, .. }| (at, proved));
+        let (checkpoint, backup) = (progress.checkpoint, store.backed_up().ok()?);
+        Some(Self { at, outbox, log, checkpoint, anchored, moved, subscriptions, failing, held, backup, drill })
     }
 
     fn unanchored(&self) -> u64 {
@@ -113,10 +124,36 @@ impl Maker<'_> {
 
     /// A number out of the index.
     fn of_index(&self, name: &'static str, what: &'static str, value: fn(&LookedUp) -> u64) {
+        self.perhaps(name, what, move |looked_up| Some(value(looked_up)));
+    }
+
+    /// A number out of the index that is not always there.
+    fn perhaps(
+        &self,
+        name: &'static str,
+        what: &'static str,
+        value: impl Fn(&LookedUp) -> Option<u64> + Send + Sync + 'static,
+    ) {
         let source = self.source.clone();
         let tell = move |to: &dyn AsyncInstrument<u64>| {
-            if let Some(looked_up) = source.looked_up() {
-                to.observe(value(&looked_up), &[]);
+            if let Some(value) = source.looked_up().as_ref().and_then(&value) {
+                to.observe(value, &[]);
+            }
+        };
+        self.meter.u64_observable_gauge(name).with_description(what).with_callback(tell).build();
+    }
+
+    /// A number of each feed, which the configuration names.
+    fn of_feeds(&self, name: &'static str, what: &'static str, value: fn(&Reading) -> Option<u64>) {
+        let app = self.source.app.clone();
+        let tell = move |to: &dyn AsyncInstrument<u64>| {
+            let Some(app) = app.upgrade() else { return };
+            let now = app.core.clock.now().as_millisecond();
+            for feed in app.core.feeds().all() {
+                let Feed { name, meter, .. } = feed.as_ref();
+                if let Some(value) = value(&meter.read(now)) {
+                    to.observe(value, &[KeyValue::new("feed", name.clone())]);
+                }
             }
         };
         self.meter.u64_observable_gauge(name).with_description(what).with_callback(tell).build();
@@ -151,6 +188,8 @@ pub fn watch(app: &Arc<App>) {
     log(&make);
     caches(&make);
     process(&make);
+    feeds(&make);
+    copies(&make);
     make.of_index("medseal_subscriptions", "Subscriptions that are on", |index| index.subscriptions);
     make.of_index("medseal_subscriptions_failing", "Subscriptions whose receivers take nothing", |index| index.failing);
 }
@@ -168,6 +207,31 @@ fn queues(make: &Maker<'_>) {
     make.of_app("medseal_audit_failing", "1 while AuditEvents cannot be committed", |app| {
         Some(u64::from(app.core.trail.is_failing()))
     });
+}
+
+fn feeds(make: &Maker<'_>) {
+    make.of_index("medseal_quarantine_waiting", "Messages in quarantine that were not replayed", |index| index.held);
+    make.of_feeds("medseal_feed_connections", "Open connections of those who may speak for a feed", |feed| {
+        Some(feed.connections as u64)
+    });
+    make.of_feeds("medseal_feed_last_message_seconds", "When a feed's last message came, since 1970", |feed| {
+        seconds(feed.last?)
+    });
+}
+
+fn copies(make: &Maker<'_>) {
+    let of_backup = |index: &LookedUp| seconds(index.backup?);
+    make.perhaps("medseal_backup_time_seconds", "When the index was last copied, since 1970", of_backup);
+    make.perhaps("medseal_drill_time_seconds", "When the last drill began, since 1970", |index| {
+        seconds(index.drill?.0)
+    });
+    make.perhaps("medseal_drill_proved", "1 if the last drill proved everything", |index| {
+        Some(u64::from(index.drill?.1))
+    });
+}
+
+fn seconds(milliseconds: i64) -> Option<u64> {
+    u64::try_from(milliseconds / 1_000).ok()
 }
 
 fn log(make: &Maker<'_>) {

@@ -1,6 +1,8 @@
 //! What is counted where it happens. A label is a word of this program, `&'static str`: neither an id nor a name can become one.
+//! Messages alone are counted by their feed, too, which the configuration names.
 //! Names and units follow OpenTelemetry; `/metrics` gives them as Prometheus has them (`_total`, `_seconds`).
 
+use crate::feeds::Feed;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -21,7 +23,7 @@ pub struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
     meter: Meter,
-    pub messages: Timed,
+    messages: Histogram<f64>,
     pub requests: Timed,
     pub commits: Timed,
     /// Transactions of a group commit.
@@ -86,8 +88,12 @@ impl Maker<'_> {
     }
 
     fn timed(&self, name: &'static str, what: &'static str, labels: &'static [&'static str]) -> Timed {
+        Timed { seconds: self.seconds(name, what), labels }
+    }
+
+    fn seconds(&self, name: &'static str, what: &'static str) -> Histogram<f64> {
         let seconds = self.0.f64_histogram(name).with_unit("s").with_description(what);
-        Timed { seconds: seconds.with_boundaries(SECONDS.to_vec()).build(), labels }
+        seconds.with_boundaries(SECONDS.to_vec()).build()
     }
 }
 
@@ -113,10 +119,9 @@ impl Metrics {
         let gas = make.counter("medseal_anchor_gas", "Gas that anchors used, where it is known");
         gas.add(0, &[]);
         Self {
-            messages: make.timed(
+            messages: make.seconds(
                 "medseal_message_duration",
-                "HL7 v2 messages, from the first byte read to the commit",
-                &["outcome"],
+                "HL7 v2 messages by their feed, from the first byte read to the commit",
             ),
             requests: make.timed("medseal_http_request_duration", "HTTP requests", &["method", "route", "status"]),
             commits: make.timed("medseal_commit_duration", "Group commits: pack and index", &["outcome"]),
@@ -157,6 +162,12 @@ impl Metrics {
             provider,
             meter,
         }
+    }
+
+    /// One more message, of a feed or of nobody's. There are as many feeds as are configured; nothing that a sender says becomes a name.
+    pub fn message(&self, feed: Option<&Feed>, outcome: &'static str, time: Duration) {
+        let feed = feed.map_or_else(String::new, |feed| feed.name.clone());
+        self.messages.record(time.as_secs_f64(), &[KeyValue::new("feed", feed), KeyValue::new("outcome", outcome)]);
     }
 
     /// For what is looked up when somebody asks.

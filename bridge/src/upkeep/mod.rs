@@ -4,6 +4,7 @@
 pub mod check;
 pub mod compact;
 mod content;
+pub mod drill;
 pub mod erase;
 pub mod key_objects;
 pub mod recover;

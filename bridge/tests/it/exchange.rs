@@ -6,8 +6,12 @@ mod network;
 use super::world::{World, issue};
 use bridge::commands::participants::Act;
 use bridge::config::{Accept, ParticipantId};
+use bridge::exchange::document::beside;
 use bridge::exchange::parcel::Parcel;
 use bridge::limits::MAX_PARCEL_ITEMS;
+use bridge::exchange::signed::Draft;
+use bridge::limits::STRANGERS_PER_SECOND;
+use bridge::smart::token::TokenKey;
 use cutter::Fault;
 use network::{Network, names, told};
 use serde_json::{Value, json};
@@ -227,6 +231,43 @@ fn no_such_parcel_is_read(good: &Value) {
     assert!(changed(&|parcel| repeat(&mut parcel["anchors"], 1_000)).is_none());
     assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS)).is_some());
     assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS + 1)).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_proved_once_and_strangers_are_not_proved_as_often_as_they_knock() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    let (path, body) = ("/exchange/peer/close", br#"{"ticket":"none"}"#);
+    let directory = &b.world.running.app.exchange.as_ref().unwrap().directory;
+    for n in 0..3 {
+        let before = directory.asked();
+        let token = a.signed(b, path, body, a.now(), &format!("k{n}"));
+        let status = b.knocked(path, &token, body).await.0;
+        assert!(!matches!(status, 401 | 403 | 503), "{status}");
+        assert_eq!(directory.asked(), before + 1, "before its body is read, and not again after it");
+        assert_eq!(b.knocked(path, &token, body).await.0, 401, "a proof does not make a request count twice");
+    }
+    // Another's key under a's name; and one whose signature is good and was meant for another place.
+    let (before, begun) = (directory.asked(), std::time::Instant::now());
+    let theirs = TokenKey::from_der(&TokenKey::generate().unwrap(), std::path::Path::new("a test")).unwrap();
+    let mut busy = 0;
+    for n in 0..60 {
+        let nonce = format!("s{n}");
+        let to = beside(&b.world.running.app.core.base, path);
+        let draft = Draft { by: &a.id, to: &to, body, nonce: nonce.clone(), now: a.now(), re: None, b2b: None };
+        let status = b.knocked(path, &draft.sign(&theirs).unwrap(), body).await.0;
+        assert!(matches!(status, 401 | 503), "{status}");
+        busy += u64::from(status == 503);
+        let elsewhere = a.signed(b, "/exchange/peer/look", body, a.now(), &nonce);
+        assert_eq!(b.knocked(path, &elsewhere, body).await.0, 401);
+    }
+    // Each knock of a stranger would cost two proofs: before the body, and after it.
+    let turns = (begun.elapsed().as_secs() + 2) * u64::from(STRANGERS_PER_SECOND);
+    let asked = directory.asked() - before;
+    assert!(asked <= turns && asked + busy >= 60, "{asked} of {turns}, {busy} refused");
+    let token = a.signed(b, path, body, a.now(), "good");
+    let status = b.knocked(path, &token, body).await.0;
+    assert!(!matches!(status, 401 | 403 | 503), "who is known is not held up by them: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

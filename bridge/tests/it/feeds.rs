@@ -12,6 +12,7 @@ use bridge::people::Role;
 use bridge::tls;
 use notary::commitment::Digest;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,7 @@ struct Authority {
 
 /// A certificate and its key.
 struct Identity {
+    serial: Vec<u8>,
     certificate: PathBuf,
     key: PathBuf,
     fingerprint: String,
@@ -50,12 +52,36 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.extended_key_usages = vec![usage];
+        let serial = [&[1], &Digest::of(host.as_bytes()).0[..8]].concat();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let file = |end: &str| self.folder.join(format!("{}-{host}.{end}", self.name));
         std::fs::write(file("crt"), certificate.pem()).unwrap();
         std::fs::write(file("key"), key.serialize_pem()).unwrap();
         let fingerprint = format!("sha256:{}", Digest::of(certificate.der()));
-        Identity { certificate: file("crt"), key: file("key"), fingerprint }
+        Identity { serial, certificate: file("crt"), key: file("key"), fingerprint }
+    }
+
+    /// Writes the list of those that are revoked, in force until the end of a year.
+    fn revoke(&self, revoked: &[&Identity], until: i32) -> PathBuf {
+        let long_ago = rcgen::date_time_ymd(2020, 1, 1);
+        let one = |identity: &&Identity| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&identity.serial),
+            revocation_time: long_ago,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: long_ago,
+            next_update: rcgen::date_time_ymd(until, 12, 31),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(one).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.folder.join(format!("{}.crl", self.name));
+        std::fs::write(&path, params.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        path
     }
 
     fn server(&self) -> Identity {
@@ -69,7 +95,7 @@ impl Authority {
     /// TLS of a server, which asks for certificates of this authority.
     fn tls(&self) -> Tls {
         let Identity { certificate, key, .. } = self.server();
-        Tls { certificate, key, clients: Some(self.pem()), http: false, mllp: true }
+        Tls { certificate, key, clients: Some(self.pem()), revoked: None, http: false, mllp: true }
     }
 }
 
@@ -391,13 +417,58 @@ async fn feeds_and_certificates_are_read_anew_and_no_connection_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (Authority::new(directory.path(), "ours"), Authority::new(directory.path(), "theirs"));
+    let (lab, ward) = (ours.sender("lab.example"), ours.sender("ward.example"));
+    let mut config = config(&directory.path().join("data"));
+    config.tls = Some(Tls { revoked: Some(ours.revoke(&[], 2099)), ..ours.tls() });
+    let world = World::with(directory, config.clone()).await;
+    let (at, reloader) = (world.running.mllp, &world.running.reloader);
+    let sent = async |shown: &Identity, control: &str| {
+        let acknowledged = exchange(&target(at, &ours, Some(shown)), &admission(control, "8", "Steady")).await;
+        acknowledged.ok().map(|ack| code(&ack))
+    };
+    let good = Some("AA".to_owned());
+    let mut open = Connection::to(&target(at, &ours, Some(&lab))).await.unwrap();
+    let raw = |control: &str| admission(control, "8", "Steady").replace('\n', "\r").into_bytes();
+    assert_eq!(code(&open.exchange(&raw("1")).await.unwrap()), "AA");
+    assert_eq!((sent(&lab, "2").await, sent(&ward, "3").await), (good.clone(), good.clone()));
+
+    ours.revoke(&[&lab], 2099);
+    assert_eq!(sent(&lab, "4").await, good, "a list counts once it was read");
+    reloader.take(config.clone()).await.unwrap();
+    assert_eq!((sent(&lab, "5").await, sent(&ward, "6").await), (None, good.clone()));
+    let told = open.exchange(&raw("7")).await.unwrap();
+    assert!(code(&told) == "AE" && told.contains("no feed"), "who is connected already is out, too: {told}");
+
+    ours.revoke(&[], 2021);
+    reloader.take(config.clone()).await.unwrap();
+    assert_eq!(sent(&ward, "8").await, None, "a list that is past its time");
+    let other = theirs.revoke(&[], 2099);
+    let tls = |path: PathBuf| Config { tls: Some(Tls { revoked: Some(path), ..ours.tls() }), ..config.clone() };
+    reloader.take(tls(other)).await.unwrap();
+    assert_eq!(sent(&ward, "9").await, None, "a list of another authority");
+    ours.revoke(&[], 2099);
+    reloader.take(config.clone()).await.unwrap();
+    assert_eq!((sent(&lab, "10").await, sent(&ward, "11").await), (good.clone(), good));
+    for wrong in [ours.pem(), "/nowhere.crl".into()] {
+        let told = reloader.take(tls(wrong.clone())).await.unwrap_err();
+        assert!(told.contains(&wrong.display().to_string()), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_with_a_fault_is_told_of_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("medseal.toml");
     std::fs::write(&file, "[[feeds]]\nname = \"lab\"\n").unwrap();
     let mut config = config(&directory.path().join("data"));
     config.file = Some(file.clone());
-    let world = World::with(directory, config).await;
+    config.telemetry.metrics = Some(any());
+    let world = World::with(directory, config.clone()).await;
+    let told = world.running.reloader.take(config).await.unwrap();
+    assert!(!told.contains("other keys"), "any port is the one that it became: {told}");
     let data = world.directory.path().join("data");
     ask(&data, &Ask::Reload).await.unwrap();
     assert!(world.running.app.core.feeds().find("lab").is_some());

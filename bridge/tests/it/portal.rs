@@ -2,6 +2,10 @@
 
 use super::door::{Browser, invitation};
 use super::world::World;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bridge::index::clients::{Client, Keys};
+use bridge::index::drills::Drill;
 use bridge::people::Role;
 use notary::receipt::Receipt;
 use notary::verify::{Policy, verify};
@@ -266,6 +270,44 @@ async fn an_auditor_sees_the_trail_and_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_takes_a_program_out_and_it_is_told() {
+    let world = ward().await;
+    let mut chief = person(&world, Role::Administrator).await;
+    let store = &world.running.app.core.store;
+    let client = Client {
+        id: "lab".into(),
+        name: "Lab <of> Northquay".into(),
+        scope: "system/*.rs".into(),
+        keys: Keys::At("https://lab.example/keys".into()),
+        redirects: Vec::new(),
+        made: 1_780_000_000_000,
+    };
+    assert!(store.add_client(&client, 9).unwrap());
+    let page = chief.page("/me/clients").await;
+    assert!(page.contains("Lab &lt;of&gt; Northquay") && page.contains("never"), "{page}");
+    store.used_client("lab", 1_790_000_000_000).unwrap();
+    assert!(chief.page("/me/clients").await.contains("2026-09-21 14:13 UTC"));
+    let path = "/me/clients/lab/remove";
+    assert!(chief.page(path).await.contains("Remove it"));
+    assert_eq!(chief.get("/me/clients/none/remove").await.status(), 404);
+    for (body, status) in [("", 403), ("token=x", 403)] {
+        assert_eq!(chief.form(path, body).await.status(), status, "{body:?}");
+    }
+    let mut auditor = person(&world, Role::Auditor).await;
+    let theirs = format!("token={}", auditor.token().await);
+    assert_eq!(auditor.form(path, &theirs).await.status(), 403);
+    assert!(store.client("lab").unwrap().is_some(), "nothing was done until now");
+    let token = format!("token={}", chief.token().await);
+    assert_eq!(chief.form(path, &token).await.status(), 303);
+    assert!(store.client("lab").unwrap().is_none() && store.clients_used().unwrap().is_empty());
+    assert_eq!(chief.form(path, &token).await.status(), 404, "it is done once");
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    let asked = STANDARD.encode("me/clients/lab/remove");
+    let events = told(&world, "subtype=operation&outcome=0").await;
+    assert!(events.iter().any(|event| event.to_string().contains(&asked)), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_sees_people_and_programs_and_no_record() {
     let world = ward().await;
     let mut chief = person(&world, Role::Administrator).await;
@@ -273,6 +315,22 @@ async fn an_administrator_sees_people_and_programs_and_no_record() {
     let page = chief.page("/me/people").await;
     assert!(page.contains("auditor") && page.contains("Passkey") && !page.contains("Novak"), "{page}");
     assert!(chief.page("/me/clients").await.contains("None is registered"));
+    let (keys, backups) = (chief.page("/me/keys").await, chief.page("/me/backups").await);
+    let root = world.running.app.core.keys.newest_id().unwrap().to_string();
+    assert!(keys.contains(&root) && keys.contains("none under way") && !keys.contains("Novak"), "{keys}");
+    assert!(backups.contains("There was none") && !backups.contains("Novak"), "{backups}");
+    world
+        .running
+        .app
+        .core
+        .store
+        .note_drill(&Drill { at: 1_790_000_000_000, proved: true, backup: None, log: 41 })
+        .unwrap();
+    let backups = chief.page("/me/backups").await;
+    assert!(backups.contains("2026-09-21 14:13 UTC") && backups.contains("41 log entries"), "{backups}");
+    for path in ["/me/keys", "/me/backups", "/me/clients", "/me/clients/x/remove"] {
+        assert_eq!(auditor.get(path).await.status(), 403, "{path}");
+    }
     for path in ["/me/records", "/me/patients", "/me/patients/ada", "/me/patients/ada/Observation/g1", "/me/log"] {
         assert_eq!(chief.get(path).await.status(), 403, "{path}");
     }

@@ -86,7 +86,10 @@ async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Sho
         done => Ok(done),
     };
     match in_background(work).await.map_err(|error| Refusal::later(&error))? {
-        Ok(given) => reply(app, &given),
+        Ok(given) => {
+            super::used(app, &given.grant.client).await;
+            reply(app, &given)
+        }
         Err(Not::Wider) => Err(Refusal::Scope("a refresh asks for no more than was allowed")),
         Err(Not::Trusted(id)) => {
             tracing::warn!(grant = %id, "a code or refresh token was used again, or by another: its tokens end");

@@ -49,7 +49,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> 
 
 /// How much another bridge may send: as much as a client, once it is known who it is. Nobody else is read.
 pub(super) async fn may_send(app: &App, request: &Request) -> bool {
-    request.path.starts_with(PEERS) && peers::sender(app, &request.path, &request.headers).await.is_ok()
+    request.path.starts_with(PEERS) && peers::knocks(app, &request.path, &request.headers).await
 }
 
 fn refused(error: &ExchangeError) -> Reply {

@@ -39,6 +39,8 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/quarantine", "Quarantine"),
             ("/me/people", "People"),
             ("/me/clients", "Programs"),
+            ("/me/keys", "Keys"),
+            ("/me/backups", "Backups"),
             ("/ledger", "Ledger"),
             ("/me", "My account"),
         ],

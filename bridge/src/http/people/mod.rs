@@ -13,6 +13,7 @@ mod log;
 mod openid;
 mod pages;
 mod patients;
+mod programs;
 mod record;
 mod record_pages;
 mod refusal;
@@ -20,6 +21,7 @@ pub mod session;
 mod signing;
 mod staff;
 mod trail;
+mod upkeep;
 mod visit;
 pub(super) mod words;
 
@@ -102,6 +104,11 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             staff::act(app, request, step).await
         }
+        ["me", "clients", id, "remove"] if request.method == Method::POST => programs::remove(app, request, id).await,
+        ["me", "clients", _, "remove"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
         ["me", "quarantine", id, "replay"] => {
             only(request, POST)?;
             held::replay(app, request, id).await
@@ -140,7 +147,11 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me", "feeds"] => feeds::answer(app, request).await,
         ["me", "quarantine"] => held::list(app, request).await,
         ["me", "quarantine", id] => held::one(app, request, id).await,
-        ["me", of @ ("people" | "clients")] => staff::answer(app, request, of).await,
+        ["me", "people"] => staff::answer(app, request).await,
+        ["me", "clients"] => programs::list(app, request).await,
+        ["me", "clients", id, "remove"] => programs::ask(app, request, id).await,
+        ["me", "keys"] => upkeep::keys(app, request).await,
+        ["me", "backups"] => upkeep::backups(app, request).await,
         _ => return Err(not_found()),
     })
 }

@@ -1,5 +1,4 @@
-//! The administrator's pages: who may come in, and which programs. What they do is what `medseal user` does; of records they show
-//! nothing.
+//! The administrator's page of people: who may come in. What it does is what `medseal user` does; of records it shows nothing.
 
 use super::frame::Frame;
 use super::guard;
@@ -11,7 +10,6 @@ use crate::app::App;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::ids::{Name, Owner, ResourceId};
-use crate::index::clients::{Client, Keys};
 use crate::people::enrol::{Desk, invite};
 use crate::people::secrets::Bearer;
 use crate::people::{Account, AccountId, Kind, Person, Refused, Role};
@@ -30,16 +28,12 @@ struct Listed {
     used: Option<i64>,
 }
 
-/// `GET /me/people` and `/me/clients`.
-pub(super) async fn answer(app: &Arc<App>, request: &Request, of: &str) -> Result<Reply, Refusal> {
+/// `GET /me/people`.
+pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let visit = match Visit::of(app, request, Role::Administrator).await? {
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
-    if of == "clients" {
-        let clients = at_desk(app, |desk| Ok(desk.store.clients()?)).await?;
-        return Ok(page(StatusCode::OK, &programs(&visit, &clients)));
-    }
     let people = at_desk(app, listed).await?;
     Ok(page(StatusCode::OK, &everybody(&visit, &people, None)))
 }
@@ -181,31 +175,4 @@ fn invitation(visit: &Visit<'_>) -> Markup {
             }
         }
     }
-}
-
-fn programs(visit: &Visit<'_>, clients: &[Client]) -> Markup {
-    let content = html! {
-        p.lead { "Programs that may ask for tokens by a key of their own. They are registered at the machine: "
-            code { "medseal client" } "." }
-        h2.unseen #clients-title { "Programs" }
-        @if clients.is_empty() { p { "None is registered." } } @else {
-            div.table tabindex="0" role="region" aria-labelledby="clients-title" {
-                table {
-                    thead { tr {
-                        th scope="col" { "Name" } th scope="col" { "Id" } th scope="col" { "May at most" }
-                        th scope="col" { "Keys" } th scope="col" { "Since" }
-                    } }
-                    tbody { @for client in clients {
-                        tr {
-                            td { (client.name) } td.mono { (client.id) } td.mono { (client.scope) }
-                            td { @match &client.keys { Keys::At(url) => { (url) } Keys::Inline(_) => { "kept here" } Keys::None => { "none: a public app" } } }
-                            td.time { (time(client.made)) }
-                        }
-                    } }
-                }
-            }
-        }
-    };
-    let (title, here) = ("Programs", "/me/clients");
-    Frame { site: &visit.site, title, here, script: false, role: Some(Role::Administrator) }.around(&content)
 }

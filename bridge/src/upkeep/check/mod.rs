@@ -25,7 +25,7 @@ const MAX_AWAY: u32 = 3;
 
 /// A commit takes no longer, in milliseconds: what is not younger, and no row refers to, was never committed. What is may be half
 /// written.
-const UNDER_WAY: i64 = 60_000;
+pub(super) const UNDER_WAY: i64 = 60_000;
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]

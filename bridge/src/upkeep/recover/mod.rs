@@ -113,7 +113,17 @@ fn is_silent(first: &HashMap<String, i64>, now: &HashMap<String, i64>) -> bool {
 
 /// Recovers what a configuration names.
 pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> Result<Report, StartError> {
-    let Locked { keep, signer, displaced, alone, _lock } = Keep::recover(config, clock.clone(), tell).await?;
+    let locked = Keep::recover(config, None, clock, tell).await?;
+    recover_into(locked, config, tell).await.map(|(report, _)| report)
+}
+
+/// Recovers into what was opened; gives it back.
+pub(super) async fn recover_into(
+    locked: Locked,
+    config: &Config,
+    tell: Tell<'_>,
+) -> Result<(Report, Keep), StartError> {
+    let Locked { keep, signer, displaced, alone, _lock } = locked;
     let published = publish::read(&keep.objects, signer.key()).await?;
     let entries = published.iter().flat_map(|published| &published.entries);
     let positions = entries.cloned().zip(0..).collect();
@@ -132,7 +142,7 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
     recovery.keep.store.set_setting(RECOVERING, "no")?;
     recovery.keep.store.let_go(RECOVERY)?;
-    Ok(report)
+    Ok((report, recovery.keep))
 }
 
 /// How much of the log the ledger has anchored whose journal is here.

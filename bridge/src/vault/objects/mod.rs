@@ -1,15 +1,18 @@
 //! Where sealed objects lie: a directory, or an S3 bucket. Packs are never changed; their names are unique by
 //! construction. When `put` returns, the object is durable. A read gives exactly what was asked for, or an error.
 
+pub mod above;
 mod cache;
 mod directory;
 pub mod s3;
 
 use super::pack::Extent;
+use above::Above;
 use aws_sdk_s3::config::Credentials;
 pub use directory::{close_to_others, private, private_directory, warn_if_open};
 use s3::{Bounds, Bucket, S3Settings};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where it is tried whether anything can be written, and how much is written to a disk for that: less room is none.
 pub const PROBES: &str = "probe/";
@@ -20,6 +23,8 @@ const PROBE_BYTES: usize = 64 << 10;
 pub enum Objects {
     Directory(PathBuf),
     S3(Box<Bucket>),
+    /// One of these as it was at one moment; what is written lies elsewhere.
+    Above(Arc<Above>),
 }
 
 /// An object that a listing tells of.
@@ -85,6 +90,7 @@ impl Objects {
         match self {
             Self::Directory(path) => path.display().to_string(),
             Self::S3(bucket) => bucket.place(),
+            Self::Above(above) => above.place(),
         }
     }
 
@@ -94,6 +100,7 @@ impl Objects {
             // That no second process makes the same name is the part of the data directory's lock.
             Self::Directory(root) => write_new(root, name, bytes).await,
             Self::S3(bucket) => bucket.put(name, bytes.into()).await,
+            Self::Above(above) => above.put(name, bytes).await,
         }
     }
 
@@ -102,13 +109,14 @@ impl Objects {
         match self {
             Self::Directory(root) => write_new(root, name, bytes).await,
             Self::S3(bucket) => bucket.put_pack(name, bytes.into(), records).await,
+            Self::Above(above) => above.put(name, bytes).await,
         }
     }
 
     /// Writes a new object durably, and whole or not at all: for a name that a start does not look at.
     pub async fn put_whole(&self, name: &str, bytes: Vec<u8>) -> Result<(), ObjectError> {
         match self {
-            Self::Directory(_) => self.replace(name, bytes).await,
+            Self::Directory(_) | Self::Above(_) => self.replace(name, bytes).await,
             Self::S3(bucket) => bucket.put(name, bytes.into()).await,
         }
     }
@@ -121,6 +129,7 @@ impl Objects {
                 blocking(name, move || directory::write_file(&path, &bytes).map_err(|e| io(&owned, e))).await
             }
             Self::S3(bucket) => bucket.replace(name, bytes.into()).await,
+            Self::Above(above) => above.put(name, bytes).await,
         }
     }
 
@@ -130,6 +139,7 @@ impl Objects {
         match self {
             Self::Directory(root) => directory::read_file(root, name, offset, length),
             Self::S3(bucket) => bucket.read(name, offset, length).await,
+            Self::Above(above) => above.read(name, offset, length).await,
         }
     }
 
@@ -137,7 +147,7 @@ impl Objects {
     /// where it came from.
     pub fn forget(&self, name: &str, offset: u64, length: usize) -> bool {
         match self {
-            Self::Directory(_) => false,
+            Self::Directory(_) | Self::Above(_) => false,
             Self::S3(bucket) => bucket.forget(name, offset, length),
         }
     }
@@ -152,7 +162,7 @@ impl Objects {
     /// How often parts of packs were found near, and how often not; nothing where they always are.
     pub fn cache_use(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Above(_) => None,
             Self::S3(bucket) => Some(bucket.cache_use()),
         }
     }
@@ -165,6 +175,7 @@ impl Objects {
                 blocking(name, move || std::fs::read(&path).map_err(|e| io(&owned, e))).await
             }
             Self::S3(bucket) => bucket.read_all(name).await,
+            Self::Above(above) => above.read_all(name).await,
         }
     }
 
@@ -196,6 +207,7 @@ impl Objects {
                 blocking("(listing)", move || directory::list_page(&root, &folder, &after, limit)).await
             }
             Self::S3(bucket) => bucket.list(folder, after, limit).await,
+            Self::Above(above) => above.list(folder, after, limit).await,
         }
     }
 
@@ -210,6 +222,7 @@ impl Objects {
             Self::S3(bucket) => {
                 Ok(bucket.list(name, "", 1).await?.into_iter().next().filter(|found| found.name == name))
             }
+            Self::Above(above) => above.find(name).await,
         }
     }
 
@@ -221,6 +234,7 @@ impl Objects {
                 blocking(name, move || directory::remove_file(&root, &owned)).await
             }
             Self::S3(bucket) => bucket.remove(name).await,
+            Self::Above(above) => above.remove(name).await,
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use super::{ask, eventually};
 use crate::world::{World, admission, config, msa};
+use bridge::commands::send::Connection;
+use bridge::config::{NamedFeed, OnError};
+use bridge::feeds::Listener;
+use bridge::index::drills::Drill;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +20,9 @@ async fn world() -> World {
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
     config.telemetry.metrics = Some(([127, 0, 0, 1], 0).into());
     config.telemetry.metrics_token = Some(file);
+    let on_error = Some(OnError::Quarantine);
+    let (mllp, senders) = (Some(([127, 0, 0, 1], 0).into()), vec!["LAB|*".into()]);
+    config.feeds = vec![NamedFeed { name: "lab".into(), mllp, senders, on_error, ..NamedFeed::default() }];
     World::with(directory, config).await
 }
 
@@ -58,6 +65,23 @@ async fn metrics_are_for_who_bears_the_token_or_reaches_their_own_address() {
     }
 }
 
+/// By the feed's own listener: a message that nothing can be made of, and one of a sender that is no feed's.
+async fn quarantined_and_unclaimed(world: &World) {
+    let lab = world.running.listeners.address(Listener::Own(([127, 0, 0, 1], 0).into())).unwrap();
+    let mut connection = Connection::open(&lab.to_string()).await.unwrap();
+    let faulty = admission("Q1", "77", "Lovelace").replace("PID|1", "ZZZ|1").replace("|ADT|", "|LAB|");
+    for (message, code) in [(faulty, "AA"), (admission("Q2", "77", "Lovelace"), "AE")] {
+        assert_eq!(msa(&connection.exchange(message.replace('\n', "\r").as_bytes()).await.unwrap()).0, code);
+    }
+}
+
+/// What commands write into the index.
+fn copied_and_drilled(world: &World) {
+    let store = &world.running.app.core.store;
+    store.set_setting("backup.newest", "1790000000000").unwrap();
+    store.note_drill(&Drill { at: 1_790_000_100_000, proved: true, backup: None, log: 1 }).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
     let world = world().await;
@@ -65,19 +89,23 @@ async fn what_happens_is_counted() {
     assert_eq!(msa(&world.send(&message).await).0, "AA");
     assert_eq!(msa(&world.send(&message).await).0, "AA");
     assert_eq!(msa(&world.send("MSH|^~\\&|A|B|C|D|20260302||ZZZ^Z99|C2|P|2.5.1\n").await).0, "AE");
+    quarantined_and_unclaimed(&world).await;
+    copied_and_drilled(&world);
     world.only("/fhir/Patient?identifier=77").await;
     assert_eq!(world.get("/fhir/Patient/none").await.0, 404);
     let anchored = async || {
         let text = text(&world).await;
         let anchored = value(&text, "medseal_anchor_rounds_total{outcome=\"anchored\"}")? > 0.0;
         // What lies in the index is looked up once a second.
-        (anchored && value(&text, "medseal_log_anchored_size")? > 0.0).then_some(text)
+        let looked_up =
+            value(&text, "medseal_quarantine_waiting")? > 0.0 && value(&text, "medseal_log_anchored_size")? > 0.0;
+        (anchored && looked_up).then_some(text)
     };
     let text = eventually(anchored).await;
     for (series, least) in [
-        ("medseal_message_duration_seconds_count{outcome=\"taken\"}", 1.0),
-        ("medseal_message_duration_seconds_count{outcome=\"duplicate\"}", 1.0),
-        ("medseal_message_duration_seconds_count{outcome=\"unsupported\"}", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"default\",outcome=\"taken\"}", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"default\",outcome=\"duplicate\"}", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"default\",outcome=\"unsupported\"}", 1.0),
         ("medseal_http_request_duration_seconds_count{method=\"GET\",route=\"/fhir/{type}\",status=\"ok\"}", 1.0),
         ("medseal_http_request_duration_seconds_count{method=\"GET\",route=\"/fhir/{type}/{id}\",status=\"4xx\"}", 1.0),
         ("medseal_commit_duration_seconds_count{outcome=\"stored\"}", 1.0),
@@ -85,12 +113,19 @@ async fn what_happens_is_counted() {
         ("medseal_records_total{kind=\"resource\"}", 2.0),
         ("medseal_anchor_gas_total", 50_000.0),
         ("medseal_log_size", 2.0),
+        ("medseal_feed_connections{feed=\"lab\"}", 0.0),
+        ("medseal_feed_last_message_seconds{feed=\"default\"}", 1_700_000_000.0),
         ("process_resident_memory_bytes", 1_000_000.0),
     ] {
         assert!(value(&text, series).is_some_and(|value| value >= least), "{series}: {text}");
     }
     for (series, exactly) in [
-        ("medseal_message_duration_seconds_count{outcome=\"taken\"}", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"default\",outcome=\"taken\"}", 1.0),
+        ("medseal_quarantine_waiting", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"lab\",outcome=\"quarantined\"}", 1.0),
+        ("medseal_message_duration_seconds_count{feed=\"\",outcome=\"unclaimed\"}", 1.0),
+        ("medseal_drill_proved", 1.0),
+        ("medseal_backup_time_seconds", 1_790_000_000.0),
         ("medseal_audit_failing", 0.0),
         ("medseal_chain_contradiction", 0.0),
         ("medseal_lease_held", 1.0),
@@ -120,6 +155,7 @@ async fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let world = world().await;
     world.send(&admission("D1", "78", "Hopper")).await;
     world.get("/fhir/Patient").await;
+    copied_and_drilled(&world);
     let told = names(&text(&world).await);
     let on_s3 = BTreeSet::from(["medseal_cache_hits_total".to_owned(), "medseal_cache_misses_total".to_owned()]);
     for file in ["dashboard.json", "alerts.yaml"] {
