@@ -8,6 +8,7 @@ use crate::index::clients::{Client, Keys};
 use crate::limits::MAX_CLIENTS;
 use crate::outgoing::{Outgoing, Refusal};
 use crate::secret::{bytes, system_random};
+use crate::smart::grant::has;
 use crate::smart::{keys, scopes};
 use std::path::PathBuf;
 use warp::http::Uri;
@@ -33,6 +34,9 @@ pub struct New {
     /// Where an app is called back, to the letter: https, or http on the person's own machine. May be given several times.
     #[arg(long, requires = "app")]
     redirect: Vec<String>,
+    /// Where an app is opened that people open from a record (EHR launch), by the rules of redirect addresses.
+    #[arg(long, requires = "app")]
+    launch: Option<String>,
     /// An app that can keep no key to itself: one in a browser or on a phone.
     #[arg(long, requires = "app", conflicts_with = "jwks_uri")]
     public: bool,
@@ -52,6 +56,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
         id: id.clone(),
         name: named(&new.name)?,
         scope: scope(&new.scope, new.app)?,
+        launch: launch(new)?,
         keys: keys_of(config, new).await?,
         redirects: redirects(&new.redirect)?,
         made: SystemClock.now().as_millisecond(),
@@ -75,6 +80,18 @@ fn scope(text: &str, app: bool) -> Result<String, Failed> {
         Some(other) if app => Err(Failed(format!("--scope: an app takes no system scopes such as `{other}`"))),
         Some(other) => Err(Failed(format!("--scope: a backend service takes system scopes, not `{other}`"))),
         None => Ok(scopes::text(&scopes)),
+    }
+}
+
+/// The scope lets it know what it was opened for: without it it would be opened for nothing.
+fn launch(new: &New) -> Result<Option<String>, Failed> {
+    let Some(address) = &new.launch else { return Ok(None) };
+    if !is_redirect(address) {
+        return Err(Failed(format!("--launch: an https address, or http on localhost, without `#`: not {address:?}")));
+    }
+    match has(&scopes::parse_known(&new.scope), "launch") {
+        true => Ok(Some(address.clone())),
+        false => Err(Failed("--launch: the app needs the scope `launch`".into())),
     }
 }
 
@@ -117,17 +134,18 @@ async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     }
 }
 
-/// Prints the clients, one a line: id, since when, scopes, keys, name, and where an app is called back.
+/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, and where it is opened.
 pub fn list(config: &Config) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
-    for Client { id, name, scope, keys, redirects, made } in store.clients().map_err(Failed::from_error)? {
+    for Client { id, name, scope, keys, redirects, launch, made } in store.clients().map_err(Failed::from_error)? {
         let keys = match &keys {
             Keys::At(url) => url,
             Keys::Inline(_) => "inline",
             Keys::None => "public",
         };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
-        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}", redirects.join(" "));
+        let launch = launch.unwrap_or_default();
+        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}", redirects.join(" "));
     }
     Ok(())
 }

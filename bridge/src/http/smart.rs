@@ -11,11 +11,16 @@ use warp::http::StatusCode;
 pub(super) fn configuration(app: &App) -> Reply {
     let mut statement = common(app);
     statement["capabilities"] = json!([
+        "launch-ehr",
         "launch-standalone",
         "authorize-post",
         "client-public",
         "client-confidential-asymmetric",
         "sso-openid-connect",
+        "context-banner",
+        "context-style",
+        "context-ehr-patient",
+        "context-ehr-encounter",
         "context-standalone-patient",
         "permission-offline",
         "permission-online",
@@ -50,7 +55,7 @@ fn common(app: &App) -> Value {
         "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "scopes_supported": [
-            "openid", "fhirUser", "launch/patient", "offline_access", "online_access", "patient/*.cruds",
+            "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "offline_access", "online_access", "patient/*.cruds",
             "patient/[type].cruds", "user/*.cruds", "user/[type].cruds", "system/*.cruds", "system/[type].cruds",
         ],
         "response_types_supported": ["code"],

@@ -14,6 +14,8 @@ pub struct Client {
     pub keys: Keys,
     /// Where an app is called back, exactly so; a backend service has none.
     pub redirects: Vec<String>,
+    /// Where an app is opened that people open from a record.
+    pub launch: Option<String>,
     /// Milliseconds since 1970.
     pub made: i64,
 }
@@ -29,20 +31,21 @@ pub enum Keys {
     None,
 }
 
-const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects FROM client";
+const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch FROM client";
 
 impl Store {
     /// Registers a client, unless there are so many already.
     pub fn add_client(&self, client: &Client, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8 WHERE (SELECT count(*) FROM client) < ?7";
+        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9 WHERE (SELECT count(*) FROM client) < ?7";
         let (published, keys): (i64, &str) = match &client.keys {
             Keys::Inline(keys) => (0, keys.as_str()),
             Keys::At(url) => (1, url.as_str()),
             Keys::None => (2, ""),
         };
         let (Client { id, name, scope, made, .. }, redirects) = (client, client.redirects.join(" "));
-        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects];
+        let launch = client.launch.as_deref().unwrap_or_default();
+        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects, launch];
         Ok(self.with(|c| c.execute(SQL, values))? == 1)
     }
 
@@ -56,6 +59,12 @@ impl Store {
     pub fn clients(&self) -> Result<Vec<Client>, StoreError> {
         let sql = format!("{CLIENT} ORDER BY made, id");
         self.read(|c| c.rows(&sql, &[], client))
+    }
+
+    /// The apps that people open from a record, by name, this many at most.
+    pub fn launchable(&self, most: usize) -> Result<Vec<Client>, StoreError> {
+        let sql = format!("{CLIENT} WHERE launch <> '' ORDER BY name, id LIMIT ?1");
+        self.read(|c| c.rows(&sql, values![most as i64], client))
     }
 
     /// Forgets a client, and all that people have allowed it. Tells whether there was one.
@@ -108,7 +117,8 @@ fn client(r: &Row<'_>) -> Result<Client, StoreError> {
         _ => return Err(StoreError::Nonsense("a client's keys")),
     };
     let redirects = r.text(6)?.split_ascii_whitespace().map(str::to_owned).collect();
-    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, redirects, made: r.int(5)? })
+    let launch = Some(r.string(7)?).filter(|launch| !launch.is_empty());
+    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, redirects, launch, made: r.int(5)? })
 }
 
 #[cfg(test)]
@@ -118,7 +128,7 @@ mod tests {
 
     fn a(id: &str, keys: Keys, made: i64) -> Client {
         let redirects = vec!["https://a/cb".into(), "http://localhost:1/cb".into()];
-        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, redirects, made }
+        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, redirects, launch: None, made }
     }
 
     #[test]
@@ -131,6 +141,22 @@ mod tests {
             assert_eq!(store.client("b").unwrap(), Some(one));
             assert!(store.drop_client("b").unwrap() && !store.drop_client("b").unwrap());
             assert_eq!(store.client("b").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_opened_from_a_record_is_listed_by_name() {
+        for (_keep, store) in stores() {
+            let launch = Some("https://a/launch".to_owned());
+            let all = [("b", "Zeta"), ("c", "Alpha"), ("d", "Mid")];
+            for (id, name) in all {
+                let client = Client { name: name.into(), launch: launch.clone(), ..a(id, Keys::None, 1) };
+                assert!(store.add_client(&client, 9).unwrap());
+            }
+            assert!(store.add_client(&a("e", Keys::None, 1), 9).unwrap());
+            let found = store.launchable(2).unwrap();
+            assert_eq!(found.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["Alpha", "Mid"]);
+            assert_eq!(found[0].launch, launch);
         }
     }
 

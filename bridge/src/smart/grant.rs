@@ -1,6 +1,7 @@
 //! What somebody has allowed an app, from the code on: code and refresh tokens, one use each. Whoever shows one that is not the present one
 //! shows an old one: somebody has a copy, and all ends that came of it (RFC 9700, section 4.14.2). Pure.
 
+use super::launch::Launch;
 use super::scopes::{self, Context, Scope};
 use crate::ids::Name;
 use crate::people::secrets::Bearer;
@@ -32,6 +33,8 @@ pub struct Grant {
     pub scope: String,
     /// Whose record `patient/` scopes open.
     pub patient: Option<Name>,
+    /// The visit that the app was opened from.
+    pub encounter: Option<Name>,
     /// Of the code, until it was used.
     pub code: Option<Code>,
     pub made: i64,
@@ -96,7 +99,7 @@ impl Code {
 pub fn asks_for_patient(granted: &[Scope]) -> bool {
     granted.iter().any(|scope| match scope {
         Scope::Access(access) => access.context == Context::Patient,
-        Scope::Word(word) => *word == "launch/patient",
+        Scope::Word(word) => ["launch", "launch/patient"].contains(word),
     })
 }
 
@@ -106,8 +109,9 @@ pub fn has(granted: &[Scope], name: &str) -> bool {
 }
 
 /// What somebody may allow an app of what it asks for: what it is registered for, as far as he has it himself. Patients their own record,
-/// clinicians a patient's and what they see themselves, all others to know who they are.
-pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account) -> Vec<Scope> {
+/// clinicians a patient's and what they see themselves, all others to know who they are. What it was opened from an app is told where it was
+/// opened from a record.
+pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account, launch: Option<&Launch>) -> Vec<Scope> {
     let role = account.person.role;
     let mut granted = scopes::narrowed(asked, registered);
     granted.retain(|scope| match scope {
@@ -117,6 +121,8 @@ pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account) -> Vec<
             Context::System => false,
         },
         Scope::Word("launch/patient") => matches!(role, Role::Patient | Role::Clinician),
+        Scope::Word("launch") => launch.is_some(),
+        Scope::Word("launch/encounter") => launch.is_some_and(|launch| launch.encounter.is_some()),
         Scope::Word("fhirUser") => account.person.resource.is_some(),
         Scope::Word(word) => ["openid", "offline_access", "online_access"].contains(word),
     });
@@ -169,7 +175,17 @@ mod tests {
             (&auditor, "openid fhirUser user/*.rs patient/*.rs launch/patient", "openid"),
         ] {
             let all = |text: &str| scopes::parse_known(text);
-            assert_eq!(scopes::text(&allowed(&all(asked), &all(registered), who)), expected, "{asked}");
+            assert_eq!(scopes::text(&allowed(&all(asked), &all(registered), who, None)), expected, "{asked}");
+        }
+        let (all, clinic) = (scopes::parse_known("launch launch/encounter openid"), &clinician);
+        let name = |text: &str| Name::parse(text).unwrap();
+        for (encounter, expected) in
+            [(None, "launch openid"), (Name::parse("Encounter/e"), "launch launch/encounter openid")]
+        {
+            let whose = (&clinic.id, "app");
+            let launch = Launch::new(whose, (&name("Patient/p"), encounter), 1, &system_random).unwrap();
+            assert_eq!(scopes::text(&allowed(&all, &all, clinic, Some(&launch))), expected);
+            assert!(asks_for_patient(&allowed(&all, &all, clinic, Some(&launch))));
         }
     }
 

@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod grant;
 pub mod key_sets;
 pub mod keys;
+pub mod launch;
 pub mod scopes;
 pub mod standing;
 pub mod token;

@@ -386,6 +386,7 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         scope: "patient/*.rs".into(),
         keys: Keys::None,
         redirects: vec!["https://a/cb".into()],
+        launch: None,
         made: now,
     };
     assert!(core.store.add_client(&client, 9).unwrap());
@@ -398,6 +399,7 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         session: None,
         scope: "patient/*.rs".into(),
         patient: person.resource,
+        encounter: None,
         code: None::<Code>,
         made: now,
         expires: now + 1_000_000,

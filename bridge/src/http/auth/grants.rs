@@ -1,6 +1,7 @@
 //! `/auth/token` for apps: a code or a refresh token becomes an access token (RFC 6749, sections 4.1.3 and 6). One that is used again, or
 //! by another, ends all that came of it.
 
+use super::super::portal::STYLE;
 use super::answered;
 use super::form::Form;
 use super::refusal::Refusal;
@@ -16,7 +17,7 @@ use crate::smart::assertion::AssertionError;
 use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, refreshed};
 use crate::smart::scopes::{self, Scope};
 use crate::smart::token::{Caller, Identity, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What an app shows, and by what right.
@@ -159,11 +160,7 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
     let life = CLIENT_TOKEN_LIFE.as_secs();
     let scope = scopes::text(scopes);
     let mut told = json!({"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": scope});
-    if let Some(patient) = &grant.patient {
-        told["patient"] = patient.id.to_string().into();
-        // Nothing around the app shows whose record it is.
-        told["need_patient_banner"] = true.into();
-    }
+    context(app, grant, &mut told);
     if let Some(refresh) = refresh {
         told["refresh_token"] = refresh.expose().into();
     }
@@ -182,6 +179,18 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
         told["id_token"] = app.token_key.identity(&identity).map_err(unsigned)?.into();
     }
     Ok(answered(&told))
+}
+
+/// What an app was opened for (SMART App Launch 2.2, section 5.2).
+pub(super) fn context(app: &App, grant: &Grant, told: &mut Value) {
+    let Some(patient) = &grant.patient else { return };
+    told["patient"] = patient.id.to_string().into();
+    // Nothing around the app shows whose record it is: it has a window of its own.
+    told["need_patient_banner"] = true.into();
+    told["smart_style_url"] = format!("{}{STYLE}", Server::of(&app.core.base).issuer).into();
+    if let Some(encounter) = &grant.encounter {
+        told["encounter"] = encounter.id.to_string().into();
+    }
 }
 
 /// Ends what a refresh token came of, where it is this client's (RFC 7009, section 2.1). False: it is no refresh token.

@@ -9,6 +9,7 @@ mod feeds;
 mod frame;
 mod guard;
 mod held;
+mod launch;
 mod log;
 mod openid;
 mod pages;
@@ -95,6 +96,12 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
         ["me", "patients", id, "grant"] if request.method == Method::POST => access::terms_for(app, request, id).await,
         ["withdraw"] if request.method == Method::POST => access::by_code(app, request).await,
         ["me", "access", "new"] | ["me", "patients", _, "grant"] | ["withdraw"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
+        ["me", "records", "apps"] if request.method == Method::POST => launch::from_own(app, request).await,
+        ["me", "patients", id, "apps"] if request.method == Method::POST => launch::from_one(app, request, id).await,
+        ["me", "records", "apps"] | ["me", "patients", _, "apps"] => {
             only(request, &[Method::GET, Method::POST])?;
             show(app, request, path).await?
         }

@@ -1,0 +1,6 @@
+-- Apps that are opened from a record (SMART App Launch, EHR launch): the same words for both engines.
+
+-- Where an app is opened; '': it is not opened from here.
+ALTER TABLE client ADD COLUMN launch TEXT NOT NULL DEFAULT '';
+-- `Encounter/x`, where the app was opened from one; or ''.
+ALTER TABLE app_grant ADD COLUMN encounter TEXT NOT NULL DEFAULT '';
