@@ -4,6 +4,7 @@ use super::Failed;
 use crate::app::existing_index;
 use crate::clock::{Clock, SystemClock, instant};
 use crate::config::Config;
+use crate::consent::policy::is_purpose;
 use crate::index::clients::{Client, Keys};
 use crate::limits::MAX_CLIENTS;
 use crate::outgoing::{Outgoing, Refusal};
@@ -37,6 +38,9 @@ pub struct New {
     /// Where an app is opened that people open from a record (EHR launch), by the rules of redirect addresses.
     #[arg(long, requires = "app")]
     launch: Option<String>,
+    /// What it uses records for, a code of v3-ActReason such as HRESCH; else PATRQT for patients' apps, and what is configured.
+    #[arg(long)]
+    purpose: Option<String>,
     /// An app that can keep no key to itself: one in a browser or on a phone.
     #[arg(long, requires = "app", conflicts_with = "jwks_uri")]
     public: bool,
@@ -57,6 +61,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
         name: named(&new.name)?,
         scope: scope(&new.scope, new.app)?,
         launch: launch(new)?,
+        purpose: purpose(new.purpose.as_deref())?,
         keys: keys_of(config, new).await?,
         redirects: redirects(&new.redirect)?,
         made: SystemClock.now().as_millisecond(),
@@ -80,6 +85,16 @@ fn scope(text: &str, app: bool) -> Result<String, Failed> {
         Some(other) if app => Err(Failed(format!("--scope: an app takes no system scopes such as `{other}`"))),
         Some(other) => Err(Failed(format!("--scope: a backend service takes system scopes, not `{other}`"))),
         None => Ok(scopes::text(&scopes)),
+    }
+}
+
+/// One that Consents may speak of.
+pub(super) fn purpose(text: Option<&str>) -> Result<Option<String>, Failed> {
+    match text {
+        Some(code) if !is_purpose(code) => {
+            Err(Failed(format!("--purpose: a purpose of use of v3-ActReason, such as TREAT or HRESCH: not {code:?}")))
+        }
+        text => Ok(text.map(str::to_owned)),
     }
 }
 
@@ -134,18 +149,20 @@ async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     }
 }
 
-/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, and where it is opened.
+/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, where it is opened, and what it uses records for.
 pub fn list(config: &Config) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
-    for Client { id, name, scope, keys, redirects, launch, made } in store.clients().map_err(Failed::from_error)? {
+    for Client { id, name, scope, keys, redirects, launch, purpose, made } in
+        store.clients().map_err(Failed::from_error)?
+    {
         let keys = match &keys {
             Keys::At(url) => url,
             Keys::Inline(_) => "inline",
             Keys::None => "public",
         };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
-        let launch = launch.unwrap_or_default();
-        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}", redirects.join(" "));
+        let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
+        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}\t{purpose}", redirects.join(" "));
     }
     Ok(())
 }
@@ -172,6 +189,17 @@ mod tests {
         }
         assert_eq!(scope("patient/*.read openid", true).unwrap(), "patient/*.rs openid");
         assert!(scope("patient/*.rs system/*.rs", true).is_err());
+    }
+
+    #[test]
+    fn a_purpose_is_one_that_consents_speak_of() {
+        for good in ["TREAT", "HRESCH", "PATRQT", "FAMRQT", "BTG"] {
+            assert_eq!(purpose(Some(good)).unwrap().as_deref(), Some(good));
+        }
+        for bad in ["", "treat", "PurposeOfUse", "N", "x y"] {
+            assert!(purpose(Some(bad)).is_err(), "{bad}");
+        }
+        assert!(purpose(None).unwrap().is_none());
     }
 
     #[test]

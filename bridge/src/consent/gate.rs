@@ -58,8 +58,7 @@ impl Gate {
 
     /// Whether everything is permitted where no Consent speaks.
     fn is_open(&self, asker: &Asker) -> bool {
-        let purpose = asker.outside().map_or(&self.purpose, |outside| &outside.purpose);
-        self.policy(asker).default_for(purpose) == Effect::Permit
+        self.policy(asker).default_for(asker.purpose(&self.purpose)) == Effect::Permit
     }
 
     /// Those that were read lately. A merge makes no Consent, so that they are not believed for long.

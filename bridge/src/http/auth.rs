@@ -70,7 +70,8 @@ async fn by_itself(app: &Arc<App>, form: &Form) -> Result<Reply, Refusal> {
     let client = client(app, form).await?;
     let granted = granted(&client, form.get("scope"))?;
     let scope = scopes::text(&granted);
-    let caller = Caller { client: Some(client.id.clone()), ..Caller::new(&client.id, granted) };
+    let purpose = client.purpose.clone().unwrap_or_else(|| app.core.gate.purpose.code.clone());
+    let caller = Caller { client: Some(client.id.clone()), purpose: Some(purpose), ..Caller::new(&client.id, granted) };
     let token = app.token_key.issue(&caller, seconds(app), CLIENT_TOKEN_LIFE).map_err(|error| {
         tracing::error!(%error, "a token could not be issued");
         Refusal::Server
@@ -223,6 +224,7 @@ fn told(app: &App, bearer: &Bearer, grant: Option<&Grant>) -> Value {
         ("jti", bearer.id.clone()),
         ("patient", patient.as_ref().map(|patient| patient.id.to_string())),
         ("fhirUser", user),
+        ("purpose", bearer.caller.purpose.clone()),
     ];
     for (name, value) in known {
         value.into_iter().for_each(|value| told[name] = value.into());

@@ -16,6 +16,8 @@ pub struct Client {
     pub redirects: Vec<String>,
     /// Where an app is opened that people open from a record.
     pub launch: Option<String>,
+    /// What it uses records for, a code of v3-ActReason; none: what is usual for who uses it.
+    pub purpose: Option<String>,
     /// Milliseconds since 1970.
     pub made: i64,
 }
@@ -31,21 +33,22 @@ pub enum Keys {
     None,
 }
 
-const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch FROM client";
+const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch, purpose FROM client";
 
 impl Store {
     /// Registers a client, unless there are so many already.
     pub fn add_client(&self, client: &Client, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9 WHERE (SELECT count(*) FROM client) < ?7";
+        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch, purpose) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10 WHERE (SELECT count(*) FROM client) < ?7";
         let (published, keys): (i64, &str) = match &client.keys {
             Keys::Inline(keys) => (0, keys.as_str()),
             Keys::At(url) => (1, url.as_str()),
             Keys::None => (2, ""),
         };
         let (Client { id, name, scope, made, .. }, redirects) = (client, client.redirects.join(" "));
-        let launch = client.launch.as_deref().unwrap_or_default();
-        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects, launch];
+        let (launch, purpose) = (client.launch.as_deref(), client.purpose.as_deref());
+        let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
+        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects, launch, purpose];
         Ok(self.with(|c| c.execute(SQL, values))? == 1)
     }
 
@@ -117,8 +120,18 @@ fn client(r: &Row<'_>) -> Result<Client, StoreError> {
         _ => return Err(StoreError::Nonsense("a client's keys")),
     };
     let redirects = r.text(6)?.split_ascii_whitespace().map(str::to_owned).collect();
-    let launch = Some(r.string(7)?).filter(|launch| !launch.is_empty());
-    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, redirects, launch, made: r.int(5)? })
+    let given = |column| Ok::<_, StoreError>(Some(r.string(column)?).filter(|text| !text.is_empty()));
+    let (launch, purpose) = (given(7)?, given(8)?);
+    Ok(Client {
+        id: r.string(0)?,
+        name: r.string(1)?,
+        scope: r.string(2)?,
+        keys,
+        redirects,
+        launch,
+        purpose,
+        made: r.int(5)?,
+    })
 }
 
 #[cfg(test)]
@@ -128,7 +141,16 @@ mod tests {
 
     fn a(id: &str, keys: Keys, made: i64) -> Client {
         let redirects = vec!["https://a/cb".into(), "http://localhost:1/cb".into()];
-        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, redirects, launch: None, made }
+        Client {
+            id: id.into(),
+            name: "Lab".into(),
+            scope: "system/*.rs".into(),
+            keys,
+            redirects,
+            launch: None,
+            purpose: Some("HRESCH".into()),
+            made,
+        }
     }
 
     #[test]

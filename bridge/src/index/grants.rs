@@ -170,7 +170,16 @@ mod tests {
         for (_keep, store) in stores() {
             let redirects = vec!["https://a/cb".into()];
             let (id, name, scope) = ("app".into(), "An app".to_owned(), "patient/*.rs".into());
-            let client = Client { id, name: name.clone(), scope, keys: Keys::None, redirects, launch: None, made: 1 };
+            let client = Client {
+                id,
+                name: name.clone(),
+                scope,
+                keys: Keys::None,
+                redirects,
+                launch: None,
+                purpose: None,
+                made: 1,
+            };
             assert!(store.add_client(&client, 9).unwrap());
             let (given, code) = (a("g", 100), Handle::new(&system_random).unwrap());
             store.allow(&given, &code, 1).unwrap();

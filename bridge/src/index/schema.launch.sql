@@ -2,5 +2,7 @@
 
 -- Where an app is opened; '': it is not opened from here.
 ALTER TABLE client ADD COLUMN launch TEXT NOT NULL DEFAULT '';
+-- What it uses records for, a code of v3-ActReason; '': what is configured.
+ALTER TABLE client ADD COLUMN purpose TEXT NOT NULL DEFAULT '';
 -- `Encounter/x`, where the app was opened from one; or ''.
 ALTER TABLE app_grant ADD COLUMN encounter TEXT NOT NULL DEFAULT '';

@@ -18,6 +18,8 @@ pub const CODE_LIFE: Duration = Duration::from_secs(60);
 pub const REFRESH_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// What one account may have allowed at a time: beyond, what ends first goes.
 pub const MAX_GRANTS: usize = 64;
+/// A patient asks for the own record.
+const PATIENTS_OWN: &str = "PATRQT";
 /// The length of a verifier (RFC 7636, section 4.1).
 const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
 
@@ -137,6 +139,13 @@ pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account, launch:
     if granted.iter().any(opens) { granted } else { Vec::new() }
 }
 
+/// What an app uses records for, as its tokens say: what it is registered for; else what patients ask for themselves, and for all others
+/// what is configured. Codes of v3-ActReason.
+pub fn purpose(registered: Option<&str>, role: Role, otherwise: &str) -> String {
+    let usual = if role == Role::Patient { PATIENTS_OWN } else { otherwise };
+    registered.unwrap_or(usual).to_owned()
+}
+
 /// What of the granted scopes a refresh asks for; none: it asks for more (RFC 6749, section 6).
 pub fn refreshed(asked: Option<&str>, granted: &[Scope]) -> Option<Vec<Scope>> {
     let Some(asked) = asked else { return Some(granted.to_vec()) };
@@ -186,6 +195,18 @@ mod tests {
             let launch = Launch::new(whose, (&name("Patient/p"), encounter), 1, &system_random).unwrap();
             assert_eq!(scopes::text(&allowed(&all, &all, clinic, Some(&launch))), expected);
             assert!(asks_for_patient(&allowed(&all, &all, clinic, Some(&launch))));
+        }
+    }
+
+    #[test]
+    fn an_app_uses_records_for_what_it_is_registered_for_or_its_person_is_after() {
+        for (registered, role, expected) in [
+            (None, Role::Patient, "PATRQT"),
+            (None, Role::Clinician, "TREAT"),
+            (Some("HRESCH"), Role::Patient, "HRESCH"),
+            (Some("HRESCH"), Role::Clinician, "HRESCH"),
+        ] {
+            assert_eq!(purpose(registered, role, "TREAT"), expected);
         }
     }
 

@@ -73,6 +73,7 @@ fn register(world: &World, id: &str, keys: Keys, scope: &str) {
         keys,
         redirects: Vec::new(),
         launch: None,
+        purpose: None,
         made: 0,
     };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());

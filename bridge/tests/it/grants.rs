@@ -387,6 +387,7 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         keys: Keys::None,
         redirects: vec!["https://a/cb".into()],
         launch: None,
+        purpose: None,
         made: now,
     };
     assert!(core.store.add_client(&client, 9).unwrap());

@@ -26,7 +26,7 @@ const SCOPE: &str = "openid fhirUser launch/patient offline_access online_access
 fn register(world: &World, id: &str, keys: Keys) {
     let redirects = vec![REDIRECT.into(), "http://localhost:9/other".into()];
     let (name, scope) = ("Heart <b>App".into(), SCOPE.into());
-    let client = Client { id: id.into(), name, scope, keys, redirects, launch: None, made: 0 };
+    let client = Client { id: id.into(), name, scope, keys, redirects, launch: None, purpose: None, made: 0 };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
 }
 
@@ -544,6 +544,7 @@ fn opened_app(world: &World, id: &str) {
         keys: Keys::None,
         redirects: vec![REDIRECT.into()],
         launch: Some("https://app.example/start?v=1".into()),
+        purpose: None,
         made: 0,
     };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
@@ -732,6 +733,68 @@ async fn the_button_opens_what_is_there_for_who_may() {
     assert_eq!(press(&mut ada, "/me/patients/bob", "opened", "").await.status(), 403);
     assert_eq!(press(&mut ada, "/me/records", "opened", "&encounter=bobs").await.status(), 404);
     assert_eq!(Browser::new(&world).form("/me/patients/bob/apps", &body).await.status(), 401);
+}
+
+/// What the newest event of a program says that it was for.
+async fn purpose_of(world: &World, program: &str, person: &str) -> Value {
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    let (_, bundle) = world.get("/fhir/AuditEvent?_sort=-date&_count=200").await;
+    let agents = bundle["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]["agent"]);
+    let by = |agents: &&Value| {
+        let program = agents[0]["who"]["identifier"]["value"].as_str().is_some_and(|name| name.starts_with(program));
+        program && agents.to_string().contains(person)
+    };
+    let agents = agents.into_iter().find(by).unwrap_or_else(|| panic!("{program}, {person}: {bundle}"));
+    agents.as_array().unwrap().iter().find(|agent| agent["requestor"] == true).unwrap()["purposeOfUse"][0]["coding"][0]
+        .clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_uses_records_for_is_asked_of_consents_and_told() {
+    let world = world().await;
+    let client = world.running.app.core.store.client("app").unwrap().unwrap();
+    let study = Client { id: "study".into(), purpose: Some("HRESCH".into()), ..client };
+    assert!(world.running.app.core.store.add_client(&study, 100).unwrap());
+    let mut browser = clinician(&world).await;
+    let research = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]);
+    let no = super::consents::consent(
+        "active",
+        json!({"type": "permit", "provision": [{"type": "deny", "purpose": research}]}),
+    );
+    super::consents::put(&world, no).await;
+    let get = async |browser: &mut Browser<'_>, id: &str, patient: &str| {
+        let changes = [("client_id", id), ("scope", "launch/patient patient/*.rs")];
+        let query = question(&world, &changes);
+        let told = told(&answer(browser, &query, "approve", &format!("&patient={patient}")).await);
+        redeem(&world, &told["code"], &[("client_id", id)]).await.1
+    };
+    let (care, science) = (get(&mut browser, "app", "ada").await, get(&mut browser, "study", "ada").await);
+    assert_eq!(status(&world, &care, "/fhir/Patient/ada").await, 200);
+    assert_eq!(status(&world, &science, "/fhir/Patient/ada").await, 404, "not for research");
+    let science = get(&mut browser, "study", "bob").await;
+    assert_eq!(status(&world, &science, "/fhir/Patient/bob").await, 200, "bob has not said so");
+    assert_eq!(browser.get("/me/patients/ada").await.status(), 200);
+
+    // The patient's own app reads the own record, whatever for.
+    let mut ada = ada(&world).await;
+    let (own, studied) = (get(&mut ada, "app", "").await, get(&mut ada, "study", "").await);
+    assert_eq!(
+        [status(&world, &own, "/fhir/Patient/ada").await, status(&world, &studied, "/fhir/Patient/ada").await],
+        [200, 200]
+    );
+
+    let body = form(&[("token", science["access_token"].as_str().unwrap())]);
+    let bearer = format!("Bearer {}", world.token);
+    assert_eq!(post(&world, "/auth/introspect", &[("authorization", &bearer)], &body).await.1["purpose"], "HRESCH");
+    for (program, person, expected) in [
+        ("app", "Practitioner/dan", "TREAT"),
+        ("study", "Practitioner/dan", "HRESCH"),
+        ("portal/", "Practitioner/dan", "TREAT"),
+        ("app", "Patient/ada", "PATRQT"),
+        ("study", "Patient/ada", "HRESCH"),
+    ] {
+        assert_eq!(purpose_of(&world, program, person).await["code"], expected, "{program} {person}");
+    }
 }
 
 #[tokio::test]

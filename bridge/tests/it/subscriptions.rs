@@ -641,6 +641,7 @@ async fn a_client_that_was_removed_is_told_nothing_more() {
         keys,
         redirects: Vec::new(),
         launch: None,
+        purpose: None,
         made: 0,
     };
     assert!(store.add_client(&client, 9).unwrap());

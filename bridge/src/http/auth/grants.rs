@@ -14,7 +14,7 @@ use crate::people::Account;
 use crate::read::in_background;
 use crate::secret::system_random;
 use crate::smart::assertion::AssertionError;
-use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, refreshed};
+use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, purpose, refreshed};
 use crate::smart::scopes::{self, Scope};
 use crate::smart::token::{Caller, Identity, Server};
 use serde_json::{Value, json};
@@ -48,6 +48,8 @@ struct Given {
     grant: Grant,
     account: Account,
     scopes: Vec<Scope>,
+    /// What the app is registered to use records for.
+    purpose: Option<String>,
     refresh: Option<Handle>,
     nonce: String,
 }
@@ -122,7 +124,7 @@ fn given(store: &Store, client: &Client, handle: &Handle, shown: &Shown, now: i6
     let next = again.then(|| handle.next(&system_random)).transpose().map_err(|_| StoreError::Nonsense("no random"))?;
     let life = if again { REFRESH_LIFE } else { CLIENT_TOKEN_LIFE };
     match store.advance(handle, next.as_ref(), now + life.as_millis() as i64)? {
-        true => Ok(Given { grant, account, scopes, refresh: next, nonce }),
+        true => Ok(Given { grant, account, scopes, purpose: client.purpose.clone(), refresh: next, nonce }),
         false => Err(Not::Trusted(grant.id)),
     }
 }
@@ -143,7 +145,7 @@ fn owner(store: &Store, grant: &Grant, now: i64) -> Result<Account, Not> {
 }
 
 fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
-    let Given { grant, account, scopes, refresh, nonce } = given;
+    let Given { grant, account, scopes, refresh, nonce, .. } = given;
     let now = super::seconds(app);
     let unsigned = |error| {
         tracing::error!(%error, "a token could not be issued");
@@ -154,6 +156,7 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
         user: account.person.resource.clone(),
         client: Some(grant.client.clone()),
         grant: Some(grant.id.clone()),
+        purpose: Some(purpose(given.purpose.as_deref(), account.person.role, &app.core.gate.purpose.code)),
         ..Caller::new(&grant.client, scopes.clone())
     };
     let token = app.token_key.issue(&caller, now, CLIENT_TOKEN_LIFE).map_err(unsigned)?;

@@ -15,6 +15,7 @@ use crate::people::site::Site;
 use crate::people::{Account, Person, Role};
 use crate::search::{Page, Position, search};
 use crate::secret::system_random;
+use crate::smart::grant::purpose;
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -41,11 +42,12 @@ fn scope(role: Role) -> &'static str {
     }
 }
 
-fn caller(account: &Account) -> Caller {
+fn caller(account: &Account, otherwise: &str) -> Caller {
     let Person { role, resource, .. } = &account.person;
     let scopes = scopes::parse_known(scope(*role));
     let patient = resource.clone().filter(|_| *role == Role::Patient);
-    Caller { patient, user: resource.clone(), ..Caller::new(&format!("portal/{}", account.id), scopes) }
+    let purpose = Some(purpose(None, *role, otherwise));
+    Caller { patient, user: resource.clone(), purpose, ..Caller::new(&format!("portal/{}", account.id), scopes) }
 }
 
 impl<'v> Visit<'v> {
@@ -60,7 +62,7 @@ impl<'v> Visit<'v> {
             let next = encode(&format!("{}{query}", request.path));
             return Ok(Err(see_other(&site(app).path(&format!("/auth/login?next={next}")))));
         };
-        let caller = caller(&session.account).asks(&request.seen);
+        let caller = caller(&session.account, &app.core.gate.purpose.code).asks(&request.seen);
         if session.account.person.role != role {
             return Err(Refusal::Role);
         }
