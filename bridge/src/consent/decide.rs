@@ -54,6 +54,7 @@ impl Asker {
         }
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {
+            _ if caller.guards => patient.clone(),
             Some(user) => Some(user.clone()).filter(is_patient),
             None => patient.clone(),
         };

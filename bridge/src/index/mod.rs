@@ -11,6 +11,7 @@ pub mod consents;
 mod engine;
 pub mod erasures;
 pub mod grants;
+pub mod guardians;
 pub mod held;
 pub mod history;
 pub mod jobs;

@@ -115,6 +115,8 @@ pub struct Caller {
     pub grant: Option<String>,
     /// What records are used for, a code of v3-ActReason; none: what is configured.
     pub purpose: Option<String>,
+    /// The user acts for the patient: what is the patient's own is not asked of Consents.
+    pub guards: bool,
     /// The other organisation that asks, where one does.
     pub outside: Option<Arc<Outside>>,
     /// What the present request is shown.
@@ -146,6 +148,7 @@ impl Caller {
             client: None,
             grant: None,
             purpose: None,
+            guards: false,
             outside: None,
             seen: Seen::default(),
         }

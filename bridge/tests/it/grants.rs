@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-const DOCTOR: &str = "Practitioner/doc";
+pub const DOCTOR: &str = "Practitioner/doc";
 /// The second and third of anvil's accounts.
 const REGISTRAR: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const RELAY: &str = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
-const TERMS: &str = "who=Practitioner%2Fdoc&purpose=my+treatment&what=all&without-Mind=on&until=2030-12-31";
+pub const TERMS: &str = "who=Practitioner%2Fdoc&purpose=my+treatment&what=all&without-Mind=on&until=2030-12-31";
 
 /// A house where nothing is shown unless a patient permits it.
-fn opt_in(mut config: Config) -> Config {
+pub fn opt_in(mut config: Config) -> Config {
     config.consent = toml("default = \"deny\"");
     config
 }
@@ -38,7 +38,7 @@ fn toml(text: &str) -> bridge::config::Consents {
     Config::parse(&format!("[consent]\n{text}")).unwrap().consent
 }
 
-async fn ward(world: &World) {
+pub async fn ward(world: &World) {
     for resource in [
         json!({"resourceType": "Patient", "id": "ada", "birthDate": "1980-02-29", "name": [{"family": "Novak"}]}),
         json!({"resourceType": "Patient", "id": "bob", "name": [{"family": "Okafor"}]}),
@@ -53,7 +53,7 @@ async fn ward(world: &World) {
     }
 }
 
-async fn house() -> World {
+pub async fn house() -> World {
     let directory = tempfile::tempdir().unwrap();
     let config = opt_in(config(&directory.path().join("data")));
     let world = World::with(directory, config).await;
@@ -61,25 +61,25 @@ async fn house() -> World {
     world
 }
 
-async fn patient<'w>(world: &'w World, id: &str) -> (Browser<'w>, Passkey) {
+pub async fn patient<'w>(world: &'w World, id: &str) -> (Browser<'w>, Passkey) {
     let mut browser = Browser::new(world);
     let passkey = browser.join(&invitation(world, Role::Patient, Some(&format!("Patient/{id}")), None)).await;
     (browser, passkey)
 }
 
-async fn doctor(world: &World) -> Browser<'_> {
+pub async fn doctor(world: &World) -> Browser<'_> {
     let mut browser = Browser::new(world);
     browser.join(&invitation(world, Role::Clinician, Some(DOCTOR), Some("Organization/quay"))).await;
     browser
 }
 
 /// What the doctor's program is answered.
-async fn seen(world: &World, path: &str) -> u16 {
+pub async fn seen(world: &World, path: &str) -> u16 {
     let token = format!("Bearer {}", issue(&world.running, "user/*.rs", None, Some(DOCTOR)));
     world.request("GET", &format!("/fhir/{path}"), &[("authorization", &token)], b"").await.status().as_u16()
 }
 
-async fn until_seen(world: &World, path: &str, wanted: u16) {
+pub async fn until_seen(world: &World, path: &str, wanted: u16) {
     for _ in 0..600 {
         if seen(world, path).await == wanted {
             return;
@@ -100,7 +100,7 @@ async fn until_shown(browser: &mut Browser<'_>, words: &str) {
 }
 
 /// The page of the terms: its draft.
-async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<String, u16> {
+pub async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<String, u16> {
     let token = browser.token().await;
     let reply = browser.form(at, &format!("token={token}&{terms}")).await;
     if reply.status() != 200 {
@@ -111,14 +111,14 @@ async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<Str
 }
 
 /// What a page has made by itself.
-struct Pending {
+pub struct Pending {
     draft: String,
     preimage: Preimage,
     kept: bool,
 }
 
 impl Pending {
-    fn new(draft: String, kept: bool) -> Self {
+    pub fn new(draft: String, kept: bool) -> Self {
         let mut preimage = [0; 32];
         bridge::secret::system_random(&mut preimage).unwrap();
         Self { draft, preimage: Preimage(preimage), kept }
@@ -133,14 +133,14 @@ impl Pending {
         body
     }
 
-    async fn options(&self, browser: &mut Browser<'_>, with: &str) -> Value {
+    pub async fn options(&self, browser: &mut Browser<'_>, with: &str) -> Value {
         let token = browser.token().await;
         let (status, options) = browser.post("/me/access/options", &self.body(&token, with, Value::Null)).await;
         assert_eq!(status, 200, "{options}");
         options
     }
 
-    async fn sign(&self, browser: &mut Browser<'_>, with: &str, answer: Value) -> (u16, Value) {
+    pub async fn sign(&self, browser: &mut Browser<'_>, with: &str, answer: Value) -> (u16, Value) {
         let token = browser.token().await;
         browser.post("/me/access/sign", &self.body(&token, with, answer)).await
     }
@@ -157,7 +157,7 @@ impl Pending {
 }
 
 /// Gives access by passkey.
-async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
+pub async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
     let pending = Pending::new(drafted(browser, "/me/access/new", terms).await.unwrap(), kept);
     let options = pending.options(browser, "passkey").await;
     let (status, given) = pending.sign(browser, "passkey", passkey.sign(&options)).await;
@@ -427,6 +427,7 @@ async fn what_is_withdrawn_on_one_replica_is_refused_on_the_other_within_seconds
         until: "2030-12-31".parse().unwrap(),
         given: "2026-01-01T00:00:00Z".parse().unwrap(),
         recorded_by: Some((DOCTOR.into(), "Organization/quay".into())),
+        acted_by: None,
     };
     let account = AccountId(ResourceId::from_bytes([1; 16]));
     let draft = Draft::new(&app.core, choice, &account, None).unwrap();

@@ -27,6 +27,7 @@ mod feeds;
 mod fhir;
 mod fuzz_seeds;
 mod grants;
+mod guardians;
 mod hostile;
 mod interactions;
 mod kms;

@@ -28,7 +28,7 @@ const MOST: usize = 50;
 
 /// Whether there is an app for who looks.
 pub(super) async fn are_there(chart: &Chart<'_>) -> Result<bool, Refusal> {
-    Ok(!apps(chart.visit).await?.is_empty())
+    Ok(chart.visit.ward.is_none() && !apps(chart.visit).await?.is_empty())
 }
 
 /// `GET .../apps?encounter=`.
@@ -44,7 +44,7 @@ pub(super) async fn page(chart: &Chart<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn from_own(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let visit = visit(app, request, Role::Patient).await?;
     let patient = visit.resource()?.clone();
-    open(&record::chart(&visit, patient, "/me/records".to_owned()).await?).await
+    open(&record::chart(&visit, patient, visit.records()).await?).await
 }
 
 /// `POST /me/patients/{id}/apps`.

@@ -42,14 +42,19 @@ pub(super) struct Chart<'c> {
     pub(super) home: String,
 }
 
-/// `GET /me/records/...`: one's own.
-pub(super) async fn of_own(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Refusal> {
-    let visit = match Visit::of(app, request, Role::Patient).await? {
+/// `GET /me/records/...`: one's own; `GET /me/wards/{id}/...`: of whom one acts for.
+pub(super) async fn of_own(
+    app: &Arc<App>,
+    request: &Request,
+    ward: Option<&str>,
+    rest: &[&str],
+) -> Result<Reply, Refusal> {
+    let visit = match Visit::of_patient(app, request, ward).await? {
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
     let patient = visit.resource()?.clone();
-    chart(&visit, patient, "/me/records".to_owned()).await?.answer(rest).await
+    chart(&visit, patient, visit.records()).await?.answer(rest).await
 }
 
 /// Whether there are pages at such an address.
@@ -83,7 +88,7 @@ impl Chart<'_> {
             ["access"] if self.visit.session.account.person.role == Role::Patient => {
                 Ok(self.shown(&trail::of_record(self).await?))
             }
-            ["apps"] => launch::page(self).await,
+            ["apps"] if self.visit.ward.is_none() => launch::page(self).await,
             ["summary"] => self.summary().await,
             ["download"] => self.download().await,
             [kind] => self.list(TypeName::parse(kind).ok_or(Refusal::Nothing)?).await,

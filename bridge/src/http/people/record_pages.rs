@@ -15,6 +15,11 @@ impl Chart<'_> {
         self.visit.session.account.person.role
     }
 
+    /// Whether it is the visitor's own record.
+    fn is_own(&self) -> bool {
+        self.role() == Role::Patient && self.visit.ward.is_none()
+    }
+
     pub(super) fn at(&self, rest: &str) -> String {
         self.visit.site.path(&format!("{}{rest}", self.home))
     }
@@ -25,12 +30,16 @@ impl Chart<'_> {
 
     /// The bar's page that this belongs to.
     pub(super) fn tab(&self) -> &'static str {
-        if self.role() == Role::Patient { "/me/records" } else { "/me/patients" }
+        match self.role() {
+            Role::Patient if self.is_own() => "/me/records",
+            Role::Patient => "/me",
+            _ => "/me/patients",
+        }
     }
 
     /// The way back.
     pub(super) fn back(&self) -> Markup {
-        let name = if self.role() == Role::Patient { "My record".to_owned() } else { person(&self.patient.json()) };
+        let name = if self.is_own() { "My record".to_owned() } else { person(&self.patient.json()) };
         html! { p { a href=(self.at("")) { "Back to: " (if name.is_empty() { "the record" } else { name.as_str() }) } } }
     }
 }
@@ -38,7 +47,7 @@ impl Chart<'_> {
 /// `/me/records`.
 pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], apps: bool) -> Markup {
     let patient = chart.patient.json();
-    let own = chart.role() == Role::Patient;
+    let own = chart.is_own();
     let content = html! {
         (facts(&patient))
         p.ways {
