@@ -649,6 +649,21 @@ async fn an_app_is_opened_from_a_record_and_told_whose() {
     assert!(token["patient"] == "bob" && token.get("encounter").is_none(), "{token}");
     assert_eq!(token["scope"], "launch openid patient/*.rs offline_access");
 
+    // The person unticks it; the app does not ask for it by name.
+    for (scope, ticked, expected) in [
+        (OPENED, "&scope-0=on&scope-3=on", None),
+        ("launch patient/*.rs", "&scope-0=on&scope-1=on", Some("bobs")),
+        ("launch patient/*.rs", "&scope-1=on", None),
+    ] {
+        let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "&encounter=bobs").await;
+        let query = opened(&world, &launch, &[("scope", scope)]);
+        let token = browser.token().await;
+        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
+        let approved = told(&browser.form("/auth/authorize/answer", &body).await);
+        let (_, token) = redeem(&world, &approved["code"], &opened_by).await;
+        assert_eq!((&token["patient"], token["encounter"].as_str()), (&json!("bob"), expected), "{scope} {ticked}");
+    }
+
     // A patient opens it from the own record.
     let mut ada = ada(&world).await;
     assert!(ada.page("/me/records").await.contains("/me/records/apps"));

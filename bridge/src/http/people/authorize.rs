@@ -110,7 +110,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         account: session.account.id.clone(),
         session: (!has(&granted, "offline_access")).then(|| Bearer::digest(session.bearer())),
         scope: scopes::text(&granted),
-        encounter: wanted.launch.as_ref().and_then(|launch| launch.encounter.clone()).filter(|_| patient.is_some()),
+        encounter: encounter(&wanted, &granted).filter(|_| patient.is_some()),
         patient,
         code: Some(wanted.code),
         made: now,
@@ -122,6 +122,13 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     }
     news(&session.account.id, "an app was let in");
     Ok(question.told(app, &[("code", &given)]))
+}
+
+/// The visit that the app was opened from: where it asked for that by name, only if that was granted.
+fn encounter(wanted: &Wanted, granted: &[Scope]) -> Option<Name> {
+    const NAMED: &str = "launch/encounter";
+    let told = has(granted, NAMED) || (has(granted, "launch") && !has(&wanted.scopes, NAMED));
+    wanted.launch.as_ref().filter(|_| told)?.encounter.clone()
 }
 
 /// Uses the launch up, and keeps what is allowed; false: it was used before.
