@@ -414,6 +414,42 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_access_is_known_again_after_a_recovery() {
+    if stores::needs_sqlite() {
+        return;
+    }
+    let world = house().await;
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let kept = give(&mut ada, &passkey, TERMS, true).await;
+    let other = TERMS.replace("Practitioner%2Fdoc", "Organization%2Fquay");
+    let withdrawn = give(&mut ada, &passkey, &other, true).await;
+    until_seen(&world, "Observation/o", 200).await;
+    assert_eq!(click(&mut ada, withdrawn.key).await, 303);
+    let (directory, data) = super::recovery::stopped(world).await;
+    stores::lose_index(&data);
+    let recovered = super::erasure::medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", super::erasure::out(&recovered));
+    let world = World::with(directory, opt_in(config(&data))).await;
+    until_seen(&world, "Observation/o", 200).await;
+    let store = &world.running.app.core.store;
+    let rows = [kept.key, withdrawn.key].map(|key| store.given(key).unwrap().unwrap());
+    assert!(rows[0].revoked.is_none() && rows[1].revoked.is_some() && rows.iter().all(|row| row.preimage.is_none()));
+    // The account is new; what was granted is not.
+    let (mut ada, _) = patient(&world, "ada").await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("Ilse Weiss") && page.contains("Quay Clinic") && page.contains("Who had access"), "{page}");
+    assert_eq!(click(&mut ada, kept.key).await, 303);
+    assert_eq!(seen(&world, "Observation/o").await, 404, "with the very next request");
+    until_shown(&mut ada, "The chain will show it when you give your code.").await;
+    let code = encode(&kept.to_text());
+    assert_eq!(ada.form("/withdraw", &format!("code={code}")).await.status(), 200);
+    let world = world.restarted().await;
+    assert_eq!(seen(&world, "Observation/o").await, 404, "nor after a restart");
+    assert!(world.running.app.core.store.given(kept.key).unwrap().unwrap().preimage.is_some(), "it is not found twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_withdrawn_on_one_replica_is_refused_on_the_other_within_seconds() {
     let Some((one, other)) = replicas::pair().await else { return };
     ward(&one).await;

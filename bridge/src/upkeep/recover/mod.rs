@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
+use crate::index::consents::LOST;
 use crate::index::store::StoreError;
 use crate::vault::keys::{KeyError, Wrapped};
 use notary::chain::Ledger;
@@ -96,6 +97,7 @@ pub async fn recover(config: &Config, clock: Arc<dyn Clock>, tell: Tell<'_>) -> 
     erase::finish_all(&recovery.keep).await?;
     recovery.followed()?;
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
+    recovery.keep.store.set_setting(LOST, "yes")?;
     recovery.keep.store.set_setting(SETTING, "no")?;
     Ok(report)
 }
