@@ -413,6 +413,61 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
     assert_eq!(core.store.grants(&account, now).unwrap(), []);
 }
 
+/// What a clinician writes down.
+async fn written_down(doc: &mut Browser<'_>, patient: &str, terms: &str) -> RevocationCode {
+    let pending = Pending::new(drafted(doc, &format!("/me/patients/{patient}/grant"), terms).await.unwrap(), true);
+    let (status, given) = pending.sign(doc, "record", Value::Null).await;
+    assert_eq!(status, 200, "{given}");
+    pending.code(&given)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_down_is_taken_over_by_the_patients_key() {
+    let world = World::new().await;
+    ward(&world).await;
+    let mut doc = doctor(&world).await;
+    let recorded = written_down(&mut doc, "ada", TERMS).await;
+    let bobs = written_down(&mut doc, "bob", TERMS).await;
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("who wrote it down") && page.contains("Sign it myself"), "{page}");
+    let take = format!("grant={}", recorded.key);
+    for (what, asked, expected) in [
+        ("another's", format!("grant={}", bobs.key), 404),
+        ("nobody's", "grant=x".to_owned(), 404),
+        ("nothing", String::new(), 404),
+    ] {
+        assert_eq!(drafted(&mut ada, "/me/access/take", &asked).await, Err(expected), "{what}");
+    }
+    assert_eq!(drafted(&mut doc, "/me/access/take", &take).await, Err(403), "the clinician is not the patient");
+    assert_eq!(Browser::new(&world).form("/me/access/take", &take).await.status(), 401);
+
+    let pending = Pending::new(drafted(&mut ada, "/me/access/take", &take).await.unwrap(), true);
+    let (unsigned, told) = pending.sign(&mut ada, "record", Value::Null).await;
+    assert_eq!(unsigned, 400, "it is to be signed: {told}");
+    let options = pending.options(&mut ada, "passkey").await;
+    let (status, given) = pending.sign(&mut ada, "passkey", passkey.sign(&options)).await;
+    assert_eq!(status, 200, "{given}");
+    let own = pending.code(&given);
+    let store = &world.running.app.core.store;
+    let [old, new] = [recorded.key, own.key].map(|key| store.given(key).unwrap().unwrap());
+    assert!(old.revoked.is_some() && new.revoked.is_none() && old.sealed != new.sealed);
+    until_revoked_on_chain(&world, recorded.key).await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("You have signed it") && !page.contains("Sign it myself"), "{page}");
+    let (_, found) = world.get("/fhir/Consent?patient=Patient/ada&status=active").await;
+    let consent = &found["entry"][0]["resource"];
+    assert_eq!((&found["total"], &consent["verification"][0]["verified"]), (&json!(1), &json!(true)));
+    assert_eq!(consent["performer"][0]["reference"], "Patient/ada");
+    assert!(consent.get("organization").is_none());
+    // What is signed, and what is withdrawn, cannot be taken over.
+    for key in [own.key, recorded.key] {
+        assert_eq!(drafted(&mut ada, "/me/access/take", &format!("grant={key}")).await, Err(400));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_access_is_known_again_after_a_recovery() {
     if stores::needs_sqlite() {

@@ -220,6 +220,27 @@ pub(super) async fn terms_for(app: &Arc<App>, request: &Request, id: &str) -> Re
     shown_terms(&visit, choice, None)
 }
 
+/// `POST /me/access/take`: what somebody wrote down becomes the patient's own, in the same words, when it is signed. It takes the place of the
+/// other, as less does.
+pub(super) async fn take(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
+    const OTHER: Refusal = Refusal::App("only an access that somebody wrote down and that has not ended can be signed");
+    let form = guard::form(app, request)?;
+    guard::signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    let visit = Visit::of_patient(app, request, ward).await?.map_err(|_| Refusal::Login)?;
+    let old = own(&visit, form.get("grant").map_or("", String::as_str)).await?;
+    if old.choice.recorded_by.is_none() || old.state.is_over() {
+        return Err(OTHER);
+    }
+    let given = now(app)?;
+    let choice = Choice { recorded_by: None, acted_by: visit.guardian(), given, ..old.choice };
+    if choice.is_timely() { shown_terms(&visit, choice, Some(old.key)) } else { Err(OTHER) }
+}
+
+/// As precise as the Consent says it.
+fn now(app: &App) -> Result<Timestamp, Refusal> {
+    Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).map_err(|_| Refusal::Later)
+}
+
 fn shown_terms(visit: &Visit<'_>, choice: Choice, instead: Option<GrantKey>) -> Result<Reply, Refusal> {
     let core = &visit.app.core;
     give::registry(core)?;
@@ -247,8 +268,6 @@ async fn chosen(
         return Err(Refusal::App("choose at least one kind of entries"));
     }
     let left_out = |sensitive: &Sensitive| form.contains_key(&format!("without-{sensitive:?}"));
-    // As precise as the Consent says it.
-    let now = Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).map_err(|_| Refusal::Later)?;
     let choice = Choice {
         patient,
         recipient,
@@ -256,7 +275,7 @@ async fn chosen(
         kinds,
         without: Sensitive::ALL.into_iter().filter(left_out).collect(),
         until: given("until").and_then(|day| day.parse().ok()).ok_or(LATE)?,
-        given: now,
+        given: now(app)?,
         recorded_by,
         acted_by: None,
     };

@@ -97,6 +97,14 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             access::revoke(app, request, Some(id)).await
         }
+        ["me", "access", "take"] => {
+            only(request, POST)?;
+            access::take(app, request, None).await
+        }
+        ["me", "wards", id, "grants", "take"] => {
+            only(request, POST)?;
+            access::take(app, request, Some(id)).await
+        }
         ["me", "access", "new"] if request.method == Method::POST => access::terms(app, request, None).await,
         ["me", "wards", id, "grants", "new"] if request.method == Method::POST => {
             access::terms(app, request, Some(id)).await

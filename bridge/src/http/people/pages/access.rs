@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    fn is_over(self) -> bool {
+    pub(in crate::http::people) fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Revoked { .. })
     }
 }
@@ -83,6 +83,13 @@ fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Ma
                 @else if let Some(who) = &choice.acted_by { "Signed by " (who) ", who acted for the patient. " }
                 @else { "You have signed it. " }
                 a href=(visit.site.path(&format!("{}/{consent}", visit.records()))) { "The consent" } " · on the chain " code { (key) }
+            }
+            @if !state.is_over() && choice.recorded_by.is_some() {
+                form method="post" action=(visit.site.path(&format!("{}/take", visit.grants()))) {
+                    input type="hidden" name="token" value=(visit.session.token());
+                    input type="hidden" name="grant" value=(key);
+                    button.quiet type="submit" { "Sign it myself" span.unseen { ": the access of " (name) } }
+                }
             }
             @if !state.is_over() {
                 form method="post" action=(visit.site.path(&format!("{}/revoke", visit.grants()))) {
