@@ -10,9 +10,9 @@ use crate::limits::MAX_CLIENTS;
 use crate::outgoing::{Outgoing, Refusal};
 use crate::secret::{bytes, system_random};
 use crate::smart::grant::has;
+use crate::smart::registration::{self, MAX_NAME, MAX_REDIRECT, MAX_REDIRECTS, is_redirect};
 use crate::smart::{keys, scopes};
 use std::path::PathBuf;
-use warp::http::Uri;
 
 /// A client to register.
 #[derive(Debug, clap::Args)]
@@ -46,12 +46,6 @@ pub struct New {
     public: bool,
 }
 
-/// The longest name.
-const MAX_NAME: usize = 100;
-/// The most addresses of one app: a few of production and of tests. And the longest.
-const MAX_REDIRECTS: usize = 16;
-const MAX_REDIRECT: usize = 1_024;
-
 /// Registers a client and prints its id.
 pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
@@ -64,6 +58,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
         purpose: purpose(new.purpose.as_deref())?,
         keys: keys_of(config, new).await?,
         redirects: redirects(&new.redirect)?,
+        by_itself: false,
         made: SystemClock.now().as_millisecond(),
     };
     match store.add_client(&client, MAX_CLIENTS).map_err(Failed::from_error)? {
@@ -74,8 +69,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
 }
 
 fn named(name: &str) -> Result<String, Failed> {
-    let fine = !name.trim().is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
-    fine.then(|| name.trim().to_owned()).ok_or_else(|| Failed(format!("--name: 1 to {MAX_NAME} bytes, printable")))
+    registration::named(name).ok_or_else(|| Failed(format!("--name: 1 to {MAX_NAME} bytes, printable")))
 }
 
 /// A program on its own has no patient and no user; an app has nothing but what people let it have.
@@ -122,15 +116,6 @@ fn redirects(given: &[String]) -> Result<Vec<String>, Failed> {
     }
 }
 
-/// Where a code may go: over TLS, or not over a network at all (RFC 9700, section 4.1; RFC 8252, section 7.3).
-fn is_redirect(text: &str) -> bool {
-    let plain = text.len() <= MAX_REDIRECT && text.bytes().all(|c| c.is_ascii_graphic() && !b"#\\\"'<>`".contains(&c));
-    let Some(uri) = plain.then(|| text.parse::<Uri>().ok()).flatten() else { return false };
-    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
-    let own = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
-    uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && own)
-}
-
 async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     if new.public {
         return Ok(Keys::None);
@@ -149,10 +134,11 @@ async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     }
 }
 
-/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, where it is opened, and what it uses records for.
+/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, where it is opened, what it uses records for, whether it
+/// registered itself.
 pub fn list(config: &Config) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
-    for Client { id, name, scope, keys, redirects, launch, purpose, made } in
+    for Client { id, name, scope, keys, redirects, launch, purpose, by_itself, made } in
         store.clients().map_err(Failed::from_error)?
     {
         let keys = match &keys {
@@ -162,7 +148,8 @@ pub fn list(config: &Config) -> Result<(), Failed> {
         };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
         let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
-        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}\t{purpose}", redirects.join(" "));
+        let by = if by_itself { "registered itself" } else { "" };
+        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}\t{purpose}\t{by}", redirects.join(" "));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod form;
 mod grants;
 mod refusal;
+pub(super) mod register;
 
 use super::login;
 use super::reply::{Reply, body};

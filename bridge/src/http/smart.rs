@@ -43,7 +43,7 @@ pub(super) fn openid(app: &App) -> Reply {
 
 fn common(app: &App) -> Value {
     let server = Server::of(&app.core.base);
-    json!({
+    let mut told = json!({
         "issuer": server.issuer,
         "jwks_uri": server.endpoint("jwks"),
         "authorization_endpoint": server.endpoint("authorize"),
@@ -62,5 +62,9 @@ fn common(app: &App) -> Value {
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-    })
+    });
+    if app.config.registration.open {
+        told["registration_endpoint"] = server.endpoint("register").into();
+    }
+    told
 }

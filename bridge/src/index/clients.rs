@@ -2,6 +2,7 @@
 
 use super::sql::{Row, values};
 use super::store::{Store, StoreError};
+use crate::limits::MAX_CLIENTS;
 use notary::commitment::Digest;
 
 /// A program that may ask for tokens: by a key of its own, or let in by people.
@@ -18,6 +19,8 @@ pub struct Client {
     pub launch: Option<String>,
     /// What it uses records for, a code of v3-ActReason; none: what is usual for who uses it.
     pub purpose: Option<String>,
+    /// Nobody here has registered it: it has itself.
+    pub by_itself: bool,
     /// Milliseconds since 1970.
     pub made: i64,
 }
@@ -33,13 +36,13 @@ pub enum Keys {
     None,
 }
 
-const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch, purpose FROM client";
+const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch, purpose, by_itself FROM client";
 
 impl Store {
     /// Registers a client, unless there are so many already.
     pub fn add_client(&self, client: &Client, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch, purpose) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10 WHERE (SELECT count(*) FROM client) < ?7";
+        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch, purpose, by_itself) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10, ?11 WHERE (SELECT count(*) FROM client) < ?7";
         let (published, keys): (i64, &str) = match &client.keys {
             Keys::Inline(keys) => (0, keys.as_str()),
             Keys::At(url) => (1, url.as_str()),
@@ -48,8 +51,22 @@ impl Store {
         let (Client { id, name, scope, made, .. }, redirects) = (client, client.redirects.join(" "));
         let (launch, purpose) = (client.launch.as_deref(), client.purpose.as_deref());
         let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
-        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects, launch, purpose];
+        let by_itself = i64::from(client.by_itself);
+        let values =
+            values![id, name, scope, published, keys, *made, most as i64, &redirects, launch, purpose, by_itself];
         Ok(self.with(|c| c.execute(SQL, values))? == 1)
+    }
+
+    /// Registers one that does so itself, unless there are so many of these already. Those that nobody has let in since a time go.
+    pub fn add_by_itself(&self, client: &Client, most: usize, since: i64) -> Result<bool, StoreError> {
+        const STALE: &str = "DELETE FROM client WHERE by_itself = 1 AND made < ?1 AND NOT EXISTS \
+             (SELECT 1 FROM app_grant g WHERE g.client = client.id)";
+        let count = "SELECT count(*) FROM client WHERE by_itself = 1";
+        self.with(|c| c.execute(STALE, values![since]))?;
+        if self.read(|c| c.number(count, &[]))? >= most as i64 {
+            return Ok(false);
+        }
+        self.add_client(client, MAX_CLIENTS)
     }
 
     /// A client.
@@ -122,6 +139,7 @@ fn client(r: &Row<'_>) -> Result<Client, StoreError> {
     let redirects = r.text(6)?.split_ascii_whitespace().map(str::to_owned).collect();
     let given = |column| Ok::<_, StoreError>(Some(r.string(column)?).filter(|text| !text.is_empty()));
     let (launch, purpose) = (given(7)?, given(8)?);
+    let by_itself = r.int(9)? == 1;
     Ok(Client {
         id: r.string(0)?,
         name: r.string(1)?,
@@ -130,6 +148,7 @@ fn client(r: &Row<'_>) -> Result<Client, StoreError> {
         redirects,
         launch,
         purpose,
+        by_itself,
         made: r.int(5)?,
     })
 }
@@ -149,6 +168,7 @@ mod tests {
             redirects,
             launch: None,
             purpose: Some("HRESCH".into()),
+            by_itself: false,
             made,
         }
     }
@@ -179,6 +199,21 @@ mod tests {
             let found = store.launchable(2).unwrap();
             assert_eq!(found.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["Alpha", "Mid"]);
             assert_eq!(found[0].launch, launch);
+        }
+    }
+
+    #[test]
+    fn those_that_register_themselves_are_few_and_go_when_nobody_lets_them_in() {
+        for (_keep, store) in stores() {
+            let own = |id: &str, made| Client { by_itself: true, ..a(id, Keys::None, made) };
+            assert!(store.add_client(&a("theirs", Keys::None, 1), 9).unwrap());
+            assert!(
+                store.add_by_itself(&own("a", 10), 2, 0).unwrap() && store.add_by_itself(&own("b", 20), 2, 0).unwrap()
+            );
+            assert!(!store.add_by_itself(&own("c", 30), 2, 0).unwrap(), "one too many");
+            assert!(store.client("a").unwrap().unwrap().by_itself);
+            assert!(store.add_by_itself(&own("c", 30), 2, 15).unwrap(), "the old one has gone");
+            assert!(store.client("a").unwrap().is_none() && store.client("theirs").unwrap().is_some());
         }
     }
 

@@ -178,6 +178,7 @@ mod tests {
                 redirects,
                 launch: None,
                 purpose: None,
+                by_itself: false,
                 made: 1,
             };
             assert!(store.add_client(&client, 9).unwrap());

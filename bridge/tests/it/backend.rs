@@ -74,6 +74,7 @@ fn register(world: &World, id: &str, keys: Keys, scope: &str) {
         redirects: Vec::new(),
         launch: None,
         purpose: None,
+        by_itself: false,
         made: 0,
     };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());

@@ -388,6 +388,7 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         redirects: vec!["https://a/cb".into()],
         launch: None,
         purpose: None,
+        by_itself: false,
         made: now,
     };
     assert!(core.store.add_client(&client, 9).unwrap());

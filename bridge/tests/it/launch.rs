@@ -20,18 +20,19 @@ use warp::http::Response;
 // RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-const REDIRECT: &str = "https://app.example/cb?x=1";
+pub const REDIRECT: &str = "https://app.example/cb?x=1";
 const SCOPE: &str = "openid fhirUser launch/patient offline_access online_access patient/*.cruds user/*.rs";
 
 fn register(world: &World, id: &str, keys: Keys) {
     let redirects = vec![REDIRECT.into(), "http://localhost:9/other".into()];
     let (name, scope) = ("Heart <b>App".into(), SCOPE.into());
-    let client = Client { id: id.into(), name, scope, keys, redirects, launch: None, purpose: None, made: 0 };
+    let client =
+        Client { id: id.into(), name, scope, keys, redirects, launch: None, purpose: None, by_itself: false, made: 0 };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
 }
 
 /// A world with two patients, an app that is public, and another one.
-async fn world() -> World {
+pub async fn world() -> World {
     let world = World::new().await;
     for id in ["ada", "bob"] {
         let patient = json!({"resourceType": "Patient", "id": id}).to_string();
@@ -42,7 +43,7 @@ async fn world() -> World {
     world
 }
 
-async fn ada(world: &World) -> Browser<'_> {
+pub async fn ada(world: &World) -> Browser<'_> {
     let mut browser = Browser::new(world);
     browser.join(&invitation(world, Role::Patient, Some("Patient/ada"), None)).await;
     browser
@@ -62,7 +63,7 @@ fn account(world: &World) -> Account {
 }
 
 /// What an app asks, with changes; an empty value leaves a parameter out.
-fn question(world: &World, changes: &[(&str, &str)]) -> String {
+pub fn question(world: &World, changes: &[(&str, &str)]) -> String {
     let base = world.running.app.core.base.clone();
     let mut all = vec![
         ("response_type", "code"),
@@ -84,14 +85,14 @@ fn question(world: &World, changes: &[(&str, &str)]) -> String {
 }
 
 /// What an app is told: the parameters of the address that the browser is sent to.
-fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
+pub fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
     assert_eq!(reply.status(), 303, "{:?}", reply.body());
     let to = reply.headers()["location"].to_str().unwrap();
     let query = to.strip_prefix(&format!("{REDIRECT}&")).unwrap_or_else(|| panic!("sent elsewhere: {to}"));
     pairs(query).unwrap().into_iter().collect()
 }
 
-async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
+pub async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
     let token = browser.token().await;
     let ticked: String = (0..12).map(|n| format!("&scope-{n}=on")).collect();
     let body = format!("token={token}&request={}&answer={answer}{ticked}{more}", encode(query));
@@ -109,7 +110,7 @@ async fn ask(world: &World, pairs: &[(&str, &str)]) -> (u16, Value) {
 }
 
 /// What an app sends for a code, with changes.
-async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16, Value) {
+pub async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16, Value) {
     let mut all = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -130,7 +131,7 @@ async fn refresh(world: &World, token: &Value, scope: &str) -> (u16, Value) {
         .await
 }
 
-async fn status(world: &World, token: &Value, path: &str) -> u16 {
+pub async fn status(world: &World, token: &Value, path: &str) -> u16 {
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
     world.request("GET", path, &[("authorization", bearer.as_str())], b"").await.status().as_u16()
 }
@@ -545,6 +546,7 @@ fn opened_app(world: &World, id: &str) {
         redirects: vec![REDIRECT.into()],
         launch: Some("https://app.example/start?v=1".into()),
         purpose: None,
+        by_itself: false,
         made: 0,
     };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());

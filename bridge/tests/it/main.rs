@@ -46,6 +46,7 @@ mod power;
 mod processes;
 mod proxy;
 mod recovery;
+mod registration;
 mod replicas;
 mod rotation;
 mod scopes;

@@ -642,6 +642,7 @@ async fn a_client_that_was_removed_is_told_nothing_more() {
         redirects: Vec::new(),
         launch: None,
         purpose: None,
+        by_itself: false,
         made: 0,
     };
     assert!(store.add_client(&client, 9).unwrap());

@@ -26,6 +26,9 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
     let choose = launch.is_none() && asks_for_patient(granted) && role != Role::Patient;
     let content = html! {
         p.lead { "The app " strong { (client.name) } " asks to be let in. It is at " code { (host(redirect)) } "." }
+        @if client.by_itself {
+            p.notice { "Nobody here has looked at this app: it registered itself. Its name is its own word." }
+        }
         @if let Some(launch) = launch { p { (opened(launch, role)) } }
         form #answer method="post" action=(site.path("/auth/authorize/answer")) {
         section.panel aria-labelledby="what-title" {
