@@ -5,6 +5,7 @@ mod consent;
 mod exchange;
 mod feeds;
 mod login;
+mod registration;
 mod telemetry;
 mod tls;
 mod witness;
@@ -20,6 +21,7 @@ pub use consent::{Consents, Otherwise, PURPOSES};
 pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
 pub use feeds::{Feed, NamedFeed, OnError};
 pub use login::{Login, Provider};
+pub use registration::Registration;
 pub use telemetry::{Logs, Telemetry};
 pub use tls::{Limits, Tls};
 pub use witness::{Witness, WitnessPeer};
@@ -67,6 +69,7 @@ pub struct Config {
     /// What holds where patients' Consents say nothing.
     pub consent: Consents,
     pub login: Login,
+    pub registration: Registration,
     /// What the service tells of itself.
     pub telemetry: Telemetry,
     /// Other organisations; none are spoken to without it.
@@ -268,6 +271,7 @@ impl Default for Config {
             outgoing: Outgoing::default(),
             consent: Consents::default(),
             login: Login::default(),
+            registration: Registration::default(),
             exchange: None,
             file: None,
             telemetry: Telemetry::default(),
@@ -329,6 +333,7 @@ impl Config {
         config.chain.as_ref().map_or(Ok(()), Chain::check)?;
         config.witness.as_ref().map_or(Ok(()), Witness::check)?;
         config.login.check()?;
+        config.registration.check()?;
         config.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(config.chain.is_some()))?;
         config.telemetry.check()?;
         config.consent.check()?;

@@ -90,6 +90,8 @@ pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(300);
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// The longest `jti` and `kid`: names, no letters.
 pub const MAX_KEY_NAME: usize = 256;
+/// How long an app that registered itself stays that nobody lets in: a day to try it.
+pub const REGISTERED_UNUSED: Duration = Duration::from_secs(86_400);
 /// The most clients, and the most keys of one: a few are in use, and as many are about to be.
 pub const MAX_CLIENTS: usize = 10_000;
 pub const MAX_CLIENT_KEYS: usize = 32;

@@ -61,6 +61,9 @@ enum Command {
         /// Whom `user/` scopes speak of: Practitioner/id, or Patient/id.
         #[arg(long)]
         user: Option<String>,
+        /// What records are used for, a code of v3-ActReason such as HRESCH; else what is configured.
+        #[arg(long)]
+        purpose: Option<String>,
         /// The name of the program that will bear it: what it exports is its own.
         #[arg(long, default_value = "administrator")]
         subject: String,
@@ -384,9 +387,9 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
             commands::quarantine::replay(&place.config()?, &id, text.as_deref()).await
         }
         Command::Send(arguments) => commands::send::run(&arguments).await,
-        Command::Token { place, scope, patient, user, subject, ttl } => {
-            let (patient, user) = (patient.as_deref(), user.as_deref());
-            commands::token::run(&place.config()?, &subject, &scope, (patient, user), &ttl).await
+        Command::Token { place, scope, patient, user, purpose, subject, ttl } => {
+            let of = (patient.as_deref(), user.as_deref(), purpose.as_deref());
+            commands::token::run(&place.config()?, &subject, &scope, of, &ttl).await
         }
         Command::Client { verb: Client::Add { place, new } } => commands::clients::add(&place.config()?, &new).await,
         Command::Client { verb: Client::List { place } } => commands::clients::list(&place.config()?),

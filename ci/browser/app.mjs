@@ -1,5 +1,6 @@
 // A patient lets an app in, in Chromium against the real service: the app is `fhirclient` (npm) as it is, in a page of another origin.
-// Launch, sign in by passkey (a virtual authenticator), approve, read, refresh, be ended; refuse. The approval page is looked at by axe.
+// Launch, sign in by passkey (a virtual authenticator), approve, read, refresh, be ended; refuse. Then a clinician opens it from a patient's
+// visit. The pages are looked at by axe.
 //
 //   node app.mjs MEDSEAL SHOTS     the program, and where the screenshots go
 
@@ -21,13 +22,15 @@ mkdirSync(shots, { recursive: true })
 
 // The app: one script, and a page that says what became of it.
 const shown = `<!doctype html><title>An app</title><script src="/fhir-client.js"></script><script>
-  if (location.search.includes('code=') || location.search.includes('error='))
+  if (location.pathname === '/open')
+    FHIR.oauth2.authorize({ clientId: OPENED, scope: 'launch launch/encounter openid patient/*.rs', redirectUri: '/', pkceMode: 'required' })
+  else if (location.search.includes('code=') || location.search.includes('error='))
     FHIR.oauth2.ready().then((client) => { window.client = client }, (error) => { window.failed = String(error) })
 </script>`
 const app = createServer((request, response) => {
   const script = request.url === '/fhir-client.js'
   response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html; charset=utf-8' })
-  response.end(script ? library : shown)
+  response.end(script ? library : shown.replace('OPENED', JSON.stringify(opened)))
 })
 await new Promise((listening) => { app.listen(0, 'localhost', listening) })
 const home = `http://localhost:${app.address().port}/`
@@ -47,12 +50,19 @@ const medseal = (...words) =>
   execFileSync(program, [...words, '--config', config], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
 const scope = 'openid fhirUser launch/patient patient/*.rs offline_access'
 const clientId = medseal('client', 'add', '--app', '--public', '--name', 'Heart', '--redirect', home, '--scope', scope)
+const opened = medseal('client', 'add', '--app', '--public', '--name', 'Growth', '--redirect', home, '--launch', `${home}open`,
+  '--scope', 'launch launch/encounter openid patient/*.rs')
 const bearer = { authorization: `Bearer ${medseal('token', '--scope', 'system/*.cruds')}`, 'content-type': 'application/fhir+json' }
-for (const id of ['ada', 'bob']) {
-  const resource = { resourceType: 'Patient', id, name: [{ family: 'Seaworthy', given: [id] }] }
-  const { status } = await fetch(`${iss}/Patient/${id}`, { method: 'PUT', headers: bearer, body: JSON.stringify(resource) })
+const put = async (resource) => {
+  const at = `${iss}/${resource.resourceType}/${resource.id}`
+  const { status } = await fetch(at, { method: 'PUT', headers: bearer, body: JSON.stringify(resource) })
   assert.equal(status, 201)
 }
+for (const id of ['ada', 'bob']) await put({ resourceType: 'Patient', id, name: [{ family: 'Seaworthy', given: [id] }] })
+await put({ resourceType: 'Practitioner', id: 'dan' })
+await put({ resourceType: 'Organization', id: 'org', name: 'Org' })
+const ambulant = { system: 'http://terminology.hl7.org/CodeSystem/v3-ActCode', code: 'AMB' }
+await put({ resourceType: 'Encounter', id: 'visit', status: 'finished', class: ambulant, subject: { reference: 'Patient/bob' } })
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
 const page = await (await browser.newContext({ viewport: { width: 1100, height: 900 } })).newPage()
@@ -141,6 +151,33 @@ try {
     await press('Refuse')
     await page.waitForFunction(() => window.failed)
     assert.match(await page.evaluate(() => window.failed), /refused|access_denied/)
+  })
+  // meets smart 352 361 362
+  await step('a clinician opens it from a visit: fhirclient knows patient and visit', async () => {
+    await page.goto(`${site}/auth/logout`)
+    await press('Sign out')
+    await page.waitForURL(`${site}/auth/login`)
+    const link = new URL(medseal('user', 'invite', '--role', 'clinician', '--for', 'Practitioner/dan', '--organisation', 'Organization/org'))
+    await page.goto(`${site}${link.pathname}${link.search}`)
+    await press('Make a passkey')
+    await page.waitForURL(`${site}/me`)
+    await page.goto(`${site}/me/patients/bob/Encounter/visit`)
+    await page.getByRole('link', { name: 'Open an app for this visit' }).click()
+    await page.getByRole('heading', { name: 'Open an app' }).waitFor()
+    await accessible('open')
+    await press('Open Growth')
+    await page.waitForURL(`${site}/auth/authorize?**`)
+    await page.getByText('Encounter/visit').waitFor()
+    await accessible('opened')
+    await press('Approve')
+    await page.waitForFunction(() => window.client || window.failed)
+    assert.equal(await page.evaluate(() => window.failed), undefined)
+    const context = await page.evaluate(() => [client.patient.id, client.encounter.id, client.state.tokenResponse.need_patient_banner])
+    assert.deepEqual(context, ['bob', 'visit', true])
+    assert.equal(await page.evaluate(() => client.encounter.read().then((visit) => visit.subject.reference)), 'Patient/bob')
+    assert.equal(await status('Patient/ada'), 404)
+    const style = await page.evaluate(() => fetch(client.state.tokenResponse.smart_style_url).then((reply) => reply.json()))
+    assert.equal(style.color_background, '#f4f6f8')
   })
 } finally {
   await browser.close()

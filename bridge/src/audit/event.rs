@@ -14,6 +14,7 @@ const INTERACTION: &str = "http://hl7.org/fhir/restful-interaction";
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
+const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 
 /// Who asked: what his token says of him.
@@ -23,6 +24,8 @@ pub struct Who {
     pub client: String,
     /// The person who uses it, where there is one.
     pub user: Option<Name>,
+    /// What the token says that it is for: a code of v3-ActReason.
+    pub purpose: Option<String>,
     /// Another organisation's user and what it is for, where one asks.
     pub behalf: Option<Behalf>,
 }
@@ -138,15 +141,19 @@ fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value
     };
     let name = who.map_or(json!({"display": "unknown"}), |who| json!({"identifier": {"value": who.client}}));
     let user = who.and_then(|who| who.user.as_ref());
-    let client = json!({"type": role(client), "who": name, "requestor": user.is_none()});
+    let mut client = json!({"type": role(client), "who": name, "requestor": user.is_none()});
     let server = json!({
         "type": role(server), "who": {"display": custodian}, "requestor": false,
         "network": {"address": base, "type": "5"},
     });
-    let person = user.map(|user| {
+    let mut person = user.map(|user| {
         let kind = json!({"coding": [{"system": PARTICIPATION, "code": if did.writes() { "AUT" } else { "IRCP" }}]});
         json!({"type": kind, "who": {"reference": user.to_string()}, "requestor": true})
     });
+    if let Some(purpose) = who.and_then(|who| who.purpose.as_ref()) {
+        let asker = person.as_mut().unwrap_or(&mut client);
+        asker["purposeOfUse"] = json!([{"coding": [{"system": PURPOSES, "code": purpose}]}]);
+    }
     let behalf = who.and_then(|who| who.behalf.as_ref()).map(|behalf| {
         let purpose = json!([{"coding": [{"system": behalf.system, "code": behalf.purpose}]}]);
         let who = behalf.user.as_ref().map_or(json!({"display": "unknown"}), |user| json!({"reference": user}));
@@ -196,7 +203,8 @@ mod tests {
 
     #[test]
     fn every_event_is_valid_and_says_who_did_what_to_whose_record() {
-        let who = Who { client: "app".into(), user: Some(name("Practitioner/d")), behalf: None };
+        let purpose = Some("TREAT".to_owned());
+        let who = Who { client: "app".into(), user: Some(name("Practitioner/d")), purpose, behalf: None };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
         let (queries, because) =
@@ -222,7 +230,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let detail = Detail::at(at);
         let event = |did| {
-            let who = Some(Who { client: "app".into(), user: None, behalf: None });
+            let who = Some(Who { client: "app".into(), user: None, purpose: Some("HRESCH".into()), behalf: None });
             let access = Access { who, did: Did(did), outcome: Outcome::Done, patient: Some(name("Patient/p")) };
             audit_event(&access, &detail, Naming::Reference, "Hospital", "http://h/fhir")
         };
@@ -237,6 +245,7 @@ mod tests {
             assert_eq!((event["action"].as_str(), coding["code"].as_str()), (Some(action), Some(client)), "{did}");
             assert_eq!(event["entity"][0]["what"]["reference"], "Patient/p");
             assert_eq!(event["agent"][0]["requestor"], true, "nobody else is there");
+            assert_eq!(event["agent"][0]["purposeOfUse"][0]["coding"][0]["code"], "HRESCH");
         }
     }
 }

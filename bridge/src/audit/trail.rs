@@ -146,7 +146,7 @@ mod tests {
     use crate::ids::{Name, Version};
 
     fn access(client: &str, patient: &str) -> Access {
-        let who = Some(Who { client: client.into(), user: None, behalf: None });
+        let who = Some(Who { client: client.into(), user: None, purpose: None, behalf: None });
         Access { who, did: Did("read"), outcome: Outcome::Done, patient: Name::parse(patient) }
     }
 

@@ -4,13 +4,15 @@ use super::Failed;
 use crate::app::existing_index;
 use crate::clock::{Clock, SystemClock, instant};
 use crate::config::Config;
+use crate::consent::policy::is_purpose;
 use crate::index::clients::{Client, Keys};
 use crate::limits::MAX_CLIENTS;
 use crate::outgoing::{Outgoing, Refusal};
 use crate::secret::{bytes, system_random};
+use crate::smart::grant::has;
+use crate::smart::registration::{self, MAX_NAME, MAX_REDIRECT, MAX_REDIRECTS, is_redirect};
 use crate::smart::{keys, scopes};
 use std::path::PathBuf;
-use warp::http::Uri;
 
 /// A client to register.
 #[derive(Debug, clap::Args)]
@@ -33,16 +35,16 @@ pub struct New {
     /// Where an app is called back, to the letter: https, or http on the person's own machine. May be given several times.
     #[arg(long, requires = "app")]
     redirect: Vec<String>,
+    /// Where an app is opened that people open from a record (EHR launch), by the rules of redirect addresses.
+    #[arg(long, requires = "app")]
+    launch: Option<String>,
+    /// What it uses records for, a code of v3-ActReason such as HRESCH; else PATRQT for patients' apps, and what is configured.
+    #[arg(long)]
+    purpose: Option<String>,
     /// An app that can keep no key to itself: one in a browser or on a phone.
     #[arg(long, requires = "app", conflicts_with = "jwks_uri")]
     public: bool,
 }
-
-/// The longest name.
-const MAX_NAME: usize = 100;
-/// The most addresses of one app: a few of production and of tests. And the longest.
-const MAX_REDIRECTS: usize = 16;
-const MAX_REDIRECT: usize = 1_024;
 
 /// Registers a client and prints its id.
 pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
@@ -52,8 +54,11 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
         id: id.clone(),
         name: named(&new.name)?,
         scope: scope(&new.scope, new.app)?,
+        launch: launch(new)?,
+        purpose: purpose(new.purpose.as_deref())?,
         keys: keys_of(config, new).await?,
         redirects: redirects(&new.redirect)?,
+        by_itself: false,
         made: SystemClock.now().as_millisecond(),
     };
     match store.add_client(&client, MAX_CLIENTS).map_err(Failed::from_error)? {
@@ -64,8 +69,7 @@ pub async fn add(config: &Config, new: &New) -> Result<(), Failed> {
 }
 
 fn named(name: &str) -> Result<String, Failed> {
-    let fine = !name.trim().is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
-    fine.then(|| name.trim().to_owned()).ok_or_else(|| Failed(format!("--name: 1 to {MAX_NAME} bytes, printable")))
+    registration::named(name).ok_or_else(|| Failed(format!("--name: 1 to {MAX_NAME} bytes, printable")))
 }
 
 /// A program on its own has no patient and no user; an app has nothing but what people let it have.
@@ -75,6 +79,28 @@ fn scope(text: &str, app: bool) -> Result<String, Failed> {
         Some(other) if app => Err(Failed(format!("--scope: an app takes no system scopes such as `{other}`"))),
         Some(other) => Err(Failed(format!("--scope: a backend service takes system scopes, not `{other}`"))),
         None => Ok(scopes::text(&scopes)),
+    }
+}
+
+/// One that Consents may speak of.
+pub(super) fn purpose(text: Option<&str>) -> Result<Option<String>, Failed> {
+    match text {
+        Some(code) if !is_purpose(code) => {
+            Err(Failed(format!("--purpose: a purpose of use of v3-ActReason, such as TREAT or HRESCH: not {code:?}")))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+/// The scope lets it know what it was opened for: without it it would be opened for nothing.
+fn launch(new: &New) -> Result<Option<String>, Failed> {
+    let Some(address) = &new.launch else { return Ok(None) };
+    if !is_redirect(address) {
+        return Err(Failed(format!("--launch: an https address, or http on localhost, without `#`: not {address:?}")));
+    }
+    match has(&scopes::parse_known(&new.scope), "launch") {
+        true => Ok(Some(address.clone())),
+        false => Err(Failed("--launch: the app needs the scope `launch`".into())),
     }
 }
 
@@ -88,15 +114,6 @@ fn redirects(given: &[String]) -> Result<Vec<String>, Failed> {
         ))),
         None => Ok(given.to_vec()),
     }
-}
-
-/// Where a code may go: over TLS, or not over a network at all (RFC 9700, section 4.1; RFC 8252, section 7.3).
-fn is_redirect(text: &str) -> bool {
-    let plain = text.len() <= MAX_REDIRECT && text.bytes().all(|c| c.is_ascii_graphic() && !b"#\\\"'<>`".contains(&c));
-    let Some(uri) = plain.then(|| text.parse::<Uri>().ok()).flatten() else { return false };
-    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
-    let own = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
-    uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && own)
 }
 
 async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
@@ -117,17 +134,22 @@ async fn keys_of(config: &Config, new: &New) -> Result<Keys, Failed> {
     }
 }
 
-/// Prints the clients, one a line: id, since when, scopes, keys, name, and where an app is called back.
+/// Prints the clients, one a line: id, since when, scopes, keys, name, where an app is called back, where it is opened, what it uses records for, whether it
+/// registered itself.
 pub fn list(config: &Config) -> Result<(), Failed> {
     let store = existing_index(config).map_err(Failed::from_error)?;
-    for Client { id, name, scope, keys, redirects, made } in store.clients().map_err(Failed::from_error)? {
+    for Client { id, name, scope, keys, redirects, launch, purpose, by_itself, made } in
+        store.clients().map_err(Failed::from_error)?
+    {
         let keys = match &keys {
             Keys::At(url) => url,
             Keys::Inline(_) => "inline",
             Keys::None => "public",
         };
         let made = instant(jiff::Timestamp::from_millisecond(made).unwrap_or_default());
-        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}", redirects.join(" "));
+        let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
+        let by = if by_itself { "registered itself" } else { "" };
+        say!("{id}\t{made}\t{scope}\t{keys}\t{name}\t{}\t{launch}\t{purpose}\t{by}", redirects.join(" "));
     }
     Ok(())
 }
@@ -154,6 +176,17 @@ mod tests {
         }
         assert_eq!(scope("patient/*.read openid", true).unwrap(), "patient/*.rs openid");
         assert!(scope("patient/*.rs system/*.rs", true).is_err());
+    }
+
+    #[test]
+    fn a_purpose_is_one_that_consents_speak_of() {
+        for good in ["TREAT", "HRESCH", "PATRQT", "FAMRQT", "BTG"] {
+            assert_eq!(purpose(Some(good)).unwrap().as_deref(), Some(good));
+        }
+        for bad in ["", "treat", "PurposeOfUse", "N", "x y"] {
+            assert!(purpose(Some(bad)).is_err(), "{bad}");
+        }
+        assert!(purpose(None).unwrap().is_none());
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `medseal demo`: the first minute. Everything in it is the real thing on a fresh temporary data directory: what it shows is
 //! what `medseal serve` does.
 
+mod people;
+
+pub use people::{Guest, seed};
+
 use super::client;
 use super::send::{Target, Totals, progress, send_all, split};
 use super::serve::{self, Running};
@@ -41,8 +45,9 @@ pub async fn run(once: bool) -> Result<(), Failed> {
     let running = start(&directory.0).await?;
     let demo = Demo { token: token(&running)?, running, look, directory: directory.0.clone() };
     demo.story().await?;
+    let guests = demo.people().await?;
     if !once {
-        demo.addresses();
+        demo.addresses(&guests);
         signals.await;
     }
     demo.running.stop().await;
@@ -180,13 +185,24 @@ impl Demo {
         }
     }
 
-    fn addresses(&self) {
+    async fn people(&self) -> Result<Vec<Guest>, Failed> {
+        self.look.step(8, "people: Runa Halvorsen, a patient, and Dr. Ilse Weiss, who has looked at the record");
+        let guests = seed(&self.running, &self.token).await?;
+        self.look.line("visits, results over a year, prescriptions, appointments, a letter; an access that was written down for her");
+        Ok(guests)
+    }
+
+    fn addresses(&self, guests: &[Guest]) {
         let http = self.running.http;
         let directory = self.directory.display();
         say!("");
         say!("  open      http://{http}/              what is here");
         say!("            http://{http}/log/checkpoint   the signed head of the log");
         say!("            http://{http}/openapi.yaml     every address");
+        say!("  sign in   with a passkey that you make, one browser profile for each; each link counts once");
+        for Guest { role, link } in guests {
+            say!("            {:14} {link}", role.as_str());
+        }
         say!("  try       export TOKEN={}", self.token);
         say!("            curl -H \"Authorization: Bearer $TOKEN\" 'http://{http}/fhir/Observation?_count=3'");
         say!("            cargo run --release -p notary -- {directory}/receipt.json {directory}/patient.json");

@@ -14,7 +14,7 @@ pub async fn run(
     config: &Config,
     subject: &str,
     scope: &str,
-    (patient, user): (Option<&str>, Option<&str>),
+    (patient, user, purpose): (Option<&str>, Option<&str>, Option<&str>),
     life: &str,
 ) -> Result<(), Failed> {
     let life = duration(life)?;
@@ -24,7 +24,8 @@ pub async fn run(
     let scopes = scopes::parse(scope).map_err(Failed)?;
     let patient = whom("--patient", patient, &["Patient"])?;
     let user = whom("--user", user, &["Practitioner", "PractitionerRole", "Patient"])?;
-    let caller = Caller { patient, user, ..Caller::new(subject, scopes) };
+    let purpose = super::clients::purpose(purpose)?;
+    let caller = Caller { patient, user, purpose, ..Caller::new(subject, scopes) };
     contexts(&caller)?;
     if config.index.postgres.is_none() && !config.data.join("index.sqlite").exists() {
         let place = config.data.display();

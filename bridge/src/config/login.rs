@@ -6,12 +6,22 @@ use serde::Deserialize;
 /// Each is a button on a page.
 const MAX_PROVIDERS: usize = 8;
 const MAX_NAME: usize = 60;
+/// Ages at which laws let somebody decide on treatment or on everything.
+const MAJORITY: std::ops::RangeInclusive<u8> = 12..=25;
 
 /// How people sign in, beside passkeys and wallets.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Login {
     pub openid: Vec<Provider>,
+    /// From which age, in years, a patient acts alone, and no guardian any more.
+    pub majority: u8,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self { openid: Vec::new(), majority: 18 }
+    }
 }
 
 /// An OpenID provider (OpenID Connect Core 1.0).
@@ -31,6 +41,9 @@ impl Login {
     pub fn check(&self) -> Result<(), String> {
         if self.openid.len() > MAX_PROVIDERS {
             return Err(format!("login.openid: at most {MAX_PROVIDERS} providers"));
+        }
+        if !MAJORITY.contains(&self.majority) {
+            return Err(format!("login.majority: {} to {} years", MAJORITY.start(), MAJORITY.end()));
         }
         self.openid.iter().try_for_each(Provider::check)?;
         let names: std::collections::HashSet<_> = self.openid.iter().map(|provider| &provider.name).collect();

@@ -4,6 +4,7 @@
 use super::outside::Outside;
 use super::policy::{Action, Ask, Coding};
 use crate::audit::seen::Seen;
+use crate::config::PURPOSES;
 use crate::fhir::membership;
 use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::Surroundings;
@@ -35,6 +36,8 @@ pub struct Asker {
     own: Option<Name>,
     /// His scopes are for the whole system: the audit trail is for him.
     audits: bool,
+    /// What for, where his token says it.
+    purpose: Option<Coding>,
     /// Another organisation that asks.
     outside: Option<Arc<Outside>>,
 }
@@ -46,15 +49,19 @@ impl Asker {
         let Caller { user, client, patient, .. } = caller;
         if let Some(outside) = &caller.outside {
             // Its token names a patient because it may see no other, and not because it is his.
-            return Some(Self { user: None, client: None, own: None, audits: false, outside: Some(outside.clone()) });
+            let outside = Some(outside.clone());
+            return Some(Self { user: None, client: None, own: None, audits: false, purpose: None, outside });
         }
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {
+            _ if caller.guards => patient.clone(),
             Some(user) => Some(user.clone()).filter(is_patient),
             None => patient.clone(),
         };
         let somebody = user.is_some() || client.is_some() || patient.is_some();
-        somebody.then(|| Self { user: user.clone(), client: client.clone(), own, audits: false, outside: None })
+        let purpose = caller.purpose.as_ref().map(|code| Coding::new(PURPOSES, code));
+        let (user, client) = (user.clone(), client.clone());
+        somebody.then_some(Self { user, client, own, audits: false, purpose, outside: None })
     }
 
     /// Whether the audit trail is for him, whatever patients consent to.
@@ -64,7 +71,8 @@ impl Asker {
 
     /// Whether it is the same one as a caller of before.
     pub fn is_caller(&self, caller: &Caller) -> bool {
-        Self::of(caller).is_some_and(|other| Self { audits: self.audits, ..other } == *self)
+        let same = |other| Self { audits: self.audits, purpose: self.purpose.clone(), ..other } == *self;
+        Self::of(caller).is_some_and(same)
     }
 
     /// Whether it is the patient himself.
@@ -77,16 +85,23 @@ impl Asker {
         self.outside.as_deref()
     }
 
+    /// What for; where he does not say it, this.
+    pub fn purpose<'p>(&'p self, otherwise: &'p Coding) -> &'p Coding {
+        let outside = self.outside.as_deref().map(|outside| &outside.purpose);
+        outside.or(self.purpose.as_ref()).unwrap_or(otherwise)
+    }
+
     /// The question; when, is to be added.
-    pub fn ask(&self, purpose: &Coding) -> Ask {
+    pub fn ask(&self, otherwise: &Coding) -> Ask {
+        let purpose = self.purpose(otherwise).clone();
         if let Some(outside) = &self.outside {
-            let (actors, identifiers, purpose) = (outside.actors(), outside.identifiers(), outside.purpose.clone());
+            let (actors, identifiers) = (outside.actors(), outside.identifiers());
             return Ask { actors, identifiers, purpose, action: Action::Access, now: 0 };
         }
         let user = self.user.as_ref().map(ToString::to_string);
         let device = self.client.as_ref().map(|client| format!("Device/{client}"));
         let actors = user.into_iter().chain(device).collect();
-        Ask { actors, identifiers: Vec::new(), purpose: purpose.clone(), action: Action::Access, now: 0 }
+        Ask { actors, identifiers: Vec::new(), purpose, action: Action::Access, now: 0 }
     }
 }
 

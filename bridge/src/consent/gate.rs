@@ -14,6 +14,7 @@ use crate::fhir::search::query;
 use crate::ids::{Name, Owner, TypeName, Version};
 use crate::limits::{MAX_CONSENTS, MAX_MERGED, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
 use crate::notify::made_by;
+use crate::people::age::has_died;
 use crate::read::{Opened, in_background};
 use crate::search::{Run, SearchError, all};
 use crate::smart::scopes;
@@ -58,8 +59,7 @@ impl Gate {
 
     /// Whether everything is permitted where no Consent speaks.
     fn is_open(&self, asker: &Asker) -> bool {
-        let purpose = asker.outside().map_or(&self.purpose, |outside| &outside.purpose);
-        self.policy(asker).default_for(purpose) == Effect::Permit
+        self.policy(asker).default_for(asker.purpose(&self.purpose)) == Effect::Permit
     }
 
     /// Those that were read lately. A merge makes no Consent, so that they are not believed for long.
@@ -269,27 +269,30 @@ impl Core {
         // The service itself asks: that is not gated, and told to nobody.
         let scopes = scopes::parse("system/Consent.rs").map_err(|_| unreadable())?;
         let (caller, around) = (Caller::new("consents", scopes), self.around());
-        let all_of_him: Vec<String> = self.merged(patient).await?.iter().map(ToString::to_string).collect();
+        let (merged, dead) = self.merged(patient).await?;
+        let all_of_him: Vec<String> = merged.iter().map(ToString::to_string).collect();
         let asked = query::read(kind, &[("patient".to_owned(), all_of_him.join(","))], &around);
         let asked = asked.map_err(|_| unreadable())?;
         let run = Run { core: self, caller: &caller, around };
         let newest = self.store.clone();
         let upto = in_background(move || newest.newest()).await?;
         let mut consents = Vec::new();
-        let keep = |opened: Opened| consents.extend(self.read_consent(opened.json()));
+        let keep = |opened: Opened| consents.extend(self.read_consent(opened.json(), dead));
         all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await?;
         Ok(consents)
     }
 
-    /// A patient, and those whose records were merged with his, over any number of steps.
-    async fn merged(&self, patient: &Name) -> Result<Vec<Name>, SearchError> {
-        let (mut all, mut next) = (vec![patient.clone()], 0);
+    /// A patient, and those whose records were merged with his, over any number of steps; and whether one of them says that he has died.
+    async fn merged(&self, patient: &Name) -> Result<(Vec<Name>, bool), SearchError> {
+        let (mut all, mut next, mut dead) = (vec![patient.clone()], 0, false);
         while let Some(one) = all.get(next).cloned() {
             next += 1;
             let (store, wanted) = (self.store.clone(), one);
             let Some(stored) = in_background(move || store.current(&wanted)).await? else { continue };
             let Some(opened) = self.open_unless_erased(&stored).await? else { continue };
-            for other in merged_with(&opened.json(), &self.base) {
+            let json = opened.json();
+            dead |= has_died(&json);
+            for other in merged_with(&json, &self.base) {
                 if !all.contains(&other) {
                     all.push(other);
                 }
@@ -298,12 +301,12 @@ impl Core {
                 return Err(SearchError::TooCostly("a patient was merged with too many others"));
             }
         }
-        Ok(all)
+        Ok((all, dead))
     }
 
     /// A Consent, and the grant that it names. The status of such a one follows the grant: when it was withdrawn, what it denied is
-    /// still denied.
-    fn read_consent(&self, mut consent: Json) -> Option<Consent> {
+    /// still denied. What somebody granted ends with his life.
+    fn read_consent(&self, mut consent: Json, dead: bool) -> Option<Consent> {
         let Some(claim) = claim(&consent, &self.custodian, self.grants.registry()) else {
             return Consent::read(&consent, &self.base);
         };
@@ -311,7 +314,11 @@ impl Core {
         if withdrawn {
             consent.set("status", Json::String("active".to_owned()));
         }
-        let claim = if withdrawn { Claim::Withdrawn } else { claim };
+        let claim = match (withdrawn, dead) {
+            (true, _) => Claim::Withdrawn,
+            (false, true) => Claim::Unproved("its patient has died"),
+            (false, false) => claim,
+        };
         Consent::read(&consent, &self.base).map(|consent| consent.under(claim))
     }
 

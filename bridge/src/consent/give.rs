@@ -14,6 +14,7 @@ use crate::index::consents::Given;
 use crate::index::store::StoreError;
 use crate::ingest::commit;
 use crate::limits::GRANT_DRAFT_LIFE;
+use crate::people::age::has_died;
 use crate::people::{AccountId, Refused};
 use crate::read::{self, Opened, in_background};
 use crate::secret::{bytes, system_random};
@@ -42,6 +43,8 @@ pub enum GiveError {
     Proof(#[from] ProofError),
     #[error("a patient signs a grant, and who only writes it down does not")]
     Signature,
+    #[error("the patient has died")]
+    Dead,
     #[error("the secret is not the one of this grant")]
     Preimage,
     #[error(transparent)]
@@ -131,6 +134,9 @@ pub async fn give(
     if signed == draft.choice.recorded_by.is_some() {
         return Err(GiveError::Signature);
     }
+    if is_dead(core, &draft.choice.patient).await? {
+        return Err(GiveError::Dead);
+    }
     let key = opening.key(&registry);
     let preimage = preimage.map(|preimage| sealed_preimage(core, key, opening.tag, &preimage)).transpose()?;
     let write = write(draft, &opening, &registry).ok_or_else(wrong)?;
@@ -152,6 +158,12 @@ pub async fn give(
     }
     core.grants.wake.notify_one();
     Ok(key)
+}
+
+/// Whether the record says that its patient has died: nobody gives anything in that name any more.
+async fn is_dead(core: &Core, patient: &str) -> Result<bool, GiveError> {
+    let Some(name) = Name::parse(patient) else { return Err(GiveError::Draft) };
+    Ok(by_service(core, &name).await?.is_some_and(|opened| has_died(&opened.json())))
 }
 
 fn write(draft: &Draft, opening: &Opening, registry: &Registry) -> Option<Write> {
@@ -236,12 +248,17 @@ async fn end_tokens(app: &Arc<App>, consent: &Json) -> Result<(), GiveError> {
     Ok(())
 }
 
-/// A Consent, as the service itself reads it: gated by nothing, told to nobody.
+/// A Consent, as the service itself reads it.
 pub async fn consent(core: &Core, id: &ResourceId) -> Result<Option<Opened>, VaultError> {
     let unreadable = || VaultError::Index(StoreError::Nonsense("a Consent cannot be read"));
-    let kind = TypeName::parse(CONSENT).ok_or_else(unreadable)?;
-    let scopes = scopes::parse("system/Consent.rs").map_err(|_| unreadable())?;
-    let permit = decide(&Caller::new("consents", scopes), Interaction::Read, Some(kind)).map_err(|_| unreadable())?;
-    let name = Name { kind, id: id.clone() };
-    Ok(read::read(core, &permit, &name, None).await?.filter(|opened| !opened.stored.deleted))
+    by_service(core, &Name { kind: TypeName::parse(CONSENT).ok_or_else(unreadable)?, id: id.clone() }).await
+}
+
+/// A Consent or a Patient, as the service itself reads it: gated by nothing, told to nobody.
+pub async fn by_service(core: &Core, name: &Name) -> Result<Option<Opened>, VaultError> {
+    let unreadable = || VaultError::Index(StoreError::Nonsense("a Consent or a Patient cannot be read"));
+    let scopes = scopes::parse("system/Consent.rs system/Patient.rs").map_err(|_| unreadable())?;
+    let caller = Caller::new("consents", scopes);
+    let permit = decide(&caller, Interaction::Read, Some(name.kind)).map_err(|_| unreadable())?;
+    Ok(read::read(core, &permit, name, None).await?.filter(|opened| !opened.stored.deleted))
 }

@@ -77,6 +77,9 @@ pub struct Choice {
     pub given: Timestamp,
     /// Who writes down what the patient has said, where the patient has no key: `Practitioner/x`, and the organisation.
     pub recorded_by: Option<(String, String)>,
+    /// Who gives it for the patient, who is not of age: `Patient/y`.
+    #[serde(default)]
+    pub acted_by: Option<String>,
 }
 
 crate::redacted_debug!(Recipient, Choice);
@@ -195,7 +198,8 @@ impl Choice {
 
     /// The Consent that says the same (R4, in the manner of IHE PCF).
     pub fn consent(&self) -> Option<Json> {
-        let performer = self.recorded_by.as_ref().map_or(&self.patient, |(who, _)| who);
+        let signer = self.acted_by.as_ref().unwrap_or(&self.patient);
+        let performer = self.recorded_by.as_ref().map_or(signer, |(who, _)| who);
         let mut consent = json!({
             "resourceType": "Consent",
             "status": "active",
@@ -251,6 +255,9 @@ impl Choice {
         let left_out = |sensitive: &Sensitive| sensitive.codes().iter().all(|code| labels.iter().any(|l| l == code));
         let first = |name: &str| consent.get(name)?.items().first()?.text("reference").map(str::to_owned);
         let patient = consent.get("patient")?.text("reference")?.to_owned();
+        let performer = first("performer").filter(|performer| *performer != patient);
+        let organisation = first("organization");
+        let acted_by = performer.clone().filter(|_| organisation.is_none());
         let choice = Self {
             recipient: Recipient {
                 reference: actor.text("reference")?.to_owned(),
@@ -261,7 +268,8 @@ impl Choice {
             without: Sensitive::ALL.into_iter().filter(left_out).collect(),
             until: provision.get("period")?.text("end")?.parse().ok()?,
             given: consent.text("dateTime")?.parse().ok()?,
-            recorded_by: first("performer").filter(|performer| *performer != patient).zip(first("organization")),
+            recorded_by: performer.zip(organisation),
+            acted_by,
             patient,
         };
         (signed(&choice.consent()?) == signed(consent)).then_some(choice)

@@ -2,22 +2,66 @@
 //! keeps the mirror, registers what was given, shows what revokes, and lets Consents follow. Each step is safe to repeat.
 
 use super::give;
+use super::grant::{Choice, claim, opening};
+use super::policy::Claim;
 use super::registry::{self, RegistryError, seconds};
 use crate::app::{App, Core};
-use crate::index::consents::Given;
+use crate::error::VaultError;
+use crate::ids::Name;
+use crate::index::consents::{Given, LOST};
 use crate::index::store::{Store, StoreError};
 use crate::limits::{GRANT_OVERLAP, GRANT_RESEND, GRANTS_CLOSED_AT_ONCE};
+use notary::canonical::Json;
 use notary::chain::registry::{MAX_BATCH, forestall, register, revoke_all};
-use notary::consent::{GrantKey, Preimage, Standing, Taken};
+use notary::consent::{GrantKey, Preimage, Registry, Standing, Taken};
 use std::sync::Arc;
 
 /// A registry that lies here is read before the first request: its grants count from the start.
 pub async fn begin(core: &Arc<Core>) {
+    match restore(core).await {
+        Ok(0) => {}
+        Ok(grants) => tracing::info!(grants, "grants were found again in Consents"),
+        Err(error) => tracing::error!(%error, "grants are not found again in Consents; the next start tries it again"),
+    }
     if core.grants.is_at_hand()
         && let Err(error) = look(core).await
     {
         tracing::error!(%error, "the registry of grants cannot be read; no grant counts until it can");
     }
+}
+
+/// After a recovery the index has no grants: each comes back from the Consent that carries its opening. A copy of what revokes it does not:
+/// that was in the index alone.
+async fn restore(core: &Arc<Core>) -> Result<usize, VaultError> {
+    let lost = core.store.setting(LOST)?.as_deref() == Some("yes");
+    let Some(registry) = core.grants.registry().filter(|_| lost) else { return Ok(0) };
+    let mut found = 0;
+    for (_, name) in core.store.current_of("Consent")? {
+        let opened = match give::by_service(core, &name).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => continue,
+            Err(error) if error.is_erased() => continue,
+            Err(error) => return Err(error),
+        };
+        let (consent, now) = (opened.json(), core.clock.now().as_millisecond());
+        let Some(given) = given(&consent, &name, &core.custodian, registry, now) else { continue };
+        found += usize::from(core.store.give(&given)?);
+        if consent.text("status") != Some("active") {
+            core.store.withdraw(&[given.key], now)?;
+            core.store.close(&[given.key])?;
+            core.grants.revoke(&[given.key]);
+        }
+    }
+    core.store.set_setting(LOST, "no")?;
+    Ok(found)
+}
+
+/// The grant that a Consent names and proves.
+fn given(consent: &Json, name: &Name, custodian: &str, registry: &Registry, now: i64) -> Option<Given> {
+    let Claim::Of(key) = claim(consent, custodian, Some(registry))? else { return None };
+    let said = Choice::read(consent).map(|choice| choice.given.as_millisecond());
+    let (sealed, made) = (opening(consent)?.sealed(registry), said.unwrap_or(now));
+    Some(Given { key, consent: name.id.clone(), sealed, preimage: None, made, revoked: None, ended: false })
 }
 
 /// Reads and sends for ever. A chain that takes its time with what is sent holds up no reading.

@@ -4,6 +4,7 @@
 mod form;
 mod grants;
 mod refusal;
+pub(super) mod register;
 
 use super::login;
 use super::reply::{Reply, body};
@@ -15,7 +16,7 @@ use crate::index::store::StoreError;
 use crate::limits::{CLIENT_TOKEN_LIFE, CLOCK_SKEW};
 use crate::read::in_background;
 use crate::smart::assertion::{Assertion, AssertionError, Claimed, read};
-use crate::smart::grant::has;
+use crate::smart::grant::{Grant, has};
 use crate::smart::keys::parse;
 use crate::smart::scopes::{self, Interaction, Scope};
 use crate::smart::token::{Bearer, Caller, Server};
@@ -70,7 +71,8 @@ async fn by_itself(app: &Arc<App>, form: &Form) -> Result<Reply, Refusal> {
     let client = client(app, form).await?;
     let granted = granted(&client, form.get("scope"))?;
     let scope = scopes::text(&granted);
-    let caller = Caller { client: Some(client.id.clone()), ..Caller::new(&client.id, granted) };
+    let purpose = client.purpose.clone().unwrap_or_else(|| app.core.gate.purpose.code.clone());
+    let caller = Caller { client: Some(client.id.clone()), purpose: Some(purpose), ..Caller::new(&client.id, granted) };
     let token = app.token_key.issue(&caller, seconds(app), CLIENT_TOKEN_LIFE).map_err(|error| {
         tracing::error!(%error, "a token could not be issued");
         Refusal::Server
@@ -200,20 +202,21 @@ async fn introspect(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal>
     let asker = asker(app, request, &form).await?;
     let found = named(app, &form).await?.filter(|bearer| asker.may_tell(bearer));
     let Some(bearer) = found else { return Ok(answered(&json!({"active": false}))) };
-    Ok(answered(&told(app, &bearer, &subject(app, &bearer.caller).await?)))
+    let grant = match bearer.caller.grant.clone() {
+        Some(id) => {
+            let store = app.core.store.clone();
+            in_background(move || store.app_grant(&id)).await.map_err(|error| Refusal::later(&error))?
+        }
+        None => None,
+    };
+    Ok(answered(&told(app, &bearer, grant.as_ref())))
 }
 
-/// As the ID token says it (SMART App Launch 2.2, section 6.1.3); where there is none, the client.
-async fn subject(app: &App, caller: &Caller) -> Result<String, Refusal> {
-    let own = || caller.subject.clone();
-    let Some(grant) = caller.grant.clone().filter(|_| has(&caller.scopes, "openid")) else { return Ok(own()) };
-    let store = app.core.store.clone();
-    let account = in_background(move || store.granted_by(&grant)).await.map_err(|error| Refusal::later(&error))?;
-    Ok(account.map_or_else(own, |account| account.to_string()))
-}
-
-fn told(app: &App, bearer: &Bearer, subject: &str) -> Value {
-    let Caller { scopes, patient, user, client, grant, .. } = &bearer.caller;
+fn told(app: &App, bearer: &Bearer, grant: Option<&Grant>) -> Value {
+    let Caller { scopes, patient, user, client, .. } = &bearer.caller;
+    // As the ID token says it (SMART App Launch 2.2, section 6.1.3); where there is none, the client.
+    let person = grant.filter(|_| has(scopes, "openid")).map(|grant| grant.account.to_string());
+    let subject = person.unwrap_or_else(|| bearer.caller.subject.clone());
     let mut told = json!({
         "active": true,
         "scope": scopes::text(scopes),
@@ -231,12 +234,13 @@ fn told(app: &App, bearer: &Bearer, subject: &str) -> Value {
         ("jti", bearer.id.clone()),
         ("patient", patient.as_ref().map(|patient| patient.id.to_string())),
         ("fhirUser", user),
+        ("purpose", bearer.caller.purpose.clone()),
     ];
     for (name, value) in known {
         value.into_iter().for_each(|value| told[name] = value.into());
     }
-    if grant.is_some() && patient.is_some() {
-        told["need_patient_banner"] = true.into();
+    if let Some(grant) = grant {
+        grants::context(app, grant, &mut told);
     }
     told
 }

@@ -3,6 +3,7 @@
 //! people who are signed in is for our own pages, so that nothing is allowed with credentials. What there is may be found out from
 //! everywhere (SMART App Launch 2.2, section 2.0.4).
 
+use super::portal::STYLE;
 use super::reply::{Reply, empty, with_header};
 use super::routes::Request;
 use crate::ids::ResourceId;
@@ -67,7 +68,10 @@ fn allowed<'r>(request: &'r Request, origins: &'r [String]) -> Option<&'r str> {
 }
 
 fn is_discovery(path: &str) -> bool {
-    path == "/fhir/metadata" || path.starts_with("/.well-known/") || path.starts_with("/fhir/.well-known/")
+    path == STYLE
+        || path == "/fhir/metadata"
+        || path.starts_with("/.well-known/")
+        || path.starts_with("/fhir/.well-known/")
 }
 
 /// The request's own name, where it is harmless; else a new one.

@@ -151,7 +151,7 @@ mod tests {
         trail.note(true);
         assert_eq!(audit(&trail), (true, "failing"));
         let access = |n: usize| Access {
-            who: Some(Who { client: n.to_string(), user: None, behalf: None }),
+            who: Some(Who { client: n.to_string(), user: None, purpose: None, behalf: None }),
             did: Did("read"),
             outcome: Outcome::Done,
             patient: None,

@@ -13,6 +13,9 @@ macro_rules! files {
     };
 }
 
+/// How the pages look, for apps that like to look the same (SMART App Launch 2.2, section 5.2.3). What changes gets a new name.
+pub(super) const STYLE: &str = "/portal/style-1.json";
+
 /// Path and content; `bridge/web/files.json` says the same to what serves the pages without us.
 const FILES: &[(&str, &str)] = files![
     "/verify" "bridge/web/verify.html",
@@ -26,6 +29,7 @@ const FILES: &[(&str, &str)] = files![
     "/portal/page.css" "bridge/web/page.css",
     "/portal/people.js" "bridge/web/people.js",
     "/portal/signing.js" "bridge/web/signing.js",
+    "/portal/style-1.json" "bridge/web/style-1.json",
     "/portal/verdict-view.js" "bridge/web/verdict-view.js",
     "/portal/verify-page.js" "bridge/web/verify-page.js",
     "/portal/words.js" "bridge/web/words.js",
@@ -70,6 +74,7 @@ fn media_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("json") => "application/json",
         Some("svg") => "image/svg+xml",
         None if path.ends_with("LICENSE") => "text/plain; charset=utf-8",
         _ => "text/html; charset=utf-8",

@@ -116,6 +116,10 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
             get().map(|()| smart::openid(app))
         }
         ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
+        ["auth", "register"] if app.config.registration.open => {
+            only(request, &[Method::POST])?;
+            Ok(auth::register::register(app, request).await)
+        }
         ["auth", endpoint @ ("token" | "introspect" | "revoke")] => {
             only(request, &[Method::POST])?;
             Ok(auth::answer(app, request, endpoint).await)

@@ -11,11 +11,16 @@ use warp::http::StatusCode;
 pub(super) fn configuration(app: &App) -> Reply {
     let mut statement = common(app);
     statement["capabilities"] = json!([
+        "launch-ehr",
         "launch-standalone",
         "authorize-post",
         "client-public",
         "client-confidential-asymmetric",
         "sso-openid-connect",
+        "context-banner",
+        "context-style",
+        "context-ehr-patient",
+        "context-ehr-encounter",
         "context-standalone-patient",
         "permission-offline",
         "permission-online",
@@ -38,7 +43,7 @@ pub(super) fn openid(app: &App) -> Reply {
 
 fn common(app: &App) -> Value {
     let server = Server::of(&app.core.base);
-    json!({
+    let mut told = json!({
         "issuer": server.issuer,
         "jwks_uri": server.endpoint("jwks"),
         "authorization_endpoint": server.endpoint("authorize"),
@@ -50,12 +55,16 @@ fn common(app: &App) -> Value {
         "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "scopes_supported": [
-            "openid", "fhirUser", "launch/patient", "offline_access", "online_access", "patient/*.cruds",
+            "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "offline_access", "online_access", "patient/*.cruds",
             "patient/[type].cruds", "user/*.cruds", "user/[type].cruds", "system/*.cruds", "system/[type].cruds",
         ],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-    })
+    });
+    if app.config.registration.open {
+        told["registration_endpoint"] = server.endpoint("register").into();
+    }
+    told
 }

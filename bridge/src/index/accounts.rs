@@ -150,6 +150,7 @@ impl Store {
         self.transaction(|c| {
             for sql in [
                 "DELETE FROM app_grant WHERE patient = ?1 OR account IN (SELECT id FROM account WHERE person = ?1)",
+                "DELETE FROM guardian WHERE patient = ?1 OR account IN (SELECT id FROM account WHERE person = ?1)",
                 "DELETE FROM session WHERE account IN (SELECT id FROM account WHERE person = ?1)",
                 "DELETE FROM credential WHERE account IN (SELECT id FROM account WHERE person = ?1)",
                 "DELETE FROM account WHERE person = ?1",

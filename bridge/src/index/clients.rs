@@ -2,6 +2,7 @@
 
 use super::sql::{Row, values};
 use super::store::{Store, StoreError};
+use crate::limits::MAX_CLIENTS;
 use notary::commitment::Digest;
 use std::collections::HashMap;
 
@@ -15,6 +16,12 @@ pub struct Client {
     pub keys: Keys,
     /// Where an app is called back, exactly so; a backend service has none.
     pub redirects: Vec<String>,
+    /// Where an app is opened that people open from a record.
+    pub launch: Option<String>,
+    /// What it uses records for, a code of v3-ActReason; none: what is usual for who uses it.
+    pub purpose: Option<String>,
+    /// Nobody here has registered it: it has itself.
+    pub by_itself: bool,
     /// Milliseconds since 1970.
     pub made: i64,
 }
@@ -34,21 +41,37 @@ pub enum Keys {
 const USED: &str = "client.used/";
 const MINUTE: i64 = 60_000;
 
-const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects FROM client";
+const CLIENT: &str = "SELECT id, name, scope, published, keys, made, redirects, launch, purpose, by_itself FROM client";
 
 impl Store {
     /// Registers a client, unless there are so many already.
     pub fn add_client(&self, client: &Client, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8 WHERE (SELECT count(*) FROM client) < ?7";
+        const SQL: &str = "INSERT INTO client (id, name, scope, published, keys, made, redirects, launch, purpose, by_itself) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10, ?11 WHERE (SELECT count(*) FROM client) < ?7";
         let (published, keys): (i64, &str) = match &client.keys {
             Keys::Inline(keys) => (0, keys.as_str()),
             Keys::At(url) => (1, url.as_str()),
             Keys::None => (2, ""),
         };
         let (Client { id, name, scope, made, .. }, redirects) = (client, client.redirects.join(" "));
-        let values = values![id, name, scope, published, keys, *made, most as i64, &redirects];
+        let (launch, purpose) = (client.launch.as_deref(), client.purpose.as_deref());
+        let (launch, purpose) = (launch.unwrap_or_default(), purpose.unwrap_or_default());
+        let by_itself = i64::from(client.by_itself);
+        let values =
+            values![id, name, scope, published, keys, *made, most as i64, &redirects, launch, purpose, by_itself];
         Ok(self.with(|c| c.execute(SQL, values))? == 1)
+    }
+
+    /// Registers one that does so itself, unless there are so many of these already. Those that nobody has let in since a time go.
+    pub fn add_by_itself(&self, client: &Client, most: usize, since: i64) -> Result<bool, StoreError> {
+        const STALE: &str = "DELETE FROM client WHERE by_itself = 1 AND made < ?1 AND NOT EXISTS \
+             (SELECT 1 FROM app_grant g WHERE g.client = client.id)";
+        let count = "SELECT count(*) FROM client WHERE by_itself = 1";
+        self.with(|c| c.execute(STALE, values![since]))?;
+        if self.read(|c| c.number(count, &[]))? >= most as i64 {
+            return Ok(false);
+        }
+        self.add_client(client, MAX_CLIENTS)
     }
 
     /// A client.
@@ -79,6 +102,12 @@ impl Store {
             Ok((id, r.text(1)?.parse().map_err(|_| StoreError::Nonsense("when a client had a token"))?))
         };
         Ok(self.read(|c| c.rows(&sql, &[], used))?.into_iter().collect())
+    }
+
+    /// The apps that people open from a record, by name, this many at most.
+    pub fn launchable(&self, most: usize) -> Result<Vec<Client>, StoreError> {
+        let sql = format!("{CLIENT} WHERE launch <> '' ORDER BY name, id LIMIT ?1");
+        self.read(|c| c.rows(&sql, values![most as i64], client))
     }
 
     /// Forgets a client, and all that people have allowed it. Tells whether there was one.
@@ -132,7 +161,20 @@ fn client(r: &Row<'_>) -> Result<Client, StoreError> {
         _ => return Err(StoreError::Nonsense("a client's keys")),
     };
     let redirects = r.text(6)?.split_ascii_whitespace().map(str::to_owned).collect();
-    Ok(Client { id: r.string(0)?, name: r.string(1)?, scope: r.string(2)?, keys, redirects, made: r.int(5)? })
+    let given = |column| Ok::<_, StoreError>(Some(r.string(column)?).filter(|text| !text.is_empty()));
+    let (launch, purpose) = (given(7)?, given(8)?);
+    let by_itself = r.int(9)? == 1;
+    Ok(Client {
+        id: r.string(0)?,
+        name: r.string(1)?,
+        scope: r.string(2)?,
+        keys,
+        redirects,
+        launch,
+        purpose,
+        by_itself,
+        made: r.int(5)?,
+    })
 }
 
 #[cfg(test)]
@@ -142,7 +184,17 @@ mod tests {
 
     fn a(id: &str, keys: Keys, made: i64) -> Client {
         let redirects = vec!["https://a/cb".into(), "http://localhost:1/cb".into()];
-        Client { id: id.into(), name: "Lab".into(), scope: "system/*.rs".into(), keys, redirects, made }
+        Client {
+            id: id.into(),
+            name: "Lab".into(),
+            scope: "system/*.rs".into(),
+            keys,
+            redirects,
+            launch: None,
+            purpose: Some("HRESCH".into()),
+            by_itself: false,
+            made,
+        }
     }
 
     #[test]
@@ -163,6 +215,37 @@ mod tests {
             assert!(store.drop_client("b").unwrap() && !store.drop_client("b").unwrap());
             assert!(store.clients_used().unwrap().is_empty());
             assert_eq!(store.client("b").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_opened_from_a_record_is_listed_by_name() {
+        for (_keep, store) in stores() {
+            let launch = Some("https://a/launch".to_owned());
+            let all = [("b", "Zeta"), ("c", "Alpha"), ("d", "Mid")];
+            for (id, name) in all {
+                let client = Client { name: name.into(), launch: launch.clone(), ..a(id, Keys::None, 1) };
+                assert!(store.add_client(&client, 9).unwrap());
+            }
+            assert!(store.add_client(&a("e", Keys::None, 1), 9).unwrap());
+            let found = store.launchable(2).unwrap();
+            assert_eq!(found.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["Alpha", "Mid"]);
+            assert_eq!(found[0].launch, launch);
+        }
+    }
+
+    #[test]
+    fn those_that_register_themselves_are_few_and_go_when_nobody_lets_them_in() {
+        for (_keep, store) in stores() {
+            let own = |id: &str, made| Client { by_itself: true, ..a(id, Keys::None, made) };
+            assert!(store.add_client(&a("theirs", Keys::None, 1), 9).unwrap());
+            assert!(
+                store.add_by_itself(&own("a", 10), 2, 0).unwrap() && store.add_by_itself(&own("b", 20), 2, 0).unwrap()
+            );
+            assert!(!store.add_by_itself(&own("c", 30), 2, 0).unwrap(), "one too many");
+            assert!(store.client("a").unwrap().unwrap().by_itself);
+            assert!(store.add_by_itself(&own("c", 30), 2, 15).unwrap(), "the old one has gone");
+            assert!(store.client("a").unwrap().is_none() && store.client("theirs").unwrap().is_some());
         }
     }
 

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 /// The setting that holds the mirror of the registry.
 const MIRROR: &str = "consent.mirror";
+/// The setting that a recovery leaves: the grants that Consents carry are not here yet.
+pub const LOST: &str = "consent.lost";
 const ROW: &str = "SELECT key, consent, commitment, tag, not_after, preimage, made, revoked, ended FROM consent_grant";
 
 /// A grant that was given here.

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS];
+const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -23,13 +23,15 @@ const FEES: &str = include_str!("schema.fees.sql");
 const EXCHANGE: &str = include_str!("schema.exchange.sql");
 const CONSENT: &str = include_str!("schema.consent.sql");
 const REPLICAS: &str = include_str!("schema.replicas.sql");
+const LAUNCH: &str = include_str!("schema.launch.sql");
+const GUARDIANS: &str = include_str!("schema.guardians.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
 const MIGRATIONS: &[&str] =
-    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS];
+    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 

@@ -7,8 +7,8 @@ use crate::people::AccountId;
 use crate::smart::grant::{Code, Grant, Handle, MAX_GRANTS};
 use notary::commitment::Digest;
 
-const GRANT: &str = "SELECT id, client, account, session, scope, patient, redirect, challenge, nonce, made, expires \
-     FROM app_grant";
+const GRANT: &str = "SELECT id, client, account, session, scope, patient, redirect, challenge, nonce, made, expires, \
+     encounter FROM app_grant";
 
 /// What a code or a refresh token was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,14 @@ impl Store {
     /// Keeps what somebody allowed, with its code, and forgets what has ended, and what is too much.
     pub fn allow(&self, grant: &Grant, code: &Handle, now: i64) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO app_grant (id, family, secret, client, account, session, scope, patient, redirect, \
-             challenge, nonce, made, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+             challenge, nonce, made, expires, encounter) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         const TRIM: &str = "DELETE FROM app_grant WHERE account = ?1 AND id NOT IN \
              (SELECT id FROM app_grant WHERE account = ?1 ORDER BY made DESC, id LIMIT ?2)";
         let Grant { id, client, account, scope, made, expires, .. } = grant;
         let session = grant.session.map(|digest| digest.to_string()).unwrap_or_default();
         let patient = grant.patient.as_ref().map(Name::to_string).unwrap_or_default();
+        let encounter = grant.encounter.as_ref().map(Name::to_string).unwrap_or_default();
         let (family, secret) = (code.family.digest().to_string(), code.secret.digest().to_string());
         let bound = grant.code.clone().unwrap_or_default();
         let Code { redirect, challenge, nonce } = &bound;
@@ -46,7 +48,8 @@ impl Store {
                 challenge,
                 nonce,
                 *made,
-                *expires
+                *expires,
+                &encounter
             ];
             c.execute(SQL, whose)?;
             c.execute(TRIM, values![account.as_str(), MAX_GRANTS as i64]).map(|_| ())
@@ -65,10 +68,10 @@ impl Store {
         })
     }
 
-    /// Who allowed it.
-    pub fn granted_by(&self, id: &str) -> Result<Option<AccountId>, StoreError> {
+    /// What access tokens of that name came of.
+    pub fn app_grant(&self, id: &str) -> Result<Option<Grant>, StoreError> {
         let sql = format!("{GRANT} WHERE id = ?1");
-        Ok(self.read(|c| c.first(&sql, values![id], grant))?.map(|grant| grant.account))
+        self.read(|c| c.first(&sql, values![id], grant))
     }
 
     /// Uses a code or a refresh token up; from now on `next` counts, if there is one, and until then. False: somebody was faster.
@@ -105,10 +108,10 @@ impl Store {
     /// What an account has allowed and has not ended, the newest first, each with the app's name. Codes that nobody has used are none.
     pub fn grants(&self, account: &AccountId, now: i64) -> Result<Vec<(Grant, String)>, StoreError> {
         const SQL: &str = "SELECT g.id, g.client, g.account, g.session, g.scope, g.patient, g.redirect, g.challenge, g.nonce, \
-             g.made, g.expires, c.name FROM app_grant g JOIN client c ON c.id = g.client \
+             g.made, g.expires, g.encounter, c.name FROM app_grant g JOIN client c ON c.id = g.client \
              WHERE g.account = ?1 AND g.expires > ?2 AND g.challenge = '' AND \
              (g.session = '' OR EXISTS (SELECT 1 FROM session s WHERE s.digest = g.session)) ORDER BY g.made DESC, g.id";
-        self.read(|c| c.rows(SQL, values![account.as_str(), now], |r| Ok((grant(r)?, r.string(11)?))))
+        self.read(|c| c.rows(SQL, values![account.as_str(), now], |r| Ok((grant(r)?, r.string(12)?))))
     }
 }
 
@@ -117,17 +120,21 @@ fn grant(r: &Row<'_>) -> Result<Grant, StoreError> {
         "" => None,
         text => Some(digest(text)?),
     };
-    let patient = match r.text(5)? {
-        "" => None,
-        text => Some(Name::parse(text).ok_or(StoreError::Nonsense("a patient"))?),
-    };
+    let (patient, encounter) = (name(r.text(5)?)?, name(r.text(11)?)?);
     let code = match r.text(7)? {
         "" => None,
         challenge => Some(Code { redirect: r.string(6)?, challenge: challenge.to_owned(), nonce: r.string(8)? }),
     };
     let account = ResourceId::parse(r.text(2)?).map(AccountId).ok_or(StoreError::Nonsense("an account's id"))?;
     let (id, client, scope, made, expires) = (r.string(0)?, r.string(1)?, r.string(4)?, r.int(9)?, r.int(10)?);
-    Ok(Grant { id, client, account, session, scope, patient, code, made, expires })
+    Ok(Grant { id, client, account, session, scope, patient, encounter, code, made, expires })
+}
+
+fn name(text: &str) -> Result<Option<Name>, StoreError> {
+    match text {
+        "" => Ok(None),
+        text => Name::parse(text).map(Some).ok_or(StoreError::Nonsense("a patient or an encounter")),
+    }
 }
 
 fn digest(text: &str) -> Result<Digest, StoreError> {
@@ -151,6 +158,7 @@ mod tests {
             session: None,
             scope: "patient/*.rs".into(),
             patient: Name::parse("Patient/p"),
+            encounter: Name::parse("Encounter/e"),
             code: Some(code),
             made: 1,
             expires,
@@ -162,7 +170,17 @@ mod tests {
         for (_keep, store) in stores() {
             let redirects = vec!["https://a/cb".into()];
             let (id, name, scope) = ("app".into(), "An app".to_owned(), "patient/*.rs".into());
-            let client = Client { id, name: name.clone(), scope, keys: Keys::None, redirects, made: 1 };
+            let client = Client {
+                id,
+                name: name.clone(),
+                scope,
+                keys: Keys::None,
+                redirects,
+                launch: None,
+                purpose: None,
+                by_itself: false,
+                made: 1,
+            };
             assert!(store.add_client(&client, 9).unwrap());
             let (given, code) = (a("g", 100), Handle::new(&system_random).unwrap());
             store.allow(&given, &code, 1).unwrap();

@@ -12,6 +12,7 @@ pub mod drills;
 mod engine;
 pub mod erasures;
 pub mod grants;
+pub mod guardians;
 pub mod held;
 pub mod history;
 pub mod jobs;

@@ -1,6 +1,7 @@
 //! People who sign in: who they are, what they sign in with, and how long it counts. Passkeys (WebAuthn), wallets
 //! (EIP-4361), outside OpenID providers; no passwords. See `docs/accounts.md`.
 
+pub mod age;
 pub mod challenge;
 pub mod enrol;
 pub mod openid;

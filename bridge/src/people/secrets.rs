@@ -71,6 +71,17 @@ impl Secrets {
         sealed.map(|sealed| URL_SAFE_NO_PAD.encode(sealed)).map_err(|_| Refused::Secret)
     }
 
+    /// Seals what an app bears that was opened from a record.
+    pub fn seal_launch(&self, launch: &[u8], random: Random<'_>) -> Result<String, Refused> {
+        let sealed = seal_bytes(&self.seal, LAUNCH, launch, random);
+        sealed.map(|sealed| URL_SAFE_NO_PAD.encode(sealed)).map_err(|_| Refused::Secret)
+    }
+
+    /// Opens what `seal_launch` made.
+    pub fn open_launch(&self, sealed: &str) -> Option<Vec<u8>> {
+        open_bytes(&self.seal, LAUNCH, &URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()
+    }
+
     /// Opens what `seal_journey` made.
     pub fn open_journey(&self, sealed: &str) -> Option<Journey> {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
@@ -80,6 +91,7 @@ impl Secrets {
 }
 
 const JOURNEY: &[u8] = b"medseal/v1/openid-journey";
+const LAUNCH: &[u8] = b"medseal/v1/launch";
 
 fn purpose(name: &Blind, account: &AccountId) -> String {
     format!("medseal/v1/credential\0{}\0{account}", name.0)

@@ -1,6 +1,7 @@
 //! What somebody has allowed an app, from the code on: code and refresh tokens, one use each. Whoever shows one that is not the present one
 //! shows an old one: somebody has a copy, and all ends that came of it (RFC 9700, section 4.14.2). Pure.
 
+use super::launch::Launch;
 use super::scopes::{self, Context, Scope};
 use crate::ids::Name;
 use crate::people::secrets::Bearer;
@@ -17,6 +18,8 @@ pub const CODE_LIFE: Duration = Duration::from_secs(60);
 pub const REFRESH_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// What one account may have allowed at a time: beyond, what ends first goes.
 pub const MAX_GRANTS: usize = 64;
+/// A patient asks for the own record.
+const PATIENTS_OWN: &str = "PATRQT";
 /// The length of a verifier (RFC 7636, section 4.1).
 const VERIFIER: std::ops::RangeInclusive<usize> = 43..=128;
 
@@ -32,6 +35,8 @@ pub struct Grant {
     pub scope: String,
     /// Whose record `patient/` scopes open.
     pub patient: Option<Name>,
+    /// The visit that the app was opened from.
+    pub encounter: Option<Name>,
     /// Of the code, until it was used.
     pub code: Option<Code>,
     pub made: i64,
@@ -96,7 +101,7 @@ impl Code {
 pub fn asks_for_patient(granted: &[Scope]) -> bool {
     granted.iter().any(|scope| match scope {
         Scope::Access(access) => access.context == Context::Patient,
-        Scope::Word(word) => *word == "launch/patient",
+        Scope::Word(word) => ["launch", "launch/patient"].contains(word),
     })
 }
 
@@ -106,8 +111,9 @@ pub fn has(granted: &[Scope], name: &str) -> bool {
 }
 
 /// What somebody may allow an app of what it asks for: what it is registered for, as far as he has it himself. Patients their own record,
-/// clinicians a patient's and what they see themselves, all others to know who they are.
-pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account) -> Vec<Scope> {
+/// clinicians a patient's and what they see themselves, all others to know who they are. What it was opened from an app is told where it was
+/// opened from a record.
+pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account, launch: Option<&Launch>) -> Vec<Scope> {
     let role = account.person.role;
     let mut granted = scopes::narrowed(asked, registered);
     granted.retain(|scope| match scope {
@@ -117,6 +123,8 @@ pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account) -> Vec<
             Context::System => false,
         },
         Scope::Word("launch/patient") => matches!(role, Role::Patient | Role::Clinician),
+        Scope::Word("launch") => launch.is_some(),
+        Scope::Word("launch/encounter") => launch.is_some_and(|launch| launch.encounter.is_some()),
         Scope::Word("fhirUser") => account.person.resource.is_some(),
         Scope::Word(word) => ["openid", "offline_access", "online_access"].contains(word),
     });
@@ -129,6 +137,13 @@ pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account) -> Vec<
     // Nothing but to come again is nothing.
     let opens = |scope: &Scope| !matches!(scope, Scope::Word("offline_access" | "online_access"));
     if granted.iter().any(opens) { granted } else { Vec::new() }
+}
+
+/// What an app uses records for, as its tokens say: what it is registered for; else what patients ask for themselves, and for all others
+/// what is configured. Codes of v3-ActReason.
+pub fn purpose(registered: Option<&str>, role: Role, otherwise: &str) -> String {
+    let usual = if role == Role::Patient { PATIENTS_OWN } else { otherwise };
+    registered.unwrap_or(usual).to_owned()
 }
 
 /// What of the granted scopes a refresh asks for; none: it asks for more (RFC 6749, section 6).
@@ -169,7 +184,29 @@ mod tests {
             (&auditor, "openid fhirUser user/*.rs patient/*.rs launch/patient", "openid"),
         ] {
             let all = |text: &str| scopes::parse_known(text);
-            assert_eq!(scopes::text(&allowed(&all(asked), &all(registered), who)), expected, "{asked}");
+            assert_eq!(scopes::text(&allowed(&all(asked), &all(registered), who, None)), expected, "{asked}");
+        }
+        let (all, clinic) = (scopes::parse_known("launch launch/encounter openid"), &clinician);
+        let name = |text: &str| Name::parse(text).unwrap();
+        for (encounter, expected) in
+            [(None, "launch openid"), (Name::parse("Encounter/e"), "launch launch/encounter openid")]
+        {
+            let whose = (&clinic.id, "app");
+            let launch = Launch::new(whose, (&name("Patient/p"), encounter), 1, &system_random).unwrap();
+            assert_eq!(scopes::text(&allowed(&all, &all, clinic, Some(&launch))), expected);
+            assert!(asks_for_patient(&allowed(&all, &all, clinic, Some(&launch))));
+        }
+    }
+
+    #[test]
+    fn an_app_uses_records_for_what_it_is_registered_for_or_its_person_is_after() {
+        for (registered, role, expected) in [
+            (None, Role::Patient, "PATRQT"),
+            (None, Role::Clinician, "TREAT"),
+            (Some("HRESCH"), Role::Patient, "HRESCH"),
+            (Some("HRESCH"), Role::Clinician, "HRESCH"),
+        ] {
+            assert_eq!(purpose(registered, role, "TREAT"), expected);
         }
     }
 

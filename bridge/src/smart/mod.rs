@@ -5,6 +5,8 @@ pub mod assertion;
 pub mod grant;
 pub mod key_sets;
 pub mod keys;
+pub mod launch;
+pub mod registration;
 pub mod scopes;
 pub mod standing;
 pub mod token;

@@ -79,6 +79,8 @@ struct Claims {
     user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
 }
 
 /// An ID token's claims (OpenID Connect Core 1.0, section 2). Its audience is the app, so that it is no token for the API.
@@ -111,6 +113,10 @@ pub struct Caller {
     pub client: Option<String>,
     /// What somebody allowed the client: the token ends with it.
     pub grant: Option<String>,
+    /// What records are used for, a code of v3-ActReason; none: what is configured.
+    pub purpose: Option<String>,
+    /// The user acts for the patient: what is the patient's own is not asked of Consents.
+    pub guards: bool,
     /// The other organisation that asks, where one does.
     pub outside: Option<Arc<Outside>>,
     /// What the present request is shown.
@@ -121,7 +127,8 @@ impl Caller {
     /// As he is told of.
     pub fn who(&self) -> Who {
         let behalf = self.outside.as_deref().map(Outside::behalf);
-        Who { client: self.subject.clone(), user: self.user.clone(), behalf }
+        let purpose = self.purpose.clone().filter(|_| behalf.is_none());
+        Who { client: self.subject.clone(), user: self.user.clone(), purpose, behalf }
     }
 
     /// The same for one request, whose answer is told of.
@@ -140,6 +147,8 @@ impl Caller {
             user: None,
             client: None,
             grant: None,
+            purpose: None,
+            guards: false,
             outside: None,
             seen: Seen::default(),
         }
@@ -159,6 +168,8 @@ pub struct Kept {
     client: Option<String>,
     #[serde(default)]
     grant: Option<String>,
+    #[serde(default)]
+    purpose: Option<String>,
 }
 
 impl Kept {
@@ -167,15 +178,16 @@ impl Kept {
         let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
         let (subject, scopes) = (caller.subject.clone(), scopes::text(&caller.scopes));
         let (patient, user) = (text(&caller.patient), text(&caller.user));
-        Self { subject, scopes, patient, user, client: caller.client.clone(), grant: caller.grant.clone() }
+        let (client, grant, purpose) = (caller.client.clone(), caller.grant.clone(), caller.purpose.clone());
+        Self { subject, scopes, patient, user, client, grant, purpose }
     }
 
     /// The caller again; none: something of it cannot be read, and nothing is allowed.
     pub fn caller(&self) -> Option<Caller> {
         let scopes = scopes::parse(&self.scopes).ok()?;
         let (patient, user) = (name(&self.patient)?, name(&self.user)?);
-        let (client, grant) = (self.client.clone(), self.grant.clone());
-        Some(Caller { patient, user, client, grant, ..Caller::new(&self.subject, scopes) })
+        let (client, grant, purpose) = (self.client.clone(), self.grant.clone(), self.purpose.clone());
+        Some(Caller { patient, user, client, grant, purpose, ..Caller::new(&self.subject, scopes) })
     }
 }
 
@@ -285,6 +297,7 @@ impl TokenKey {
             patient: text(&caller.patient),
             user: text(&caller.user),
             grant: caller.grant.clone(),
+            purpose: caller.purpose.clone(),
         };
         let token = jsonwebtoken::encode(&self.header(), &claims, &self.encoding).map_err(|_| TokenError::Unsigned)?;
         if token.len() > MAX_TOKEN_BYTES {
@@ -359,7 +372,8 @@ impl TokenKey {
 fn caller(claims: Claims) -> Option<Caller> {
     let scopes = scopes::parse(&claims.scope).ok()?;
     let (patient, user) = (name(&claims.patient)?, name(&claims.user)?);
-    Some(Caller { patient, user, client: claims.client_id, grant: claims.grant, ..Caller::new(&claims.sub, scopes) })
+    let Claims { client_id: client, grant, purpose, sub, .. } = claims;
+    Some(Caller { patient, user, client, grant, purpose, ..Caller::new(&sub, scopes) })
 }
 
 /// A point on P-384 as a JWK (RFC 7518, section 6.2), named by its thumbprint (RFC 7638).

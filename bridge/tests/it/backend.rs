@@ -66,8 +66,17 @@ fn now(world: &World) -> i64 {
 }
 
 fn register(world: &World, id: &str, keys: Keys, scope: &str) {
-    let client =
-        Client { id: id.into(), name: "a test".into(), scope: scope.into(), keys, redirects: Vec::new(), made: 0 };
+    let client = Client {
+        id: id.into(),
+        name: "a test".into(),
+        scope: scope.into(),
+        keys,
+        redirects: Vec::new(),
+        launch: None,
+        purpose: None,
+        by_itself: false,
+        made: 0,
+    };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
 }
 

@@ -144,11 +144,60 @@ fn the_demo_runs_through() {
     let out = medseal(&["demo", "--once"]);
     let told = text(&out.stdout);
     assert!(out.status.success(), "{told}{}", text(&out.stderr));
-    for part in ["7 of 7 acknowledged", "201 Created", "Maren Lindqvist", "ANCHORED-LOCAL", "REFUSED RESOURCE-CHANGED"]
-    {
+    for part in [
+        "7 of 7 acknowledged",
+        "201 Created",
+        "Maren Lindqvist",
+        "ANCHORED-LOCAL",
+        "REFUSED RESOURCE-CHANGED",
+        "Runa Halvorsen",
+    ] {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(!told.contains('\x1b'), "plain when it is no terminal");
+}
+
+/// Every page of the demo has something to tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_people_fill_their_pages() {
+    use super::door::Browser;
+    let world = super::world::World::new().await;
+    let guests = bridge::commands::demo::seed(&world.running, &world.token).await.unwrap();
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    let mut pages = std::collections::HashMap::new();
+    for guest in &guests {
+        let mut browser = Browser::new(&world);
+        let (at, code) = guest.link.split_once("/auth/join?code=").unwrap();
+        assert_eq!(at, browser.origin);
+        browser.join(code).await;
+        let of: &[&str] = match guest.role.as_str() {
+            "patient" => &["/me/records", "/me/access", "/me/records/access", "/me/records/summary", "/me"],
+            "clinician" => &["/me/patients", "/me/patients/demo-runa", "/me/patients/demo-runa/MedicationRequest"],
+            "auditor" => &["/me/log"],
+            _ => &["/me/people", "/me/guardians", "/me/clients", "/me/feeds"],
+        };
+        for page in of {
+            pages.insert(*page, browser.page(page).await);
+        }
+    }
+    for (page, words) in [
+        ("/me/records", "Runa Halvorsen"),
+        ("/me/records", "Metformin"),
+        ("/me/records", "Eye examination"),
+        ("/me/records", "Letter about the knee"),
+        ("/me/records", "Vaccinations"),
+        ("/me/records", "<svg"),
+        ("/me/access", "Northquay Clinic"),
+        ("/me/access", "Sign it myself"),
+        ("/me/records/access", "Ilse Weiss"),
+        ("/me/records/summary", "Halvorsen"),
+        ("/me/patients/demo-runa", "Diabetes mellitus type 2"),
+        ("/me/patients/demo-runa/MedicationRequest", "Ibuprofen"),
+        ("/me/log", "Practitioner/demo-weiss"),
+        ("/me/people", "Patient/demo-runa"),
+    ] {
+        assert!(pages[page].contains(words), "{words} on {page}: {}", pages[page]);
+    }
 }
 
 #[tokio::test]

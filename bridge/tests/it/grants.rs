@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-const DOCTOR: &str = "Practitioner/doc";
+pub const DOCTOR: &str = "Practitioner/doc";
 /// The second and third of anvil's accounts.
 const REGISTRAR: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const RELAY: &str = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
-const TERMS: &str = "who=Practitioner%2Fdoc&purpose=my+treatment&what=all&without-Mind=on&until=2030-12-31";
+pub const TERMS: &str = "who=Practitioner%2Fdoc&purpose=my+treatment&what=all&without-Mind=on&until=2030-12-31";
 
 /// A house where nothing is shown unless a patient permits it.
-fn opt_in(mut config: Config) -> Config {
+pub fn opt_in(mut config: Config) -> Config {
     config.consent = toml("default = \"deny\"");
     config
 }
@@ -38,7 +38,7 @@ fn toml(text: &str) -> bridge::config::Consents {
     Config::parse(&format!("[consent]\n{text}")).unwrap().consent
 }
 
-async fn ward(world: &World) {
+pub async fn ward(world: &World) {
     for resource in [
         json!({"resourceType": "Patient", "id": "ada", "birthDate": "1980-02-29", "name": [{"family": "Novak"}]}),
         json!({"resourceType": "Patient", "id": "bob", "name": [{"family": "Okafor"}]}),
@@ -53,7 +53,7 @@ async fn ward(world: &World) {
     }
 }
 
-async fn house() -> World {
+pub async fn house() -> World {
     let directory = tempfile::tempdir().unwrap();
     let config = opt_in(config(&directory.path().join("data")));
     let world = World::with(directory, config).await;
@@ -61,25 +61,25 @@ async fn house() -> World {
     world
 }
 
-async fn patient<'w>(world: &'w World, id: &str) -> (Browser<'w>, Passkey) {
+pub async fn patient<'w>(world: &'w World, id: &str) -> (Browser<'w>, Passkey) {
     let mut browser = Browser::new(world);
     let passkey = browser.join(&invitation(world, Role::Patient, Some(&format!("Patient/{id}")), None)).await;
     (browser, passkey)
 }
 
-async fn doctor(world: &World) -> Browser<'_> {
+pub async fn doctor(world: &World) -> Browser<'_> {
     let mut browser = Browser::new(world);
     browser.join(&invitation(world, Role::Clinician, Some(DOCTOR), Some("Organization/quay"))).await;
     browser
 }
 
 /// What the doctor's program is answered.
-async fn seen(world: &World, path: &str) -> u16 {
+pub async fn seen(world: &World, path: &str) -> u16 {
     let token = format!("Bearer {}", issue(&world.running, "user/*.rs", None, Some(DOCTOR)));
     world.request("GET", &format!("/fhir/{path}"), &[("authorization", &token)], b"").await.status().as_u16()
 }
 
-async fn until_seen(world: &World, path: &str, wanted: u16) {
+pub async fn until_seen(world: &World, path: &str, wanted: u16) {
     for _ in 0..600 {
         if seen(world, path).await == wanted {
             return;
@@ -100,7 +100,7 @@ async fn until_shown(browser: &mut Browser<'_>, words: &str) {
 }
 
 /// The page of the terms: its draft.
-async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<String, u16> {
+pub async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<String, u16> {
     let token = browser.token().await;
     let reply = browser.form(at, &format!("token={token}&{terms}")).await;
     if reply.status() != 200 {
@@ -111,14 +111,14 @@ async fn drafted(browser: &mut Browser<'_>, at: &str, terms: &str) -> Result<Str
 }
 
 /// What a page has made by itself.
-struct Pending {
+pub struct Pending {
     draft: String,
     preimage: Preimage,
     kept: bool,
 }
 
 impl Pending {
-    fn new(draft: String, kept: bool) -> Self {
+    pub fn new(draft: String, kept: bool) -> Self {
         let mut preimage = [0; 32];
         bridge::secret::system_random(&mut preimage).unwrap();
         Self { draft, preimage: Preimage(preimage), kept }
@@ -133,14 +133,14 @@ impl Pending {
         body
     }
 
-    async fn options(&self, browser: &mut Browser<'_>, with: &str) -> Value {
+    pub async fn options(&self, browser: &mut Browser<'_>, with: &str) -> Value {
         let token = browser.token().await;
         let (status, options) = browser.post("/me/access/options", &self.body(&token, with, Value::Null)).await;
         assert_eq!(status, 200, "{options}");
         options
     }
 
-    async fn sign(&self, browser: &mut Browser<'_>, with: &str, answer: Value) -> (u16, Value) {
+    pub async fn sign(&self, browser: &mut Browser<'_>, with: &str, answer: Value) -> (u16, Value) {
         let token = browser.token().await;
         browser.post("/me/access/sign", &self.body(&token, with, answer)).await
     }
@@ -157,7 +157,7 @@ impl Pending {
 }
 
 /// Gives access by passkey.
-async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
+pub async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
     let pending = Pending::new(drafted(browser, "/me/access/new", terms).await.unwrap(), kept);
     let options = pending.options(browser, "passkey").await;
     let (status, given) = pending.sign(browser, "passkey", passkey.sign(&options)).await;
@@ -386,6 +386,9 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         scope: "patient/*.rs".into(),
         keys: Keys::None,
         redirects: vec!["https://a/cb".into()],
+        launch: None,
+        purpose: None,
+        by_itself: false,
         made: now,
     };
     assert!(core.store.add_client(&client, 9).unwrap());
@@ -398,6 +401,7 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
         session: None,
         scope: "patient/*.rs".into(),
         patient: person.resource,
+        encounter: None,
         code: None::<Code>,
         made: now,
         expires: now + 1_000_000,
@@ -408,6 +412,97 @@ async fn the_tokens_of_an_app_end_with_the_access_that_was_given_it() {
     assert!(ada.page("/me/access").await.contains("Heart app"));
     assert_eq!(click(&mut ada, code.key).await, 303);
     assert_eq!(core.store.grants(&account, now).unwrap(), []);
+}
+
+/// What a clinician writes down.
+async fn written_down(doc: &mut Browser<'_>, patient: &str, terms: &str) -> RevocationCode {
+    let pending = Pending::new(drafted(doc, &format!("/me/patients/{patient}/grant"), terms).await.unwrap(), true);
+    let (status, given) = pending.sign(doc, "record", Value::Null).await;
+    assert_eq!(status, 200, "{given}");
+    pending.code(&given)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_down_is_taken_over_by_the_patients_key() {
+    let world = World::new().await;
+    ward(&world).await;
+    let mut doc = doctor(&world).await;
+    let recorded = written_down(&mut doc, "ada", TERMS).await;
+    let bobs = written_down(&mut doc, "bob", TERMS).await;
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("who wrote it down") && page.contains("Sign it myself"), "{page}");
+    let take = format!("grant={}", recorded.key);
+    for (what, asked, expected) in [
+        ("another's", format!("grant={}", bobs.key), 404),
+        ("nobody's", "grant=x".to_owned(), 404),
+        ("nothing", String::new(), 404),
+    ] {
+        assert_eq!(drafted(&mut ada, "/me/access/take", &asked).await, Err(expected), "{what}");
+    }
+    assert_eq!(drafted(&mut doc, "/me/access/take", &take).await, Err(403), "the clinician is not the patient");
+    assert_eq!(Browser::new(&world).form("/me/access/take", &take).await.status(), 401);
+
+    let pending = Pending::new(drafted(&mut ada, "/me/access/take", &take).await.unwrap(), true);
+    let (unsigned, told) = pending.sign(&mut ada, "record", Value::Null).await;
+    assert_eq!(unsigned, 400, "it is to be signed: {told}");
+    let options = pending.options(&mut ada, "passkey").await;
+    let (status, given) = pending.sign(&mut ada, "passkey", passkey.sign(&options)).await;
+    assert_eq!(status, 200, "{given}");
+    let own = pending.code(&given);
+    let store = &world.running.app.core.store;
+    let [old, new] = [recorded.key, own.key].map(|key| store.given(key).unwrap().unwrap());
+    assert!(old.revoked.is_some() && new.revoked.is_none() && old.sealed != new.sealed);
+    until_revoked_on_chain(&world, recorded.key).await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("You have signed it") && !page.contains("Sign it myself"), "{page}");
+    let (_, found) = world.get("/fhir/Consent?patient=Patient/ada&status=active").await;
+    let consent = &found["entry"][0]["resource"];
+    assert_eq!((&found["total"], &consent["verification"][0]["verified"]), (&json!(1), &json!(true)));
+    assert_eq!(consent["performer"][0]["reference"], "Patient/ada");
+    assert!(consent.get("organization").is_none());
+    // What is signed, and what is withdrawn, cannot be taken over.
+    for key in [own.key, recorded.key] {
+        assert_eq!(drafted(&mut ada, "/me/access/take", &format!("grant={key}")).await, Err(400));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_access_is_known_again_after_a_recovery() {
+    if stores::needs_sqlite() {
+        return;
+    }
+    let world = house().await;
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let kept = give(&mut ada, &passkey, TERMS, true).await;
+    let other = TERMS.replace("Practitioner%2Fdoc", "Organization%2Fquay");
+    let withdrawn = give(&mut ada, &passkey, &other, true).await;
+    until_seen(&world, "Observation/o", 200).await;
+    assert_eq!(click(&mut ada, withdrawn.key).await, 303);
+    let (directory, data) = super::recovery::stopped(world).await;
+    stores::lose_index(&data);
+    let recovered = super::erasure::medseal(&data, &["recover"]).await;
+    assert!(recovered.status.success(), "{}", super::erasure::out(&recovered));
+    let world = World::with(directory, opt_in(config(&data))).await;
+    until_seen(&world, "Observation/o", 200).await;
+    let store = &world.running.app.core.store;
+    let rows = [kept.key, withdrawn.key].map(|key| store.given(key).unwrap().unwrap());
+    assert!(rows[0].revoked.is_none() && rows[1].revoked.is_some() && rows.iter().all(|row| row.preimage.is_none()));
+    // The account is new; what was granted is not.
+    let (mut ada, _) = patient(&world, "ada").await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let page = ada.page("/me/access").await;
+    assert!(page.contains("Ilse Weiss") && page.contains("Quay Clinic") && page.contains("Who had access"), "{page}");
+    assert_eq!(click(&mut ada, kept.key).await, 303);
+    assert_eq!(seen(&world, "Observation/o").await, 404, "with the very next request");
+    until_shown(&mut ada, "The chain will show it when you give your code.").await;
+    let code = encode(&kept.to_text());
+    assert_eq!(ada.form("/withdraw", &format!("code={code}")).await.status(), 200);
+    let world = world.restarted().await;
+    assert_eq!(seen(&world, "Observation/o").await, 404, "nor after a restart");
+    assert!(world.running.app.core.store.given(kept.key).unwrap().unwrap().preimage.is_some(), "it is not found twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,6 +519,7 @@ async fn what_is_withdrawn_on_one_replica_is_refused_on_the_other_within_seconds
         until: "2030-12-31".parse().unwrap(),
         given: "2026-01-01T00:00:00Z".parse().unwrap(),
         recorded_by: Some((DOCTOR.into(), "Organization/quay".into())),
+        acted_by: None,
     };
     let account = AccountId(ResourceId::from_bytes([1; 16]));
     let draft = Draft::new(&app.core, choice, &account, None).unwrap();

@@ -11,6 +11,7 @@ use bridge::index::clients::{Client, Keys};
 use bridge::people::{Account, Role};
 use bridge::secret::system_random;
 use bridge::smart::grant::{Code, Grant, Handle};
+use bridge::smart::launch::Launch;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -19,17 +20,19 @@ use warp::http::Response;
 // RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-const REDIRECT: &str = "https://app.example/cb?x=1";
+pub const REDIRECT: &str = "https://app.example/cb?x=1";
 const SCOPE: &str = "openid fhirUser launch/patient offline_access online_access patient/*.cruds user/*.rs";
 
 fn register(world: &World, id: &str, keys: Keys) {
     let redirects = vec![REDIRECT.into(), "http://localhost:9/other".into()];
-    let client = Client { id: id.into(), name: "Heart <b>App".into(), scope: SCOPE.into(), keys, redirects, made: 0 };
+    let (name, scope) = ("Heart <b>App".into(), SCOPE.into());
+    let client =
+        Client { id: id.into(), name, scope, keys, redirects, launch: None, purpose: None, by_itself: false, made: 0 };
     assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
 }
 
 /// A world with two patients, an app that is public, and another one.
-async fn world() -> World {
+pub async fn world() -> World {
     let world = World::new().await;
     for id in ["ada", "bob"] {
         let patient = json!({"resourceType": "Patient", "id": id}).to_string();
@@ -40,7 +43,7 @@ async fn world() -> World {
     world
 }
 
-async fn ada(world: &World) -> Browser<'_> {
+pub async fn ada(world: &World) -> Browser<'_> {
     let mut browser = Browser::new(world);
     browser.join(&invitation(world, Role::Patient, Some("Patient/ada"), None)).await;
     browser
@@ -60,7 +63,7 @@ fn account(world: &World) -> Account {
 }
 
 /// What an app asks, with changes; an empty value leaves a parameter out.
-fn question(world: &World, changes: &[(&str, &str)]) -> String {
+pub fn question(world: &World, changes: &[(&str, &str)]) -> String {
     let base = world.running.app.core.base.clone();
     let mut all = vec![
         ("response_type", "code"),
@@ -82,14 +85,14 @@ fn question(world: &World, changes: &[(&str, &str)]) -> String {
 }
 
 /// What an app is told: the parameters of the address that the browser is sent to.
-fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
+pub fn told(reply: &Response<Bytes>) -> HashMap<String, String> {
     assert_eq!(reply.status(), 303, "{:?}", reply.body());
     let to = reply.headers()["location"].to_str().unwrap();
     let query = to.strip_prefix(&format!("{REDIRECT}&")).unwrap_or_else(|| panic!("sent elsewhere: {to}"));
     pairs(query).unwrap().into_iter().collect()
 }
 
-async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
+pub async fn answer(browser: &mut Browser<'_>, query: &str, answer: &str, more: &str) -> Response<Bytes> {
     let token = browser.token().await;
     let ticked: String = (0..12).map(|n| format!("&scope-{n}=on")).collect();
     let body = format!("token={token}&request={}&answer={answer}{ticked}{more}", encode(query));
@@ -107,7 +110,7 @@ async fn ask(world: &World, pairs: &[(&str, &str)]) -> (u16, Value) {
 }
 
 /// What an app sends for a code, with changes.
-async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16, Value) {
+pub async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16, Value) {
     let mut all = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -128,7 +131,7 @@ async fn refresh(world: &World, token: &Value, scope: &str) -> (u16, Value) {
         .await
 }
 
-async fn status(world: &World, token: &Value, path: &str) -> u16 {
+pub async fn status(world: &World, token: &Value, path: &str) -> u16 {
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
     world.request("GET", path, &[("authorization", bearer.as_str())], b"").await.status().as_u16()
 }
@@ -351,6 +354,7 @@ async fn a_code_counts_once_for_whom_it_was_made() {
             session: None,
             scope: "patient/*.rs".into(),
             patient: Name::parse("Patient/ada"),
+            encounter: None,
             code: Some(bound),
             made: now - 60_000,
             expires,
@@ -529,6 +533,285 @@ async fn a_clinician_names_the_patient_whose_record_is_opened() {
         [status(&world, &token, "/fhir/Patient/ada").await, status(&world, &token, "/fhir/Patient/bob").await],
         [200, 200]
     );
+}
+
+/// An app that is opened from records, and asks for the most.
+fn opened_app(world: &World, id: &str) {
+    let scope = "launch launch/patient launch/encounter openid patient/*.rs user/*.rs offline_access";
+    let client = Client {
+        id: id.into(),
+        name: format!("Opened <{id}>"),
+        scope: scope.into(),
+        keys: Keys::None,
+        redirects: vec![REDIRECT.into()],
+        launch: Some("https://app.example/start?v=1".into()),
+        purpose: None,
+        by_itself: false,
+        made: 0,
+    };
+    assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
+}
+
+async fn visits(world: &World) {
+    for (id, patient) in [("bobs", "bob"), ("adas", "ada")] {
+        let class = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"});
+        let subject = json!({"reference": format!("Patient/{patient}")});
+        let visit =
+            json!({"resourceType": "Encounter", "id": id, "status": "finished", "class": class, "subject": subject});
+        assert_eq!(world.call("PUT", &format!("/fhir/Encounter/{id}"), &visit.to_string()).await.0, 201);
+    }
+}
+
+/// Presses the button; what the app gets.
+async fn press(browser: &mut Browser<'_>, page: &str, app: &str, more: &str) -> Response<Bytes> {
+    let token = browser.token().await;
+    browser.form(&format!("{page}/apps"), &format!("token={token}&app={app}{more}")).await
+}
+
+/// The launch that a button led to.
+async fn launch_of(browser: &mut Browser<'_>, page: &str, app: &str, more: &str) -> String {
+    let reply = press(browser, page, app, more).await;
+    assert_eq!(reply.status(), 303, "{:?}", reply.body());
+    let to = reply.headers()["location"].to_str().unwrap();
+    let query = to.strip_prefix("https://app.example/start?v=1&").unwrap_or_else(|| panic!("sent elsewhere: {to}"));
+    let said: HashMap<String, String> = pairs(query).unwrap().into_iter().collect();
+    assert_eq!(said["iss"], browser.world.running.app.core.base);
+    assert!(!to.contains("bob"), "a launch tells nothing");
+    said["launch"].clone()
+}
+
+const OPENED: &str = "launch launch/encounter openid patient/*.rs offline_access";
+
+/// What an opened app asks.
+fn opened(world: &World, launch: &str, changes: &[(&str, &str)]) -> String {
+    question(world, &[&[("client_id", "opened"), ("scope", OPENED), ("launch", launch)], changes].concat())
+}
+
+// meets smart 171 173 175 277 349 351 352 359 360 361 362
+#[tokio::test]
+async fn an_app_is_opened_from_a_record_and_told_whose() {
+    let world = world().await;
+    opened_app(&world, "opened");
+    visits(&world).await;
+    let mut browser = clinician(&world).await;
+    assert!(browser.page("/me/patients/bob").await.contains("/me/patients/bob/apps"));
+    let visit = browser.page("/me/patients/bob/Encounter/bobs").await;
+    assert!(visit.contains("/me/patients/bob/apps?encounter=bobs"), "{visit}");
+    let reply = browser.get("/me/patients/bob/apps?encounter=bobs").await;
+    let policy = reply.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.ends_with("form-action 'self' https://app.example"), "{policy}");
+    let page = String::from_utf8(reply.body().to_vec()).unwrap();
+    assert!(page.contains("Open Opened &lt;opened&gt;") && !page.contains("Heart"), "only what can be opened: {page}");
+
+    let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "&encounter=bobs").await;
+    let query = opened(&world, &launch, &[]);
+    let page = browser.page(&format!("/auth/authorize?{query}")).await;
+    assert!(
+        page.contains("Patient/bob") && page.contains("Encounter/bobs") && !page.contains("name=\"patient\""),
+        "{page}"
+    );
+    let approved = told(&answer(&mut browser, &query, "approve", "&patient=ada").await);
+    let opened_by = [("client_id", "opened")];
+    let (status_, token) = redeem(&world, &approved["code"], &opened_by).await;
+    assert_eq!(status_, 200, "{token}");
+    assert_eq!(
+        (&token["patient"], &token["encounter"]),
+        (&json!("bob"), &json!("bobs")),
+        "what was opened, not what was named"
+    );
+    assert_eq!((&token["scope"], &token["need_patient_banner"]), (&json!(OPENED), &json!(true)));
+    assert_eq!(status(&world, &token, "/fhir/Encounter/bobs").await, 200);
+    assert_eq!(status(&world, &token, "/fhir/Patient/ada").await, 404);
+
+    // How the pages look, for pages of everybody.
+    let style = token["smart_style_url"].as_str().unwrap().split_once("/portal/").unwrap().1;
+    let reply = world.request("GET", &format!("/portal/{style}"), &[("origin", "https://app.example")], b"").await;
+    assert_eq!((reply.status().as_u16(), reply.headers()["access-control-allow-origin"].to_str().unwrap()), (200, "*"));
+    let style: Value = serde_json::from_slice(reply.body()).unwrap();
+    assert!(style["color_background"].is_string() && style["dim_font_size"].is_string());
+
+    // Introspection says the same; a refresh, too.
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    let body = form(&[("token", token["access_token"].as_str().unwrap())]);
+    let (_, said) = post(&world, "/auth/introspect", &[("authorization", &bearer)], &body).await;
+    for name in ["patient", "encounter", "need_patient_banner", "smart_style_url"] {
+        assert_eq!(said[name], token[name], "{name}");
+    }
+    let again = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "opened"),
+        ("refresh_token", token["refresh_token"].as_str().unwrap()),
+    ];
+    assert_eq!(ask(&world, &again).await.1["encounter"], "bobs");
+
+    // Without a visit there is none, whatever is asked for.
+    let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "").await;
+    let approved = told(&answer(&mut browser, &opened(&world, &launch, &[]), "approve", "").await);
+    let (_, token) = redeem(&world, &approved["code"], &opened_by).await;
+    assert!(token["patient"] == "bob" && token.get("encounter").is_none(), "{token}");
+    assert_eq!(token["scope"], "launch openid patient/*.rs offline_access");
+
+    // The person unticks it; the app does not ask for it by name.
+    for (scope, ticked, expected) in [
+        (OPENED, "&scope-0=on&scope-3=on", None),
+        ("launch patient/*.rs", "&scope-0=on&scope-1=on", Some("bobs")),
+        ("launch patient/*.rs", "&scope-1=on", None),
+    ] {
+        let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "&encounter=bobs").await;
+        let query = opened(&world, &launch, &[("scope", scope)]);
+        let token = browser.token().await;
+        let body = format!("token={token}&request={}&answer=approve{ticked}", encode(&query));
+        let approved = told(&browser.form("/auth/authorize/answer", &body).await);
+        let (_, token) = redeem(&world, &approved["code"], &opened_by).await;
+        assert_eq!((&token["patient"], token["encounter"].as_str()), (&json!("bob"), expected), "{scope} {ticked}");
+    }
+
+    // A patient opens it from the own record.
+    let mut ada = ada(&world).await;
+    assert!(ada.page("/me/records").await.contains("/me/records/apps"));
+    let launch = launch_of(&mut ada, "/me/records", "opened", "&encounter=adas").await;
+    let approved = told(&answer(&mut ada, &opened(&world, &launch, &[]), "approve", "").await);
+    let (_, token) = redeem(&world, &approved["code"], &opened_by).await;
+    assert_eq!((&token["patient"], &token["encounter"]), (&json!("ada"), &json!("adas")));
+}
+
+#[tokio::test]
+async fn a_launch_counts_once_for_who_opened_the_app_and_for_that_app() {
+    let world = world().await;
+    opened_app(&world, "opened");
+    opened_app(&world, "another");
+    let mut browser = clinician(&world).await;
+    let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "").await;
+    let now = world.running.app.core.clock.now().as_second() as u64;
+    let account = account(&world).id;
+    let secrets = &world.running.app.core.secrets;
+    let bob = Name::parse("Patient/bob").unwrap();
+    let old = Launch::new((&account, "opened"), (&bob, None), now - 300, &system_random).unwrap();
+    let old = old.seal(secrets, &system_random).unwrap();
+    for (what, launch, changes, error) in [
+        ("nonsense", "xyz", vec![], "invalid_request"),
+        ("cut", &launch[1..], vec![], "invalid_request"),
+        ("too old", old.as_str(), vec![], "invalid_request"),
+        ("another app's", launch.as_str(), vec![("client_id", "another")], "invalid_request"),
+        ("without the scope", launch.as_str(), vec![("scope", "patient/*.rs")], "invalid_scope"),
+        ("not registered for it", launch.as_str(), vec![("client_id", "app")], "invalid_scope"),
+    ] {
+        let query = opened(&world, launch, &changes);
+        assert_eq!(told(&browser.get(&format!("/auth/authorize?{query}")).await)["error"], error, "{what}");
+        let said = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
+        assert!(said["error"] == error && !said.contains_key("code"), "{what}");
+    }
+    let query = opened(&world, &launch, &[]);
+    let mut ada = ada(&world).await;
+    assert_eq!(told(&ada.get(&format!("/auth/authorize?{query}")).await)["error"], "access_denied", "somebody else");
+    assert_eq!(told(&answer(&mut ada, &query, "approve", "").await)["error"], "access_denied");
+
+    // Looked at, refused, looked at again: it is used up by being approved.
+    assert_eq!(told(&answer(&mut browser, &query, "refuse", "").await)["error"], "access_denied");
+    assert!(told(&answer(&mut browser, &query, "approve", "").await).contains_key("code"));
+    let again = told(&answer(&mut browser, &query, "approve", "").await);
+    assert!(again["error"] == "invalid_request" && !again.contains_key("code"), "{again:?}");
+
+    // Without a launch the scope is not granted.
+    let query = opened(&world, "", &[]);
+    let approved = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
+    let (_, token) = redeem(&world, &approved["code"], &[("client_id", "opened")]).await;
+    assert_eq!(token["scope"], "openid patient/*.rs offline_access");
+}
+
+#[tokio::test]
+async fn the_button_opens_what_is_there_for_who_may() {
+    let world = world().await;
+    opened_app(&world, "opened");
+    visits(&world).await;
+    let mut browser = clinician(&world).await;
+    for (page, app, more, expected) in [
+        ("/me/patients/bob", "app", "", 404),
+        ("/me/patients/bob", "nobody", "", 404),
+        ("/me/patients/nobody", "opened", "", 404),
+        ("/me/patients/bob", "opened", "&encounter=adas", 404),
+        ("/me/patients/bob", "opened", "&encounter=..", 404),
+        ("/me/records", "opened", "", 403),
+    ] {
+        assert_eq!(press(&mut browser, page, app, more).await.status(), expected, "{page} {app} {more}");
+    }
+    assert_eq!(browser.get("/me/patients/bob/apps?encounter=adas").await.status(), 404);
+    let token = browser.token().await;
+    let body = format!("token={token}&app=opened");
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    for origin in ["https://app.example", "null"] {
+        let reply = browser.send("POST", "/me/patients/bob/apps", &[kind, ("origin", origin)], &body).await;
+        assert_eq!(reply.status(), 403, "{origin}");
+    }
+    let forged = format!("token={}&app=opened", "0".repeat(64));
+    assert_eq!(browser.form("/me/patients/bob/apps", &forged).await.status(), 403);
+    assert_eq!(browser.form("/me/patients/bob/apps", &format!("token={token}")).await.status(), 400);
+    let mut ada = ada(&world).await;
+    assert_eq!(press(&mut ada, "/me/patients/bob", "opened", "").await.status(), 403);
+    assert_eq!(press(&mut ada, "/me/records", "opened", "&encounter=bobs").await.status(), 404);
+    assert_eq!(Browser::new(&world).form("/me/patients/bob/apps", &body).await.status(), 401);
+}
+
+/// What the newest event of a program says that it was for.
+async fn purpose_of(world: &World, program: &str, person: &str) -> Value {
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
+    let (_, bundle) = world.get("/fhir/AuditEvent?_sort=-date&_count=200").await;
+    let agents = bundle["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]["agent"]);
+    let by = |agents: &&Value| {
+        let program = agents[0]["who"]["identifier"]["value"].as_str().is_some_and(|name| name.starts_with(program));
+        program && agents.to_string().contains(person)
+    };
+    let agents = agents.into_iter().find(by).unwrap_or_else(|| panic!("{program}, {person}: {bundle}"));
+    agents.as_array().unwrap().iter().find(|agent| agent["requestor"] == true).unwrap()["purposeOfUse"][0]["coding"][0]
+        .clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_uses_records_for_is_asked_of_consents_and_told() {
+    let world = world().await;
+    let client = world.running.app.core.store.client("app").unwrap().unwrap();
+    let study = Client { id: "study".into(), purpose: Some("HRESCH".into()), ..client };
+    assert!(world.running.app.core.store.add_client(&study, 100).unwrap());
+    let mut browser = clinician(&world).await;
+    let research = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]);
+    let no = super::consents::consent(
+        "active",
+        json!({"type": "permit", "provision": [{"type": "deny", "purpose": research}]}),
+    );
+    super::consents::put(&world, no).await;
+    let get = async |browser: &mut Browser<'_>, id: &str, patient: &str| {
+        let changes = [("client_id", id), ("scope", "launch/patient patient/*.rs")];
+        let query = question(&world, &changes);
+        let told = told(&answer(browser, &query, "approve", &format!("&patient={patient}")).await);
+        redeem(&world, &told["code"], &[("client_id", id)]).await.1
+    };
+    let (care, science) = (get(&mut browser, "app", "ada").await, get(&mut browser, "study", "ada").await);
+    assert_eq!(status(&world, &care, "/fhir/Patient/ada").await, 200);
+    assert_eq!(status(&world, &science, "/fhir/Patient/ada").await, 404, "not for research");
+    let science = get(&mut browser, "study", "bob").await;
+    assert_eq!(status(&world, &science, "/fhir/Patient/bob").await, 200, "bob has not said so");
+    assert_eq!(browser.get("/me/patients/ada").await.status(), 200);
+
+    // The patient's own app reads the own record, whatever for.
+    let mut ada = ada(&world).await;
+    let (own, studied) = (get(&mut ada, "app", "").await, get(&mut ada, "study", "").await);
+    assert_eq!(
+        [status(&world, &own, "/fhir/Patient/ada").await, status(&world, &studied, "/fhir/Patient/ada").await],
+        [200, 200]
+    );
+
+    let body = form(&[("token", science["access_token"].as_str().unwrap())]);
+    let bearer = format!("Bearer {}", world.token);
+    assert_eq!(post(&world, "/auth/introspect", &[("authorization", &bearer)], &body).await.1["purpose"], "HRESCH");
+    for (program, person, expected) in [
+        ("app", "Practitioner/dan", "TREAT"),
+        ("study", "Practitioner/dan", "HRESCH"),
+        ("portal/", "Practitioner/dan", "TREAT"),
+        ("app", "Patient/ada", "PATRQT"),
+        ("study", "Patient/ada", "HRESCH"),
+    ] {
+        assert_eq!(purpose_of(&world, program, person).await["code"], expected, "{program} {person}");
+    }
 }
 
 #[tokio::test]

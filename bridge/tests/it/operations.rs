@@ -416,10 +416,13 @@ async fn the_smart_configuration_says_what_smart_asks_for() {
     assert_eq!(told["token_endpoint_auth_signing_alg_values_supported"], json!(["RS384", "ES384"]));
     assert_eq!(told["code_challenge_methods_supported"], json!(["S256"]), "and not plain");
     assert!(told["scopes_supported"].as_array().unwrap().contains(&json!("system/*.cruds")));
-    // Standalone apps of patients, and of clinicians: the sets of section 8.1.1 that have no EHR launch.
+    // Apps of patients and of clinicians, standalone and opened from a record: the sets of section 8.1.1.
     let all = told["capabilities"].as_array().unwrap();
     for capability in [
         "launch-standalone",
+        "launch-ehr",
+        "context-ehr-patient",
+        "context-ehr-encounter",
         "client-public",
         "client-confidential-asymmetric",
         "context-standalone-patient",

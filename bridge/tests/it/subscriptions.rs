@@ -634,7 +634,17 @@ async fn a_client_that_was_removed_is_told_nothing_more() {
     let (world, receiver) = (world().await, Receiver::new().await);
     let (store, keys) = (world.running.app.core.store.clone(), Keys::At("https://keys.example/".into()));
     let scope = "system/Observation.rs system/Subscription.cruds";
-    let client = Client { id: "c".into(), name: "x".into(), scope: scope.into(), keys, redirects: Vec::new(), made: 0 };
+    let client = Client {
+        id: "c".into(),
+        name: "x".into(),
+        scope: scope.into(),
+        keys,
+        redirects: Vec::new(),
+        launch: None,
+        purpose: None,
+        by_itself: false,
+        made: 0,
+    };
     assert!(store.add_client(&client, 9).unwrap());
     let caller = Caller { client: Some("c".into()), ..Caller::new("c", scopes::parse(scope).unwrap()) };
     let now = world.running.app.core.clock.now().as_second() as u64;

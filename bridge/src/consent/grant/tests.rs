@@ -27,6 +27,7 @@ fn choice() -> Choice {
         until: "2027-03-01".parse().unwrap(),
         given: "2026-03-01T10:00:00Z".parse().unwrap(),
         recorded_by: None,
+        acted_by: None,
     }
 }
 
@@ -155,12 +156,14 @@ fn any_choice() -> impl Strategy<Value = Choice> {
     let kinds = prop::sample::subsequence(vec!["Condition", "Observation", "Procedure"], 0..=3);
     let without = prop::sample::subsequence(Sensitive::ALL.to_vec(), 0..=6);
     let purpose = prop::sample::select(Purpose::ALL.to_vec());
-    (kinds, without, purpose, 1_i8..28, any::<bool>()).prop_map(|(chosen, without, purpose, day, recorded)| Choice {
+    let who = prop::sample::select(vec!["patient", "recorder", "guardian"]);
+    (kinds, without, purpose, 1_i8..28, who).prop_map(|(chosen, without, purpose, day, who)| Choice {
         kinds: kinds_of(chosen),
         without,
         purpose,
         until: jiff::civil::date(2027, 1, day),
-        recorded_by: recorded.then(|| ("Practitioner/d".to_owned(), "Organization/o".to_owned())),
+        recorded_by: (who == "recorder").then(|| ("Practitioner/d".to_owned(), "Organization/o".to_owned())),
+        acted_by: (who == "guardian").then(|| "Patient/mother".to_owned()),
         ..choice()
     })
 }

@@ -15,7 +15,7 @@ pub use consent::{Claim, Coding, Consent, Effect};
 pub use decide::{Because, Combining, Decision, Policy, Stands, decide, decide_by, opens_by};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
-pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of};
+pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of, is_purpose};
 
 #[cfg(test)]
 mod naive;

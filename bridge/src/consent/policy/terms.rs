@@ -33,6 +33,11 @@ pub fn is_kind_of(one: &Coding, other: &Coding) -> bool {
     one == other || (one.system == other.system && within(&one.system, &one.code, &other.code))
 }
 
+/// Whether this is a code of v3-ActReason that says what records are used for.
+pub fn is_purpose(code: &str) -> bool {
+    within(&format!("{HL7}v3-ActReason"), code, "PurposeOfUse")
+}
+
 fn within(system: &str, code: &str, other: &str) -> bool {
     let Some(short) = system.strip_prefix(HL7) else { return false };
     let above = KINDS.get(&(short, code)).map_or(&[][..], Vec::as_slice);

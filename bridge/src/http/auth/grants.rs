@@ -1,6 +1,7 @@
 //! `/auth/token` for apps: a code or a refresh token becomes an access token (RFC 6749, sections 4.1.3 and 6). One that is used again, or
 //! by another, ends all that came of it.
 
+use super::super::portal::STYLE;
 use super::answered;
 use super::form::Form;
 use super::refusal::Refusal;
@@ -13,10 +14,10 @@ use crate::people::Account;
 use crate::read::in_background;
 use crate::secret::system_random;
 use crate::smart::assertion::AssertionError;
-use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, refreshed};
+use crate::smart::grant::{Grant, Handle, REFRESH_LIFE, has, purpose, refreshed};
 use crate::smart::scopes::{self, Scope};
 use crate::smart::token::{Caller, Identity, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What an app shows, and by what right.
@@ -47,6 +48,8 @@ struct Given {
     grant: Grant,
     account: Account,
     scopes: Vec<Scope>,
+    /// What the app is registered to use records for.
+    purpose: Option<String>,
     refresh: Option<Handle>,
     nonce: String,
 }
@@ -124,7 +127,7 @@ fn given(store: &Store, client: &Client, handle: &Handle, shown: &Shown, now: i6
     let next = again.then(|| handle.next(&system_random)).transpose().map_err(|_| StoreError::Nonsense("no random"))?;
     let life = if again { REFRESH_LIFE } else { CLIENT_TOKEN_LIFE };
     match store.advance(handle, next.as_ref(), now + life.as_millis() as i64)? {
-        true => Ok(Given { grant, account, scopes, refresh: next, nonce }),
+        true => Ok(Given { grant, account, scopes, purpose: client.purpose.clone(), refresh: next, nonce }),
         false => Err(Not::Trusted(grant.id)),
     }
 }
@@ -145,7 +148,7 @@ fn owner(store: &Store, grant: &Grant, now: i64) -> Result<Account, Not> {
 }
 
 fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
-    let Given { grant, account, scopes, refresh, nonce } = given;
+    let Given { grant, account, scopes, refresh, nonce, .. } = given;
     let now = super::seconds(app);
     let unsigned = |error| {
         tracing::error!(%error, "a token could not be issued");
@@ -156,17 +159,14 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
         user: account.person.resource.clone(),
         client: Some(grant.client.clone()),
         grant: Some(grant.id.clone()),
+        purpose: Some(purpose(given.purpose.as_deref(), account.person.role, &app.core.gate.purpose.code)),
         ..Caller::new(&grant.client, scopes.clone())
     };
     let token = app.token_key.issue(&caller, now, CLIENT_TOKEN_LIFE).map_err(unsigned)?;
     let life = CLIENT_TOKEN_LIFE.as_secs();
     let scope = scopes::text(scopes);
     let mut told = json!({"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": scope});
-    if let Some(patient) = &grant.patient {
-        told["patient"] = patient.id.to_string().into();
-        // Nothing around the app shows whose record it is.
-        told["need_patient_banner"] = true.into();
-    }
+    context(app, grant, &mut told);
     if let Some(refresh) = refresh {
         told["refresh_token"] = refresh.expose().into();
     }
@@ -185,6 +185,18 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
         told["id_token"] = app.token_key.identity(&identity).map_err(unsigned)?.into();
     }
     Ok(answered(&told))
+}
+
+/// What an app was opened for (SMART App Launch 2.2, section 5.2).
+pub(super) fn context(app: &App, grant: &Grant, told: &mut Value) {
+    let Some(patient) = &grant.patient else { return };
+    told["patient"] = patient.id.to_string().into();
+    // Nothing around the app shows whose record it is: it has a window of its own.
+    told["need_patient_banner"] = true.into();
+    told["smart_style_url"] = format!("{}{STYLE}", Server::of(&app.core.base).issuer).into();
+    if let Some(encounter) = &grant.encounter {
+        told["encounter"] = encounter.id.to_string().into();
+    }
 }
 
 /// Ends what a refresh token came of, where it is this client's (RFC 7009, section 2.1). False: it is no refresh token.

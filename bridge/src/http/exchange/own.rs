@@ -7,6 +7,7 @@ use super::{parameters, read, refused};
 use crate::app::App;
 use crate::config::ParticipantId;
 use crate::consent::decide::{decide, decide_whole};
+use crate::consent::policy::Coding;
 use crate::error::Issue;
 use crate::exchange::document::{Document, reference};
 use crate::exchange::error::ExchangeError;
@@ -127,7 +128,10 @@ pub(super) fn intent(call: &Call<'_>, said: Option<&str>) -> Result<Intent, Repl
     let whole = |text: &str| if text.contains('#') { text.to_owned() } else { format!("{PURPOSES}#{text}") };
     let bad = || refused(&ExchangeError::Malformed("`purpose`: a code of v3-ActReason, or `system#code`"));
     let purpose = match said {
-        None => call.app.core.gate.purpose.clone(),
+        None => match &call.caller.purpose {
+            Some(code) => Coding::new(PURPOSES, code),
+            None => call.app.core.gate.purpose.clone(),
+        },
         Some(text) => purpose(&whole(text)).ok_or_else(bad)?,
     };
     let user = call.caller.user.as_ref().map(|user| format!("{}/{user}", call.app.core.base));

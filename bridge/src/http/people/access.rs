@@ -19,6 +19,7 @@ use crate::ids::{Name, TypeName};
 use crate::index::consents::Given;
 use crate::limits::MAX_PAGE;
 use crate::people::Role;
+use crate::people::age::NotAWard;
 use crate::read::{Opened, read};
 use crate::search::search;
 use crate::smart::scopes::{self, Interaction};
@@ -59,8 +60,8 @@ pub(super) enum State {
 }
 
 /// `GET /me/access`.
-pub(super) async fn overview(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
-    let visit = match Visit::of(app, request, Role::Patient).await? {
+pub(super) async fn overview(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
+    let visit = match Visit::of_patient(app, request, ward).await? {
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
@@ -109,8 +110,8 @@ fn state(app: &App, key: GrantKey, given: Option<&Given>) -> State {
 }
 
 /// `GET /me/access/new`; `?instead=`: less than one that there is.
-pub(super) async fn form(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
-    let visit = match Visit::of(app, request, Role::Patient).await? {
+pub(super) async fn form(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
+    let visit = match Visit::of_patient(app, request, ward).await? {
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
@@ -118,7 +119,7 @@ pub(super) async fn form(app: &Arc<App>, request: &Request) -> Result<Reply, Ref
         Some(key) => Some(own(&visit, &key).await?),
         None => None,
     };
-    shown_form(&visit, instead.as_ref(), &format!("{HOME}/new")).await
+    shown_form(&visit, instead.as_ref(), &format!("{}/new", visit.grants())).await
 }
 
 /// `GET /me/patients/{id}/grant`.
@@ -189,16 +190,16 @@ pub(super) async fn own(visit: &Visit<'_>, key: &str) -> Result<Shown, Refusal> 
 }
 
 /// `POST /me/access/new`: the terms, to be signed.
-pub(super) async fn terms(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+pub(super) async fn terms(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
     let form = guard::form(app, request)?;
     guard::signed_in(app, request, form.get("token").map(String::as_str)).await?;
-    let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
+    let visit = Visit::of_patient(app, request, ward).await?.map_err(|_| Refusal::Login)?;
     let instead = match form.get("instead").filter(|key| !key.is_empty()) {
         Some(key) => Some(own(&visit, key).await?),
         None => None,
     };
     let patient = visit.resource()?.to_string();
-    let choice = chosen(app, &form, patient, None).await?;
+    let choice = Choice { acted_by: visit.guardian(), ..chosen(app, &form, patient, None).await? };
     if instead.as_ref().is_some_and(|old| !choice.is_within(&old.choice)) {
         return Err(Refusal::App("this would be more than before: give a new access for that"));
     }
@@ -217,6 +218,27 @@ pub(super) async fn terms_for(app: &Arc<App>, request: &Request, id: &str) -> Re
     let by = (by.0.to_string(), by.1.to_string());
     let choice = chosen(app, &form, chart.name().to_string(), Some(by)).await?;
     shown_terms(&visit, choice, None)
+}
+
+/// `POST /me/access/take`: what somebody wrote down becomes the patient's own, in the same words, when it is signed. It takes the place of the
+/// other, as less does.
+pub(super) async fn take(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
+    const OTHER: Refusal = Refusal::App("only an access that somebody wrote down and that has not ended can be signed");
+    let form = guard::form(app, request)?;
+    guard::signed_in(app, request, form.get("token").map(String::as_str)).await?;
+    let visit = Visit::of_patient(app, request, ward).await?.map_err(|_| Refusal::Login)?;
+    let old = own(&visit, form.get("grant").map_or("", String::as_str)).await?;
+    if old.choice.recorded_by.is_none() || old.state.is_over() {
+        return Err(OTHER);
+    }
+    let given = now(app)?;
+    let choice = Choice { recorded_by: None, acted_by: visit.guardian(), given, ..old.choice };
+    if choice.is_timely() { shown_terms(&visit, choice, Some(old.key)) } else { Err(OTHER) }
+}
+
+/// As precise as the Consent says it.
+fn now(app: &App) -> Result<Timestamp, Refusal> {
+    Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).map_err(|_| Refusal::Later)
 }
 
 fn shown_terms(visit: &Visit<'_>, choice: Choice, instead: Option<GrantKey>) -> Result<Reply, Refusal> {
@@ -246,8 +268,6 @@ async fn chosen(
         return Err(Refusal::App("choose at least one kind of entries"));
     }
     let left_out = |sensitive: &Sensitive| form.contains_key(&format!("without-{sensitive:?}"));
-    // As precise as the Consent says it.
-    let now = Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).map_err(|_| Refusal::Later)?;
     let choice = Choice {
         patient,
         recipient,
@@ -255,8 +275,9 @@ async fn chosen(
         kinds,
         without: Sensitive::ALL.into_iter().filter(left_out).collect(),
         until: given("until").and_then(|day| day.parse().ok()).ok_or(LATE)?,
-        given: now,
+        given: now(app)?,
         recorded_by,
+        acted_by: None,
     };
     if choice.is_timely() { Ok(choice) } else { Err(LATE) }
 }
@@ -268,14 +289,14 @@ pub(super) async fn withdraw(app: &Arc<App>, key: GrantKey, preimage: Option<&Pr
 }
 
 /// `POST /me/access/revoke`: it counts no more when this is answered.
-pub(super) async fn revoke(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+pub(super) async fn revoke(app: &Arc<App>, request: &Request, ward: Option<&str>) -> Result<Reply, Refusal> {
     let form = guard::form(app, request)?;
     guard::signed_in(app, request, form.get("token").map(String::as_str)).await?;
-    let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
+    let visit = Visit::of_patient(app, request, ward).await?.map_err(|_| Refusal::Login)?;
     let shown = own(&visit, form.get("grant").map_or("", String::as_str)).await?;
     withdraw(app, shown.key, None).await?;
     news(&visit.session.account.id, "access was withdrawn");
-    Ok(see_other(&site(app).path(HOME)))
+    Ok(see_other(&site(app).path(&visit.grants())))
 }
 
 /// `GET /withdraw`.
@@ -316,6 +337,7 @@ impl From<GiveError> for Refusal {
             GiveError::Nowhere => Self::App("no registry for access is set up here: ask the administrator"),
             GiveError::Draft => Self::App("this page is too old, or was used before: begin again"),
             GiveError::Proof(_) | GiveError::Signature => Self::App("the signature is not over these terms"),
+            GiveError::Dead => Self::Ward(NotAWard::Dead),
             GiveError::Preimage => Self::App("the code is not the one of this access"),
             GiveError::Refused(refused) => Self::Person(refused),
             GiveError::Vault(error) => error.into(),

@@ -10,12 +10,15 @@ use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::ids::Name;
 use crate::index::clients::Client;
+use crate::limits::CLOCK_SKEW;
+use crate::people::enrol::Desk;
 use crate::people::secrets::Bearer;
 use crate::people::session::Session;
 use crate::people::site::own_path;
 use crate::people::{Refused, Role};
 use crate::secret::{bytes, system_random};
 use crate::smart::grant::{CODE_LIFE, Code, Grant, Handle, allowed, asks_for_patient, has, is_challenge};
+use crate::smart::launch::Launch;
 use crate::smart::scopes::{self, Scope};
 use crate::smart::token::Server;
 use std::collections::HashMap;
@@ -32,6 +35,8 @@ struct Question {
     parameters: HashMap<String, String>,
 }
 
+const UNKNOWN: Refusal = Refusal::App("there is no patient of this id: go back and look at it");
+
 /// Why an app is not let in, as it is told (RFC 6749, section 4.1.2.1).
 type Denial = (&'static str, &'static str);
 
@@ -39,12 +44,14 @@ type Denial = (&'static str, &'static str);
 struct Wanted {
     scopes: Vec<Scope>,
     code: Code,
+    /// What the app was opened from.
+    launch: Option<Launch>,
 }
 
 /// `GET /auth/authorize`.
 pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let question = question(app, &request.query).await?;
-    let wanted = match question.wanted(&app.core.base) {
+    let wanted = match question.wanted(app) {
         Ok(wanted) => wanted,
         Err(denial) => return Ok(question.denied(app, denial)),
     };
@@ -62,7 +69,8 @@ pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refu
         Ok(granted) => granted,
         Err(denial) => return Ok(question.denied(app, denial)),
     };
-    let asked = pages::apps::Asked { client: &question.client, redirect: &question.redirect, granted: &granted };
+    let (client, redirect, launch) = (&question.client, &question.redirect, wanted.launch.as_ref());
+    let asked = pages::apps::Asked { client, redirect, granted: &granted, launch };
     let content = pages::apps::approval(&site(app), &session, &asked, &request.query);
     Ok(page_going_to(StatusCode::OK, &content, &origin(&question.redirect)))
 }
@@ -72,9 +80,10 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let form = form(app, request)?;
     let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
     let question = question(app, form.get("request").map_or("", String::as_str)).await?;
-    let granted = question.wanted(&app.core.base).and_then(|wanted| {
+    let granted = question.wanted(app).and_then(|wanted| {
         let granted = question.granted(&wanted, &session)?;
-        Ok((wanted, question.left(granted, &form, &session)))
+        let left = left(&wanted, granted, &form, &session);
+        Ok((wanted, left))
     });
     let (wanted, granted) = match granted {
         Ok(both) => both,
@@ -88,9 +97,10 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     if granted.is_empty() {
         return Ok(question.denied(app, ("access_denied", "the person left nothing of it")));
     }
-    let patient = match asks_for_patient(&granted) {
-        true => Some(patient(app, &session, form.get("patient").map(String::as_str)).await?),
-        false => None,
+    let patient = match (&wanted.launch, asks_for_patient(&granted)) {
+        (_, false) => None,
+        (Some(launch), true) => Some(here(app, launch.patient.clone()).await?),
+        (None, true) => Some(patient(app, &session, form.get("patient").map(String::as_str)).await?),
     };
     let code = Handle::new(&system_random)?;
     let now = app.core.clock.now().as_millisecond();
@@ -100,15 +110,38 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         account: session.account.id.clone(),
         session: (!has(&granted, "offline_access")).then(|| Bearer::digest(session.bearer())),
         scope: scopes::text(&granted),
+        encounter: encounter(&wanted, &granted).filter(|_| patient.is_some()),
         patient,
         code: Some(wanted.code),
         made: now,
         expires: now + CODE_LIFE.as_millis() as i64,
     };
     let given = code.expose();
-    at_desk(app, move |desk| Ok(desk.store.allow(&grant, &code, now)?)).await?;
+    if !at_desk(app, move |desk| kept(desk, wanted.launch.as_ref(), &grant, &code, now)).await? {
+        return Ok(question.denied(app, ("invalid_request", "this launch was used before: open the app again")));
+    }
     news(&session.account.id, "an app was let in");
     Ok(question.told(app, &[("code", &given)]))
+}
+
+/// The visit that the app was opened from: where it asked for that by name, only if that was granted.
+fn encounter(wanted: &Wanted, granted: &[Scope]) -> Option<Name> {
+    const NAMED: &str = "launch/encounter";
+    let told = has(granted, NAMED) || (has(granted, "launch") && !has(&wanted.scopes, NAMED));
+    wanted.launch.as_ref().filter(|_| told)?.encounter.clone()
+}
+
+/// Uses the launch up, and keeps what is allowed; false: it was used before.
+fn kept(desk: &Desk, launch: Option<&Launch>, grant: &Grant, code: &Handle, now: i64) -> Result<bool, Refused> {
+    if let Some(launch) = launch {
+        // Clocks of replicas differ: it is remembered a little longer than it holds.
+        let until = launch.expires + 6 * CLOCK_SKEW.as_secs();
+        if !desk.store.spend(&launch.digest(), until, (now / 1_000).max(0) as u64)? {
+            return Ok(false);
+        }
+    }
+    desk.store.allow(grant, code, now)?;
+    Ok(true)
 }
 
 /// Who asks, and where he is answered. Whoever cannot be told apart from a stranger is told nothing: the person sees a page.
@@ -129,20 +162,24 @@ async fn question(app: &Arc<App>, query: &str) -> Result<Question, Refusal> {
 
 /// Whose record is opened: a patient's own, or one that a clinician names and that is here.
 async fn patient(app: &Arc<App>, session: &Session, named: Option<&str>) -> Result<Name, Refusal> {
-    const UNKNOWN: Refusal = Refusal::App("there is no patient of this id: go back and look at it");
     let person = &session.account.person;
     if person.role == Role::Patient {
         return person.resource.clone().ok_or(UNKNOWN);
     }
     let id = named.unwrap_or_default().trim();
     let name = Name::parse(&format!("Patient/{}", id.strip_prefix("Patient/").unwrap_or(id))).ok_or(UNKNOWN)?;
+    here(app, name).await
+}
+
+/// A patient whose record is here.
+async fn here(app: &Arc<App>, name: Name) -> Result<Name, Refusal> {
     let asked = name.clone();
     let stored = at_desk(app, move |desk| Ok(desk.store.current(&asked)?)).await?;
     stored.filter(|stored| !stored.deleted).map(|_| name).ok_or(UNKNOWN)
 }
 
 /// What a page may lead to: scheme, host and port of a registered address.
-fn origin(redirect: &str) -> String {
+pub(super) fn origin(redirect: &str) -> String {
     let uri: Uri = redirect.parse().unwrap_or_default();
     match (uri.scheme_str(), uri.authority()) {
         (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
@@ -150,13 +187,21 @@ fn origin(redirect: &str) -> String {
     }
 }
 
+/// What of it the person has left ticked.
+fn left(wanted: &Wanted, granted: Vec<Scope>, form: &HashMap<String, String>, session: &Session) -> Vec<Scope> {
+    let ticked = granted.into_iter().enumerate().filter(|(n, _)| form.contains_key(&format!("scope-{n}")));
+    let ticked: Vec<Scope> = ticked.map(|(_, scope)| scope).collect();
+    // Some mean nothing without others.
+    allowed(&ticked, &ticked, &session.account, wanted.launch.as_ref())
+}
+
 impl Question {
     fn get(&self, name: &str) -> &str {
         self.parameters.get(name).map_or("", String::as_str)
     }
 
-    /// Checks what is asked, for the API at this address.
-    fn wanted(&self, base: &str) -> Result<Wanted, Denial> {
+    /// Checks what is asked.
+    fn wanted(&self, app: &App) -> Result<Wanted, Denial> {
         let invalid = |what| ("invalid_request", what);
         if !(1..=MAX_STATE).contains(&self.get("state").len()) || self.get("nonce").len() > MAX_STATE {
             return Err(invalid("state is required, and is at most 1024 bytes long, as nonce is"));
@@ -167,7 +212,7 @@ impl Question {
         if self.parameters.contains_key("request") || self.parameters.contains_key("request_uri") {
             return Err(("request_not_supported", "send the parameters themselves"));
         }
-        if self.get("aud").trim_end_matches('/') != base {
+        if self.get("aud").trim_end_matches('/') != app.core.base {
             return Err(invalid("aud must be the address of this server's FHIR API"));
         }
         let challenge = self.get("code_challenge").to_owned();
@@ -179,26 +224,38 @@ impl Question {
             return Err(("invalid_scope", "name the scopes that are needed, such as patient/*.rs"));
         }
         let code = Code { redirect: self.redirect.clone(), challenge, nonce: self.get("nonce").to_owned() };
-        Ok(Wanted { scopes, code })
+        Ok(Wanted { launch: self.launch(app, &scopes)?, scopes, code })
+    }
+
+    /// What the app was opened from, where it says that it was.
+    fn launch(&self, app: &App, scopes: &[Scope]) -> Result<Option<Launch>, Denial> {
+        let Some(text) = self.parameters.get("launch") else { return Ok(None) };
+        if !has(scopes, "launch") || !has(&scopes::parse_known(&self.client.scope), "launch") {
+            return Err((
+                "invalid_scope",
+                "who asks with a launch needs the scope launch, and must be registered for it",
+            ));
+        }
+        let now = app.core.clock.now().as_second().max(0) as u64;
+        let found = Launch::open(text, &self.client.id, &app.core.secrets, now);
+        found
+            .map(Some)
+            .ok_or(("invalid_request", "this launch is not one for this app, or has ended: open the app again"))
     }
 
     /// What of it the person can allow.
     fn granted(&self, wanted: &Wanted, session: &Session) -> Result<Vec<Scope>, Denial> {
         let registered = scopes::parse_known(&self.client.scope);
-        match allowed(&wanted.scopes, &registered, &session.account) {
+        let launch = wanted.launch.as_ref();
+        if launch.is_some_and(|launch| launch.account != session.account.id) {
+            return Err(("access_denied", "somebody else opened the app: sign in as who did, or open it again"));
+        }
+        match allowed(&wanted.scopes, &registered, &session.account, launch) {
             granted if granted.is_empty() => {
                 Err(("invalid_scope", "the app is not registered for these scopes, or the person has none of them"))
             }
             granted => Ok(granted),
         }
-    }
-
-    /// What of it the person has left ticked.
-    fn left(&self, granted: Vec<Scope>, form: &HashMap<String, String>, session: &Session) -> Vec<Scope> {
-        let ticked = granted.into_iter().enumerate().filter(|(n, _)| form.contains_key(&format!("scope-{n}")));
-        let ticked: Vec<Scope> = ticked.map(|(_, scope)| scope).collect();
-        // Some mean nothing without others.
-        allowed(&ticked, &ticked, &session.account)
     }
 
     fn denied(&self, app: &App, (error, text): Denial) -> Reply {

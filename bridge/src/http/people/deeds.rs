@@ -101,7 +101,8 @@ mod tests {
         let at = jiff::Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
         let detail = Detail { resources, ..Detail::at(at) };
-        let who = Who { client: "portal/a".into(), user: Some(name("Practitioner/d")), behalf: None };
+        let user = Some(name("Practitioner/d"));
+        let who = Who { client: "portal/a".into(), user, purpose: None, behalf: None };
         let access = Access { who: Some(who), did: Did("read"), outcome: REFUSED, patient: Some(name("Patient/p")) };
         let told = deed(
             &Json::parse(audit_event(&access, &detail, Naming::Reference, "H", "http://h/fhir").to_string().as_bytes())

@@ -38,6 +38,7 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/feeds", "Feeds"),
             ("/me/quarantine", "Quarantine"),
             ("/me/people", "People"),
+            ("/me/guardians", "Guardians"),
             ("/me/clients", "Programs"),
             ("/me/keys", "Keys"),
             ("/me/backups", "Backups"),

@@ -8,7 +8,9 @@ mod deeds;
 mod feeds;
 mod frame;
 mod guard;
+mod guardians;
 mod held;
+mod launch;
 mod log;
 mod openid;
 mod pages;
@@ -91,12 +93,40 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
         }
         ["me", "access", "revoke"] => {
             only(request, POST)?;
-            access::revoke(app, request).await
+            access::revoke(app, request, None).await
         }
-        ["me", "access", "new"] if request.method == Method::POST => access::terms(app, request).await,
+        ["me", "wards", id, "grants", "revoke"] => {
+            only(request, POST)?;
+            access::revoke(app, request, Some(id)).await
+        }
+        ["me", "access", "take"] => {
+            only(request, POST)?;
+            access::take(app, request, None).await
+        }
+        ["me", "wards", id, "grants", "take"] => {
+            only(request, POST)?;
+            access::take(app, request, Some(id)).await
+        }
+        ["me", "access", "new"] if request.method == Method::POST => access::terms(app, request, None).await,
+        ["me", "wards", id, "grants", "new"] if request.method == Method::POST => {
+            access::terms(app, request, Some(id)).await
+        }
+        ["me", "guardians", step @ ("link" | "unlink")] => {
+            only(request, POST)?;
+            guardians::act(app, request, step).await
+        }
         ["me", "patients", id, "grant"] if request.method == Method::POST => access::terms_for(app, request, id).await,
         ["withdraw"] if request.method == Method::POST => access::by_code(app, request).await,
-        ["me", "access", "new"] | ["me", "patients", _, "grant"] | ["withdraw"] => {
+        ["me", "access", "new"]
+        | ["me", "wards", _, "grants", "new"]
+        | ["me", "patients", _, "grant"]
+        | ["withdraw"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
+        ["me", "records", "apps"] if request.method == Method::POST => launch::from_own(app, request).await,
+        ["me", "patients", id, "apps"] if request.method == Method::POST => launch::from_one(app, request, id).await,
+        ["me", "records", "apps"] | ["me", "patients", _, "apps"] => {
             only(request, &[Method::GET, Method::POST])?;
             show(app, request, path).await?
         }
@@ -136,9 +166,13 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["auth", "join"] => join(app, request).await,
         ["auth", "openid"] => openid::back(app, request).await,
         ["auth", "authorize"] => authorize::ask(app, request).await,
-        ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, rest).await,
-        ["me", "access"] => access::overview(app, request).await,
-        ["me", "access", "new"] => access::form(app, request).await,
+        ["me", "records", rest @ ..] if record::is_page(rest) => record::of_own(app, request, None, rest).await,
+        ["me", "access"] => access::overview(app, request, None).await,
+        ["me", "access", "new"] => access::form(app, request, None).await,
+        ["me", "wards", id, "grants"] => access::overview(app, request, Some(id)).await,
+        ["me", "wards", id, "grants", "new"] => access::form(app, request, Some(id)).await,
+        ["me", "wards", id, rest @ ..] if record::is_page(rest) => record::of_own(app, request, Some(id), rest).await,
+        ["me", "guardians"] => guardians::list(app, request).await,
         ["me", "patients", id, "grant"] => access::form_for(app, request, id).await,
         ["withdraw"] => Ok(access::code_form(app)),
         ["me", "patients"] => patients::form(app, request).await,
@@ -267,6 +301,7 @@ async fn me(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let account = session.account.id.clone();
     let apps = at_desk(app, move |desk| Ok(desk.store.grants(&account, now)?)).await?;
     let apps = pages::apps::section(&site(app), &session, &apps);
+    let apps = maud::html! { (guardians::section(app, &session).await?) (apps) };
     Ok(page(StatusCode::OK, &pages::me(&site(app), &offers(app), &session, &keys, session.is_fresh(now), &apps)))
 }
 

@@ -5,7 +5,7 @@ use super::record_pages as pages;
 use super::refusal::Refusal;
 use super::visit::Visit;
 use super::words::{GROUPS, Group};
-use super::{page, trail};
+use super::{launch, page, trail};
 use crate::anchor;
 use crate::app::App;
 use crate::fhir::membership::is_shown_to;
@@ -42,14 +42,19 @@ pub(super) struct Chart<'c> {
     pub(super) home: String,
 }
 
-/// `GET /me/records/...`: one's own.
-pub(super) async fn of_own(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result<Reply, Refusal> {
-    let visit = match Visit::of(app, request, Role::Patient).await? {
+/// `GET /me/records/...`: one's own; `GET /me/wards/{id}/...`: of whom one acts for.
+pub(super) async fn of_own(
+    app: &Arc<App>,
+    request: &Request,
+    ward: Option<&str>,
+    rest: &[&str],
+) -> Result<Reply, Refusal> {
+    let visit = match Visit::of_patient(app, request, ward).await? {
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
     let patient = visit.resource()?.clone();
-    chart(&visit, patient, "/me/records".to_owned()).await?.answer(rest).await
+    chart(&visit, patient, visit.records()).await?.answer(rest).await
 }
 
 /// Whether there are pages at such an address.
@@ -83,6 +88,7 @@ impl Chart<'_> {
             ["access"] if self.visit.session.account.person.role == Role::Patient => {
                 Ok(self.shown(&trail::of_record(self).await?))
             }
+            ["apps"] if self.visit.ward.is_none() => launch::page(self).await,
             ["summary"] => self.summary().await,
             ["download"] => self.download().await,
             [kind] => self.list(TypeName::parse(kind).ok_or(Refusal::Nothing)?).await,
@@ -116,7 +122,8 @@ impl Chart<'_> {
             let page = self.visit.search(kind, &self.asked(Some(group), count), None).await?;
             found.push((group, page.matches.iter().map(Opened::json).collect()));
         }
-        Ok(self.shown(&pages::overview(self, &found)))
+        let apps = launch::are_there(self).await?;
+        Ok(self.shown(&pages::overview(self, &found, apps)))
     }
 
     async fn list(&self, kind: TypeName) -> Result<Reply, Refusal> {
@@ -129,7 +136,7 @@ impl Chart<'_> {
     }
 
     /// An entry of this very record. Who may read others' finds them under their own names.
-    async fn opened(&self, name: &Name) -> Result<Opened, Refusal> {
+    pub(super) async fn opened(&self, name: &Name) -> Result<Opened, Refusal> {
         let core = &self.visit.app.core;
         let permit = may(&self.visit.caller, Interaction::Read, Some(name.kind))?;
         let opened = read::read(core, &permit, name, None).await?;
@@ -142,7 +149,8 @@ impl Chart<'_> {
         let opened = self.opened(&name).await?;
         let json = opened.json();
         let stands = standing(proof(self.visit.app, opened).await.as_ref());
-        Ok(self.shown(&pages::entry(self, &name, &json, &stands)))
+        let apps = name.kind.as_str() == "Encounter" && launch::are_there(self).await?;
+        Ok(self.shown(&pages::entry(self, (&name, &json), &stands, apps)))
     }
 
     /// The receipt as a file, for `/verify`.

@@ -11,40 +11,50 @@ use maud::{Markup, PreEscaped, html};
 use notary::canonical::Json;
 
 impl Chart<'_> {
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         self.visit.session.account.person.role
     }
 
-    fn at(&self, rest: &str) -> String {
+    /// Whether it is the visitor's own record.
+    fn is_own(&self) -> bool {
+        self.role() == Role::Patient && self.visit.ward.is_none()
+    }
+
+    pub(super) fn at(&self, rest: &str) -> String {
         self.visit.site.path(&format!("{}{rest}", self.home))
     }
 
-    fn frame(&self, title: &str, here: &str, content: &Markup) -> Markup {
+    pub(super) fn frame(&self, title: &str, here: &str, content: &Markup) -> Markup {
         Frame { site: &self.visit.site, title, here, script: false, role: Some(self.role()) }.around(content)
     }
 
     /// The bar's page that this belongs to.
-    fn tab(&self) -> &'static str {
-        if self.role() == Role::Patient { "/me/records" } else { "/me/patients" }
+    pub(super) fn tab(&self) -> &'static str {
+        match self.role() {
+            Role::Patient if self.is_own() => "/me/records",
+            Role::Patient => "/me",
+            _ => "/me/patients",
+        }
     }
 
     /// The way back.
-    fn back(&self) -> Markup {
-        let name = if self.role() == Role::Patient { "My record".to_owned() } else { person(&self.patient.json()) };
+    pub(super) fn back(&self) -> Markup {
+        let name = if self.is_own() { "My record".to_owned() } else { person(&self.patient.json()) };
         html! { p { a href=(self.at("")) { "Back to: " (if name.is_empty() { "the record" } else { name.as_str() }) } } }
     }
 }
 
 /// `/me/records`.
-pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)]) -> Markup {
+pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], apps: bool) -> Markup {
     let patient = chart.patient.json();
-    let own = chart.role() == Role::Patient;
+    let own = chart.is_own();
     let content = html! {
         (facts(&patient))
         p.ways {
             a href=(chart.at("/summary")) { "Summary to print" } " "
             a href=(chart.at("/download")) { "Download everything" } " "
             a href=(chart.at(&format!("/{}", chart.name()))) { @if own { "About me" } @else { "About this person" } }
+            @if apps { " " a href=(chart.at("/apps")) { "Open an app" } }
         }
         @for (group, entries) in found.iter().filter(|(_, entries)| !entries.is_empty()) {
             section.panel aria-labelledby=(format!("{}-title", group.kind)) {
@@ -119,13 +129,16 @@ pub(super) fn list(chart: &Chart<'_>, group: &Group, entries: &[Json], after: Op
 }
 
 /// `/me/records/{type}/{id}`.
-pub(super) fn entry(chart: &Chart<'_>, name: &Name, resource: &Json, stands: &Standing) -> Markup {
+pub(super) fn entry(chart: &Chart<'_>, (name, resource): (&Name, &Json), stands: &Standing, apps: bool) -> Markup {
     let Line { what, when, .. } = line(resource);
     let narrative = narrative(resource);
     let content = html! {
         (chart.back())
         p.lead { (title(name.kind.as_str())) @if !when.is_empty() { ", " (when) } }
         @if !narrative.is_empty() { p { (narrative) } }
+        @if apps {
+            p.ways { a href=(chart.at(&format!("/apps?encounter={}", name.id))) { "Open an app for this visit" } }
+        }
         (parts(&told(resource)))
         section.panel aria-labelledby="proof-title" {
             h2 #proof-title { "Is it unchanged?" }

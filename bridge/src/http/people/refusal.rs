@@ -5,6 +5,7 @@ use crate::http::reply::{Reply, body, unreadable, with_header};
 use crate::http::search;
 use crate::index::store::StoreError;
 use crate::people::Refused;
+use crate::people::age::NotAWard;
 use crate::people::openid::OpenIdError;
 use crate::search::SearchError;
 use serde_json::json;
@@ -39,6 +40,8 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
     Question,
+    #[error("{0}")]
+    Ward(NotAWard),
     #[error("you cannot close your own account: another administrator can")]
     Own,
 }
@@ -47,7 +50,9 @@ impl Refusal {
     /// HTTP's word for it.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Foreign | Self::Stale | Self::Role | Self::TooMany | Self::TooLarge => StatusCode::FORBIDDEN,
+            Self::Foreign | Self::Stale | Self::Role | Self::Ward(_) | Self::TooMany | Self::TooLarge => {
+                StatusCode::FORBIDDEN
+            }
             Self::Form | Self::Question | Self::App(_) => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Nothing => StatusCode::NOT_FOUND,

@@ -65,11 +65,13 @@ async fn options(app: &Arc<App>, session: &Session, draft: &Draft, asked: &Signi
 
 async fn signed(app: &Arc<App>, request: &Request, draft: Draft, asked: Signing) -> Result<Reply, Refusal> {
     let recorded = draft.choice.recorded_by.is_some();
-    let (role, scope) = match recorded {
-        true => (Role::Clinician, "user/Consent.cu"),
-        false => (Role::Patient, "patient/Consent.cu"),
+    let scope = if recorded { "user/Consent.cu" } else { "patient/Consent.cu" };
+    let visit = match recorded {
+        true => Visit::of(app, request, Role::Clinician).await?,
+        // Who acts for somebody must still.
+        false => Visit::of_patient(app, request, ward(&draft)).await?,
     };
-    let visit = Visit::of(app, request, role).await?.map_err(|_| Refusal::Login)?;
+    let visit = visit.map_err(|_| Refusal::Login)?;
     let registry = give::registry(&app.core)?;
     let mut opening = draft.opening(&app.core, asked.tag, called)?;
     if !recorded {
@@ -85,6 +87,11 @@ async fn signed(app: &Arc<App>, request: &Request, draft: Draft, asked: Signing)
         withdraw(app, old.key, None).await?;
     }
     Ok(json(&value!({"chain": registry.chain_id, "contract": registry.contract.to_string(), "grant": key.to_string()})))
+}
+
+/// For whom a guardian signs.
+fn ward(draft: &Draft) -> Option<&str> {
+    draft.choice.acted_by.as_ref().and(draft.choice.patient.strip_prefix("Patient/"))
 }
 
 async fn proof(visit: &Visit<'_>, asked: &Signing, digest: B256) -> Result<Vec<u8>, Refusal> {

@@ -2,10 +2,11 @@
 //! same trail, as what any program reads.
 
 use super::refusal::Refusal;
-use super::{see_other, session, site};
+use super::{guardians, see_other, session, site};
 use crate::app::App;
 use crate::fhir::search::query::{Faulty, read_as};
 use crate::http::cursor::Cursor;
+use crate::http::fhir::parse_name;
 use crate::http::query::encode;
 use crate::http::reply::{Reply, unreadable};
 use crate::http::routes::{Call, Request};
@@ -15,6 +16,7 @@ use crate::people::site::Site;
 use crate::people::{Account, Person, Role};
 use crate::search::{Page, Position, search};
 use crate::secret::system_random;
+use crate::smart::grant::purpose;
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use bytes::Bytes;
@@ -29,7 +31,12 @@ pub(super) struct Visit<'v> {
     pub(super) session: Session,
     pub(super) site: Site,
     pub(super) caller: Caller,
+    /// The patient for whom a guardian visits.
+    pub(super) ward: Option<Name>,
 }
+
+/// What a guardian asks for (v3-ActReason).
+const FAMILY: &str = "FAMRQT";
 
 /// What a role may read; nothing of a record for an administrator.
 fn scope(role: Role) -> &'static str {
@@ -41,11 +48,12 @@ fn scope(role: Role) -> &'static str {
     }
 }
 
-fn caller(account: &Account) -> Caller {
+fn caller(account: &Account, otherwise: &str) -> Caller {
     let Person { role, resource, .. } = &account.person;
     let scopes = scopes::parse_known(scope(*role));
     let patient = resource.clone().filter(|_| *role == Role::Patient);
-    Caller { patient, user: resource.clone(), ..Caller::new(&format!("portal/{}", account.id), scopes) }
+    let purpose = Some(purpose(None, *role, otherwise));
+    Caller { patient, user: resource.clone(), purpose, ..Caller::new(&format!("portal/{}", account.id), scopes) }
 }
 
 impl<'v> Visit<'v> {
@@ -60,11 +68,29 @@ impl<'v> Visit<'v> {
             let next = encode(&format!("{}{query}", request.path));
             return Ok(Err(see_other(&site(app).path(&format!("/auth/login?next={next}")))));
         };
-        let caller = caller(&session.account).asks(&request.seen);
+        let caller = caller(&session.account, &app.core.gate.purpose.code).asks(&request.seen);
         if session.account.person.role != role {
             return Err(Refusal::Role);
         }
-        Ok(Ok(Self { app, request, session, site: site(app), caller }))
+        Ok(Ok(Self { app, request, session, site: site(app), caller, ward: None }))
+    }
+
+    /// The visit of a patient; where a ward is named, of a guardian to that patient's pages.
+    pub(super) async fn of_patient(
+        app: &'v Arc<App>,
+        request: &'v Request,
+        ward: Option<&str>,
+    ) -> Result<Result<Visit<'v>, Reply>, Refusal> {
+        let visit = match Self::of(app, request, Role::Patient).await? {
+            Ok(visit) => visit,
+            Err(door) => return Ok(Err(door)),
+        };
+        let Some(id) = ward else { return Ok(Ok(visit)) };
+        let ward = parse_name("Patient", id).ok_or(Refusal::Nothing)?;
+        guardians::check(&visit, &ward).await?;
+        let purpose = Some(FAMILY.to_owned());
+        let caller = Caller { patient: Some(ward.clone()), guards: true, purpose, ..visit.caller };
+        Ok(Ok(Self { caller: caller.asks(&request.seen), ward: Some(ward), ..visit }))
     }
 
     /// The same as a request to the FHIR API.
@@ -99,8 +125,23 @@ impl<'v> Visit<'v> {
         Ok(Some(sealed.map_err(|error| unreadable(&error.into()))?))
     }
 
-    /// Whom the account is.
+    /// Whom the account is, or whom it acts for.
     pub(super) fn resource(&self) -> Result<&Name, Refusal> {
-        self.session.account.person.resource.as_ref().ok_or(Refusal::Role)
+        self.ward.as_ref().or(self.session.account.person.resource.as_ref()).ok_or(Refusal::Role)
+    }
+
+    /// Who acts for the patient, where somebody does.
+    pub(super) fn guardian(&self) -> Option<String> {
+        self.ward.as_ref().and(self.session.account.person.resource.as_ref()).map(Name::to_string)
+    }
+
+    /// Where the pages of the record are that this is about.
+    pub(super) fn records(&self) -> String {
+        self.ward.as_ref().map_or_else(|| "/me/records".to_owned(), |ward| format!("/me/wards/{}", ward.id))
+    }
+
+    /// Where the pages about its grants are.
+    pub(super) fn grants(&self) -> String {
+        self.ward.as_ref().map_or_else(|| "/me/access".to_owned(), |ward| format!("/me/wards/{}/grants", ward.id))
     }
 }

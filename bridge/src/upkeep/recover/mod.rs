@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::VaultError;
 use crate::ids::{Owner, ResourceId};
+use crate::index::consents::LOST;
 use crate::index::lease::RECOVERY;
 use crate::index::replicas::{PRESENT, RECOVERING};
 use crate::index::store::{Store, StoreError};
@@ -140,6 +141,7 @@ pub(super) async fn recover_into(
     erase::finish_each(&alone, &recovery.keep).await?;
     recovery.followed()?;
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
+    recovery.keep.store.set_setting(LOST, "yes")?;
     recovery.keep.store.set_setting(RECOVERING, "no")?;
     recovery.keep.store.let_go(RECOVERY)?;
     Ok((report, recovery.keep))

@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    fn is_over(self) -> bool {
+    pub(in crate::http::people) fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Revoked { .. })
     }
 }
@@ -46,14 +46,15 @@ pub(in crate::http::people) fn overview(visit: &Visit<'_>, all: &[Shown], is_set
     let (over, running): (Vec<_>, Vec<_>) = all.iter().partition(|shown| shown.state.is_over());
     let content = html! {
         p.lead { "Here you see whom you have given access to your record, and take it back with one click. "
-            a href=(path("/me/records/access")) { "Who looked" } " is another page, and "
+            a href=(path(&format!("{}/access", visit.records()))) { "Who looked" } " is another page, and "
             a href=(path("/me")) { "My account" } " has the apps that you have let in." }
-        @if is_set_up { p { a.button href=(path(&format!("{HOME}/new"))) { "Give access" } } }
+        @if let Some(ward) = &visit.ward { p.notice { "You act for " code { (ward) } "." } }
+        @if is_set_up { p { a.button href=(path(&format!("{}/new", visit.grants()))) { "Give access" } } }
         @else { p.notice { "Access cannot be given here yet: no registry for it is set up." } }
         section.panel aria-labelledby="running-title" {
             h2 #running-title { "Who has access, and why" }
             @if running.is_empty() { p { "Nobody by your own signature. What else is in force is among your "
-                a href=(path("/me/records/Consent")) { "consents" } "." } }
+                a href=(path(&format!("{}/Consent", visit.records()))) { "consents" } "." } }
             @for shown in running { (entry(visit, shown)) }
         }
         @if !over.is_empty() {
@@ -65,7 +66,8 @@ pub(in crate::http::people) fn overview(visit: &Visit<'_>, all: &[Shown], is_set
         p.hint { "You have a revocation code as a file or on paper? " a href=(path("/withdraw")) { "Withdraw by it" }
             ". Anybody who has it can, also without this service." }
     };
-    Frame { site: &visit.site, title: "Who has access", here: HOME, script: false, role: Some(Role::Patient) }
+    let here = if visit.ward.is_some() { "/me" } else { HOME };
+    Frame { site: &visit.site, title: "Who has access", here, script: false, role: Some(Role::Patient) }
         .around(&content)
 }
 
@@ -78,15 +80,23 @@ fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Ma
             (facts(choice))
             p.hint {
                 @if let Some((who, _)) = &choice.recorded_by { "You said so to " (who) ", who wrote it down. You have not signed it. " }
+                @else if let Some(who) = &choice.acted_by { "Signed by " (who) ", who acted for the patient. " }
                 @else { "You have signed it. " }
-                a href=(visit.site.path(&format!("/me/records/{consent}"))) { "The consent" } " · on the chain " code { (key) }
+                a href=(visit.site.path(&format!("{}/{consent}", visit.records()))) { "The consent" } " · on the chain " code { (key) }
+            }
+            @if !state.is_over() && choice.recorded_by.is_some() {
+                form method="post" action=(visit.site.path(&format!("{}/take", visit.grants()))) {
+                    input type="hidden" name="token" value=(visit.session.token());
+                    input type="hidden" name="grant" value=(key);
+                    button.quiet type="submit" { "Sign it myself" span.unseen { ": the access of " (name) } }
+                }
             }
             @if !state.is_over() {
-                form method="post" action=(visit.site.path(&format!("{HOME}/revoke"))) {
+                form method="post" action=(visit.site.path(&format!("{}/revoke", visit.grants()))) {
                     input type="hidden" name="token" value=(visit.session.token());
                     input type="hidden" name="grant" value=(key);
                     button type="submit" { "Withdraw" span.unseen { " the access of " (name) } } " "
-                    a href=(visit.site.path(&format!("{HOME}/new?instead={key}"))) { "Give less" span.unseen { " to " (name) } }
+                    a href=(visit.site.path(&format!("{}/new?instead={key}", visit.grants()))) { "Give less" span.unseen { " to " (name) } }
                 }
             }
         }
@@ -222,7 +232,8 @@ pub(in crate::http::people) fn terms(visit: &Visit<'_>, choice: &Choice, draft: 
             p { a #code-file.button download="revocation-code.txt" { "Save the file" } }
             label for="code-text" { "What stands in it" }
             textarea #code-text readonly rows="14" {}
-            p { a href=(visit.site.path(if recorded { "/me/patients" } else { HOME })) { "Go on" } }
+            @let next = if recorded { "/me/patients".to_owned() } else { visit.grants() };
+            p { a href=(visit.site.path(&next)) { "Go on" } }
         }
     };
     let here = if role == Role::Patient { HOME } else { "/me/patients" };

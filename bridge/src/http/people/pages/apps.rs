@@ -6,6 +6,7 @@ use crate::people::Role;
 use crate::people::session::Session;
 use crate::people::site::Site;
 use crate::smart::grant::{Grant, asks_for_patient, has};
+use crate::smart::launch::Launch;
 use crate::smart::scopes::{self, Access, Context, Interaction, Scope};
 use maud::{Markup, html};
 
@@ -14,15 +15,21 @@ pub(in crate::http::people) struct Asked<'a> {
     pub(in crate::http::people) client: &'a Client,
     pub(in crate::http::people) redirect: &'a str,
     pub(in crate::http::people) granted: &'a [Scope],
+    /// What it was opened from.
+    pub(in crate::http::people) launch: Option<&'a Launch>,
 }
 
 /// `GET /auth/authorize`. `request` is the question, which the answer bears.
 pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &Asked<'_>, request: &str) -> Markup {
-    let Asked { client, redirect, granted } = asked;
+    let Asked { client, redirect, granted, launch } = asked;
     let role = session.account.person.role;
-    let choose = asks_for_patient(granted) && role != Role::Patient;
+    let choose = launch.is_none() && asks_for_patient(granted) && role != Role::Patient;
     let content = html! {
         p.lead { "The app " strong { (client.name) } " asks to be let in. It is at " code { (host(redirect)) } "." }
+        @if client.by_itself {
+            p.notice { "Nobody here has looked at this app: it registered itself. Its name is its own word." }
+        }
+        @if let Some(launch) = launch { p { (opened(launch, role)) } }
         form #answer method="post" action=(site.path("/auth/authorize/answer")) {
         section.panel aria-labelledby="what-title" {
             h2 #what-title { "What it could do" }
@@ -47,6 +54,16 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
         p.hint { "Approve only what you have started yourself. The app is not part of this service: what it has read, it has." }
     };
     Frame { site, title: "Let an app in?", here: "", script: false, role: None }.around(&content)
+}
+
+/// What it was opened from.
+fn opened(launch: &Launch, role: Role) -> Markup {
+    html! {
+        @if role == Role::Patient { "You have opened it from your record" }
+        @else { "You have opened it from the record of " code { (launch.patient) } ", and it is told whose that is" }
+        @if let Some(encounter) = &launch.encounter { ", for the visit " code { (encounter) } }
+        "."
+    }
 }
 
 /// What of `/me` is about apps.
@@ -80,6 +97,8 @@ fn words(scope: &Scope, role: Role) -> String {
         Scope::Access(access) => access_words(access, own),
         Scope::Word("openid") => "know that it is you, by a number".into(),
         Scope::Word("fhirUser") => "know which record here is yours as a person".into(),
+        Scope::Word("launch") => "know which record you have opened it from".into(),
+        Scope::Word("launch/encounter") => "know which visit you have opened it from".into(),
         Scope::Word("launch/patient") if own => "know which patient you are".into(),
         Scope::Word("launch/patient") => "know which patient you have chosen".into(),
         Scope::Word("offline_access") => "come again without you, until you end it".into(),
