@@ -43,7 +43,8 @@ impl Asker {
     /// Of a caller whose token was issued to a client or names a person. A token that was minted at the machine and names nobody is
     /// its administrator's, who has the keys anyway.
     fn of(caller: &Caller) -> Option<Self> {
-        let Caller { user, client, patient, .. } = caller;
+        let Caller { user, client, .. } = caller;
+        let patient = caller.patient.as_ref().filter(|_| !caller.narrowed);
         if let Some(outside) = &caller.outside {
             // Its token names a patient because it may see no other, and not because it is his.
             return Some(Self { user: None, client: None, own: None, audits: false, outside: Some(outside.clone()) });
@@ -51,7 +52,7 @@ impl Asker {
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {
             Some(user) => Some(user.clone()).filter(is_patient),
-            None => patient.clone(),
+            None => patient.cloned(),
         };
         let somebody = user.is_some() || client.is_some() || patient.is_some();
         somebody.then(|| Self { user: user.clone(), client: client.clone(), own, audits: false, outside: None })
