@@ -222,6 +222,11 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(45);
 pub const MAX_PARCEL_BYTES: usize = 24 << 20;
 /// The most resources of one parcel.
 pub const MAX_PARCEL_ITEMS: usize = 5_000;
+/// The most anchors of one parcel: for each of them nodes are asked for a block. All receipts of one sender that are made at one time
+/// lead to his newest anchor.
+pub const MAX_PARCEL_ANCHORS: usize = 64;
+/// The longest `Type/id/_history/n`, with ids of R4's 64 characters.
+pub const MAX_PLACE: usize = 160;
 /// The most queries of one pull, and the most organisations that are asked at once.
 pub const MAX_PULL_QUERIES: usize = 20;
 pub const MAX_PULL_PARTNERS: usize = 50;

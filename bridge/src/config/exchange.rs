@@ -98,11 +98,14 @@ pub enum Accept {
 pub struct ParticipantId(String);
 
 impl ParticipantId {
-    /// Reads one.
+    /// Reads one. What begins like an account is one, written in full: Consents speak of an organisation by this very text, so that
+    /// there must be no second one for it.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
         let harmless = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c);
-        ((1..=64).contains(&text.len()) && text.bytes().all(harmless)).then_some(Self(text))
+        let id = ((1..=64).contains(&text.len()) && text.bytes().all(harmless)).then_some(Self(text))?;
+        let is_one = !id.0.starts_with("0x") || id.account().is_some_and(|account| Self::of(account) == id);
+        is_one.then_some(id)
     }
 
     /// Of an account.
@@ -191,7 +194,8 @@ mod tests {
         let account = ParticipantId::parse("0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266").unwrap();
         assert_eq!(ParticipantId::of(account.account().unwrap()), account, "in whatever case it was written");
         assert_eq!(ParticipantId::parse("northquay").unwrap().account(), None);
-        for bad in ["", "a b", "a/b", "a|b", &"x".repeat(65)] {
+        let twice = format!("0x{account}");
+        for bad in ["", "a b", "a/b", "a|b", &"x".repeat(65), &twice, "0x", "0x12", &account.as_str()[..41]] {
             assert_eq!(ParticipantId::parse(bad), None, "{bad}");
         }
     }

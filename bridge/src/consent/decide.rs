@@ -46,7 +46,8 @@ impl Asker {
     /// Of a caller whose token was issued to a client or names a person. A token that was minted at the machine and names nobody is
     /// its administrator's, who has the keys anyway.
     fn of(caller: &Caller) -> Option<Self> {
-        let Caller { user, client, patient, .. } = caller;
+        let Caller { user, client, .. } = caller;
+        let patient = caller.patient.as_ref().filter(|_| !caller.narrowed);
         if let Some(outside) = &caller.outside {
             // Its token names a patient because it may see no other, and not because it is his.
             let outside = Some(outside.clone());
@@ -56,7 +57,7 @@ impl Asker {
         let own = match user {
             _ if caller.guards => patient.clone(),
             Some(user) => Some(user.clone()).filter(is_patient),
-            None => patient.clone(),
+            None => patient.cloned(),
         };
         let somebody = user.is_some() || client.is_some() || patient.is_some();
         let purpose = caller.purpose.as_ref().map(|code| Coding::new(PURPOSES, code));

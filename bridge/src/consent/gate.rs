@@ -4,6 +4,7 @@
 use super::decide::{Asker, Permit};
 use super::grant::claim;
 use super::labels::Rules;
+use super::outside::PARCEL;
 use super::policy::{Ask, Claim, Coding, Consent, Decision, Effect, Facts, Policy, decide_by, opens_by};
 use super::whose::{About, Whose};
 use crate::app::Core;
@@ -175,6 +176,8 @@ impl Core {
         Rules::built_in().apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);
         let trail = is_trail(about.name.kind);
+        // What came from elsewhere lies in there whole, whatever it is about.
+        let parcel = about.name.kind.as_str() == "Binary" && resource.text("contentType") == Some(PARCEL);
         if trail && asking.asker.audits() {
             return Ok(true);
         }
@@ -189,7 +192,7 @@ impl Core {
             let decision = self.decided(ask, asking.newest, (patient, &facts), policy).await?;
             asking.permit.seen().decided(patient, &decision);
             // What was done to a record tells what is in it: where its patient has anything to say, it is for him and for auditors.
-            if decision.effect != Effect::Permit || (trail && !decision.because.is_default()) {
+            if decision.effect != Effect::Permit || ((trail || parcel) && !decision.because.is_default()) {
                 return Ok(false);
             }
         }

@@ -7,6 +7,8 @@ use crate::ids::Name;
 
 /// The system of the identifier by which Consents, Organizations and Provenances name a participant.
 pub const PARTICIPANT: &str = "urn:medseal:participant";
+/// The content type of a parcel that another organisation sent, where it is kept as evidence.
+pub const PARCEL: &str = "application/vnd.medseal.parcel+json";
 
 /// Another organisation, a user of it, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! consents to is asked anew each time.
 
 use super::error::ExchangeError;
-use super::order::Order;
+use super::order::{Order, Sent};
 use super::parcel::{Parcel, pack};
 use super::participants::Partner;
 use super::peers::{Intent, ask, granted, outside_of};
@@ -15,8 +15,9 @@ use crate::audit::event::{Access, Detail, Did, Outcome};
 use crate::audit::worker::add;
 use crate::clock::instant;
 use crate::commit::{Author, Transaction};
+use crate::config::ParticipantId;
 use crate::consent::decide::decide;
-use crate::error::IngestError;
+use crate::error::{IngestError, VaultError};
 use crate::exchange::document::reference;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
@@ -27,10 +28,12 @@ use crate::limits::{FIRST_RETRY, GIVE_UP, LAST_RETRY};
 use crate::read::{self, Opened, in_background};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +41,10 @@ use std::time::Duration;
 pub const PATH: &str = "/exchange/peer/push";
 /// How often it is looked for what is due.
 const LOOK: Duration = Duration::from_millis(500);
-/// Pushes under way at the same time.
+/// Receivers that are written to at the same time.
 const AT_ONCE: usize = 8;
+/// The most that one round looks at: those of one receiver stand behind each other.
+const LOOKED_AT: usize = 64;
 
 /// What is sent.
 #[derive(Serialize, Deserialize)]
@@ -87,20 +92,41 @@ async fn round(app: &Arc<App>) -> Result<(), ExchangeError> {
     let (store, now) = (app.core.store.clone(), now(app));
     let due = in_background(move || {
         store.forget_pushes(now - 4 * GIVE_UP.as_millis() as i64)?;
-        store.due_pushes(now, AT_ONCE)
+        store.due_pushes(now, LOOKED_AT)
     });
-    let tries = due.await?.into_iter().map(|push| turn(app, push));
-    futures_util::future::join_all(tries).await.into_iter().collect()
+    let mut by_receiver: BTreeMap<ParticipantId, Vec<(Push, Order)>> = BTreeMap::new();
+    for push in due.await? {
+        match Order::open(&app.core, &push) {
+            Some(order) => by_receiver.entry(order.to.clone()).or_default().push((push, order)),
+            None => {
+                tracing::error!(push = %push.id, "a push cannot be read and is given up");
+                settle(app, &push, Push { state: State::GivenUp, ..push.clone() }).await?;
+            }
+        }
+    }
+    let queues = by_receiver.into_values().map(|queue| in_turn(app, queue));
+    stream::iter(queues).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// One try of one push. A crash before it is settled leaves it waiting: it is sent again, and the receiver knows it.
-async fn turn(app: &Arc<App>, push: Push) -> Result<(), ExchangeError> {
-    let Some(mut order) = Order::open(&app.core, &push) else {
-        tracing::error!(push = %push.id, "a push cannot be read and is given up");
-        return settle(app, &push, Push { state: State::GivenUp, ..push.clone() }).await;
-    };
-    let after = match deliver(app, &push.id, &order).await {
-        Ok(Done::NotYet) => Push { due: now(app) + LOOK.as_millis() as i64, ..push.clone() },
+/// The pushes to one receiver. Once one could not be handed over, the others wait as long as that one: a slow or dead receiver takes no
+/// time of others.
+async fn in_turn(app: &Arc<App>, queue: Vec<(Push, Order)>) -> Result<(), ExchangeError> {
+    let mut away = None;
+    for (push, order) in queue {
+        match away {
+            Some(due) => settle(app, &push, Push { due, ..push.clone() }).await?,
+            None => away = turn(app, &push, order).await?,
+        }
+    }
+    Ok(())
+}
+
+/// One try of one push; when the next one is due, where the receiver could not be reached. A crash before it is settled leaves it
+/// waiting: it is sent again, and the receiver knows it.
+async fn turn(app: &Arc<App>, push: &Push, mut order: Order) -> Result<Option<i64>, ExchangeError> {
+    let mut away = None;
+    let after = match deliver(app, push, &mut order).await {
+        Ok(Done::NotYet) => not_yet(app, push),
         Ok(Done::Delivered { receipt, withheld }) => {
             (order.receipt, order.withheld, order.why) = (receipt, withheld, None);
             Push { state: State::Delivered, ..push.clone() }
@@ -108,11 +134,23 @@ async fn turn(app: &Arc<App>, push: Push) -> Result<(), ExchangeError> {
         Err(error) => {
             tracing::warn!(push = %push.id, to = %order.to, %error, "a push was not delivered");
             order.why = error.issues().first().map(|issue| issue.text.clone());
-            missed(app, &push, error.may_pass())
+            let after = missed(app, push, error.may_pass());
+            away = Some(after.due).filter(|_| error.may_pass());
+            after
         }
     };
-    let sealed = order.seal(&app.core).map_err(crate::error::VaultError::from)?;
-    settle(app, &push, Push { sealed, ..after }).await
+    let sealed = order.seal(&app.core).map_err(VaultError::from)?;
+    settle(app, push, Push { sealed, ..after }).await?;
+    Ok(away)
+}
+
+/// What waits for an anchor is looked at again when it is an eighth older.
+fn not_yet(app: &App, push: &Push) -> Push {
+    let (now, given_up) = (now(app), GIVE_UP.as_millis() as i64);
+    let age = now - push.made;
+    let state = if age > given_up { State::GivenUp } else { State::Waits };
+    let pause = (age / 8).clamp(LOOK.as_millis() as i64, LAST_RETRY.as_millis() as i64);
+    Push { state, due: now + pause, ..push.clone() }
 }
 
 fn missed(app: &App, push: &Push, may_pass: bool) -> Push {
@@ -139,17 +177,17 @@ async fn settle(app: &App, before: &Push, after: Push) -> Result<(), ExchangeErr
     Ok(in_background(move || store.settle_push(&before, &after)).await.map(|_| ())?)
 }
 
-async fn deliver(app: &Arc<App>, id: &str, order: &Order) -> Result<Done, ExchangeError> {
+async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done, ExchangeError> {
     let exchange = of(app)?;
     let patient = Name::parse(&order.patient).ok_or(ExchangeError::NoPatient)?;
     if let Some(server) = exchange.settings.fhir.iter().find(|server| server.id == order.to) {
-        let (opened, caller, withheld) = consented(app, order, &patient, server.id.as_str()).await?;
-        plain::send(app, server, &opened).await?;
-        tell(app, &caller).await;
-        return Ok(Done::Delivered { receipt: None, withheld });
+        let going = consented(app, order, &patient, server.id.as_str()).await?;
+        tell(app, &going.caller).await?;
+        plain::send(app, server, &going.opened).await?;
+        return Ok(Done::Delivered { receipt: None, withheld: order.places.len() - going.places.len() });
     }
     let partner = exchange.directory.partner(&order.to, &app.outgoing, peers::now(app)).await?;
-    let (opened, caller, withheld) = consented(app, order, &patient, &partner.document.said.name).await?;
+    let Going { opened, caller, places } = consented(app, order, &patient, &partner.document.said.name).await?;
     let parcel = pack(&app.core, &patient, opened).await?;
     if parcel.more {
         return Err(ExchangeError::TooMuch);
@@ -157,65 +195,82 @@ async fn deliver(app: &Arc<App>, id: &str, order: &Order) -> Result<Done, Exchan
     if !parcel.is_anchored() {
         return Ok(Done::NotYet);
     }
-    let receipt = hand_over(app, &partner, id, &parcel, &order.intent()).await?;
-    tell(app, &caller).await;
-    let provenance = note(app, &partner, id, order, &receipt).await?;
-    Ok(Done::Delivered { receipt: Some(provenance.to_string()), withheld })
+    // Told and written down before anything leaves: an answer that gets lost must not make it undone.
+    if order.sends(Sent { content: parcel.content().to_string(), places }) {
+        let sealed = order.seal(&app.core).map_err(VaultError::from)?;
+        settle(app, push, Push { sealed, ..push.clone() }).await?;
+    }
+    tell(app, &caller).await?;
+    let (receipt, taken) = hand_over(app, &partner, &push.id, &parcel, order).await?;
+    let provenance = note(app, &partner, &push.id, (order, &taken), &receipt).await?;
+    Ok(Done::Delivered { receipt: Some(provenance.to_string()), withheld: order.places.len() - taken.places.len() })
+}
+
+/// What is about to be sent.
+struct Going {
+    opened: Vec<Opened>,
+    caller: Caller,
+    /// Which of the order's places.
+    places: Vec<usize>,
 }
 
 /// What of an order the patient consents to give to this organisation now. Without himself nobody could tell whose it is.
-async fn consented(
-    app: &App,
-    order: &Order,
-    patient: &Name,
-    name: &str,
-) -> Result<(Vec<Opened>, Caller, usize), ExchangeError> {
+async fn consented(app: &App, order: &Order, patient: &Name, name: &str) -> Result<Going, ExchangeError> {
     let Intent { user, purpose } = order.intent();
     let outside = outside_of(app, &order.to, name, user, purpose).await?;
     let purpose = outside.purpose.code.clone();
     let caller = caller(patient, outside)?;
-    let mut opened = Vec::with_capacity(order.places.len());
-    for (name, version) in &order.places {
+    let (mut opened, mut places) = (Vec::with_capacity(order.places.len()), Vec::new());
+    for (place, (name, version)) in order.places.iter().enumerate() {
         let Some(name) = Name::parse(name) else { continue };
         let permit = decide(&caller, Interaction::Read, Some(name.kind));
         let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
-        opened.extend(read::read(&app.core, &permit, &name, Some(Version(*version))).await?);
+        if let Some(one) = read::read(&app.core, &permit, &name, Some(Version(*version))).await? {
+            opened.push(one);
+            places.push(place);
+        }
     }
     if opened.first().is_none_or(|first| first.stored.name != *patient) {
         let text = format!("the patient has not consented that {name} gets this for {purpose}, or not with who he is");
         return Err(ExchangeError::Consent(text));
     }
-    let withheld = order.places.len() - opened.len();
-    Ok((opened, caller, withheld))
+    Ok(Going { opened, caller, places })
 }
 
-/// Sends it, and gives the receiver's receipt, which was checked.
+/// Sends it, and gives the receiver's receipt, which was checked, and what it is for: what this try sent, or one before whose answer got
+/// lost.
 async fn hand_over(
     app: &App,
     partner: &Partner,
     id: &str,
     parcel: &Parcel,
-    intent: &Intent,
-) -> Result<String, ExchangeError> {
+    order: &Order,
+) -> Result<(String, Sent), ExchangeError> {
     const BAD: ExchangeError = ExchangeError::Malformed("the parcel cannot be written");
     let text = serde_json::value::to_raw_value(parcel).map_err(|_| BAD)?;
     let given = serde_json::to_vec(&Given { delivery: id.to_owned(), parcel: text }).map_err(|_| BAD)?;
-    let answer = granted(ask(app, partner, PATH, given, intent).await?)?;
+    let answer = granted(ask(app, partner, PATH, given, &order.intent()).await?)?;
     let Signed { receipt } = serde_json::from_slice(&answer).map_err(|_| ExchangeError::Answer)?;
     let Delivery { iss, aud, delivery, content, .. } =
         check_delivery(&receipt, &partner.document).map_err(|_| ExchangeError::Answer)?;
     let is_ours = iss == partner.id.as_str() && aud == of(app)?.settings.id.as_str();
-    let is_this = delivery == id && content == parcel.content().to_string();
-    if is_ours && is_this { Ok(receipt) } else { Err(ExchangeError::Answer) }
+    let taken = order.sent.iter().rev().find(|sent| sent.content == content).filter(|_| is_ours && delivery == id);
+    taken.map(|taken| (receipt, taken.clone())).ok_or(ExchangeError::Answer)
 }
 
 /// The delivery receipt as part of the record: it has a log entry, and so a receipt of its own.
-async fn note(app: &Arc<App>, to: &Partner, id: &str, order: &Order, text: &str) -> Result<Name, ExchangeError> {
+async fn note(
+    app: &Arc<App>,
+    to: &Partner,
+    id: &str,
+    (order, taken): (&Order, &Sent),
+    text: &str,
+) -> Result<Name, ExchangeError> {
     let kind = TypeName::parse("Provenance").ok_or(ExchangeError::NotFound)?;
     let name = Name { kind, id: derived("sent", &[id]) };
     let (now, who) = (instant(app.core.clock.now()), reference(&to.id, &to.document.said.name));
-    let versions =
-        order.places.iter().map(|(name, version)| json!({"reference": format!("{name}/_history/{version}")}));
+    let places = taken.places.iter().filter_map(|place| order.places.get(*place));
+    let versions = places.map(|(name, version)| json!({"reference": format!("{name}/_history/{version}")}));
     let targets = [json!({"reference": order.patient})].into_iter().chain(versions);
     let told = json!({
         "resourceType": "Provenance", "id": name.id.as_str(), "recorded": now,
@@ -233,15 +288,16 @@ async fn note(app: &Arc<App>, to: &Partner, id: &str, order: &Order, text: &str)
     }
 }
 
-/// Tells in the trail what left.
-async fn tell(app: &App, caller: &Caller) {
+/// Tells in the trail what leaves. What cannot be told does not leave.
+async fn tell(app: &App, caller: &Caller) -> Result<(), ExchangeError> {
     let accesses = caller.seen.take().shown.into_iter().map(|(patient, resources)| {
         let access = Access { who: Some(caller.who()), did: Did("operation"), outcome: Outcome::Done, patient };
         (access, Detail { resources, ..Detail::at(app.core.clock.now()) })
     });
-    if add(&app.core.trail, accesses.collect()).await.is_err() {
-        tracing::error!("the audit trail is full: a push is not told of");
-    }
+    add(&app.core.trail, accesses.collect()).await.map_err(|_| {
+        tracing::error!("the audit trail is full: a push waits");
+        ExchangeError::Ingest(IngestError::Busy)
+    })
 }
 
 #[cfg(test)]

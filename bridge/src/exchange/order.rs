@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 /// What orders are sealed for.
 const PURPOSE: &[u8] = b"medseal/v1/push";
 
+/// So many different contents of one push are remembered: each is what the patient consented to at the time of a try.
+const MAX_SENT: usize = 16;
+
 /// What is asked for.
 pub struct Wanted {
     /// The client's own name of it: the same name is the same push.
@@ -55,6 +58,18 @@ pub struct Order {
     /// The Provenance that bears the delivery receipt.
     #[serde(default)]
     pub receipt: Option<String>,
+    /// What was sent so far: the receiver may have taken any of it.
+    #[serde(default)]
+    pub sent: Vec<Sent>,
+}
+
+/// What one try sent.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// As [`Parcel::content`](super::parcel::Parcel::content) has it.
+    pub content: String,
+    /// Which of the places.
+    pub places: Vec<usize>,
 }
 
 crate::redacted_debug!(Order);
@@ -63,6 +78,18 @@ impl Order {
     /// On whose behalf, and what for.
     pub fn intent(&self) -> Intent {
         Intent { user: self.user.clone(), purpose: Coding::new(&self.purpose.0, &self.purpose.1) }
+    }
+
+    /// Notes what is about to be sent; whether that is new.
+    pub fn sends(&mut self, sent: Sent) -> bool {
+        if self.sent.contains(&sent) {
+            return false;
+        }
+        if self.sent.len() >= MAX_SENT {
+            self.sent.remove(0);
+        }
+        self.sent.push(sent);
+        true
     }
 
     /// Seals it for the queue.
@@ -97,6 +124,7 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
         withheld: 0,
         why: None,
         receipt: None,
+        sent: Vec::new(),
     };
     let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
     let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
@@ -119,7 +147,7 @@ fn id(caller: &Caller, named: Option<&str>) -> Result<String, ExchangeError> {
 /// The versions that are to be sent, the patient's own first: by that the receiver knows whose they are.
 async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(String, u32)>, ExchangeError> {
     let scopes = scopes::parse("patient/*.rs").map_err(ExchangeError::Forbidden)?;
-    let of_one = Caller { patient: Some(wanted.patient.clone()), scopes, ..caller.clone() };
+    let of_one = Caller { patient: Some(wanted.patient.clone()), narrowed: true, scopes, ..caller.clone() };
     let mut places = vec![place(app, &of_one, &wanted.patient.to_string()).await?];
     for text in &wanted.resources {
         places.push(place(app, &of_one, text).await?);

@@ -8,7 +8,7 @@ use crate::config::Accept;
 use crate::error::VaultError;
 use crate::ids::{Name, Version};
 use crate::index::store::StoreError;
-use crate::limits::{MAX_PARCEL_BYTES, MAX_PARCEL_ITEMS};
+use crate::limits::{EXCHANGE_TIMEOUT, MAX_PARCEL_ANCHORS, MAX_PARCEL_BYTES, MAX_PARCEL_ITEMS, MAX_PLACE};
 use crate::read::{Opened, in_background};
 use notary::anchor::{AnchorBundle, ChainKind, read_header};
 use notary::canonical::Json;
@@ -18,7 +18,7 @@ use notary::receipt::Receipt;
 use notary::verify::{Cache, Grade, NodeAnswers, Policy, Refusal, TrustedContract, verify_with};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The format's name and version.
@@ -92,7 +92,9 @@ pub async fn pack(core: &Arc<Core>, patient: &Name, opened: Vec<Opened>) -> Resu
         let mut bytes = 0;
         for one in opened {
             bytes += one.resource.len() + RECEIPT_BYTES;
-            parcel.more = bytes > MAX_PARCEL_BYTES || parcel.items.len() >= MAX_PARCEL_ITEMS;
+            parcel.more = bytes > MAX_PARCEL_BYTES
+                || parcel.items.len() + parcel.waiting.len() >= MAX_PARCEL_ITEMS
+                || parcel.anchors.len() >= MAX_PARCEL_ANCHORS;
             if parcel.more {
                 break;
             }
@@ -104,12 +106,21 @@ pub async fn pack(core: &Arc<Core>, patient: &Name, opened: Vec<Opened>) -> Resu
 }
 
 impl Parcel {
-    /// Reads one that came: of this format, of no more resources than one holds, and no anchor without a resource (each block is
-    /// asked for at a node). Nothing where it is none.
+    /// Reads one that came: of this format, and of no more than one holds. Nothing where it is none.
     pub fn read(text: &[u8]) -> Option<Self> {
         let parcel: Self = serde_json::from_slice(text).ok()?;
-        let fits = parcel.items.len() <= MAX_PARCEL_ITEMS && parcel.anchors.len() <= parcel.items.len();
-        (parcel.format == FORMAT && fits).then_some(parcel)
+        let fits =
+            parcel.items.len() + parcel.waiting.len() <= MAX_PARCEL_ITEMS && parcel.anchors.len() <= MAX_PARCEL_ANCHORS;
+        let is_place = |text: &String| text.len() <= MAX_PLACE;
+        (parcel.format == FORMAT && fits && parcel.waiting.iter().all(is_place)).then_some(parcel)
+    }
+
+    /// The same with nothing but some of its items: what is kept as evidence holds nothing else.
+    pub fn only(text: &[u8], keep: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
+        let mut parcel = Self::read(text)?;
+        let mut place = 0..;
+        parcel.items.retain(|_| place.next().is_some_and(&keep));
+        serde_json::to_vec(&parcel).ok()
     }
 
     fn add(&mut self, core: &Core, opened: &Opened) -> Result<(), StoreError> {
@@ -149,9 +160,13 @@ impl Parcel {
 
     /// Holds each resource against the sender's log and anchor. Where the anchors are on a chain that this server reads, its nodes
     /// must have their blocks.
-    pub async fn check(self, core: &Core, by: &Document, accept: Accept) -> Vec<Checked> {
+    pub async fn check(self, core: &Core, by: &Arc<Document>, accept: Accept) -> Result<Vec<Checked>, VaultError> {
         let nodes = self.confirmed(core).await;
-        let policy = policy(core, by, nodes);
+        let (policy, by) = (policy(core, by, nodes), by.clone());
+        in_background(move || Ok(self.judge(&policy, &by, accept))).await
+    }
+
+    fn judge(self, policy: &Policy, by: &Document, accept: Accept) -> Vec<Checked> {
         let bare = Policy { contracts: Vec::new(), nodes: None, ..policy.clone() };
         let mut cache = Cache::default();
         let Self { items, anchors, .. } = self;
@@ -161,7 +176,7 @@ impl Parcel {
                 Some(None) => Err(Unproved::Parcel),
                 found => {
                     receipt.anchor = found.flatten().cloned();
-                    let policy = if receipt.anchor.is_some() { &policy } else { &bare };
+                    let policy = if receipt.anchor.is_some() { policy } else { &bare };
                     judged(&mut cache, &receipt, &resource, by, policy, accept)
                 }
             };
@@ -178,15 +193,24 @@ impl Parcel {
         items.into_iter().map(one).collect()
     }
 
-    /// What our own nodes say of the blocks. Without a word from them a block proves nothing.
+    /// What our own nodes say of the blocks, each asked for once. Without a word from them in time a block proves nothing.
     async fn confirmed(&self, core: &Core) -> NodeAnswers {
         let mut answers = NodeAnswers::default();
         let Some((nodes, chain_id)) = core.chain.nodes() else { return answers };
-        for anchor in self.anchors.iter().filter(|anchor| anchor.chain_id == chain_id) {
-            let Ok(header) = read_header(&anchor.header) else { continue };
-            if let Ok(said) = confirm(nodes.each(), chain_id, header.number, header.hash).await {
-                answers.keep(chain_id, header.hash, said);
+        let ours = self.anchors.iter().filter(|anchor| anchor.chain_id == chain_id);
+        let blocks: BTreeMap<_, _> = ours
+            .filter_map(|anchor| read_header(&anchor.header).ok())
+            .map(|header| (header.hash, header.number))
+            .collect();
+        let asking = async {
+            for (hash, number) in blocks {
+                if let Ok(said) = confirm(nodes.each(), chain_id, number, hash).await {
+                    answers.keep(chain_id, hash, said);
+                }
             }
+        };
+        if tokio::time::timeout(EXCHANGE_TIMEOUT, asking).await.is_err() {
+            tracing::warn!("the nodes did not tell of all blocks of a parcel in time");
         }
         answers
     }
@@ -235,6 +259,7 @@ impl Checked {
 
     /// `Type/id/_history/n`.
     pub fn place(&self) -> String {
-        format!("{}/_history/{}", self.name, self.version)
+        let named = self.named().map(|(name, version)| format!("{name}/_history/{version}"));
+        named.unwrap_or_else(|| "a resource without a name".to_owned())
     }
 }

@@ -21,6 +21,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use warp::http::{HeaderMap, Method, StatusCode};
 
+/// So many of the newest blocks are read again each time: they may be replaced.
+const REREAD: u64 = 64;
+
 /// How an organisation stands in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participant {
@@ -191,18 +194,23 @@ impl Directory {
     /// The document that is pinned, from where the organisation publishes it.
     pub async fn document(&self, of: &Participant, outgoing: &Outgoing) -> Result<Arc<Document>, DirectoryError> {
         let known = self.documents().get(&of.digest).cloned();
-        if let Some(document) = known {
-            return Ok(document);
+        let document = match known {
+            Some(document) => document,
+            None => self.fetched(of, outgoing).await?,
+        };
+        // Asked each time: whoever pins the digest of another one's document is not that one.
+        let is_its_own = document.said.endpoint == of.endpoint && (self.is_listed() || document.said.name == of.name);
+        match is_its_own {
+            true => Ok(document),
+            false => Err(DirectoryError::Document { id: of.id.clone(), why: DocumentError::Other }),
         }
+    }
+
+    async fn fetched(&self, of: &Participant, outgoing: &Outgoing) -> Result<Arc<Document>, DirectoryError> {
         let bytes = fetch(&of.endpoint, outgoing).await;
         let bytes = bytes.map_err(|why| DirectoryError::Fetch { id: of.id.clone(), why })?;
         let wrong = |why| DirectoryError::Document { id: of.id.clone(), why };
-        let document = Document::parse(&bytes, of.digest).map_err(wrong)?;
-        let is_its_own = document.said.endpoint == of.endpoint && (self.is_listed() || document.said.name == of.name);
-        if !is_its_own {
-            return Err(wrong(DocumentError::Other));
-        }
-        let document = Arc::new(document);
+        let document = Arc::new(Document::parse(&bytes, of.digest).map_err(wrong)?);
         let mut documents = self.documents();
         if documents.len() >= MAX_CLIENTS {
             documents.clear();
@@ -253,7 +261,13 @@ impl Mirror {
             let mut read = self.read.lock().await;
             self.read_on(&mut read).await?;
             // Anybody may apply: the first ones are shown, and whoever else is asked for by his account is found all the same.
-            read.told.iter().map(|told| told.account).take(MAX_PARTICIPANTS).collect()
+            let mut accounts = std::collections::BTreeSet::new();
+            for told in &read.told {
+                if accounts.len() < MAX_PARTICIPANTS {
+                    accounts.insert(told.account);
+                }
+            }
+            accounts
         };
         let mut all = Vec::new();
         for account in accounts {
@@ -267,14 +281,15 @@ impl Mirror {
         for one in told {
             // Whoever enrols anew and anew does not make this grow for the same words, nor without end for others.
             if read.told.len() >= MAX_TOLD {
-                tracing::error!("the directory has more words than are kept: who comes now is not found by name");
+                tracing::error!("the directory has more words than are kept: who enrols now is not found");
                 break;
             }
             if !read.told.contains(&one) {
                 read.told.push(one);
             }
         }
-        read.next = next;
+        // What was told in a block that is replaced is told again in another one.
+        read.next = read.next.max(next.saturating_sub(REREAD));
         Ok(())
     }
 }

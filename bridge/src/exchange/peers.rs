@@ -74,7 +74,8 @@ pub async fn ask(
     };
     let me = exchange.settings.id.as_str();
     let checked = check(said, &partner.document, me, &answer.body, self::now(app));
-    let re = checked.ok().and_then(|(_, claims)| claims.re);
+    let by_it = |claims: &Claims| ParticipantId::parse(&claims.iss).as_ref() == Some(&partner.id);
+    let re = checked.ok().filter(|(_, claims)| by_it(claims)).and_then(|(_, claims)| claims.re);
     let is_ours = re == Some((nonce, answer.status.as_u16()));
     if is_ours { Ok((answer.status, answer.body)) } else { Err(ExchangeError::Answer) }
 }

@@ -10,10 +10,12 @@ use super::store::{Evidence, Kept, Origin, keep};
 use super::{of, peers};
 use crate::app::App;
 use crate::config::ParticipantId;
+use crate::fhir::matching::{Grade, score};
 use crate::ids::Name;
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use futures_util::future::join_all;
+use notary::canonical::Json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -31,6 +33,17 @@ pub struct Wanted {
     pub request_consent: bool,
     pub store: bool,
     pub intent: Intent,
+}
+
+impl Wanted {
+    /// What is asked of the others: where it is to be stored, also who he is there.
+    fn queries(&self) -> Vec<String> {
+        let mut queries = self.queries.clone();
+        if self.store && !queries.iter().any(|query| matches!(query.as_str(), "*" | "Patient")) {
+            queries.push("Patient".to_owned());
+        }
+        queries
+    }
 }
 
 /// What came from one organisation.
@@ -67,28 +80,47 @@ async fn pull_one(
 ) -> Result<Got, ExchangeError> {
     let exchange = of(app)?;
     let partner = exchange.directory.partner(from, &app.outgoing, peers::now(app)).await?;
-    let asked = Asked {
-        patient: wanted.described.clone(),
-        queries: wanted.queries.clone(),
-        request_consent: wanted.request_consent,
-    };
+    let asked =
+        Asked { patient: wanted.described.clone(), queries: wanted.queries(), request_consent: wanted.request_consent };
     let body = serde_json::to_vec(&asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
     let parcel = granted(ask(app, &partner, PATH, body, &wanted.intent).await?)?;
     let read = Parcel::read(&parcel).ok_or(ExchangeError::Answer)?;
     let (there, content, waiting, more) = (read.patient.clone(), read.content(), read.waiting.clone(), read.more);
-    let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await;
+    let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await?;
+    is_who_was_asked_for(wanted, &there, &checked)?;
     let mut got = Got { partner, checked, waiting, more, kept: None };
     if let (true, Some(here)) = (wanted.store, &wanted.here) {
         let origin = Origin { partner: &got.partner, there: &there, here, begins: false };
         let id = derived("pull", &[from.as_str(), here.id.as_str(), &content.to_string()]);
-        let evidence = Evidence { id, parcel: parcel.to_vec(), signature: None };
+        let proved = |n: usize| got.checked.get(n).is_some_and(|one| one.verdict.is_ok());
+        let kept = Parcel::only(&parcel, proved).ok_or(ExchangeError::Answer)?;
+        let evidence = Evidence { id, parcel: kept, signature: None };
         got.kept = Some(keep(app, &writer(caller, here)?, &origin, &got.checked, evidence).await?);
     }
     Ok(got)
 }
 
+/// Their patient is for certain the one who was asked for, as far as he is shown; what is stored needs that he is.
+fn is_who_was_asked_for(wanted: &Wanted, there: &str, checked: &[Checked]) -> Result<(), ExchangeError> {
+    let proved = checked.iter().find(|one| one.name == there && one.verdict.is_ok());
+    let asked = Json::parse(wanted.described.get().as_bytes()).map_err(|_| ExchangeError::NoPatient)?;
+    match proved {
+        Some(one) if score(&asked, &one.json).grade == Grade::Certain => Ok(()),
+        Some(_) => Err(ExchangeError::Uncertain("theirs is not for certain the one who was asked for")),
+        None if wanted.store => {
+            Err(ExchangeError::Uncertain("they do not show who theirs is: nothing of it is stored"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The caller, as far as one record: what comes from elsewhere is written into no other.
 pub fn writer(caller: &Caller, here: &Name) -> Result<Caller, ExchangeError> {
-    let scopes = scopes::parse("patient/*.cruds system/Binary.cruds system/Provenance.cruds");
-    Ok(Caller { patient: Some(here.clone()), scopes: scopes.map_err(ExchangeError::Forbidden)?, ..caller.clone() })
+    let scopes = scopes::parse("patient/*.cruds system/Binary.cu system/Provenance.cu");
+    Ok(Caller {
+        patient: Some(here.clone()),
+        narrowed: true,
+        scopes: scopes.map_err(ExchangeError::Forbidden)?,
+        ..caller.clone()
+    })
 }

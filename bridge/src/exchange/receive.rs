@@ -6,12 +6,13 @@ use super::of;
 use super::parcel::{Checked, Parcel};
 use super::peers::{Requester, now};
 use super::pull::writer;
-use super::respond::{derived, whom};
+use super::respond::{derived, replaced_by, whom};
 use super::signed::Delivery;
 use super::store::{Evidence, Origin, current, keep, new_patient, signed};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::ids::{Name, ResourceId, TypeName};
+use crate::limits::MAX_MERGED;
 use crate::smart::token::Caller;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub async fn receive(app: &Arc<App>, by: &Requester, given: &Given, seen: &Seen)
     let parcel = Parcel::read(given.parcel.get().as_bytes())
         .ok_or(ExchangeError::Malformed("`parcel` is no parcel of this format"))?;
     let (there, content) = (parcel.patient.clone(), parcel.content());
-    let checked = parcel.check(&app.core, &by.partner.document, of(app)?.settings.accept).await;
+    let checked = parcel.check(&app.core, &by.partner.document, of(app)?.settings.accept).await?;
     all_proved(&checked)?;
     let (here, begins) = whose(app, by, &there, &checked).await?;
     let receipt = receipt(app, by, &given.delivery, content.to_string())?;
@@ -58,20 +59,38 @@ fn all_proved(checked: &[Checked]) -> Result<(), ExchangeError> {
     }
 }
 
-/// Who the patient is here, and whether his record begins with this: nobody is like him, or it began with what came before.
+/// Who the patient is here, and whether his record begins with this: nobody is like him, or it began with what came before. Where it
+/// was merged into another since, that one is he; and what he is said to be now must not make him somebody else.
 async fn whose(app: &App, by: &Requester, there: &str, checked: &[Checked]) -> Result<(Name, bool), ExchangeError> {
     let missing = ExchangeError::Malformed("the parcel holds no Patient: without him nobody can tell whose it is");
     let described = checked.iter().find(|one| one.name == there && there.starts_with("Patient/"));
     let described = described.ok_or(missing)?;
     let new = new_patient(&by.partner, there).ok_or(ExchangeError::NoPatient)?;
-    if current(app, &new).await?.is_some() {
-        return Ok((new, true));
+    let before = current(app, &new).await?;
+    if let Some(other) = before.as_ref().and_then(|before| replaced_by(before, &app.core.base)) {
+        return Ok((surviving(app, other).await?, false));
     }
     match whom(app, &described.text).await {
+        Ok(here) if here == new => Ok((new, true)),
+        Ok(_) if before.is_some() => {
+            Err(ExchangeError::Uncertain("what is said of the patient now is true of another one"))
+        }
         Ok(here) => Ok((here, false)),
         Err(ExchangeError::NoPatient) => Ok((new, true)),
         Err(error) => Err(error),
     }
+}
+
+/// The record that one was merged into at last.
+async fn surviving(app: &App, mut name: Name) -> Result<Name, ExchangeError> {
+    for _ in 0..MAX_MERGED {
+        let Some(patient) = current(app, &name).await? else { return Err(ExchangeError::NoPatient) };
+        match replaced_by(&patient, &app.core.base) {
+            Some(next) => name = next,
+            None => return Ok(name),
+        }
+    }
+    Err(ExchangeError::Uncertain("the record was merged again and again"))
 }
 
 fn receipt(app: &App, by: &Requester, delivery: &str, content: String) -> Result<String, ExchangeError> {

@@ -9,16 +9,18 @@ use crate::clock::instant;
 use crate::commit::{Author, Transaction};
 use crate::consent::decide::decide;
 use crate::consent::outside::{Outside, PARTICIPANT};
+use crate::consent::policy::Coding;
 use crate::error::IngestError;
 use crate::fhir::matching::{Grade, blocks, score};
 use crate::fhir::membership;
+use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::http::query::pairs;
 use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::ingest::commit;
-use crate::limits::{MAX_PAGE, MAX_PARCEL_ITEMS, MAX_PULL_QUERIES};
+use crate::limits::{MAX_PAGE, MAX_PARCEL_BYTES, MAX_PARCEL_ITEMS, MAX_PULL_QUERIES};
 use crate::read::{Opened, in_background};
 use crate::search::candidates::candidates;
 use crate::search::compartment::{Start, Wanted, members};
@@ -30,7 +32,7 @@ use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What another organisation asks for.
@@ -47,6 +49,22 @@ pub struct Asked {
 }
 
 crate::redacted_debug!(Asked);
+
+/// Purposes of v3-ActReason for which a patient may be asked.
+const PURPOSES: &[&str] = &[
+    "TREAT",
+    "ETREAT",
+    "BTG",
+    "CAREMGT",
+    "COVERAGE",
+    "HDIRECT",
+    "HOPERAT",
+    "HPAYMT",
+    "HRESCH",
+    "PATRQT",
+    "PUBHLTH",
+    "RECORDMGT",
+];
 
 /// Answers a pull. `caller` holds what is told of the request.
 pub async fn pull(
@@ -109,7 +127,9 @@ fn missing(app: &App, outside: &Outside, requested: bool) -> String {
 async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Result<(), ExchangeError> {
     let Outside { participant, name, purpose, .. } = outside;
     let Some(kind) = TypeName::parse("Task") else { return Ok(()) };
-    let parts = [participant.as_str(), purpose.system.as_str(), purpose.code.as_str(), patient.id.as_str()];
+    // Once for each purpose that there is; whatever else somebody calls his own is one more.
+    let code = PURPOSES.iter().find(|code| is_act_reason(purpose, code)).copied().unwrap_or_default();
+    let parts = [participant.as_str(), code, patient.id.as_str()];
     let id = derived("consent-request", &parts);
     let task = json!({
         "resourceType": "Task", "id": id.as_str(), "status": "requested", "intent": "proposal",
@@ -128,6 +148,10 @@ async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Resul
         Ok(_) | Err(IngestError::Precondition(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_act_reason(purpose: &Coding, code: &str) -> bool {
+    purpose.system == "http://terminology.hl7.org/CodeSystem/v3-ActReason" && purpose.code == code
 }
 
 /// An id that follows from what it is for.
@@ -167,8 +191,18 @@ pub async fn whom(app: &App, described: &RawValue) -> Result<Name, ExchangeError
 
 /// A record that was merged into another one is nobody's any more.
 fn is_current(patient: &Json) -> bool {
+    replacing(patient).next().is_none()
+}
+
+fn replacing(patient: &Json) -> impl Iterator<Item = &Json> {
     let links = patient.get("link").map_or(&[][..], Json::items);
-    !links.iter().any(|link| link.text("type") == Some("replaced-by"))
+    links.iter().filter(|link| link.text("type") == Some("replaced-by"))
+}
+
+/// The record here that a Patient was merged into.
+pub fn replaced_by(patient: &Json, base: &str) -> Option<Name> {
+    let other = replacing(patient).next()?.get("other")?.text("reference")?;
+    Name::parse(normal(other, base))
 }
 
 fn the_one(graded: Vec<(Grade, Name)>) -> Result<Name, ExchangeError> {
@@ -199,40 +233,63 @@ pub async fn select(
     if queries.is_empty() || queries.len() > MAX_PULL_QUERIES {
         return Err(ExchangeError::Malformed("`queries`: 1 to 20 of them, `*` or `Type?parameters`"));
     }
-    let (mut all, mut known, mut more) = (Vec::new(), HashSet::new(), false);
-    for text in queries {
-        let (found, cut) =
-            if text == "*" { record(app, caller, patient).await? } else { found(app, caller, text).await? };
-        all.extend(found.into_iter().filter(|one| known.insert(one.stored.name.clone())));
-        more |= cut;
+    let (mut basket, mut more) = (Basket::default(), false);
+    for text in queries.iter().collect::<BTreeSet<_>>() {
+        more |= match text.as_str() {
+            "*" => record(app, caller, patient, &mut basket).await?,
+            text => found(app, caller, text, &mut basket).await?,
+        };
     }
-    Ok((all, more))
+    Ok((basket.all, more))
 }
 
-async fn record(app: &App, caller: &Caller, patient: &Name) -> Result<(Vec<Opened>, bool), ExchangeError> {
+/// What was found, each resource once, up to what one parcel holds.
+#[derive(Default)]
+struct Basket {
+    all: Vec<Opened>,
+    known: HashSet<Name>,
+    bytes: usize,
+}
+
+impl Basket {
+    /// Adds what is of a record, or beside it; whether there is room for more.
+    fn add(&mut self, found: impl IntoIterator<Item = Opened>) -> bool {
+        for one in found.into_iter().filter(|one| leaves(one.stored.name.kind)) {
+            if self.known.insert(one.stored.name.clone()) {
+                self.bytes += one.resource.len();
+                self.all.push(one);
+            }
+        }
+        self.all.len() <= MAX_PARCEL_ITEMS && self.bytes <= MAX_PARCEL_BYTES
+    }
+}
+
+/// All of the record; whether there is more.
+async fn record(app: &App, caller: &Caller, patient: &Name, basket: &mut Basket) -> Result<bool, ExchangeError> {
     let wanted = Wanted { focus: patient.clone(), types: None, since: None, care: None };
-    let (mut all, mut from): (Vec<Opened>, Option<Start>) = (Vec::new(), None);
+    let mut from: Option<Start> = None;
     loop {
         let found = members(&app.core, caller, app.core.around(), &wanted, from).await?;
-        all.extend(found.members);
+        let has_room = basket.add(found.members);
         from = found.next;
-        if from.is_none() || all.len() > MAX_PARCEL_ITEMS {
-            return Ok((all, from.is_some()));
+        if from.is_none() || !has_room {
+            return Ok(from.is_some());
         }
     }
 }
 
-async fn found(app: &App, caller: &Caller, text: &str) -> Result<(Vec<Opened>, bool), ExchangeError> {
+/// What a search finds; whether there is more of what was asked for.
+async fn found(app: &App, caller: &Caller, text: &str, basket: &mut Basket) -> Result<bool, ExchangeError> {
     let asked = read(app, text)?;
-    let (mut all, mut from) = (Vec::new(), None);
+    // A count that was asked for is the number of what is wanted.
+    let is_counted = asked.count.is_some_and(|count| count < MAX_PAGE);
+    let mut from = None;
     loop {
         let page = search(&app.core, caller, app.core.around(), &asked, from).await?;
-        all.extend(page.matches);
-        all.extend(page.included.resources);
+        let has_room = basket.add(page.matches.into_iter().chain(page.included.resources));
         from = page.next;
-        // A count that was asked for is the number of what is wanted.
-        if from.is_none() || asked.count.is_some_and(|count| count < MAX_PAGE) || all.len() > MAX_PARCEL_ITEMS {
-            return Ok((all, from.is_some()));
+        if from.is_none() || is_counted || !has_room {
+            return Ok(from.is_some() && !is_counted);
         }
     }
 }
@@ -253,6 +310,12 @@ fn read(app: &App, text: &str) -> Result<query::Search, ExchangeError> {
 /// Whether resources of a type are part of a patient's record, and not of who looked at it.
 pub fn is_of_record(kind: TypeName) -> bool {
     !is_trail(kind) && (kind.as_str() == "Patient" || !membership::by(kind, "Patient").is_empty())
+}
+
+/// Whether resources of a type leave at all, also beside what was asked for: the trail is this organisation's own, and what lies in a
+/// Binary was not looked at.
+fn leaves(kind: TypeName) -> bool {
+    !is_trail(kind) && kind.as_str() != "Binary"
 }
 
 #[cfg(test)]

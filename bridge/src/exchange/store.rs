@@ -8,6 +8,7 @@ use super::respond::{derived, is_of_record};
 use crate::app::App;
 use crate::clock::instant;
 use crate::commit::{Author, Committed, Transaction};
+use crate::consent::outside::PARCEL;
 use crate::error::IngestError;
 use crate::exchange::document::reference;
 use crate::fhir::references;
@@ -15,6 +16,7 @@ use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::ingest::commit;
+use crate::read::in_background;
 use crate::smart::token::Caller;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -93,7 +95,7 @@ pub async fn keep(
 /// A resource as it stands, by the service itself.
 pub async fn current(app: &App, name: &Name) -> Result<Option<Json>, ExchangeError> {
     let (store, wanted) = (app.core.store.clone(), name.clone());
-    let stored = crate::read::in_background(move || store.current(&wanted)).await?;
+    let stored = in_background(move || store.current(&wanted)).await?;
     match stored.filter(|stored| !stored.deleted) {
         Some(stored) => Ok(app.core.open_unless_erased(&stored).await?.map(|opened| opened.json())),
         None => Ok(None),
@@ -102,6 +104,12 @@ pub async fn current(app: &App, name: &Name) -> Result<Option<Json>, ExchangeErr
 
 /// Whether this version, or a newer one, is here already.
 async fn is_known(app: &App, origin: &Origin<'_>, name: &Name, one: &Checked) -> Result<bool, ExchangeError> {
+    let (store, wanted) = (app.core.store.clone(), name.clone());
+    let Some(stored) = in_background(move || store.current(&wanted)).await? else { return Ok(false) };
+    if stored.deleted {
+        // Whoever deleted it here meant it.
+        return Ok(true);
+    }
     let Some(there) = current(app, name).await? else { return Ok(false) };
     let source = there.get("meta").and_then(|meta| meta.text("source")).unwrap_or_default();
     let version = source.strip_prefix(&origin.versions(&one.name)).and_then(Version::parse);
@@ -159,7 +167,11 @@ impl Origin<'_> {
         let prefix = format!("{}/", self.endpoint());
         let rest = text.strip_prefix(&prefix).unwrap_or(text);
         let plain = rest.split("/_history/").next().unwrap_or(rest);
-        Name::parse(plain)?;
+        // What would be searched for here is meant there.
+        let is_search = plain.split_once('?').is_some_and(|(kind, _)| TypeName::parse(kind).is_some());
+        if !is_search {
+            Name::parse(plain)?;
+        }
         if plain == self.there {
             return Some(self.here.to_string());
         }
@@ -170,7 +182,7 @@ impl Origin<'_> {
     fn evidence(&self, app: &App, evidence: &Evidence, told: &[(String, Name)]) -> Result<Vec<Write>, ExchangeError> {
         let (binary, provenance) = (named("Binary", &evidence.id)?, named("Provenance", &evidence.id)?);
         let parcel = json!({
-            "resourceType": "Binary", "id": binary.id.as_str(), "contentType": "application/json",
+            "resourceType": "Binary", "id": binary.id.as_str(), "contentType": PARCEL,
             "securityContext": {"reference": self.here.to_string()}, "data": STANDARD.encode(&evidence.parcel),
         });
         let now = instant(app.core.clock.now());

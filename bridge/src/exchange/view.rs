@@ -224,7 +224,7 @@ impl View {
         let parcel = granted(ask(app, &partner, LOOK, body, &self.intent()).await?)?;
         let read = Parcel::read(&parcel).ok_or(ExchangeError::Answer)?;
         let (waiting, more) = (read.waiting.clone(), read.more);
-        let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await;
+        let checked = read.check(&app.core, &partner.document, exchange.settings.accept).await?;
         Ok(Got { partner, checked, waiting, more, kept: None })
     }
 

@@ -110,6 +110,16 @@ impl Weight {
     }
 }
 
+/// No more of a Patient than is compared: by that others are asked who he is there.
+pub fn described(patient: &Json) -> Json {
+    const COMPARED: &[&str] = &["resourceType", "identifier", "name", "birthDate", "gender", "telecom"];
+    let copied = COMPARED.iter().filter_map(|name| Some(((*name).to_owned(), patient.get(name)?.clone())));
+    let codes = items(patient, "address").iter().filter_map(|address| address.get("postalCode").cloned());
+    let addresses: Vec<Json> = codes.map(|code| Json::Object(vec![("postalCode".to_owned(), code)])).collect();
+    let addresses = Some(("address".to_owned(), Json::Array(addresses))).filter(|(_, all)| !all.items().is_empty());
+    Json::Object(copied.chain(addresses).collect())
+}
+
 /// Searches that together find whoever could be a match: an identifier; the birth date with the beginning of a name; the
 /// family name with the beginning of a given name, for birth dates with a slip; a telephone number or address.
 pub fn blocks(asked: &Json) -> Vec<Vec<(String, String)>> {
@@ -295,6 +305,17 @@ mod tests {
 
     const NAME: &str = r#""name":[{"family":"Muller Brandt","given":["ADA"]}]"#;
     const BORN: &str = r#""birthDate":"1980-02-09""#;
+
+    #[test]
+    fn others_are_told_no_more_than_is_compared() {
+        let mut ada = Json::parse(ADA.as_bytes()).unwrap();
+        let bare = described(&ada);
+        assert_eq!(score(&bare, &ada), score(&ada, &ada), "and nothing less");
+        ada.set("photo", Json::Array(vec![Json::Null]));
+        ada.set("contact", Json::Array(vec![Json::Null]));
+        ada.set("address", Json::parse(br#"[{"line":["Secret Lane 1"],"postalCode":"10 115"},{"city":"X"}]"#).unwrap());
+        assert_eq!(described(&ada), bare);
+    }
 
     #[test]
     fn the_table_of_pairs() {

@@ -93,6 +93,8 @@ fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec
     }
     let outcome = match status.as_u16() {
         401 | 403 => Outcome::Refused,
+        // Another organisation finds out in this way who is a patient here.
+        404 | 409 if request.path.starts_with("/exchange/peer/") => Outcome::Refused,
         500.. => Outcome::Failed,
         _ if asked.is_some() && status.is_success() => Outcome::Done,
         _ => return (false, Vec::new()),

@@ -107,6 +107,8 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// The patient whose record `patient/` scopes open.
     pub patient: Option<Name>,
+    /// He looks at that one record for somebody else, and is not that patient.
+    pub narrowed: bool,
     /// Who the user is that `user/` scopes speak of.
     pub user: Option<Name>,
     /// The client that the token was issued to; none: it was minted at the machine.
@@ -144,6 +146,7 @@ impl Caller {
             subject,
             scopes,
             patient: None,
+            narrowed: false,
             user: None,
             client: None,
             grant: None,

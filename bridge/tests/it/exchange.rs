@@ -8,9 +8,8 @@ use bridge::commands::participants::Act;
 use bridge::config::{Accept, ParticipantId};
 use bridge::exchange::document::beside;
 use bridge::exchange::parcel::Parcel;
-use bridge::limits::MAX_PARCEL_ITEMS;
 use bridge::exchange::signed::Draft;
-use bridge::limits::STRANGERS_PER_SECOND;
+use bridge::limits::{MAX_PARCEL_ANCHORS, MAX_PARCEL_ITEMS, STRANGERS_PER_SECOND};
 use bridge::smart::token::TokenKey;
 use cutter::Fault;
 use network::{Network, names, told};
@@ -228,9 +227,12 @@ fn no_such_parcel_is_read(good: &Value) {
     assert!(changed(&|_| ()).is_some());
     assert!(changed(&|parcel| parcel["format"] = json!("medseal-parcel/2")).is_none());
     assert!(changed(&|parcel| parcel["extra"] = json!(1)).is_none());
-    assert!(changed(&|parcel| repeat(&mut parcel["anchors"], 1_000)).is_none());
-    assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS)).is_some());
-    assert!(changed(&|parcel| repeat(&mut parcel["items"], MAX_PARCEL_ITEMS + 1)).is_none());
+    assert!(changed(&|parcel| repeat(&mut parcel["anchors"], MAX_PARCEL_ANCHORS + 1)).is_none());
+    let waiting = |n: usize, text: &str| changed(&|parcel| parcel["waiting"] = json!(vec![text; n]));
+    let room = MAX_PARCEL_ITEMS - good["items"].as_array().unwrap().len();
+    assert!(waiting(room, "Patient/a/_history/1").is_some());
+    assert!(waiting(room + 1, "Patient/a/_history/1").is_none());
+    assert!(waiting(1, &"x".repeat(1_000)).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,7 +313,7 @@ async fn who_is_suspended_changed_late_or_repeated_is_refused() {
     no_such_parcel_is_read(&parcel);
     let exchange = a.world.running.app.exchange.as_ref().unwrap();
     let partner = exchange.directory.partner(&b.id, &a.world.running.app.outgoing, now).await.unwrap();
-    let checked = read.check(&a.world.running.app.core, &partner.document, Accept::Anchored).await;
+    let checked = read.check(&a.world.running.app.core, &partner.document, Accept::Anchored).await.unwrap();
     let refused: Vec<&str> = checked.iter().filter(|one| one.verdict.is_err()).map(|one| one.name.as_str()).collect();
     assert_eq!(refused, ["Observation/o-lovelace"]);
     let given = format!("{{\"delivery\":\"d\",\"parcel\":{lie}}}");

@@ -16,10 +16,10 @@ use crate::exchange::participants::Participant;
 use crate::exchange::peers::{Intent, now};
 use crate::exchange::pull::{self, Answered, Got, Wanted};
 use crate::exchange::signed::purpose;
-use crate::fhir::outcome;
+use crate::fhir::{matching, outcome};
 use crate::http::fhir::page::raw;
 use crate::ids::{Name, TypeName};
-use crate::limits::MAX_PULL_PARTNERS;
+use crate::limits::{MAX_ISSUES, MAX_PULL_PARTNERS};
 use crate::read as reading;
 use crate::smart::scopes::Interaction;
 use futures_util::future::join_all;
@@ -49,6 +49,8 @@ struct Pull {
 /// `GET /exchange/participants`.
 pub(super) async fn participants(call: Call<'_>) -> Result<Reply, Reply> {
     let exchange = of(call.app).map_err(|error| refused(&error))?;
+    let permit = decide(&call.caller, Interaction::Search, TypeName::parse("Organization"));
+    permit.map_err(|denied| refused(&ExchangeError::Forbidden(denied.to_string())))?;
     let asked = parameters(call.request)?;
     let all = exchange.directory.all(now(call.app)).await.map_err(|error| refused(&error.into()))?;
     let documents = join_all(all.iter().map(|one| document_of(call.app, one))).await;
@@ -92,7 +94,9 @@ pub(super) async fn pull(call: Call<'_>) -> Result<Reply, Reply> {
 
 async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
     of(call.app).map_err(|error| refused(&error))?;
-    let asked: Pull = read(call.body).map_err(|error| refused(&error))?;
+    let mut asked: Pull = read(call.body).map_err(|error| refused(&error))?;
+    asked.from.sort_unstable();
+    asked.from.dedup();
     if asked.from.is_empty() || asked.from.len() > MAX_PULL_PARTNERS {
         return Err(refused(&ExchangeError::Malformed("`from`: 1 to 50 participants")));
     }
@@ -149,12 +153,12 @@ pub(super) async fn patient(call: &Call<'_>, who: Box<RawValue>) -> Result<(Box<
     let permit = permit.map_err(|denied| refused(&ExchangeError::Forbidden(denied.to_string())))?;
     let opened = reading::read(&call.app.core, &permit, &name, None).await.map_err(|error| unreadable(&error))?;
     let opened = opened.filter(|opened| !opened.stored.deleted).ok_or_else(|| refused(&ExchangeError::NoPatient))?;
-    Ok((raw(&opened.resource), Some(name)))
+    Ok((raw(&matching::described(&opened.json()).compact()), Some(name)))
 }
 
 /// The results merged, each with where it came from and how it was proved; what failed beside them.
 pub(super) fn pulled(app: &App, answered: &[Answered]) -> Reply {
-    let issues: Vec<Issue> = answered.iter().flat_map(told_issues).collect();
+    let issues: Vec<Issue> = answered.iter().flat_map(told_issues).take(MAX_ISSUES).collect();
     let failed: Vec<&ExchangeError> = answered.iter().filter_map(|one| one.outcome.as_ref().err()).collect();
     if let (Some(first), true) = (failed.first(), failed.len() == answered.len()) {
         return failures(first.status(), &issues);

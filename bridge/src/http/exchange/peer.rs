@@ -4,6 +4,7 @@ use super::super::reply::{FHIR_JSON, Reply, body};
 use super::super::routes::Request;
 use super::{read, refused};
 use crate::app::App;
+use crate::error::IngestError;
 use crate::exchange::deliver::Signed;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::peers::{Requester, admit, answer as sign};
@@ -24,6 +25,9 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, what: &str) -> Rep
         // Who does not know us, or is not known, gets no signature.
         Err(error) => return refused(&error),
     };
+    if app.paces.turn(requester.partner.id.as_str(), tokio::time::Instant::now()).is_err() {
+        return signed(app, &requester, Err(ExchangeError::Ingest(IngestError::Busy)));
+    }
     tell(app, request, &requester).await;
     let done = respond_to(app, request, &requester, what, bytes).await;
     signed(app, &requester, done)
