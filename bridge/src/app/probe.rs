@@ -140,7 +140,7 @@ impl Probe {
 async fn objects(core: &Core) -> Part {
     let probe = core.objects.probe(core.lease.holder());
     let done = match &core.objects {
-        Objects::Directory(_) => probe.await,
+        Objects::Directory(_) | Objects::Above(_) => probe.await,
         Objects::S3(_) => match tokio::time::timeout(BUCKET, probe).await {
             Err(_) => return Part::Silent,
             Ok(done) => done,

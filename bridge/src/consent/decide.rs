@@ -55,7 +55,7 @@ impl Asker {
         }
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         let own = match user {
-            _ if caller.guards => patient.clone(),
+            _ if caller.guards => patient.cloned(),
             Some(user) => Some(user.clone()).filter(is_patient),
             None => patient.cloned(),
         };

@@ -30,8 +30,19 @@ const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.postgres.sql"),
+    CHAIN,
+    SMART,
+    ACCOUNTS,
+    APPS,
+    FEES,
+    EXCHANGE,
+    CONSENT,
+    REPLICAS,
+    LAUNCH,
+    GUARDIANS,
+];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 

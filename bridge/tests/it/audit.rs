@@ -31,7 +31,7 @@ async fn events(world: &World, query: &str) -> Vec<Value> {
 
 /// The same, once there is one: what was read is told within a moment.
 async fn told(world: &World, query: &str) -> Vec<Value> {
-    for _ in 0..300 {
+    for _ in 0..1_500 {
         let found = events(world, query).await;
         if !found.is_empty() {
             return found;
@@ -141,7 +141,7 @@ async fn refusals_are_told_and_strangers_too() {
 
 /// The first event of a search that is looked for.
 async fn until(world: &World, query: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..300 {
+    for _ in 0..1_500 {
         if let Some(event) = events(world, query).await.into_iter().find(&wanted) {
             return event;
         }

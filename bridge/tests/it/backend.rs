@@ -65,7 +65,7 @@ fn now(world: &World) -> i64 {
     world.running.app.core.clock.now().as_second()
 }
 
-fn register(world: &World, id: &str, keys: Keys, scope: &str) {
+pub fn register(world: &World, id: &str, keys: Keys, scope: &str) {
     let client = Client {
         id: id.into(),
         name: "a test".into(),

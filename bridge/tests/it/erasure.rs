@@ -195,7 +195,7 @@ async fn a_message_and_an_export_have_nothing_of_who_was_erased() {
     let begun = world.request("GET", "/fhir/$export", &headers, b"").await;
     let at = begun.headers()["content-location"].to_str().unwrap().split_once("/fhir").unwrap().1.to_owned();
     let mut manifest = serde_json::Value::Null;
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         let (status, found) = world.get(&format!("/fhir{at}")).await;
         if status == 200 {
             manifest = found;
@@ -235,7 +235,7 @@ async fn a_crash_in_the_middle_is_finished_at_the_next_start_and_old_keys_do_not
     index.execute("INSERT INTO data_key (owner, wrapped) VALUES (?1, ?2)", (&gone, &wrapped.0)).unwrap();
     let log: i64 = index.query_row("SELECT count(*) FROM log", [], |r| r.get(0)).unwrap();
     let world = World::with(directory, config(&data)).await;
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if world.running.app.core.store.erasures().unwrap()[0].done {
             break;
         }

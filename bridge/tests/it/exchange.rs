@@ -1,5 +1,6 @@
 //! Exchange between hospitals, each a service of its own, on one chain. All people are invented.
 
+mod attacks;
 mod cutter;
 mod network;
 

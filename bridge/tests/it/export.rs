@@ -44,7 +44,7 @@ fn status_and_media(reply: &Response<Bytes>) -> (u16, &str) {
 
 /// The manifest of an export, once it is there.
 async fn finished(world: &World, place: &str) -> Value {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let (status, _, body) = ask(world, &world.token, "GET", place, "").await;
         if status == 200 {
             return serde_json::from_slice(&body).unwrap();

@@ -299,7 +299,7 @@ async fn what_was_taken_is_answered_before_the_service_stops() {
 
 /// What is said of readiness, once a part of it says a word.
 async fn until(world: &World, part: &str, word: &str) -> (u16, serde_json::Value) {
-    for _ in 0..300 {
+    for _ in 0..1_500 {
         let (status, said) = world.get("/readyz").await;
         if said["write"][part] == word {
             return (status, said);

@@ -403,7 +403,7 @@ async fn feeds_and_certificates_are_read_anew_and_no_connection_notices() {
 
     reloader.take(Config { tls: Some(new.tls()), feeds: vec![feed("shared")], ..config }).await.unwrap();
     let mut gone = false;
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         gone = TcpStream::connect(late).await.is_err();
         if gone {
             break;
@@ -614,7 +614,7 @@ async fn an_administrator_sees_each_feed_and_replays_an_edited_message_and_both_
     assert!(admin.page("/me/quarantine?all=yes").await.contains("replayed"));
 
     let mut told = 0;
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         told = world.get(&format!("/fhir/AuditEvent?patient=Patient/{id}&_summary=count")).await.1["total"]
             .as_u64()
             .unwrap();

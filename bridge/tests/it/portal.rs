@@ -57,7 +57,7 @@ async fn person<'w>(world: &'w World, role: Role) -> Browser<'w> {
 
 /// The events that a search finds, once there are some.
 async fn told(world: &World, query: &str) -> Vec<Value> {
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         let (status, bundle) = world.get(&format!("/fhir/AuditEvent?{query}")).await;
         assert_eq!(status, 200, "{bundle}");
         let found: Vec<Value> =
@@ -72,7 +72,7 @@ async fn told(world: &World, query: &str) -> Vec<Value> {
 
 /// The page once it shows something: what was read is told within a moment.
 async fn page_with(browser: &mut Browser<'_>, path: &str, word: &str) -> String {
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         let page = browser.page(path).await;
         if page.contains(word) {
             return page;

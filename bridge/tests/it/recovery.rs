@@ -38,7 +38,7 @@ pub async fn everything(world: &World) -> Everything {
 
 /// Waits until everything is signed and anchored.
 pub async fn anchored(world: &World) {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         // In this order: what leaves the outbox meanwhile is in the log that is asked for then.
         let nothing_waits = world.running.app.core.store.waiting().unwrap() == 0;
         let ready = world.get("/readyz").await.1;

@@ -36,7 +36,7 @@ async fn everything_is_wrapped_anew_under_load_and_the_old_root_is_not_needed() 
     let mut command = Command::new(super::commands::MEDSEAL);
     command.args(["keys", "rotate"]).args(stores::arguments(&data)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut cut = command.spawn().unwrap();
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if data.join("root.key.next").exists() {
             break;
         }

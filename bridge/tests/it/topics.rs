@@ -128,7 +128,7 @@ async fn a_handshake_that_fails_is_told_at_once_and_events_count_on() {
         let found = parameters.into_iter().find(|p| p["name"] == name).unwrap();
         found.as_object().unwrap().values().nth(1).unwrap().as_str().unwrap().to_owned()
     };
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if status("events-since-subscription-start").await == "1" {
             break;
         }

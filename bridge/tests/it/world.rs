@@ -121,7 +121,7 @@ impl World {
     /// A receipt with its anchor.
     pub async fn anchored_receipt(&self, path: &str) -> Bytes {
         let token = format!("Bearer {}", self.token);
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             let reply = self.request("GET", path, &[("authorization", token.as_str())], b"").await;
             if reply.status() == 200 && reply.body().windows(8).any(|w| w == b"\"anchor\"") {
                 return reply.into_body();

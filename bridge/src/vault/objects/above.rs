@@ -79,6 +79,11 @@ impl Above {
         })
     }
 
+    /// Those of what is below.
+    pub(super) fn strangers(&self, folders: &'static [&'static str], limit: usize) -> Answer<'_, Vec<String>> {
+        Box::pin(self.below.strangers(folders, limit))
+    }
+
     pub(super) fn list<'a>(&'a self, folder: &'a str, after: &'a str, limit: usize) -> Answer<'a, Vec<Found>> {
         Box::pin(async move {
             let mut found = BTreeMap::new();

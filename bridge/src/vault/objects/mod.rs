@@ -187,6 +187,7 @@ impl Objects {
                 blocking("(listing)", move || directory::strangers(&root, folders, limit)).await
             }
             Self::S3(bucket) => bucket.strangers(folders, limit).await,
+            Self::Above(above) => above.strangers(folders, limit).await,
         }
     }
 
