@@ -42,11 +42,12 @@ impl Recovery {
         ledger.map_or(Ok(()), |ledger| self.against(ledger, signer, size, &tree, report))
     }
 
-    /// An index that was restored from a backup has a beginning of the same log.
+    /// An index that was restored from a backup has a beginning of the same log; one of today may have entries more, which were not
+    /// published yet.
     fn same_beginning(&self, entries: &[Vec<u8>]) -> Result<(), StartError> {
         let size = self.keep.store.log_size()?;
         let own = self.keep.store.entries(0, size)?;
-        if entries.starts_with(&own) {
+        if entries.starts_with(&own) || own.starts_with(entries) {
             return Ok(());
         }
         Err(contradiction(
@@ -58,7 +59,7 @@ impl Recovery {
         let rows: HashMap<Vec<u8>, i64> =
             self.keep.store.outbox()?.into_iter().map(|(row, entry)| (entry, row)).collect();
         let first = self.keep.store.log_size()?;
-        for (n, some) in entries[first as usize..].chunks(AT_ONCE).enumerate() {
+        for (n, some) in entries.get(first as usize..).unwrap_or_default().chunks(AT_ONCE).enumerate() {
             let from = first + (n * AT_ONCE) as u64;
             let some = (from..).zip(some).map(|(position, entry)| appended(position, entry, &rows, tree, report));
             let some: Vec<Appended> = some.collect::<Result<_, _>>()?;
