@@ -46,6 +46,10 @@ fmt:
 docs:
     cargo doc --workspace --no-deps --document-private-items
 
+# Hold the laws of the service's own parsers on so many changes of each seed (bridge/tests/it/mutations.rs)
+mutate changes="100000":
+    MEDSEAL_MUTATIONS={{changes}} cargo test --release -p bridge --test it mutations::
+
 # Fuzz one target for some seconds: just fuzz map_message 3600 (fuzz/README.md)
 fuzz target seconds="600":
     mkdir -p fuzz/corpus/{{target}}

@@ -22,6 +22,7 @@ const WARD = [
 /** Stores the ward with a token of the machine. */
 async function store(site, medseal) {
   const token = medseal('token', '--scope', 'system/*.cruds')
+  medseal('client', 'add', '--name', 'Lab of Northquay', '--scope', 'system/Patient.rs', '--jwks-uri', 'https://lab.example/keys.json')
   for (const resource of WARD) {
     const answer = await fetch(`${site}/fhir/${resource.resourceType}/${resource.id}`, { method: 'PUT', body: JSON.stringify(resource),
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/fhir+json' } })
@@ -39,7 +40,7 @@ const ROLES = [
   ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access']],
   ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada']],
   ['auditor', [], ['/me/log']],
-  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients']],
+  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients', '/me/keys', '/me/backups']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
 
@@ -67,6 +68,15 @@ export async function portal({ site, data, program, person, invitation, accessib
           await accessible(page, `portal-${where}-held`)
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
           assert.ok(wide <= 0, `a message in quarantine: ${wide} pixels too wide`)
+        }
+        if (role === 'administrator') {
+          await page.goto(`${site}/me/clients`)
+          await page.getByRole('link', { name: 'Remove Lab of Northquay' }).click()
+          await page.getByRole('button', { name: 'Remove it' }).waitFor()
+          await accessible(page, `portal-${where}-remove`)
+          await (where === 'wide' ? page.getByRole('link', { name: 'Keep it' }).click() : press(page, 'Remove it'))
+          await at(page, '/me/clients')
+          assert.equal(await page.getByText('Lab of Northquay').count() > 0, where === 'wide')
         }
         if (role === 'clinician') {
           await page.goto(`${site}/me/patients`)

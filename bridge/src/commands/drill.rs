@@ -62,7 +62,8 @@ fn print(outcome: &Outcome) {
     let Outcome { backup, recovered, put_in, left_out, waiting, chain, faults, checked } = outcome;
     match backup {
         Some(upto) => {
-            say!("the backup {}", told(upto));
+            let made = upto.made.as_ref().map_or_else(String::new, |made| format!("was made at {made} and "));
+            say!("the backup {made}{}", told(upto));
             say!(
                 "what the index alone has (accounts, clients, revoked tokens) goes up to there: what came later would be lost"
             );
@@ -105,8 +106,7 @@ fn end(faults: &[String], outcome: &Outcome) {
 }
 
 fn told(upto: &Upto) -> String {
-    let Upto { made, newest, records, log } = upto;
-    let made = made.as_ref().map_or_else(String::new, |made| format!("was made at {made} and "));
+    let Upto { newest, records, log, .. } = upto;
     let newest = newest.as_ref().map_or("nothing", String::as_str);
-    format!("{made}goes up to {newest}: {records} records, {log} log entries")
+    format!("goes up to {newest}: {records} records, {log} log entries")
 }

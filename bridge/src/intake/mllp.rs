@@ -32,7 +32,11 @@ pub(super) async fn connection(
     };
     let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
     let begun = begun.map_err(|_| Error::other("TLS did not begin in time"))?;
-    let stream = begun.map_err(|error| revocation(&error).map_or(error, Error::other))?;
+    let stream = begun.inspect_err(|error| {
+        if let Some(why) = revocation(error) {
+            tracing::warn!(why, "a sender was refused");
+        }
+    })?;
     let shown = Arc::new(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
     let arrival = Arrival { listener, shown };
     admitted(app, &feeds, arrival, stream, stop).await

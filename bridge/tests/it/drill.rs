@@ -119,7 +119,10 @@ async fn what_could_not_be_brought_back_is_named() {
     *other.last_mut().unwrap() ^= 1;
     std::fs::write(&end, other).unwrap();
     let forged = drill(&data, &[]).await;
-    assert!(!forged.status.success() && out(&forged).contains("signed over"), "{}", out(&forged));
+    // A bucket finds it out by its checksum, before the log does by its signature.
+    let words = out(&forged);
+    let is_named = words.contains("signed over") || words.contains("its checksum is another");
+    assert!(!forged.status.success() && is_named, "{words}");
     std::fs::write(&end, bytes).unwrap();
     std::fs::rename(objects.join("keys"), &aside).unwrap();
     let keyless = drill(&data, &[]).await;

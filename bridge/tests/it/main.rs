@@ -35,6 +35,7 @@ mod kms;
 mod launch;
 mod ledger;
 mod messages;
+mod mutations;
 mod notary;
 mod objects;
 mod openid;

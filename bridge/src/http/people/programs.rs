@@ -66,7 +66,7 @@ fn programs(visit: &Visit<'_>, clients: &[Client], used: &HashMap<String, i64>) 
                 table {
                     thead { tr {
                         th scope="col" { "Name" } th scope="col" { "Id" } th scope="col" { "May at most" } th scope="col" { "Keys" }
-                        th scope="col" { "Since" } th scope="col" { "Last had a token" } th scope="col" { "Change" }
+                        th scope="col" { "Since" } th scope="col" { "Last had a token" }
                     } }
                     tbody { @for client in clients { (row(visit, client, used.get(&client.id))) } }
                 }
@@ -79,11 +79,14 @@ fn programs(visit: &Visit<'_>, clients: &[Client], used: &HashMap<String, i64>) 
 fn row(visit: &Visit<'_>, client: &Client, used: Option<&i64>) -> Markup {
     html! {
         tr {
-            td { (client.name) } td.mono { (client.id) } td.mono { (client.scope) }
+            td {
+                (client.name) " "
+                a href=(visit.site.path(&format!("{CLIENTS}/{}/remove", client.id))) { "Remove" span.unseen { " " (client.name) } }
+            }
+            td.mono { (client.id) } td.mono { (client.scope) }
             td { @match &client.keys { Keys::At(url) => { (url) } Keys::Inline(_) => { "kept here" } Keys::None => { "none: a public app" } } }
             td.time { (time(client.made)) }
             td.time { @if let Some(used) = used { (time(*used)) } @else { "never" } }
-            td { a href=(visit.site.path(&format!("{CLIENTS}/{}/remove", client.id))) { "Remove" span.unseen { " " (client.name) } } }
         }
     }
 }

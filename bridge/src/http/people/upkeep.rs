@@ -59,7 +59,7 @@ fn shown(visit: &Visit<'_>, wrapping: &Wrapping) -> Markup {
             h2 #signing-title { "What signs" }
             dl {
                 dt { "The log (SHA-256 of its public key)" } dd.mono { (Digest::of(core.signer.key().to_string().as_bytes())) }
-                dt { "Tokens (key id)" } dd.mono { (signing["kid"].as_str().unwrap_or_default()) }
+                dt { "Tokens (key id)" } dd.mono { (signing["keys"][0]["kid"].as_str().unwrap_or_default()) }
             }
         }
     };

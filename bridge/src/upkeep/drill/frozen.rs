@@ -2,12 +2,13 @@
 
 use crate::anchor::publish::{self, CHECKPOINT, WIDTH};
 use crate::error::VaultError;
+use crate::index::store::Store;
 use crate::upkeep::check::UNDER_WAY;
 use crate::upkeep::key_objects::Walk;
 use crate::upkeep::recover::packs::FOLDER;
 use crate::vault::objects::above::Above;
 use crate::vault::objects::{ObjectError, Objects};
-use crate::vault::pack::check_sum;
+use crate::vault::pack::{Extent, Record, read_pack};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,9 +31,9 @@ pub(super) struct Frozen {
 
 /// Objects as they are now. In this order: each pack that the log speaks of is there, and keys, which are read later, are there for
 /// each pack.
-pub(super) async fn freeze(live: Objects, own: &Path, now: i64) -> Result<Frozen, VaultError> {
+pub(super) async fn freeze(live: Objects, index: Option<&Store>, own: &Path, now: i64) -> Result<Frozen, VaultError> {
     let log = log(&live).await?;
-    let (packs, left_out) = packs(&live, now).await?;
+    let (packs, left_out) = packs(&live, index, now).await?;
     let objects = Objects::Above(Arc::new(Above::new(live, own, FOLDER, packs)?));
     for (name, bytes) in log {
         objects.replace(&name, bytes).await?;
@@ -72,7 +73,7 @@ fn size(note: &[u8]) -> u64 {
     line.and_then(|line| line.parse().ok()).unwrap_or(0)
 }
 
-async fn packs(live: &Objects, now: i64) -> Result<(HashSet<String>, u64), VaultError> {
+async fn packs(live: &Objects, index: Option<&Store>, now: i64) -> Result<(HashSet<String>, u64), VaultError> {
     let (mut walk, mut packs, mut young) = (Walk::new(live, FOLDER), HashSet::new(), Vec::new());
     while let Some(found) = walk.next().await? {
         if found.changed < now - UNDER_WAY {
@@ -86,7 +87,7 @@ async fn packs(live: &Objects, now: i64) -> Result<(HashSet<String>, u64), Vault
     }
     let (until, mut left_out) = (Instant::now() + PATIENCE, 0);
     for name in young {
-        if is_whole(live, &name, until).await? {
+        if is_whole(live, index, &name, until).await? {
             packs.insert(name);
         } else {
             left_out += 1;
@@ -95,16 +96,26 @@ async fn packs(live: &Objects, now: i64) -> Result<(HashSet<String>, u64), Vault
     Ok((packs, left_out))
 }
 
-async fn is_whole(live: &Objects, name: &str, until: Instant) -> Result<bool, VaultError> {
+/// Whether a young pack is whole. Where the live index can say so it is waited for its commit: then its keys are there, too.
+async fn is_whole(live: &Objects, index: Option<&Store>, name: &str, until: Instant) -> Result<bool, VaultError> {
     loop {
-        match live.read_all(name).await {
+        let late = Instant::now() >= until;
+        match live.read_all(name).await.map(|bytes| read_pack(&bytes)) {
             Err(ObjectError::Missing { .. }) => return Ok(false),
             // A bucket gives whole objects or damaged ones: recovery names it.
             Err(ObjectError::Damaged { .. }) => return Ok(true),
             Err(error) => return Err(error.into()),
-            Ok(bytes) if check_sum(&bytes).is_ok() => return Ok(true),
-            Ok(_) if Instant::now() >= until => return Ok(false),
+            Ok(Ok(records)) if late || is_committed(index, &records) => return Ok(true),
+            Ok(Err(_)) if late => return Ok(false),
             Ok(_) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+fn is_committed(index: Option<&Store>, records: &[(Extent, Record)]) -> bool {
+    let Some(index) = index else { return true };
+    records.first().is_some_and(|(_, record)| {
+        let label = &record.sealed.label;
+        index.place_of(&label.type_name, label.id.as_str(), label.version).is_ok_and(|place| place.is_some())
+    })
 }

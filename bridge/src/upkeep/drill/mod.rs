@@ -99,7 +99,7 @@ async fn carry_out(
     let scratch = prepare(config, place)?;
     chain::journal(config, live.store.as_deref(), &scratch.data.join("ledger.journal"))?;
     let head = chain::head(config, now).await?;
-    let frozen = frozen::freeze(objects(config, None)?, &place.join("objects"), now).await?;
+    let frozen = frozen::freeze(objects(config, None)?, live.store.as_deref(), &place.join("objects"), now).await?;
     let before = backup.map(|backup| restored(backup, &scratch)).transpose()?;
     let Frozen { objects, left_out } = frozen;
     let locked = Keep::recover(&scratch, Some(objects), clock, tell).await?;
