@@ -129,9 +129,9 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history"] => "history-instance",
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
-        ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
+        ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log"] => "search-type",
-        ["me", "people", _] | ["me", "clients", _, ..] => "operation",
+        ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
         ["me", "quarantine", _, ..] => "read",
@@ -146,7 +146,7 @@ fn did(request: &Request) -> Option<Did> {
 /// What a page of the portal shows of a record.
 fn of_page(rest: &[&str]) -> &'static str {
     match rest {
-        ["summary" | "download"] | [_, _, _, ..] => "operation",
+        ["summary" | "download" | "apps"] | [_, _, _, ..] => "operation",
         [_, _] => "read",
         _ => "search-type",
     }
@@ -183,7 +183,8 @@ fn parameter(name: &str, value: &str) -> String {
 
 /// The patient of whom something was asked.
 fn patient_named(request: &Request) -> Option<Name> {
-    let in_path = request.path.split('/').skip_while(|segment| !matches!(*segment, "Patient" | "patients")).nth(1);
+    let in_path =
+        request.path.split('/').skip_while(|segment| !matches!(*segment, "Patient" | "patients" | "wards")).nth(1);
     let pairs = query::pairs(&request.query).unwrap_or_default();
     let in_query =
         pairs.iter().find(|(name, _)| name == "patient" || name == "subject").map(|(_, value)| value.as_str());

@@ -72,6 +72,9 @@ async fn a_guardian_sees_and_grants_for_a_child_until_it_is_ended() {
     let person = event["agent"].as_array().unwrap().iter().find(|agent| agent["requestor"] == true).unwrap();
     assert_eq!(person["who"]["reference"], "Patient/ada", "{events}");
     assert_eq!(person["purposeOfUse"][0]["coding"][0]["code"], "FAMRQT");
+    let (_, events) = world.get("/fhir/AuditEvent?patient=Patient/kid&subtype=operation&_count=100").await;
+    let by_others = |event: &Value| !event["resource"]["agent"].to_string().contains("Patient/ada");
+    assert!(events["entry"].as_array().unwrap().iter().any(by_others), "who linked them: {events}");
 
     // Nothing is shown unless it is permitted: she permits it for the child.
     assert_eq!(seen(&world, "Observation/k").await, 404);
