@@ -4,6 +4,7 @@
 pub mod deliver;
 pub mod document;
 pub mod error;
+pub mod met;
 pub mod order;
 pub mod parcel;
 pub mod participants;
@@ -31,6 +32,7 @@ pub struct Exchange {
     pub directory: Directory,
     /// Our own document, as it is published.
     pub document: Vec<u8>,
+    pub met: met::Met,
 }
 
 impl Exchange {
@@ -40,7 +42,7 @@ impl Exchange {
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
         let document =
             document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
-        Ok(Some(Self { settings, directory, document }))
+        Ok(Some(Self { settings, directory, document, met: met::Met::default() }))
     }
 }
 

@@ -72,7 +72,11 @@ pub async fn ask(
     let checked = check(said, &partner.document, me, &answer.body, self::now(app));
     let re = checked.ok().and_then(|(_, claims)| claims.re);
     let is_ours = re == Some((nonce, answer.status.as_u16()));
-    if is_ours { Ok((answer.status, answer.body)) } else { Err(ExchangeError::Answer) }
+    if !is_ours {
+        return Err(ExchangeError::Answer);
+    }
+    exchange.met.saw(&partner.id, self::now(app));
+    Ok((answer.status, answer.body))
 }
 
 /// The body of a success; a refusal in the other's own words.
@@ -105,7 +109,11 @@ pub async fn admit(app: &App, path: &str, headers: &HeaderMap, body: &[u8]) -> R
     // Clocks of replicas differ: it is remembered a little longer than it holds.
     let (store, until, now) = (app.core.store.clone(), assertion.expires + 6 * CLOCK_SKEW.as_secs(), now(app));
     let fresh = in_background(move || store.spend(&assertion.digest, until, now)).await?;
-    if fresh { Ok(Requester { partner, claims, user, purpose }) } else { Err(ExchangeError::Replayed) }
+    if !fresh {
+        return Err(ExchangeError::Replayed);
+    }
+    of(app)?.met.saw(&partner.id, now);
+    Ok(Requester { partner, claims, user, purpose })
 }
 
 /// The signature of an answer.
