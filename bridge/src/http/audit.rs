@@ -128,7 +128,8 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients", _, rest @ ..] => of_page(rest),
-        ["me", "patients" | "log"] => "search-type",
+        ["me", "patients" | "log" | "shares"] => "search-type",
+        ["me", "hospitals", ..] => "operation",
         ["me", "people", _] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
@@ -159,10 +160,10 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
     // Who has a ticket of a view could look.
-    let path = if request.path.starts_with("/exchange/view/") {
-        "exchange/view/*"
-    } else {
-        request.path.trim_start_matches('/')
+    let path = match request.path.trim_start_matches('/') {
+        path if path.starts_with("exchange/view/") => "exchange/view/*",
+        path if path.starts_with("me/hospitals/look/") => "me/hospitals/look/*",
+        path => path,
     };
     let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);

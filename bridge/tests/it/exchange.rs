@@ -2,6 +2,7 @@
 
 mod cutter;
 mod network;
+mod pages;
 
 use super::world::{World, issue};
 use bridge::commands::participants::Act;

@@ -157,7 +157,7 @@ impl Pending {
 }
 
 /// Gives access by passkey.
-async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
+pub(super) async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: bool) -> RevocationCode {
     let pending = Pending::new(drafted(browser, "/me/access/new", terms).await.unwrap(), kept);
     let options = pending.options(browser, "passkey").await;
     let (status, given) = pending.sign(browser, "passkey", passkey.sign(&options)).await;
@@ -165,7 +165,7 @@ async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kept: b
     pending.code(&given)
 }
 
-async fn click(browser: &mut Browser<'_>, key: GrantKey) -> u16 {
+pub(super) async fn click(browser: &mut Browser<'_>, key: GrantKey) -> u16 {
     let token = browser.token().await;
     browser.form("/me/access/revoke", &format!("token={token}&grant={key}")).await.status().as_u16()
 }

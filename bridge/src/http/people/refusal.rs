@@ -39,6 +39,8 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
     Question,
+    #[error("this look at another hospital has ended: open it again")]
+    Ended,
     #[error("you cannot close your own account: another administrator can")]
     Own,
 }
@@ -52,6 +54,7 @@ impl Refusal {
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Nothing => StatusCode::NOT_FOUND,
             Self::Own => StatusCode::CONFLICT,
+            Self::Ended => StatusCode::GONE,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }
