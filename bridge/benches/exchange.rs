@@ -160,7 +160,7 @@ async fn plain() -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let kept = kept.clone();
-            let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let kept = kept.clone();
                 async move {
                     let posted = request.method() == Method::POST;

@@ -117,7 +117,7 @@ fn organisation(visit: &Visit<'_>, one: &Participant, document: Option<&Document
     let met = exchange.and_then(|exchange| exchange.met.when(&one.id)).and_then(|at| i64::try_from(at).ok());
     html! {
         tr {
-            td { (one.name) br; span.hint { (one.id) } }
+            td.id { (one.name) br; span.hint { (one.id) } }
             td { (one.status.name()) @if own { br; span.hint { "this one" } } }
             td.mono { (one.endpoint) }
             td.mono {
@@ -151,7 +151,7 @@ fn delivery(visit: &Visit<'_>, push: &Push) -> Markup {
     let why = order.as_ref().and_then(|order| order.why.as_deref()).map(own_words);
     html! {
         tr {
-            td { span.mono { (push.id) } br; span.hint { "since " (time(push.made)) } }
+            td.id { span.mono { (push.id) } br; span.hint { "since " (time(push.made)) } }
             td.mono { @if let Some(order) = &order { (order.to) br; (order.places.len()) " entries" } @else { "cannot be read" } }
             td { (state(push.state)) }
             td.number { (push.failures) }

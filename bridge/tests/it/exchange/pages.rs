@@ -143,7 +143,7 @@ async fn a_clinician_asks_the_patient_allows_and_takes_it_back() {
     until(&mut ada, "/me/records/access", "Another hospital: Hospital Northquay").await;
 
     let (_, page) = text(&mut doc, ASK, &format!("{form}&keep=on")).await;
-    assert!(page.contains("1 entries are now part of the record here") && page.contains("kept here"), "{page}");
+    assert!(page.contains("Now part of the record here: 1.") && page.contains("kept here"), "{page}");
     assert_eq!(results(&a.world).await, 2, "kept as asked");
     let (mut here, _) = person(&a.world, Role::Patient, Some("Patient/ada")).await;
     let page = here.page("/me/shares").await;

@@ -131,7 +131,7 @@ fn hospital(one: &Participant, document: Option<&Document>) -> Markup {
             td { @if takes_part {
                 input type="checkbox" name=(format!("from-{}", one.id)) aria-label=(format!("Ask {}", one.name));
             } @else { "suspended" } }
-            td { (one.name) br; span.hint { (one.id) } }
+            td.id { (one.name) br; span.hint { (one.id) } }
             td { @if let Some(document) = document { (document.said.place) } @else { "not reached" } }
             td { @if let Some(document) = document { (document.said.services.join(", ")) } }
             td { @if takes_part {
@@ -181,12 +181,12 @@ fn said(visit: &Visit<'_>, question: &Question, answers: &Answers, one: &Answere
 fn gave(got: &Got) -> Markup {
     let held = got.checked.iter().filter(|one| one.verdict.is_err()).count();
     html! {
-        p { (got.checked.len() - held) " entries, each intact." }
-        @if held > 0 { p.notice { (held) " more are held back: they are not proved to be what was sealed. They are red below." } }
-        @if !got.waiting.is_empty() { p.notice { (got.waiting.len()) " more are so new that they are not in its log yet: ask again in a moment." } }
+        p { "Intact entries: " (got.checked.len() - held) "." }
+        @if held > 0 { p.notice { "Held back: " (held) ". They are not proved to be what was sealed, and are red below." } }
+        @if !got.waiting.is_empty() { p.notice { "Not in its log yet, so new are they: " (got.waiting.len()) ". Ask again in a moment." } }
         @if got.more { p.notice { "It has more than one answer holds: ask for fewer kinds at a time." } }
         @if let Some(kept) = &got.kept {
-            p role="status" { @if kept.before { "All of it was stored here before." } @else { (kept.names.len()) " entries are now part of the record here." } }
+            p role="status" { @if kept.before { "All of it was stored here before." } @else { "Now part of the record here: " (kept.names.len()) "." } }
         }
     }
 }
