@@ -37,10 +37,10 @@ async function store(site, medseal) {
 }
 
 const ROLES = [
-  ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access']],
-  ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada']],
+  ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access', '/me/shares']],
+  ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada', '/me/hospitals']],
   ['auditor', [], ['/me/log']],
-  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients', '/me/keys', '/me/backups']],
+  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients', '/me/keys', '/me/backups', '/me/network']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
 

@@ -4,6 +4,7 @@
 //! The Consent carries its own proof: the opening of the grant is its `sourceAttachment`, and the grant's key an identifier. What is
 //! signed is the Consent without these, without what a server adds, and active.
 
+use super::outside::PARTICIPANT;
 use super::policy::Claim;
 use crate::clock::instant;
 use crate::ids::{Name, TypeName};
@@ -55,7 +56,7 @@ pub enum Sensitive {
 /// Who receives: a reference, and how a person calls it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// `Organization/x`, `Practitioner/x`, or `Device/CLIENT-ID`.
+    /// `Organization/x`, `Practitioner/x`, `Device/CLIENT-ID`, or `urn:medseal:participant|ID`: another organisation of the network.
     pub reference: String,
     pub called: String,
 }
@@ -107,7 +108,8 @@ impl Purpose {
         }
     }
 
-    fn of_code(code: Option<&str>) -> Option<Self> {
+    /// Of a code.
+    pub fn of_code(code: Option<&str>) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.code() == code)
     }
 }
@@ -138,6 +140,41 @@ impl Sensitive {
             Self::Violence => "violence that I have suffered",
         }
     }
+}
+
+impl Recipient {
+    /// Another organisation of the network.
+    pub fn outside(id: &str, called: &str) -> Self {
+        Self { reference: format!("{PARTICIPANT}|{id}"), called: called.to_owned() }
+    }
+
+    /// The id in the directory, where it is one of another organisation.
+    pub fn participant(&self) -> Option<&str> {
+        participant(&self.reference)
+    }
+
+    /// As a Consent names it.
+    fn named(&self) -> Value {
+        match self.participant() {
+            Some(id) => json!({"identifier": {"system": PARTICIPANT, "value": id}, "display": self.called}),
+            None => json!({"reference": self.reference, "display": self.called}),
+        }
+    }
+
+    fn read(actor: &Json) -> Option<Self> {
+        let called = actor.text("display")?.to_owned();
+        match actor.get("identifier") {
+            Some(identifier) if identifier.text("system") == Some(PARTICIPANT) => {
+                Some(Self::outside(identifier.text("value")?, &called))
+            }
+            _ => Some(Self { reference: actor.text("reference")?.to_owned(), called }),
+        }
+    }
+}
+
+/// The id of an organisation of the network, as `Recipient::reference` has it.
+pub fn participant(reference: &str) -> Option<&str> {
+    reference.strip_prefix(PARTICIPANT)?.strip_prefix('|')
 }
 
 impl Choice {
@@ -219,13 +256,12 @@ impl Choice {
     }
 
     fn provision(&self) -> Value {
-        let Recipient { reference, called } = &self.recipient;
         let mut provision = json!({
             "type": "permit",
             "period": {"start": instant(self.given), "end": self.until.to_string()},
             "actor": [{
                 "role": concept(RECEIVES, "IRCP"),
-                "reference": {"reference": reference, "display": called},
+                "reference": self.recipient.named(),
             }],
         });
         if let Some(code) = self.purpose.code() {
@@ -259,10 +295,7 @@ impl Choice {
         let organisation = first("organization");
         let acted_by = performer.clone().filter(|_| organisation.is_none());
         let choice = Self {
-            recipient: Recipient {
-                reference: actor.text("reference")?.to_owned(),
-                called: actor.text("display")?.to_owned(),
-            },
+            recipient: Recipient::read(actor)?,
             purpose: Purpose::of_code(codes(provision, "purpose").first().map(String::as_str))?,
             kinds: codes(provision, "class"),
             without: Sensitive::ALL.into_iter().filter(left_out).collect(),

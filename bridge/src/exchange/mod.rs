@@ -4,6 +4,7 @@
 pub mod deliver;
 pub mod document;
 pub mod error;
+pub mod met;
 pub mod order;
 pub mod parcel;
 pub mod participants;
@@ -34,6 +35,7 @@ pub struct Exchange {
     pub document: Vec<u8>,
     /// Senders that were proved before the bodies of their requests are read.
     pub proved: Proved,
+    pub met: met::Met,
 }
 
 impl Exchange {
@@ -43,7 +45,7 @@ impl Exchange {
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
         let document =
             document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
-        Ok(Some(Self { settings, directory, document, proved: Proved::default() }))
+        Ok(Some(Self { settings, directory, document, proved: Proved::default(), met: met::Met::default() }))
     }
 }
 

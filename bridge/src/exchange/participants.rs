@@ -191,6 +191,14 @@ impl Directory {
         Ok(all)
     }
 
+    /// What an organisation calls itself, as far as that was read: to be shown beside its id, and to decide nothing.
+    pub async fn called(&self, id: &ParticipantId) -> Option<String> {
+        match &self.source {
+            Source::Chain(mirror) => mirror.called(id).await,
+            Source::Listed(_) => None,
+        }
+    }
+
     /// The document that is pinned, from where the organisation publishes it.
     pub async fn document(&self, of: &Participant, outgoing: &Outgoing) -> Result<Arc<Document>, DirectoryError> {
         let known = self.documents().get(&of.digest).cloned();
@@ -274,6 +282,18 @@ impl Mirror {
             all.extend(self.find(&ParticipantId::of(account), now).await?);
         }
         Ok(all)
+    }
+
+    async fn called(&self, id: &ParticipantId) -> Option<String> {
+        let account = id.account()?;
+        let last =
+            |read: &Read| read.told.iter().rev().find(|told| told.account == account).map(|told| told.name.clone());
+        let mut read = self.read.lock().await;
+        if last(&read).is_none() {
+            // What cannot be read is told in the log, and the id is shown alone.
+            _ = self.read_on(&mut read).await;
+        }
+        last(&read)
     }
 
     async fn read_on(&self, read: &mut Read) -> Result<(), DirectoryError> {

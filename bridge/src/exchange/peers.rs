@@ -77,7 +77,11 @@ pub async fn ask(
     let by_it = |claims: &Claims| ParticipantId::parse(&claims.iss).as_ref() == Some(&partner.id);
     let re = checked.ok().filter(|(_, claims)| by_it(claims)).and_then(|(_, claims)| claims.re);
     let is_ours = re == Some((nonce, answer.status.as_u16()));
-    if is_ours { Ok((answer.status, answer.body)) } else { Err(ExchangeError::Answer) }
+    if !is_ours {
+        return Err(ExchangeError::Answer);
+    }
+    exchange.met.saw(&partner.id, self::now(app));
+    Ok((answer.status, answer.body))
 }
 
 /// The body of a success; a refusal in the other's own words.
@@ -158,7 +162,11 @@ pub async fn admit(app: &App, path: &str, headers: &HeaderMap, body: &[u8]) -> R
     // Clocks of replicas differ: it is remembered a little longer than it holds.
     let (store, until, now) = (app.core.store.clone(), assertion.expires + 6 * CLOCK_SKEW.as_secs(), now(app));
     let fresh = in_background(move || store.spend(&assertion.digest, until, now)).await?;
-    if fresh { Ok(Requester { partner, claims, user, purpose }) } else { Err(ExchangeError::Replayed) }
+    if !fresh {
+        return Err(ExchangeError::Replayed);
+    }
+    of(app)?.met.saw(&partner.id, now);
+    Ok(Requester { partner, claims, user, purpose })
 }
 
 /// The signature of an answer.

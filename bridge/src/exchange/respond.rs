@@ -3,6 +3,7 @@
 use super::error::ExchangeError;
 use super::parcel::{Parcel, pack};
 use super::peers::Requester;
+use super::store::current;
 use crate::app::App;
 use crate::audit::is_trail;
 use crate::clock::instant;
@@ -18,7 +19,7 @@ use crate::fhir::search::query;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
 use crate::http::query::pairs;
-use crate::ids::{Name, Owner, ResourceId, TypeName};
+use crate::ids::{Name, Owner, ResourceId, TypeName, Version};
 use crate::ingest::commit;
 use crate::limits::{MAX_PAGE, MAX_PARCEL_BYTES, MAX_PARCEL_ITEMS, MAX_PULL_QUERIES};
 use crate::read::{Opened, in_background};
@@ -30,8 +31,8 @@ use crate::smart::token::Caller;
 use notary::canonical::Json;
 use notary::commitment::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -76,35 +77,36 @@ pub async fn pull(
     let patient = whom(app, &asked.patient).await?;
     let outside = by.outside(app).await?;
     let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, asked.request_consent).await?;
+    let_in(app, &caller, &patient, &outside, asked.request_consent.then_some(&asked.queries)).await?;
     let (opened, more) = select(app, &caller, &patient, &asked.queries).await?;
     let mut parcel = pack(&app.core, &patient, opened).await?;
     parcel.more |= more;
     Ok(parcel)
 }
 
-/// Refuses where the patient lets this organisation see nothing, and says what consent is missing and how to ask for it.
+/// Refuses where the patient lets this organisation see nothing, and says what consent is missing and how to ask for it. `request`: what
+/// the patient is to be asked for, if he is.
 pub async fn let_in(
     app: &Arc<App>,
     caller: &Caller,
     patient: &Name,
     outside: &Outside,
-    request: bool,
+    request: Option<&[String]>,
 ) -> Result<(), ExchangeError> {
     let permit = decide(caller, Interaction::Read, Some(patient.kind));
     let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
     if app.core.is_let_in(&permit, patient).await? {
         return Ok(());
     }
-    if request {
-        ask_patient(app, patient, outside).await?;
+    if let Some(queries) = request {
+        ask_patient(app, patient, outside, queries).await?;
     }
     // Told as refused, to his record.
     let (store, name) = (app.core.store.clone(), patient.clone());
     if let Some(stored) = in_background(move || store.current(&name)).await? {
         caller.seen.withholds((Owner::patient(&patient.id), patient.clone(), stored.version));
     }
-    Err(ExchangeError::Consent(missing(app, outside, request)))
+    Err(ExchangeError::Consent(missing(app, outside, request.is_some())))
 }
 
 /// Which consent is missing, and how to ask for it.
@@ -117,21 +119,31 @@ fn missing(app: &App, outside: &Outside, requested: bool) -> String {
     };
     format!(
         "the patient has given no consent to {name}: needed is an active Consent that permits the actor {PARTICIPANT}|{participant} \
-         to access the record for {}; it is given at {base}/me/access where an Organization there bears that identifier, or by PUT of a \
-         Consent; {how}",
+         to access the record for {}; the patient gives it at {base}/me/shares when asked, or it is PUT as a Consent; {how}",
         purpose.code
     )
 }
 
-/// Puts down that somebody asks: a Task in the patient's record, once for an organisation and a purpose.
-async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Result<(), ExchangeError> {
+/// Puts down that somebody asks: a Task in the patient's record, one for an organisation and a purpose. What the patient has refused is
+/// not asked again; what was granted and has ended since is.
+async fn ask_patient(
+    app: &Arc<App>,
+    patient: &Name,
+    outside: &Outside,
+    queries: &[String],
+) -> Result<(), ExchangeError> {
     let Outside { participant, name, purpose, .. } = outside;
     let Some(kind) = TypeName::parse("Task") else { return Ok(()) };
     // Once for each purpose that there is; whatever else somebody calls his own is one more.
     let code = PURPOSES.iter().find(|code| is_act_reason(purpose, code)).copied().unwrap_or_default();
     let parts = [participant.as_str(), code, patient.id.as_str()];
     let id = derived("consent-request", &parts);
-    let task = json!({
+    let before = current(app, &Name { kind, id: id.clone() }).await?;
+    if before.as_ref().is_some_and(|task| task.text("status") != Some("completed")) {
+        return Ok(());
+    }
+    let version = before.as_ref().and_then(|task| Version::parse(task.get("meta")?.text("versionId")?));
+    let mut task = json!({
         "resourceType": "Task", "id": id.as_str(), "status": "requested", "intent": "proposal",
         "code": {"coding": [{"system": "urn:medseal:task", "code": "consent-request"}]},
         "description": format!("{name} asks to see the record"),
@@ -140,11 +152,16 @@ async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Resul
         "requester": {"identifier": {"system": PARTICIPANT, "value": participant}, "display": name},
         "reasonCode": {"coding": [{"system": purpose.system, "code": purpose.code}]},
     });
+    let input: Vec<Value> =
+        kinds(queries).into_iter().map(|kind| json!({"type": {"text": "type"}, "valueCode": kind})).collect();
+    if !input.is_empty() {
+        task["input"] = input.into();
+    }
     let resource = validate(Json::from(task)).map_err(ExchangeError::Invalid)?;
-    let target = Target { kind, by: By::Id(id), if_match: None, only_new: true };
+    let target = Target { kind, by: By::Id(id), if_match: version, only_new: version.is_none() };
     let writes = vec![Write::alone(Act::Update { target, resource })];
     match commit(app, Transaction { by: Author::Service, writes, message: None }).await {
-        // It was asked before.
+        // Somebody asks at the same moment.
         Ok(_) | Err(IngestError::Precondition(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -152,6 +169,13 @@ async fn ask_patient(app: &Arc<App>, patient: &Name, outside: &Outside) -> Resul
 
 fn is_act_reason(purpose: &Coding, code: &str) -> bool {
     purpose.system == "http://terminology.hl7.org/CodeSystem/v3-ActReason" && purpose.code == code
+}
+
+/// The types that queries ask for; none: all.
+fn kinds(queries: &[String]) -> BTreeSet<&'static str> {
+    let kind = |text: &String| TypeName::parse(text.split('?').next()?).map(|kind| kind.as_str());
+    let all: Option<BTreeSet<&'static str>> = queries.iter().map(kind).collect();
+    all.unwrap_or_default()
 }
 
 /// An id that follows from what it is for.
@@ -347,6 +371,16 @@ mod tests {
         let of = |text: &str| is_of_record(TypeName::parse(text).unwrap());
         assert!(of("Patient") && of("Observation") && of("Consent"));
         assert!(!of("AuditEvent") && !of("Practitioner") && !of("Subscription"));
+    }
+
+    #[test]
+    fn a_patient_is_asked_for_the_types_that_are_wanted_or_for_all() {
+        let of = |queries: &[&str]| {
+            let queries: Vec<String> = queries.iter().map(|query| (*query).to_owned()).collect();
+            kinds(&queries).into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of(&["Observation?category=laboratory", "Condition", "Observation"]), "Condition Observation");
+        assert_eq!((of(&["Condition", "*"]), of(&[])), (String::new(), String::new()));
     }
 
     #[test]

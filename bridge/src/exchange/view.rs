@@ -124,7 +124,7 @@ pub async fn admit(app: &Arc<App>, by: &Requester, asked: &Opening, seen: &Seen)
     let patient = whom(app, &asked.patient).await?;
     let outside = by.outside(app).await?;
     let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, asked.request_consent).await?;
+    let_in(app, &caller, &patient, &outside, asked.request_consent.then_some(&[])).await?;
     seen.shows_of(&crate::ids::Owner::patient(&patient.id));
     let expires = peers::now(app) + VIEW_LIFE.as_secs();
     let inside = Inside {
@@ -155,7 +155,7 @@ pub async fn show(app: &Arc<App>, by: &Requester, asked: &Look, seen: &Seen) -> 
     let (_, patient) = inside(app, by, &asked.ticket).await?;
     let outside = by.outside(app).await?;
     let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, false).await?;
+    let_in(app, &caller, &patient, &outside, None).await?;
     let (opened, more) = select(app, &caller, &patient, &asked.queries).await?;
     let mut parcel = pack(&app.core, &patient, opened).await?;
     parcel.more |= more;

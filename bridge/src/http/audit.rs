@@ -130,8 +130,8 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
-        ["me", "patients" | "log"] => "search-type",
-        ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
+        ["me", "patients" | "log" | "shares"] => "search-type",
+        ["me", "people" | "guardians", _] | ["me", "clients", _, ..] | ["me", "hospitals", ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
         ["me", "quarantine", _, ..] => "read",
@@ -161,10 +161,10 @@ fn asked(request: &Request, did: Did) -> Option<String> {
 /// Address and parameters, those of a posted search too.
 fn address(request: &Request) -> String {
     // Who has a ticket of a view could look.
-    let path = if request.path.starts_with("/exchange/view/") {
-        "exchange/view/*"
-    } else {
-        request.path.trim_start_matches('/')
+    let path = match request.path.trim_start_matches('/') {
+        path if path.starts_with("exchange/view/") => "exchange/view/*",
+        path if path.starts_with("me/hospitals/look/") => "me/hospitals/look/*",
+        path => path,
     };
     let form = request.path.ends_with("/_search") || request.path == "/me/patients";
     let posted = request.body.as_deref().ok().filter(|_| form).map(String::from_utf8_lossy);

@@ -62,6 +62,18 @@ impl Store {
         self.read(|c| c.rows(&sql, values![now, limit as i64], push))
     }
 
+    /// Those that have not arrived, the newest change first.
+    pub fn open_pushes(&self, limit: usize) -> Result<Vec<Push>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM push WHERE state <> 1 ORDER BY changed DESC, id LIMIT ?1");
+        self.read(|c| c.rows(&sql, values![limit as i64], push))
+    }
+
+    /// Lets one that has not arrived be tried now, whether it waits or has ended.
+    pub fn retry_push(&self, id: &str, now: i64) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE push SET state = 0, due = ?2, changed = ?2 WHERE id = ?1 AND state <> 1";
+        self.with(|c| Ok(c.execute(SQL, values![id, now])? == 1))
+    }
+
     /// Notes what became of a push, if nobody has noted anything since: another replica may have.
     pub fn settle_push(&self, before: &Push, after: &Push) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE push SET state = ?3, failures = ?4, due = ?5, changed = ?6, sealed = ?7 \
@@ -115,9 +127,17 @@ mod tests {
             let later = Push { failures: 1, due: 20, changed: 11, ..one.clone() };
             assert!(store.settle_push(&one, &later).unwrap());
             assert!(!store.settle_push(&one, &later).unwrap(), "somebody has noted something since");
+            let refused = Push { state: State::Refused, changed: 12, ..later.clone() };
+            assert!(store.settle_push(&later, &refused).unwrap());
+            assert_eq!(store.due_pushes(99, 9).unwrap(), []);
+            assert_eq!(store.open_pushes(9).unwrap(), std::slice::from_ref(&refused));
+            assert!(store.retry_push("a", 20).unwrap() && !store.retry_push("none", 20).unwrap());
+            assert_eq!(store.due_pushes(20, 9).unwrap().len(), 1, "it is tried again");
             let done = Push { state: State::Delivered, changed: 21, sealed: vec![3], ..later.clone() };
             assert!(store.settle_push(&later, &done).unwrap());
             assert!(!store.settle_push(&done, &later).unwrap(), "what has ended stays so");
+            assert!(!store.retry_push("a", 30).unwrap(), "what has arrived is not sent again");
+            assert_eq!(store.open_pushes(9).unwrap(), []);
             assert_eq!(store.due_pushes(99, 9).unwrap(), []);
             store.forget_pushes(21).unwrap();
             assert_eq!(store.push("a").unwrap(), Some(done));

@@ -3,6 +3,7 @@
 mod attacks;
 mod cutter;
 mod network;
+mod pages;
 
 use super::world::{World, issue};
 use bridge::commands::participants::Act;

@@ -165,7 +165,7 @@ pub async fn give(browser: &mut Browser<'_>, passkey: &Passkey, terms: &str, kep
     pending.code(&given)
 }
 
-async fn click(browser: &mut Browser<'_>, key: GrantKey) -> u16 {
+pub(super) async fn click(browser: &mut Browser<'_>, key: GrantKey) -> u16 {
     let token = browser.token().await;
     browser.form("/me/access/revoke", &format!("token={token}&grant={key}")).await.status().as_u16()
 }

@@ -45,6 +45,29 @@ fn opened(choice: &Choice, sign: bool) -> (Json, Opening) {
 }
 
 #[test]
+fn another_organisation_is_named_by_its_account() {
+    let to = Recipient::outside("0xab", "Hospital Northquay");
+    assert_eq!(
+        (to.participant(), Recipient { reference: "Organization/x".into(), ..to.clone() }.participant()),
+        (Some("0xab"), None)
+    );
+    let choice = Choice { recipient: to, ..choice() };
+    let (consent, opening) = opened(&choice, true);
+    let actor =
+        consent.get("provision").and_then(|p| p.get("actor")).unwrap().items()[0].get("reference").unwrap().clone();
+    let identifier = actor.get("identifier").unwrap();
+    assert_eq!((identifier.text("system"), identifier.text("value")), (Some(PARTICIPANT), Some("0xab")));
+    assert!(actor.get("reference").is_none(), "no resource here is meant");
+    assert_eq!(opening.terms.recipient, "Hospital Northquay (urn:medseal:participant|0xab)");
+    assert!(Choice::read(&consent).unwrap() == choice);
+    assert!(matches!(claim(&consent, "urn:h", Some(&REGISTRY)), Some(Claim::Of(_))));
+    let text = consent.canonical();
+    let other = String::from_utf8(text).unwrap().replace("0xab", "0xac");
+    let other = Json::parse(other.as_bytes()).unwrap();
+    assert!(matches!(claim(&other, "urn:h", Some(&REGISTRY)), Some(Claim::Unproved(_))), "not the one that was signed");
+}
+
+#[test]
 fn terms_are_said_in_plain_words() {
     let terms = choice().terms(called, B256::ZERO).unwrap();
     assert_eq!(terms.recipient, "Quay Clinic (Organization/quay)");

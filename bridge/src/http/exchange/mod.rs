@@ -1,6 +1,6 @@
 //! Exchange with other organisations: what our own clients ask for (`own`), and what other bridges ask of us (`peer`).
 
-mod own;
+pub(super) mod own;
 mod peer;
 mod push;
 mod view;

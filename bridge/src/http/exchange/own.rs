@@ -27,6 +27,7 @@ use notary::chain::participants::Status;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use warp::http::StatusCode;
 
@@ -51,16 +52,24 @@ pub(super) async fn participants(call: Call<'_>) -> Result<Reply, Reply> {
     let exchange = of(call.app).map_err(|error| refused(&error))?;
     let permit = decide(&call.caller, Interaction::Search, TypeName::parse("Organization"));
     permit.map_err(|denied| refused(&ExchangeError::Forbidden(denied.to_string())))?;
-    let asked = parameters(call.request)?;
-    let all = exchange.directory.all(now(call.app)).await.map_err(|error| refused(&error.into()))?;
-    let documents = join_all(all.iter().map(|one| document_of(call.app, one))).await;
-    let told = all.iter().zip(&documents).map(|(one, document)| (one, document.as_deref()));
-    let fitting =
-        told.filter(|(one, document)| asked.iter().all(|(name, value)| one.is_found_by(*document, name, value)));
-    let list: Vec<Value> = fitting.map(|(one, document)| told_of(one, document)).collect();
+    let found = listed(call.app, &parameters(call.request)?).await.map_err(|error| refused(&error))?;
+    let list: Vec<Value> = found.iter().map(|(one, document)| told_of(one, document.as_deref())).collect();
     let source = if exchange.directory.is_listed() { "configuration" } else { "chain" };
     let answer = json!({"source": source, "participants": list});
     Ok(body(StatusCode::OK, "application/json", answer.to_string()))
+}
+
+/// The organisations that all parameters find, with their documents as far as these can be had.
+pub(in crate::http) async fn listed(
+    app: &App,
+    asked: &HashMap<String, String>,
+) -> Result<Vec<(Participant, Option<Arc<Document>>)>, ExchangeError> {
+    let all = of(app)?.directory.all(now(app)).await?;
+    let documents = join_all(all.iter().map(|one| document_of(app, one))).await;
+    let fits = |(one, document): &(Participant, Option<Arc<Document>>)| {
+        asked.iter().all(|(name, value)| one.is_found_by(document.as_deref(), name, value))
+    };
+    Ok(all.into_iter().zip(documents).filter(fits).collect())
 }
 
 /// Anybody may apply, and name any address: only who was admitted is asked for his document.
@@ -122,13 +131,13 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
 }
 
 /// Whether the caller may do this with every resource.
-pub(super) fn whole(call: &Call<'_>, interaction: Interaction) -> Result<(), Reply> {
+pub(in crate::http) fn whole(call: &Call<'_>, interaction: Interaction) -> Result<(), Reply> {
     let denied = |denied: crate::consent::decide::Denied| refused(&ExchangeError::Forbidden(denied.to_string()));
     decide_whole(&call.caller, interaction, None).map(|_| ()).map_err(denied)
 }
 
 /// On whose behalf, and what for: what is configured, unless it is said.
-pub(super) fn intent(call: &Call<'_>, said: Option<&str>) -> Result<Intent, Reply> {
+pub(in crate::http) fn intent(call: &Call<'_>, said: Option<&str>) -> Result<Intent, Reply> {
     let whole = |text: &str| if text.contains('#') { text.to_owned() } else { format!("{PURPOSES}#{text}") };
     let bad = || refused(&ExchangeError::Malformed("`purpose`: a code of v3-ActReason, or `system#code`"));
     let purpose = match said {

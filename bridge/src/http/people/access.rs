@@ -4,12 +4,15 @@
 use super::guard;
 use super::pages::access as pages;
 use super::refusal::Refusal;
+use super::shares::{self, Wish};
 use super::visit::Visit;
 use super::{at_desk, news, page, parameter, record, see_other, site};
 use crate::app::App;
+use crate::config::ParticipantId;
 use crate::consent::give::{self, Draft, GiveError};
 use crate::consent::grant::{self, Choice, Purpose, Recipient, Sensitive, is_recipient};
 use crate::error::IngestError;
+use crate::exchange::peers;
 use crate::fhir::display::person;
 use crate::fhir::search::query;
 use crate::http::fhir::{may, parse_name};
@@ -27,6 +30,7 @@ use crate::smart::token::Caller;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use notary::canonical::Json;
+use notary::chain::participants::Status;
 use notary::consent::{GrantKey, Preimage, RevocationCode};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -119,7 +123,16 @@ pub(super) async fn form(app: &Arc<App>, request: &Request, ward: Option<&str>) 
         Some(key) => Some(own(&visit, &key).await?),
         None => None,
     };
-    shown_form(&visit, instead.as_ref(), &format!("{}/new", visit.grants())).await
+    let wish = match parameter(request, "request") {
+        Some(task) => Some(shares::waiting(&visit, &task).await?),
+        None => None,
+    };
+    let beginning = match (&instead, &wish) {
+        (Some(old), _) => Beginning::Less(old),
+        (None, Some(wish)) => Beginning::Asked(wish),
+        (None, None) => Beginning::Nothing,
+    };
+    shown_form(&visit, beginning, &format!("{}/new", visit.grants())).await
 }
 
 /// `GET /me/patients/{id}/grant`.
@@ -130,14 +143,27 @@ pub(super) async fn form_for(app: &Arc<App>, request: &Request, id: &str) -> Res
     };
     let patient = parse_name("Patient", id).ok_or(Refusal::Nothing)?;
     record::chart(&visit, patient, String::new()).await?;
-    shown_form(&visit, None, &request.path).await
+    shown_form(&visit, Beginning::Nothing, &request.path).await
 }
 
-async fn shown_form(visit: &Visit<'_>, instead: Option<&Shown>, at: &str) -> Result<Reply, Refusal> {
+/// What a form begins with.
+#[derive(Clone, Copy)]
+pub(super) enum Beginning<'b> {
+    Nothing,
+    /// Less than there is.
+    Less(&'b Shown),
+    /// What another organisation asks for.
+    Asked(&'b Wish),
+}
+
+async fn shown_form(visit: &Visit<'_>, beginning: Beginning<'_>, at: &str) -> Result<Reply, Refusal> {
     let recipients = recipients(visit.app).await?;
     let today = visit.app.core.clock.now().to_zoned(TimeZone::UTC).date();
-    let until = instead.map_or(today.saturating_add(1.year()), |shown| shown.choice.until);
-    Ok(page(StatusCode::OK, &pages::form(visit, &recipients, instead, at, until)))
+    let until = match beginning {
+        Beginning::Less(shown) => shown.choice.until,
+        _ => today.saturating_add(1.year()),
+    };
+    Ok(page(StatusCode::OK, &pages::form(visit, &recipients, beginning, at, until)))
 }
 
 /// Whom somebody may choose from a list; anybody else by a reference.
@@ -166,6 +192,9 @@ fn recipient(name: &Name, resource: &Json) -> Recipient {
 /// Whoever is named by a reference, if he is known here.
 async fn named(app: &Arc<App>, reference: &str) -> Result<Recipient, Refusal> {
     const UNKNOWN: Refusal = Refusal::App("nobody of this name is known here: choose from the list");
+    if let Some(id) = grant::participant(reference.trim()) {
+        return other(app, id).await;
+    }
     let name = Name::parse(reference.trim()).filter(is_recipient).ok_or(UNKNOWN)?;
     if name.kind.as_str() == "Device" {
         let id = name.id.as_str().to_owned();
@@ -177,6 +206,16 @@ async fn named(app: &Arc<App>, reference: &str) -> Result<Recipient, Refusal> {
     let found = read(&app.core, &permit, &name, None).await?;
     let found = found.filter(|opened| !opened.stored.deleted).ok_or(UNKNOWN)?;
     Ok(recipient(&name, &found.json()))
+}
+
+/// Another organisation that takes part in the network now, by the name that the directory has.
+async fn other(app: &Arc<App>, id: &str) -> Result<Recipient, Refusal> {
+    const NOBODY: Refusal =
+        Refusal::App("this organisation takes no part in the network now, or the network cannot be asked");
+    let id = ParticipantId::parse(id).ok_or(NOBODY)?;
+    let exchange = app.exchange.as_ref().ok_or(NOBODY)?;
+    let found = exchange.directory.find(&id, peers::now(app)).await.map_err(|_| NOBODY)?;
+    if found.status == Status::Active { Ok(Recipient::outside(id.as_str(), &found.name)) } else { Err(NOBODY) }
 }
 
 /// A grant of the visitor's own.

@@ -3,6 +3,8 @@
 use super::words::{moment, title};
 use crate::fhir::display::items;
 use crate::ids::Name;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use notary::canonical::Json;
 use std::collections::BTreeSet;
 
@@ -18,6 +20,18 @@ pub(super) struct Deed {
     pub(super) what: String,
     pub(super) patient: Option<Name>,
     pub(super) outcome: Outcome,
+    /// Who of another organisation, where one asked.
+    pub(super) outside: Option<Outside>,
+    /// The event itself: it has a receipt.
+    pub(super) name: Option<Name>,
+}
+
+/// On whose behalf another organisation asked, and what for. Which one it is says `program`.
+pub(super) struct Outside {
+    /// The user's address there, if one is named.
+    pub(super) user: Option<String>,
+    /// Of v3-ActReason.
+    pub(super) purpose: String,
 }
 
 /// How it ended.
@@ -38,7 +52,7 @@ pub(super) fn deed(event: &Json) -> Deed {
         when: moment(event.text("recorded").unwrap_or("")),
         person: agents.iter().find_map(|agent| who(&agent)),
         program: agents.iter().find_map(program).unwrap_or("somebody unknown").to_owned(),
-        did: did(code).to_owned(),
+        did: did(code, &asked(event), agents.iter().any(is_outside)).to_owned(),
         what: kinds(&named),
         patient: items(event, "entity").iter().filter(|entity| is_patient(entity)).find_map(self::named),
         outcome: match event.text("outcome") {
@@ -46,7 +60,34 @@ pub(super) fn deed(event: &Json) -> Deed {
             Some("4") => Outcome::Refused,
             _ => Outcome::Failed,
         },
+        outside: agents.iter().find(|agent| is_outside(agent)).map(outside),
+        name: event.text("id").and_then(|id| Name::parse(&format!("AuditEvent/{id}"))),
     }
+}
+
+/// Of our own events the agents of others alone bear a purpose of use.
+fn is_outside(agent: &Json) -> bool {
+    agent.get("purposeOfUse").is_some()
+}
+
+fn outside(agent: &Json) -> Outside {
+    let coding = items(agent, "purposeOfUse").first().and_then(|purpose| items(purpose, "coding").first());
+    Outside {
+        user: agent.get("who").and_then(|who| who.text("reference")).map(str::to_owned),
+        purpose: coding.and_then(|coding| coding.text("code")).unwrap_or_default().to_owned(),
+    }
+}
+
+/// The address that was asked, where it is told.
+fn asked(event: &Json) -> String {
+    let query = items(event, "entity").iter().find_map(|entity| entity.text("query"));
+    let bytes = query.and_then(|query| STANDARD.decode(query).ok());
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// When a Provenance was recorded.
+pub(super) fn when(provenance: &Json) -> String {
+    moment(provenance.text("recorded").unwrap_or(""))
 }
 
 fn program(agent: &Json) -> Option<&str> {
@@ -64,7 +105,8 @@ fn is_patient(entity: &Json) -> bool {
     entity.get("role").and_then(|role| role.text("code")) == Some("1")
 }
 
-fn kinds(named: &[Name]) -> String {
+/// What kinds of entries they are.
+pub(super) fn kinds(named: &[Name]) -> String {
     let called = |kind| if kind == "AuditEvent" { "Who looked" } else { title(kind) };
     let others = named.iter().map(|name| name.kind.as_str()).filter(|kind| *kind != "Patient");
     let kinds: BTreeSet<&str> = others.map(called).collect();
@@ -74,9 +116,19 @@ fn kinds(named: &[Name]) -> String {
     kinds.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Of R4's `restful-interaction`.
-fn did(code: &str) -> &'static str {
+/// Of R4's `restful-interaction`; what goes to and from others by its address.
+fn did(code: &str, asked: &str, outside: bool) -> &'static str {
     match code {
+        "operation" if asked.starts_with("me/hospitals/look") || asked.starts_with("exchange/view") => {
+            "Looked at what another hospital has"
+        }
+        "operation" if asked.starts_with("me/hospitals") || asked.starts_with("exchange/pull") => {
+            "Asked other hospitals"
+        }
+        "operation" if asked.starts_with("exchange/peer/pull") => "Asked for a copy, from another hospital",
+        "operation" if asked.starts_with("exchange/peer/push") => "Sent entries from another hospital",
+        "operation" if asked.starts_with("exchange/peer") => "Looked from another hospital",
+        "operation" if outside => "Was sent entries",
         "read" => "Looked at an entry",
         "vread" | "history-instance" | "history-type" | "history-system" => "Looked at older versions",
         "search-type" | "search-system" | "search" => "Looked through entries",
@@ -92,7 +144,7 @@ fn did(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::event::{Access, Detail, Did, Naming, Who, audit_event};
+    use crate::audit::event::{Access, Behalf, Detail, Did, Naming, Who, audit_event};
     use crate::ids::Version;
 
     #[test]
@@ -114,6 +166,27 @@ mod tests {
         );
         assert_eq!((told.did.as_str(), told.what.as_str()), ("Looked at an entry", "Results and measurements"));
         assert_eq!((told.patient, told.outcome), (Some(name("Patient/p")), Outcome::Refused));
+        assert!(told.outside.is_none());
+        let behalf = Behalf {
+            user: Some("http://b/fhir/Practitioner/x".into()),
+            system: "urn:p".into(),
+            purpose: "TREAT".into(),
+        };
+        let who = Who { client: "0xb".into(), user: None, behalf: Some(behalf) };
+        for (asked, did) in [
+            ("exchange/peer/pull", "Asked for a copy, from another hospital"),
+            ("exchange/peer/look", "Looked from another hospital"),
+            ("", "Was sent entries"),
+        ] {
+            let queries = [asked].into_iter().filter(|asked| !asked.is_empty()).map(str::to_owned).collect();
+            let detail = Detail { queries, ..Detail::at(at) };
+            let access = Access { who: Some(who.clone()), did: Did("operation"), ..access.clone() };
+            let event = audit_event(&access, &detail, Naming::Reference, "H", "http://h/fhir").to_string();
+            let told = deed(&Json::parse(event.as_bytes()).unwrap());
+            let outside = told.outside.unwrap();
+            assert_eq!((told.program.as_str(), outside.purpose.as_str(), told.did.as_str()), ("0xb", "TREAT", did));
+            assert_eq!((outside.user.as_deref(), told.person), (Some("http://b/fhir/Practitioner/x"), None));
+        }
         let nobody = Access { who: None, patient: None, ..access };
         let told = deed(
             &Json::parse(audit_event(&nobody, &detail, Naming::Reference, "H", "http://h/fhir").to_string().as_bytes())

@@ -27,10 +27,16 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/records", "My record"),
             ("/me/access", "Who has access"),
             ("/me/records/access", "Who looked"),
+            ("/me/shares", "Sharing"),
             ("/verify", "Verify"),
             ("/me", "My account"),
         ],
-        Some(Role::Clinician) => &[("/me/patients", "Patients"), ("/verify", "Verify"), ("/me", "My account")],
+        Some(Role::Clinician) => &[
+            ("/me/patients", "Patients"),
+            ("/me/hospitals", "Other hospitals"),
+            ("/verify", "Verify"),
+            ("/me", "My account"),
+        ],
         Some(Role::Auditor) => {
             &[("/me/log", "Access log"), ("/ledger", "Ledger"), ("/verify", "Verify"), ("/me", "My account")]
         }
@@ -42,6 +48,7 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/clients", "Programs"),
             ("/me/keys", "Keys"),
             ("/me/backups", "Backups"),
+            ("/me/network", "Network"),
             ("/ledger", "Ledger"),
             ("/me", "My account"),
         ],

@@ -91,7 +91,7 @@ fn shown(visit: &Visit<'_>, filter: &Filter, deeds: &[Deed], after: Option<&str>
             a href=(visit.site.path("/verify")) { "anybody can check" } " a line." }
         (form(visit, filter))
         section.panel {
-            @if deeds.is_empty() { p role="status" { "Nothing fits this." } } @else { (table(deeds, &who, true)) }
+            @if deeds.is_empty() { p role="status" { "Nothing fits this." } } @else { (table(visit, deeds, &who, true)) }
             @if let Some(after) = after { p.ways { a href=(visit.site.path(&filter.link(after))) { "Older entries" } } }
         }
     };

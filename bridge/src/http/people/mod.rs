@@ -10,8 +10,10 @@ mod frame;
 mod guard;
 mod guardians;
 mod held;
+mod hospitals;
 mod launch;
 mod log;
+mod network;
 mod openid;
 mod pages;
 mod patients;
@@ -20,6 +22,7 @@ mod record;
 mod record_pages;
 mod refusal;
 pub mod session;
+mod shares;
 mod signing;
 mod staff;
 mod trail;
@@ -143,6 +146,22 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, POST)?;
             held::replay(app, request, id).await
         }
+        ["me", "hospitals", "ask"] => {
+            only(request, POST)?;
+            hospitals::ask::ask(app, request).await
+        }
+        ["me", "hospitals", "look", id, "end"] => {
+            only(request, POST)?;
+            hospitals::look::end(app, request, id).await
+        }
+        ["me", "shares", "refuse"] => {
+            only(request, POST)?;
+            shares::refuse(app, request).await
+        }
+        ["me", "network", "retry"] => {
+            only(request, POST)?;
+            network::retry(app, request).await
+        }
         ["me", "patients"] if request.method == Method::POST => patients::find(app, request).await,
         ["me", "patients"] => {
             only(request, &[Method::GET, Method::POST])?;
@@ -177,6 +196,12 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["withdraw"] => Ok(access::code_form(app)),
         ["me", "patients"] => patients::form(app, request).await,
         ["me", "patients", id, rest @ ..] if record::is_page(rest) => patients::of_one(app, request, id, rest).await,
+        ["me", "hospitals"] => hospitals::form(app, request).await,
+        ["me", "hospitals", "look", id, rest @ ..] if rest.len() <= 2 => {
+            hospitals::look::show(app, request, id, rest).await
+        }
+        ["me", "shares"] => shares::answer(app, request).await,
+        ["me", "network"] => network::answer(app, request).await,
         ["me", "log"] => log::answer(app, request).await,
         ["me", "feeds"] => feeds::answer(app, request).await,
         ["me", "quarantine"] => held::list(app, request).await,

@@ -55,6 +55,7 @@ pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], apps: b
             a href=(chart.at("/download")) { "Download everything" } " "
             a href=(chart.at(&format!("/{}", chart.name()))) { @if own { "About me" } @else { "About this person" } }
             @if apps { " " a href=(chart.at("/apps")) { "Open an app" } }
+            @if !own && chart.visit.app.exchange.is_some() { " " a href=(chart.visit.site.path(&format!("/me/hospitals?patient={}", chart.name().id))) { "Ask other hospitals" } }
         }
         @for (group, entries) in found.iter().filter(|(_, entries)| !entries.is_empty()) {
             section.panel aria-labelledby=(format!("{}-title", group.kind)) {
@@ -84,7 +85,7 @@ fn facts(patient: &Json) -> Markup {
 }
 
 /// Where numbers follow each other; the table beside it has them as text.
-fn trends(entries: &[Json]) -> Markup {
+pub(super) fn trends(entries: &[Json]) -> Markup {
     let drawn = charts(entries);
     html! { @if !drawn.is_empty() { div.charts { (PreEscaped(drawn)) } } }
 }
@@ -182,7 +183,7 @@ fn explained(stands: &Standing) -> &'static str {
     }
 }
 
-fn parts(parts: &[(String, Told)]) -> Markup {
+pub(super) fn parts(parts: &[(String, Told)]) -> Markup {
     html! {
         dl.facts.plain {
             @for (name, told) in parts {

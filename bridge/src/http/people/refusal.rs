@@ -42,6 +42,8 @@ pub(super) enum Refusal {
     Question,
     #[error("{0}")]
     Ward(NotAWard),
+    #[error("this look at another hospital has ended: open it again")]
+    Ended,
     #[error("you cannot close your own account: another administrator can")]
     Own,
 }
@@ -57,6 +59,7 @@ impl Refusal {
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Nothing => StatusCode::NOT_FOUND,
             Self::Own => StatusCode::CONFLICT,
+            Self::Ended => StatusCode::GONE,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }

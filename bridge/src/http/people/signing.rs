@@ -3,6 +3,7 @@
 use super::access::{own, withdraw};
 use super::guard;
 use super::refusal::Refusal;
+use super::shares;
 use super::visit::Visit;
 use super::words::title;
 use super::{at_desk, json, news, site};
@@ -82,6 +83,7 @@ async fn signed(app: &Arc<App>, request: &Request, draft: Draft, asked: Signing)
     let by = Caller { scopes: scopes::parse_known(scope), ..visit.caller.clone() };
     let key = give::give(app, by, &draft, opening, preimage).await?;
     news(&visit.session.account.id, "access was given");
+    shares::granted(&visit, &draft.choice).await;
     if let Some(old) = draft.instead {
         let old = own(&visit, &old.to_string()).await?;
         withdraw(app, old.key, None).await?;

@@ -2,9 +2,11 @@
 
 use super::deeds::{Deed, Outcome, deed};
 use super::frame::Frame;
+use super::hospitals::purpose;
 use super::record::Chart;
 use super::refusal::Refusal;
 use super::visit::Visit;
+use crate::config::ParticipantId;
 use crate::fhir::display::person;
 use crate::http::fhir::may;
 use crate::ids::{Name, TypeName};
@@ -13,7 +15,7 @@ use crate::read::{self, Opened};
 use crate::smart::scopes::Interaction;
 use maud::{Markup, html};
 use notary::commitment::Kind;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Events of a page.
 const EVENTS: &str = "50";
@@ -41,15 +43,11 @@ pub(super) async fn of_record(chart: &Chart<'_>) -> Result<Markup, Refusal> {
     let visit = chart.visit;
     let (deeds, after) = events(visit, &asked(vec![("patient", chart.name().to_string())])).await?;
     let names = names(visit, &deeds).await?;
-    let who = |deed: &Deed| match &deed.person {
-        Some(person) if person == chart.name() => "You".to_owned(),
-        Some(person) => names.get(person).cloned().unwrap_or_else(|| person.to_string()),
-        None => format!("A program: {}", deed.program),
-    };
+    let who = |deed: &Deed| names.who(deed, Some(chart.name()));
     let content = html! {
         p.lead { "Each time that somebody, or a program, reads or changes your record, it is written down here and sealed in the log. "
             "A line that was changed or taken out would show there. New lines come after a second or two." }
-        @if deeds.is_empty() { p { "Nobody has looked yet." } } @else { (table(&deeds, &who, false)) }
+        @if deeds.is_empty() { p { "Nobody has looked yet." } } @else { (table(visit, &deeds, &who, false)) }
         @if let Some(after) = after {
             p.ways { a href=(visit.site.path(&format!("{}/access?after={after}", chart.home))) { "Older entries" } }
         }
@@ -58,8 +56,52 @@ pub(super) async fn of_record(chart: &Chart<'_>) -> Result<Markup, Refusal> {
     Ok(Frame { site: &visit.site, title, here, script: false, role: Some(Role::Patient) }.around(&content))
 }
 
-/// What the people of a page are called, as far as the visitor may know.
-async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String>, Refusal> {
+/// What people and organisations of a page are called.
+#[derive(Default)]
+pub(super) struct Names {
+    people: HashMap<Name, String>,
+    /// By their ids.
+    organisations: HashMap<String, String>,
+}
+
+impl Names {
+    /// Who did it; `own`: the visitor himself.
+    pub(super) fn who(&self, deed: &Deed, own: Option<&Name>) -> String {
+        match (&deed.person, &deed.outside) {
+            (Some(person), _) if Some(person) == own => "You".to_owned(),
+            (Some(person), _) => self.people.get(person).cloned().unwrap_or_else(|| person.to_string()),
+            (None, Some(outside)) => {
+                let id = &deed.program;
+                let called = self.organisations.get(id).map_or_else(|| id.clone(), |called| format!("{called} ({id})"));
+                let user = outside.user.as_ref().map_or_else(String::new, |user| format!(", {user}"));
+                format!("Another hospital: {called}{user}, for {}", purpose(&outside.purpose))
+            }
+            (None, None) => format!("A program: {}", deed.program),
+        }
+    }
+}
+
+/// What people and organisations of a page are called, as far as the visitor may know.
+pub(super) async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<Names, Refusal> {
+    Ok(Names { people: people(visit, deeds).await?, organisations: organisations(visit, deeds).await })
+}
+
+async fn organisations(visit: &Visit<'_>, deeds: &[Deed]) -> HashMap<String, String> {
+    let mut names = HashMap::new();
+    let Some(exchange) = &visit.app.exchange else { return names };
+    let ids: BTreeSet<&str> =
+        deeds.iter().filter(|deed| deed.outside.is_some()).map(|deed| deed.program.as_str()).collect();
+    for id in ids {
+        if let Some(parsed) = ParticipantId::parse(id)
+            && let Some(called) = exchange.directory.called(&parsed).await
+        {
+            names.insert(id.to_owned(), called);
+        }
+    }
+    names
+}
+
+async fn people(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String>, Refusal> {
     let mut names: HashMap<Name, String> = HashMap::new();
     for name in deeds.iter().filter_map(|deed| deed.person.as_ref()) {
         if !names.contains_key(name) {
@@ -74,7 +116,7 @@ async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String
 }
 
 /// A table of events.
-pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool) -> Markup {
+pub(super) fn table(visit: &Visit<'_>, deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool) -> Markup {
     html! {
         h2.unseen #events-title { "Entries" }
         div.table tabindex="0" role="region" aria-labelledby="events-title" {
@@ -83,6 +125,7 @@ pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool
                     th scope="col" { "When (UTC)" } th scope="col" { "Who" }
                     @if of_whom { th scope="col" { "Whose record" } }
                     th scope="col" { "What" }
+                    @if !of_whom { th scope="col" { "Proof" } }
                 } }
                 tbody { @for deed in deeds {
                     tr {
@@ -93,10 +136,18 @@ pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool
                             @if let Some(ended) = ended(deed.outcome) { strong { (ended) } " " }
                             (deed.did) @if !deed.what.is_empty() { ": " (deed.what) }
                         }
+                        @if !of_whom { td { @if let Some(name) = &deed.name { (receipt(visit, name, &deed.when)) } } }
                     }
                 } }
             }
         }
+    }
+}
+
+/// The line itself is sealed, too.
+fn receipt(visit: &Visit<'_>, name: &Name, when: &str) -> Markup {
+    html! {
+        a href=(visit.site.path(&format!("/me/records/{name}/receipt"))) { "Receipt" span.unseen { " of " (when) } }
     }
 }
 

@@ -15,14 +15,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// More of anvil's well-known accounts: the anchors' first, then the organisations'.
-const ACCOUNTS: [&str; 6] = [
+/// More of anvil's well-known accounts: the anchors' first, then the organisations', then those that register grants.
+const ACCOUNTS: [&str; 9] = [
     "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
     "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
     "7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
     "47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a",
     "8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba",
     "92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e",
+    "4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356",
+    "dbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97",
+    "2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6",
 ];
 const NAMES: [&str; 3] = ["Northquay", "Southfield", "Eastmoor"];
 pub const TREAT: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason#TREAT";
@@ -59,6 +62,12 @@ async fn put_up(node: &Node, contract: Contract, key: &SenderKey) -> Deployed {
     deploy(node, key, input, 300_000_000_000).await.unwrap()
 }
 
+/// A registry of grants, as the configuration names it.
+async fn registry(n: usize, node: &Node) -> String {
+    let Deployed { address, code_hash, .. } = put_up(node, Contract::ConsentRegistry, &account(n + 6)).await;
+    format!("[chain.registry]\ncontract = '{address}'\ncode_hash = '{code_hash}'\nfrom_block = 0\npoll_ms = 100\n")
+}
+
 impl Network {
     /// So many of them, admitted. Before the second there is something that cuts connections.
     pub async fn of(count: usize) -> Option<Self> {
@@ -67,6 +76,15 @@ impl Network {
 
     /// The same, with more in their configuration.
     pub async fn beside(count: usize, more: &str) -> Option<Self> {
+        Self::built(count, more, false).await
+    }
+
+    /// So many, where patients give access with their own keys.
+    pub async fn that_grants(count: usize) -> Option<Self> {
+        Self::built(count, "", true).await
+    }
+
+    async fn built(count: usize, more: &str, grants: bool) -> Option<Self> {
         let anvil = Anvil::start(&[]).await?;
         let node = Node::new(&anvil.url()).unwrap();
         let keys = tempfile::tempdir().unwrap();
@@ -75,7 +93,9 @@ impl Network {
         let directory = put_up(&node, Contract::Participants, &local_key(&KEY).unwrap()).await;
         let mut network = Self { hospitals: Vec::new(), steward, _anvil: anvil, _keys: keys };
         for n in 0..count {
-            let hospital = Hospital::start(n, &network._anvil, &node, &directory, more).await;
+            let registry = if grants { registry(n, &node).await } else { String::new() };
+            let more = format!("{more}\n{registry}");
+            let hospital = Hospital::start(n, &network._anvil, &node, &directory, &more).await;
             apply(&hospital.config, None).await.unwrap();
             network.say(&hospital, Act::Admit).await;
             network.hospitals.push(hospital);
@@ -97,6 +117,7 @@ impl Hospital {
         let anchor = put_up(node, Contract::NotaryAnchor, &account(n)).await;
         key_file(&config.data.join("anchor.key"), &hex::decode(ACCOUNTS[n]).unwrap());
         key_file(&config.data.join("participant.key"), &hex::decode(ACCOUNTS[n + 3]).unwrap());
+        key_file(&config.data.join("registrar.key"), &hex::decode(ACCOUNTS[n + 6]).unwrap());
         let (chain_id, genesis) = node.identity().await.unwrap();
         let (id, name) = (ParticipantId::of(account(n + 3).address()), NAMES[n]);
         let parsed = Config::parse(&format!(

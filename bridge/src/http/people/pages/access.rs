@@ -1,7 +1,7 @@
 //! Pages about who has access: the list, the form, the terms that are signed, and withdrawing by a code.
 
 use crate::consent::grant::{Choice, MAX_YEARS, Purpose, Recipient, Sensitive};
-use crate::http::people::access::{HOME, Shown, State};
+use crate::http::people::access::{Beginning, HOME, Shown, State};
 use crate::http::people::frame::Frame;
 use crate::http::people::visit::Visit;
 use crate::http::people::words::{GROUPS, title};
@@ -117,10 +117,13 @@ fn facts(choice: &Choice) -> Markup {
 pub(in crate::http::people) fn form(
     visit: &Visit<'_>,
     recipients: &[Recipient],
-    instead: Option<&Shown>,
+    beginning: Beginning<'_>,
     at: &str,
     until: Date,
 ) -> Markup {
+    let instead = if let Beginning::Less(old) = beginning { Some(old) } else { None };
+    let wish = if let Beginning::Asked(wish) = beginning { Some(wish) } else { None };
+    let purpose_of = instead.map(|old| old.choice.purpose).or(wish.and_then(|wish| wish.purpose));
     let role = visit.session.account.person.role;
     let content = html! {
         p.lead {
@@ -132,12 +135,12 @@ pub(in crate::http::people) fn form(
         form method="post" action=(visit.site.path(at)) {
             input type="hidden" name="token" value=(visit.session.token());
             @if let Some(old) = instead { input type="hidden" name="instead" value=(old.key); }
-            section.panel { h2 { "Who" } (who(recipients, instead)) }
-            section.panel { h2 { "What" } (what(instead.map(|old| &old.choice))) }
+            section.panel { h2 { "Who" } (who(recipients, instead.map(|old| &old.choice.recipient).or(wish.and_then(|wish| wish.recipient.as_ref())))) }
+            section.panel { h2 { "What" } (what(instead.map(|old| &old.choice), wish.map_or(&[], |wish| &wish.kinds))) }
             section.panel { h2 { "What for, and until when" }
                 label for="purpose" { "For" }
                 select #purpose name="purpose" { @for purpose in Purpose::ALL {
-                    option selected[instead.is_some_and(|old| old.choice.purpose == purpose)] { (purpose.words()) }
+                    option selected[purpose_of == Some(purpose)] { (purpose.words()) }
                 } }
                 label for="until" { "Until (last day)" }
                 input #until type="text" name="until" value=(until) required inputmode="numeric" autocomplete="off"
@@ -151,11 +154,11 @@ pub(in crate::http::people) fn form(
     Frame { site: &visit.site, title: "Give access", here, script: false, role: Some(role) }.around(&content)
 }
 
-fn who(recipients: &[Recipient], instead: Option<&Shown>) -> Markup {
-    if let Some(old) = instead {
+fn who(recipients: &[Recipient], fixed: Option<&Recipient>) -> Markup {
+    if let Some(one) = fixed {
         return html! {
-            p { (old.choice.recipient.called) }
-            input type="hidden" name="who" value=(old.choice.recipient.reference);
+            p { (one.called) " " span.hint { (one.reference) } }
+            input type="hidden" name="who" value=(one.reference);
         };
     }
     html! {
@@ -179,13 +182,15 @@ fn kind(reference: &str) -> &'static str {
     }
 }
 
-fn what(before: Option<&Choice>) -> Markup {
-    let some = before.is_some_and(|choice| !choice.kinds.is_empty());
-    let had = |kind: &str| before.is_some_and(|choice| choice.kinds.iter().any(|had| had == kind));
+/// `asked`: the types that somebody asks for; what there was before bounds what there can be.
+fn what(before: Option<&Choice>, asked: &[String]) -> Markup {
+    let bounded = before.is_some_and(|choice| !choice.kinds.is_empty());
+    let some = bounded || !asked.is_empty();
+    let had = |kind: &str| before.map_or(asked, |choice| &choice.kinds).iter().any(|had| had == kind);
     html! {
         fieldset {
             legend { "Which entries" }
-            @if !some { label.check { input type="radio" name="what" value="all" checked; " Everything" } }
+            @if !bounded { label.check { input type="radio" name="what" value="all" checked[!some]; " Everything" } }
             label.check { input type="radio" name="what" value="some" checked[some]; " Only these:" }
             @for group in GROUPS {
                 label.check.inner { input type="checkbox" name=(format!("kind-{}", group.kind)) checked[had(group.kind)]; " " (group.title) }
