@@ -22,7 +22,7 @@ pub enum OnError {
 }
 
 /// What a sender does not say itself; `[feed]` says it of all that no feed says it of.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Feed {
     /// An IANA zone for times sent without an offset. Without it such times keep the day only where FHIR allows it.
@@ -35,7 +35,7 @@ pub struct Feed {
 }
 
 /// One of `[[feeds]]`. What it leaves out is as `[feed]` says.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NamedFeed {
     pub name: String,

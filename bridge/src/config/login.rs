@@ -8,14 +8,14 @@ const MAX_PROVIDERS: usize = 8;
 const MAX_NAME: usize = 60;
 
 /// How people sign in, beside passkeys and wallets.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Login {
     pub openid: Vec<Provider>,
 }
 
 /// An OpenID provider (OpenID Connect Core 1.0).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// What the button says.
