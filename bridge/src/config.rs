@@ -373,6 +373,10 @@ mod tests {
             ("[[feeds]]\nname = \"a\"\nzone = \"Mars/Base\"", "feeds, a: zone: there is no time zone"),
             ("[[feeds]]\nname = \"a\"\nmllp = \"127.0.0.1:2575\"", "the address that all share"),
             ("[[feeds]]\nname = \"a\"\ncertificates = [\"x\"]", "only with `tls.clients`"),
+            (
+                "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclients = \"a\"\n[[feeds]]\nname = \"a\"\ncertificates = []\n[[feeds]]\nname = \"b\"",
+                "feeds, b: other feeds name `certificates`",
+            ),
             ("[[feeds]]\nname = \"a\"\non_error = \"drop\"", "line 3"),
             ("[limits]\nmllp_connections = 0", "at least 1"),
             ("http = 8080", "line 1"),

@@ -25,6 +25,8 @@ pub enum TlsError {
 pub struct Doors {
     pub http: Option<Arc<ServerConfig>>,
     pub mllp: Option<Arc<ServerConfig>>,
+    /// Whether who speaks MLLP over TLS must show a certificate.
+    pub mutual: bool,
 }
 
 impl Doors {
@@ -33,7 +35,7 @@ impl Doors {
         let Some(tls) = tls else { return Ok(Self::default()) };
         let http = tls.http.then(|| server(tls, None)).transpose()?;
         let mllp = tls.mllp.then(|| server(tls, tls.clients.as_deref())).transpose()?;
-        Ok(Self { http, mllp })
+        Ok(Self { http, mllp, mutual: tls.is_mutual() })
     }
 }
 

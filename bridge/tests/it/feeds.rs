@@ -1,5 +1,7 @@
 //! Feeds: whose message it is, what it is read by, over TLS with certificates; quarantine; reading the configuration anew; limits.
 
+mod strict;
+
 use super::door::{Browser, invitation};
 use super::world::{World, admission, config, msa};
 use bridge::commands::Failed;
