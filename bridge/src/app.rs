@@ -33,11 +33,15 @@ use crate::ids::Owner;
 use crate::index::store::Store;
 use crate::index::tokens::{Token, Tokenizer};
 use crate::lease::{self, Lease};
-use crate::limits::{MAX_BODIES_BYTES, MAX_SIGN_INS, MAX_WAITING};
+use crate::limits::{
+    MAX_BODIES_BYTES, MAX_BODIES_OF_ONE, MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE, MAX_SIGN_INS, MAX_WAITING,
+};
 use crate::notify::{self, Notices};
 use crate::outgoing::Outgoing;
 use crate::people::openid::Providers;
 use crate::people::secrets::Secrets;
+use crate::places::News;
+use crate::rooms::Rooms;
 use crate::secret::Key;
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
@@ -79,6 +83,8 @@ pub struct Core {
     /// What accounts are kept with.
     pub secrets: Arc<Secrets>,
     feeds: RwLock<Arc<Feeds>>,
+    /// That somebody sent what is no feed's.
+    pub strangers: News,
     pub signer: LogSigner,
     pub chain: Chain,
     /// Who cosigns our checkpoints.
@@ -96,9 +102,6 @@ pub struct Core {
     pub traces: Traces,
 }
 
-/// The unit in which room for bodies is counted, in bytes.
-pub const BODY_UNIT: usize = 1 << 10;
-
 /// A running medseal.
 pub struct App {
     pub core: Arc<Core>,
@@ -114,8 +117,10 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
     pub committer: Mutex<Option<mpsc::Sender<Waiting>>>,
-    /// Room for request bodies in memory, in units of `BODY_UNIT`.
-    pub bodies: Semaphore,
+    /// Room for request bodies in memory, by the token's subject.
+    pub bodies: Arc<Rooms>,
+    /// Room for long MLLP frames, by address.
+    pub frames: Arc<Rooms>,
     /// How fast each client may ask.
     pub paces: Paces,
     /// Room for people who are signing in.
@@ -196,6 +201,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         identities: Tokenizer::new(&identity_key),
         secrets: Arc::new(Secrets::new(&marks, accounts)),
         feeds: RwLock::new(Arc::new(Feeds::load(config, None)?)),
+        strangers: News::default(),
         signer: LogSigner::from_seed(&config.log.origin, log_key.expose())?,
         chain,
         witnesses: Witnesses::new(&config.log.witnesses),
@@ -248,7 +254,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         profiles,
         committer: Mutex::new(Some(sender)),
         witnessed: Mutex::default(),
-        bodies: Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT),
+        bodies: Rooms::new(MAX_BODIES_BYTES, MAX_BODIES_OF_ONE),
+        frames: Rooms::new(MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE),
         sign_ins: Semaphore::new(MAX_SIGN_INS),
         metrics_token,
         providers: Providers::default(),

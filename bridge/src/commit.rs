@@ -13,7 +13,7 @@ mod view;
 pub use transaction::{Author, Committed, Deleted, Done, KeptAs, RawMessage, Transaction, Written};
 
 use crate::app::Core;
-use crate::error::{IngestError, VaultError};
+use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::bundle::at_entry;
 use crate::fhir::write::Write;
 use crate::ids::{Name, Owner, ResourceId, TypeName};
@@ -37,6 +37,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Span, info_span};
+
+/// The code of the issue that something was changed since (FHIR's issue type for edits that cross).
+pub const NEWER: &str = "conflict";
 
 /// A waiting transaction and who waits for it.
 pub struct Waiting {
@@ -209,6 +212,19 @@ struct Stage {
     identities: Vec<(Token, Name)>,
     stale: Vec<(Token, Name)>,
     message: Option<(Token, ResourceId)>,
+    /// What was changed after this time is not to be written over, and what would be.
+    since: Option<i64>,
+    newer: Vec<String>,
+}
+
+impl Stage {
+    fn nothing_newer(&self) -> Result<(), IngestError> {
+        if self.newer.is_empty() {
+            return Ok(());
+        }
+        let text = format!("what came after it would be written over: {}", self.newer.join(", "));
+        Err(IngestError::Precondition(Issue::new(NEWER, text)))
+    }
 }
 
 impl Seen {
@@ -262,7 +278,9 @@ impl<'c> Group<'c> {
             }
             stage.message = Some((token, self.new_id()?));
         }
+        stage.since = transaction.message.as_ref().and_then(RawMessage::since);
         let done = self.write_all(&transaction.by, transaction.writes, raw, &mut stage).await?;
+        stage.nothing_newer()?;
         if let Some(message) = transaction.message {
             self.seal_message(&message, &done, &mut stage).await?;
         }

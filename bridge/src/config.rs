@@ -32,7 +32,7 @@ const MAX_KEEP_HOURS: u64 = 366 * 24;
 pub const UNNAMED: &str = "default";
 
 /// The configuration as it was checked.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The organisation that holds the records: a name or URI that will stand in every commitment. Never change it.
@@ -80,7 +80,7 @@ pub struct Config {
 }
 
 /// What the service does by itself to what it has stored.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
     /// Join small packs, and remove those that others have taken the place of.
@@ -96,7 +96,7 @@ impl Default for Storage {
 }
 
 /// Where the root key is: in the file `root.key`, unless a key service holds it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
     /// A key of AWS KMS: its ARN, or `alias/...`. Credentials come from the environment.
@@ -145,7 +145,7 @@ pub(crate) fn url(name: &str, text: Option<&str>) -> Result<(), String> {
 }
 
 /// Where this server may send requests of its own to, such as notifications. Public addresses over https, unless this says more.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outgoing {
     /// Also to private, loopback and unique-local addresses; never to link-local ones, which hold the metadata of clouds.
@@ -187,7 +187,7 @@ fn lies_in(ip: IpAddr, (block, bits): (IpAddr, u32)) -> bool {
 }
 
 /// What `$validate` knows beside the standard itself.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
     /// A directory of StructureDefinitions, ValueSets and CodeSystems: an implementation guide's package, unpacked.
@@ -195,7 +195,7 @@ pub struct Validation {
 }
 
 /// Where the index lies: in a file of the data directory, or in a PostgreSQL that several replicas may share.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Index {
     /// `postgres://user:password@host/database?sslmode=require`; the environment variable MEDSEAL_POSTGRES goes before it.
@@ -207,7 +207,7 @@ pub struct Index {
 }
 
 /// A text that is not printed.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Hidden(pub String);
 
@@ -232,7 +232,7 @@ impl Index {
 }
 
 /// How often the log is signed and anchored.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// The log's name in its checkpoints. Never change it.
@@ -431,6 +431,10 @@ mod tests {
             ("[[feeds]]\nname = \"a\"\nzone = \"Mars/Base\"", "feeds, a: zone: there is no time zone"),
             ("[[feeds]]\nname = \"a\"\nmllp = \"127.0.0.1:2575\"", "the address that all share"),
             ("[[feeds]]\nname = \"a\"\ncertificates = [\"x\"]", "only with `tls.clients`"),
+            (
+                "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclients = \"a\"\n[[feeds]]\nname = \"a\"\ncertificates = []\n[[feeds]]\nname = \"b\"",
+                "feeds, b: other feeds name `certificates`",
+            ),
             ("[[feeds]]\nname = \"a\"\non_error = \"drop\"", "line 3"),
             ("[tls]\ncertificate = \"a\"\nkey = \"b\"\nrevoked = \"c\"", "tls.revoked"),
             ("[limits]\nmllp_connections = 0", "at least 1"),

@@ -4,7 +4,7 @@
 use crate::app::{App, private_directory};
 use crate::ids::ResourceId;
 use crate::limits::{MAX_CONTROL_BYTES, WRITE_TIMEOUT};
-use crate::quarantine;
+use crate::quarantine::{self, Wish};
 use crate::reload::Reloader;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,13 @@ pub enum Ask {
     /// To read the configuration anew.
     Reload,
     /// To replay a message of the quarantine, with another text where there is one.
-    Replay { id: String, text: Option<String> },
+    Replay {
+        id: String,
+        text: Option<String>,
+        /// Also over what came after it.
+        #[serde(default)]
+        over_newer: bool,
+    },
 }
 
 crate::redacted_debug!(Ask);
@@ -98,9 +104,10 @@ async fn act(app: &Arc<App>, reloader: &Reloader, ask: Ask) -> Told {
             log(&told);
             told
         }
-        Ask::Replay { id, text } => {
+        Ask::Replay { id, text, over_newer } => {
             let id = ResourceId::parse(&id).ok_or("this is no id: `medseal quarantine list` names all")?;
-            let taken = quarantine::replay(app, &id, text, "administrator").await.map_err(|error| error.told())?;
+            let wish = Wish { text, over_newer, by: "administrator".into() };
+            let taken = quarantine::replay(app, &id, wish).await.map_err(|error| error.told())?;
             let message = taken.committed.message.map(|id| id.to_string()).unwrap_or_default();
             let written = taken.committed.done.iter().filter_map(|done| done.written());
             let names: Vec<String> = written.map(|w| format!("{}/_history/{}", w.name, w.version)).collect();

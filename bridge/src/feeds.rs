@@ -15,6 +15,7 @@ use mappings::overlay::Applies;
 use mappings::parse::Message;
 use mappings::plan::PlanError;
 use meter::Meter;
+use notary::commitment::Digest;
 use pace::Pace;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub enum Listener {
 #[derive(Debug, Clone)]
 pub struct Arrival {
     pub listener: Listener,
+    pub peer: SocketAddr,
     /// Its chain led to an authority of `tls.clients`.
     pub shown: Arc<Shown>,
 }
@@ -92,6 +94,13 @@ pub enum FeedsError {
     Config(String),
 }
 
+impl Arrival {
+    /// The fingerprint of the certificate, for the operator's log.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.shown.own().as_ref().map(|shown| format!("sha256:{}", Digest::of(shown)))
+    }
+}
+
 impl Feeds {
     /// Reads and checks maps, overlays (whose own cases must hold), feeds and certificates. Counts go on where `old` has a feed of
     /// the same name.
@@ -117,21 +126,43 @@ impl Feeds {
         }
     }
 
-    /// The feeds that somebody who came this way may speak for. A certificate that feeds name is theirs alone. Where no feed
-    /// shares the listener of all, whoever comes there is the unnamed one. Nobody is admitted whose certificate was revoked meanwhile.
+    /// The feeds that somebody who came this way may speak for. As soon as any feed names certificates, each speaks for the feeds
+    /// that name it, and one that none names for nobody: who is taken out of a list must not become somebody else. Where no
+    /// feed shares the listener of all, whoever comes there is the unnamed one. Nobody is admitted whose certificate was revoked
+    /// meanwhile.
     pub fn admitted(&self, arrival: &Arrival) -> Vec<&Arc<Feed>> {
-        if self.doors.revokes(&arrival.shown) {
+        let asked = self.asks(arrival.listener);
+        // A connection may have been open before certificates were asked for.
+        if self.doors.revokes(&arrival.shown) || (asked && arrival.shown.own().is_none()) {
             return Vec::new();
         }
         let here: Vec<_> = self.named.iter().filter(|feed| feed.listener == arrival.listener).collect();
+        if asked && self.named.iter().any(|feed| feed.certificates.is_some()) {
+            return here.into_iter().filter(|feed| feed.is_named(arrival)).collect();
+        }
         if here.is_empty() && arrival.listener == Listener::Shared {
             return vec![&self.unnamed];
         }
-        let names = |feed: &&&Arc<Feed>| {
-            arrival.shown.own().is_some_and(|shown| feed.certificates.iter().flatten().any(|named| named.is(shown)))
+        here.into_iter().filter(|feed| feed.certificates.is_none()).collect()
+    }
+
+    /// Whether who comes by a listener must show a certificate.
+    fn asks(&self, listener: Listener) -> bool {
+        self.doors.mutual && self.door(listener).is_some()
+    }
+
+    /// What this set would ask less than another of who comes by the same listener: TLS, or a certificate.
+    pub fn less_than(&self, old: &Self) -> Option<&'static str> {
+        let same = |listener: &Listener| {
+            *listener == Listener::Shared || self.named.iter().any(|feed| feed.listener == *listener)
         };
-        let own: Vec<_> = here.iter().filter(names).copied().collect();
-        if own.is_empty() { here.into_iter().filter(|feed| feed.certificates.is_none()).collect() } else { own }
+        let mut listeners = old.named.iter().map(|feed| feed.listener).chain([Listener::Shared]).filter(same);
+        let weaker = |listener: Listener| match (old.door(listener), self.door(listener)) {
+            (Some(_), None) => Some("TLS"),
+            _ if old.asks(listener) && !self.asks(listener) => Some("senders' certificates"),
+            _ => None,
+        };
+        listeners.find_map(weaker)
     }
 
     /// How a listener speaks, where it speaks TLS.
@@ -200,6 +231,12 @@ impl Feed {
             pace: settings.messages_per_second.map(Pace::new),
             meter,
         })
+    }
+
+    /// Whether it names the certificate that was shown.
+    fn is_named(&self, arrival: &Arrival) -> bool {
+        let names = |shown| self.shown.own()s.iter().flatten().any(|named| named.is(shown));
+        arrival.shown.own().as_ref().is_some_and(names)
     }
 
     /// Whether a message's header names one of its senders.

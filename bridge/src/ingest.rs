@@ -70,7 +70,8 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
     let header = charset::header(&bytes);
     let first = header.as_deref().and_then(|header| Message::parse(header).ok());
     let Some(feed) = feeds.choose(origin, first.as_ref()).cloned() else {
-        return vec![unclaimed(app, header.as_deref().unwrap_or_default())];
+        let error = if first.is_some() { nobodys() } else { no_message() };
+        return vec![refused_unseen(app, origin, header.clone().unwrap_or_default(), error)];
     };
     let decoded = match charset::decode(&bytes, feeds.charset(&feed, first.as_ref())) {
         Ok(decoded) => decoded,
@@ -92,30 +93,57 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
         let raw = if alone { bytes.clone() } else { text.as_bytes().to_vec() };
         let own = if alone { Some(feed.clone()) } else { of_part(&feeds, origin, text) };
         let Some(feed) = own else {
-            answers.push(unclaimed(app, text));
+            answers.push(refused_unseen(app, origin, text.to_owned(), nobodys()));
             continue;
         };
         let reading = Reading { feeds: feeds.clone(), feed: feed.clone(), charset: decoded.charset };
-        let began = Instant::now();
         let outcome = match turn(&feed, origin).await {
-            Ok(()) => message(app, &reading, text, raw, !alone).instrument(info_span!("message")).await,
-            Err(busy) => Err(busy),
+            Ok(()) => timed(app, &reading, text, raw, !alone).await,
+            Err(busy) => {
+                // Asked for by the configuration, and no failure of anybody's.
+                app.core.metrics.message(Some(&feed), "paced", Duration::ZERO);
+                Err(busy)
+            }
         };
-        app.core.metrics.message(Some(&feed), outcome_word(&outcome), began.elapsed());
         answers.push(counted(app, &feed, Answered { text: text.to_owned(), outcome }));
     }
     answers
 }
 
+/// What waits for its feed's turn is not slow: the clock starts after it.
+async fn timed(
+    app: &Arc<App>,
+    reading: &Reading,
+    text: &str,
+    raw: Vec<u8>,
+    decoded: bool,
+) -> Result<Taken, IngestError> {
+    let began = Instant::now();
+    let outcome = message(app, reading, text, raw, decoded).instrument(info_span!("message")).await;
+    app.core.metrics.message(Some(&reading.feed), outcome_word(&outcome), began.elapsed());
+    outcome
+}
+
+/// What is no feed's is seen by no feed's counts: the operator is told by whom it was sent.
+fn refused_unseen(app: &App, origin: Origin<'_>, text: String, error: IngestError) -> Answered {
+    app.core.metrics.message(None, "unclaimed", Duration::ZERO);
+    if let Origin::Mllp(arrival) = origin
+        && app.core.strangers.is_news(std::time::Instant::now())
+    {
+        let certificate = arrival.fingerprint();
+        tracing::warn!(peer = %arrival.peer, ?certificate, "a message was refused: it is no feed's of its listener or certificate");
+    }
+    Answered { text, outcome: Err(error) }
+}
+
+/// Noise, where a feed is known by the senders of its messages.
+fn no_message() -> IngestError {
+    IngestError::Unparsable(Issue::new("structure", "a message begins with MSH and its separators"))
+}
+
 /// The feed of one message of a batch.
 fn of_part(feeds: &Feeds, origin: Origin<'_>, text: &str) -> Option<Arc<Feed>> {
     feeds.choose(origin, Message::parse(text).ok().as_ref()).cloned()
-}
-
-/// A message that no feed claims.
-fn unclaimed(app: &App, text: &str) -> Answered {
-    app.core.metrics.message(None, "unclaimed", Duration::ZERO);
-    Answered { text: text.to_owned(), outcome: Err(nobodys()) }
 }
 
 /// Nobody who may send here was meant.

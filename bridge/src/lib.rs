@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | words | ids, secret, clock, limits | nothing above |
 //! | pure | fhir, index::{tokens,blind,cells}, vault::{seal,pack}, consent::{decide,policy,labels,outside}, exchange::{document,signed}, smart::scopes, intake::frame, http::query, error, config | words, and the types of the next layer |
-//! | outside world | vault::{keys,objects}, index::store, outgoing, smart, people, tls, feeds, places | pure, words |
+//! | outside world | vault::{keys,objects}, index::store, outgoing, smart, people, tls, feeds, places, rooms | pure, words |
 //! | use cases | app, ingest, commit, read, search, summary, message, exchange, export, notify, lease, anchor, upkeep, quarantine, intake::ack | all above |
 //! | edges | http, intake::{mllp,listeners}, reload, control, the commands | use cases |
 
@@ -43,6 +43,7 @@ pub mod places;
 pub mod quarantine;
 pub mod read;
 pub mod reload;
+pub mod rooms;
 pub mod search;
 pub mod secret;
 pub mod smart;

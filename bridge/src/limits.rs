@@ -9,10 +9,25 @@ pub const MAX_WITNESS_BYTES: usize = 32 << 10;
 /// Bytes of bodies in memory at the same time, from their first byte to their answer; what is read out of them takes several
 /// times as much.
 pub const MAX_BODIES_BYTES: usize = 256 << 20;
+/// The most of them of one client: there is room for others whatever one does.
+pub const MAX_BODIES_OF_ONE: usize = MAX_BODIES_BYTES / 2;
+/// How long a body waits for room before its client is told to come back.
+pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// Longer bodies are read and checked beside the network threads, which others wait for.
 pub const LARGE_BODY_BYTES: usize = 64 << 10;
 /// The longest MLLP frame: an ORU with an embedded PDF stays well below.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
+/// What each MLLP connection may hold of a frame: nearly all messages are shorter.
+pub const SMALL_FRAME_BYTES: usize = 64 << 10;
+/// Bytes of frames beyond that, of all connections together, until they are answered; and the most of them of one address.
+pub const MAX_FRAMES_BYTES: usize = 128 << 20;
+pub const MAX_FRAMES_OF_ONE: usize = MAX_FRAMES_BYTES / 2;
+/// How long a frame waits for room before its connection ends and its sender sends again.
+pub const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+/// Messages that wait in quarantine, of all feeds: far more than anybody mends. Beyond, what is faulty is refused as elsewhere.
+pub const MAX_HELD: usize = 20_000;
+/// How often the log tells of what strangers can repeat as often as they like; counters tell of the rest.
+pub const NEWS_PAUSE: Duration = Duration::from_secs(10);
 /// The most entries of a Bundle: Synthea's largest patients have about 5,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
 /// Entries of a batch that are carried out at once: they share a group commit, and leave room in the queue for others.

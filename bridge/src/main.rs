@@ -206,6 +206,18 @@ enum Quarantine {
         /// A mended text in its place; what came is kept.
         #[arg(long)]
         text: Option<PathBuf>,
+        /// Also over what came after it: without this it is refused then, and says what that is.
+        #[arg(long)]
+        over_newer: bool,
+    },
+    /// Erase one that nobody wants any more: its key is destroyed, and a tombstone goes into the log.
+    Discard {
+        #[command(flatten)]
+        place: Place,
+        id: String,
+        /// Why; kept sealed.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -383,8 +395,11 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
         Command::Quarantine { verb: Quarantine::Show { place, id, raw } } => {
             commands::quarantine::show(&place.config()?, &id, raw).await
         }
-        Command::Quarantine { verb: Quarantine::Replay { place, id, text } } => {
-            commands::quarantine::replay(&place.config()?, &id, text.as_deref()).await
+        Command::Quarantine { verb: Quarantine::Replay { place, id, text, over_newer } } => {
+            commands::quarantine::replay(&place.config()?, &id, text.as_deref(), over_newer).await
+        }
+        Command::Quarantine { verb: Quarantine::Discard { place, id, reason } } => {
+            commands::quarantine::discard(&place.config()?, &id, &reason).await
         }
         Command::Send(arguments) => commands::send::run(&arguments).await,
         Command::Token { place, scope, patient, user, purpose, subject, ttl } => {

@@ -72,6 +72,9 @@ pub struct Replayed {
     pub by: String,
     /// It was another text than the one that came, which is kept.
     pub edited: bool,
+    /// It was confirmed that it is written over what came later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over_newer: bool,
 }
 
 impl From<&Issue> for Said {

@@ -3,13 +3,13 @@
 
 use crate::app::App;
 use crate::app::keep::Keep;
-use crate::commit::{Author, KeptAs, RawMessage, Transaction};
+use crate::commit::{Author, KeptAs, NEWER, RawMessage, Transaction};
 use crate::error::{IngestError, Issue, VaultError};
 use crate::feeds::{Feed, Feeds};
 use crate::ids::ResourceId;
 use crate::index::held::Waiting;
 use crate::ingest::{self, Prepared, Reading, Taken};
-use crate::limits::MAX_FRAME_BYTES;
+use crate::limits::{MAX_FRAME_BYTES, MAX_HELD};
 use crate::message::{Held, Kept, Replayed, Said, open_at};
 use crate::read::in_background;
 use mappings::charset::{self, Charset};
@@ -25,6 +25,9 @@ pub enum ReplayError {
     Done(String),
     #[error("a message is 1 to {MAX_FRAME_BYTES} bytes of text")]
     Text,
+    /// Which versions came after it.
+    #[error("{0}; replay it over them only if it is right about them")]
+    Newer(String),
     /// What is wrong with it still.
     #[error(transparent)]
     Refused(#[from] IngestError),
@@ -49,6 +52,19 @@ impl From<VaultError> for ReplayError {
     }
 }
 
+/// How a message is to be replayed.
+#[derive(Clone)]
+pub struct Wish {
+    /// Another text in its place.
+    pub text: Option<String>,
+    /// Also over what came after it.
+    pub over_newer: bool,
+    /// Who wishes it.
+    pub by: String,
+}
+
+crate::redacted_debug!(Wish);
+
 /// One in quarantine, opened.
 pub struct Shown {
     pub waiting: Waiting,
@@ -68,6 +84,11 @@ pub async fn hold(
     error: &IngestError,
     decoded: bool,
 ) -> Result<Taken, IngestError> {
+    if is_full(app, MAX_HELD).await? {
+        let text = "the quarantine is full: nothing more is kept there until somebody has emptied it";
+        let issues = error.issues().into_iter().chain([Issue::new("throttled", text)]);
+        return Err(IngestError::Invalid(issues.collect()));
+    }
     let issues = error.issues().iter().map(Said::from).collect();
     let held = Held { feed: feed.name.clone(), issues, decoded, replayed: None };
     let report = message.report.clone();
@@ -75,6 +96,12 @@ pub async fn hold(
     let transaction = Transaction { by: Author::Service, writes: Vec::new(), message: Some(message) };
     let committed = ingest::commit(app, transaction).await?;
     Ok(Taken { committed, report, held: true })
+}
+
+/// Whether so many wait.
+async fn is_full(app: &App, most: usize) -> Result<bool, VaultError> {
+    let store = app.core.store.clone();
+    Ok(in_background(move || Ok(store.held_count(most)?)).await? >= most)
 }
 
 /// One of them. Nothing: it is not there, or was erased.
@@ -149,7 +176,8 @@ pub async fn trial(app: &Arc<App>, kept: &Kept, edited: Option<String>) -> Resul
 
 /// Sends it the way of all messages, as it is or with another text, and closes it with the same commit. If it is refused again it
 /// stays. The message that came is kept whatever happens.
-pub async fn replay(app: &Arc<App>, id: &ResourceId, edited: Option<String>, by: &str) -> Result<Taken, ReplayError> {
+pub async fn replay(app: &Arc<App>, id: &ResourceId, wish: Wish) -> Result<Taken, ReplayError> {
+    let Wish { text: edited, over_newer, by } = wish;
     if edited.as_ref().is_some_and(|text| text.trim().is_empty() || text.len() > MAX_FRAME_BYTES) {
         return Err(ReplayError::Text);
     }
@@ -160,21 +188,29 @@ pub async fn replay(app: &Arc<App>, id: &ResourceId, edited: Option<String>, by:
     let Again { reading, text, raw, edited } = again(app, &shown.kept, edited)?;
     let Prepared { transaction, report } = ingest::prepared(app, &reading, &text, raw).await?;
     let mut transaction = transaction?;
-    let told = told(&shown.kept, by, edited);
+    let replayed = Replayed { message: String::new(), by, edited, over_newer };
+    let told = told(&shown.kept, replayed);
     if let Some(message) = &mut transaction.message {
-        message.kept_as = KeptAs::Replay { of: id.clone(), told };
+        let since = (!over_newer).then_some(shown.waiting.updated);
+        message.kept_as = KeptAs::Replay { of: id.clone(), told, since };
     }
-    let committed = ingest::commit(app, transaction).await?;
+    let committed = ingest::commit(app, transaction).await.map_err(refused)?;
     if committed.duplicate {
         return Err(ReplayError::Done(committed.message.map(|id| id.to_string()).unwrap_or_default()));
     }
     Ok(Taken { committed, report, held: false })
 }
 
-fn told(kept: &Kept, by: &str, edited: bool) -> Held {
+fn refused(error: IngestError) -> ReplayError {
+    match error {
+        IngestError::Precondition(issue) if issue.code == NEWER => ReplayError::Newer(issue.text),
+        error => error.into(),
+    }
+}
+
+/// The committer puts the message's id in.
+fn told(kept: &Kept, replayed: Replayed) -> Held {
     let feed = kept.head.held.as_ref().map(|held| held.feed.clone()).unwrap_or_default();
-    // The committer puts the message's id in.
-    let replayed = Replayed { message: String::new(), by: by.to_owned(), edited };
     Held { feed, issues: Vec::new(), decoded: false, replayed: Some(replayed) }
 }
 

@@ -42,8 +42,13 @@ impl Reloader {
             return Err("tls.http: whether HTTP speaks TLS is decided at the start: restart the service".into());
         }
         let other = differs_elsewhere(&fresh, &app.config);
-        let loaded = tokio::task::spawn_blocking(move || Feeds::load(&fresh, Some(&old)));
+        let known = old.clone();
+        let loaded = tokio::task::spawn_blocking(move || Feeds::load(&fresh, Some(&known)));
         let feeds = loaded.await.map_err(|_| "reading broke off".to_owned())?.map_err(|error| error.to_string())?;
+        if let Some(less) = feeds.less_than(&old) {
+            // A file that was cut short must not open a door.
+            return Err(format!("MLLP would go on without {less}: where that is meant, restart the service"));
+        }
         let own = feeds.listeners();
         let bound = self.listeners.bind(&own).await?;
         app.core.set_feeds(feeds);
@@ -71,7 +76,7 @@ fn differs_elsewhere(fresh: &Config, old: &Config) -> bool {
         let Config { maps: _, overlays: _, feed: _, feeds: _, tls: _, file: _, .. } = config;
         let same = Config::default();
         let Config { maps, overlays, feed, feeds, tls, file, .. } = same;
-        format!("{:?}", Config { maps, overlays, feed, feeds, tls, file, ..config.clone() })
+        Config { maps, overlays, feed, feeds, tls, file, ..config.clone() }
     };
     rest(fresh) != rest(old)
 }
@@ -86,6 +91,9 @@ mod tests {
         let old = config("");
         assert!(!differs_elsewhere(&config("[feed]\nzone = \"Europe/Berlin\"\n[[feeds]]\nname = \"lab\""), &old));
         assert!(differs_elsewhere(&config("[storage]\nkeep_hours = 5"), &old));
+        let password = |word: &str| config(&format!("[index]\npostgres = \"postgres://u:{word}@h/d\""));
+        assert!(!differs_elsewhere(&password("one"), &password("one")));
+        assert!(differs_elsewhere(&password("two"), &password("one")), "what does not print is compared all the same");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Doors {
     pub mllp: Option<Arc<ServerConfig>>,
     /// Who judges senders' certificates.
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whether who speaks MLLP over TLS must show a certificate.
+    pub mutual: bool,
 }
 
 impl Doors {
@@ -41,7 +43,7 @@ impl Doors {
         let clients = clients.map(|path| verifier(path, tls.revoked.as_deref())).transpose()?;
         let http = tls.http.then(|| server(tls, None)).transpose()?;
         let mllp = tls.mllp.then(|| server(tls, clients.clone())).transpose()?;
-        Ok(Self { http, mllp, clients })
+        Ok(Self { http, mllp, clients, mutual: tls.is_mutual() })
     }
 
     /// Whether a certificate that was shown before is revoked by the lists of now. Lists are looked at once by each connection.

@@ -23,7 +23,7 @@ pub async fn list(config: &Config, all: bool) -> Result<(), Failed> {
     loop {
         let page = keep.store.held(all, before, PAGE).map_err(Failed::from_error)?;
         for waiting in &page {
-            println!("{}", line(&keep, waiting).await?);
+            say!("{}", line(&keep, waiting).await?);
         }
         match page.last() {
             Some(last) if page.len() == PAGE => before = last.row,
@@ -53,22 +53,41 @@ pub async fn show(config: &Config, id: &str, raw: bool) -> Result<(), Failed> {
     let id = ResourceId::parse(id).ok_or_else(missing)?;
     let shown = find(&keep, &id).await.map_err(Failed::from_error)?.ok_or_else(missing)?;
     if raw {
-        return std::io::stdout().write_all(&shown.kept.bytes).map_err(Failed::from_error);
+        return match std::io::stdout().write_all(&shown.kept.bytes) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failed::from_error(error)),
+            _ => Ok(()),
+        };
     }
     let mut head = shown.kept.head;
     if let Some(held) = &mut head.held {
         held.replayed = shown.replayed;
     }
-    println!("{}", serde_json::to_string_pretty(&head).map_err(Failed::from_error)?);
+    say!("{}", serde_json::to_string_pretty(&head).map_err(Failed::from_error)?);
     Ok(())
 }
 
-/// Has the running service replay one, with the text of a file in its place if there is one.
-pub async fn replay(config: &Config, id: &str, file: Option<&Path>) -> Result<(), Failed> {
+/// Has the running service replay one, with the text of a file in its place if there is one; also over what came after it, if that
+/// is said.
+pub async fn replay(config: &Config, id: &str, file: Option<&Path>, over_newer: bool) -> Result<(), Failed> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Failed(format!("{}: {e}", path.display())));
     let text = file.map(read).transpose()?;
-    println!("{}", ask(&config.data, &Ask::Replay { id: id.to_owned(), text }).await.map_err(Failed)?);
+    let replay = Ask::Replay { id: id.to_owned(), text, over_newer };
+    let told = ask(&config.data, &replay).await.map_err(|error| Failed(format!("{id}: {error}")))?;
+    say!("{told}");
     Ok(())
+}
+
+/// Erases one that nobody wants any more: its key is destroyed, and the reason is kept.
+pub async fn discard(config: &Config, id: &str, reason: &str) -> Result<(), Failed> {
+    let keep = keep(config).await?;
+    let missing = || Failed(format!("{id}: no such message waits; `medseal quarantine list` names those that do"));
+    let id = ResourceId::parse(id).ok_or_else(missing)?;
+    let waiting = keep.store.held_one(&id).map_err(Failed::from_error)?;
+    if waiting.is_none_or(|waiting| waiting.closed || waiting.erased) {
+        return Err(missing());
+    }
+    drop(keep);
+    super::erase::run(config, &format!("Patient/{id}"), reason).await
 }
 
 async fn keep(config: &Config) -> Result<Keep, Failed> {

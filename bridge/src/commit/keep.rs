@@ -23,7 +23,7 @@ impl Group<'_> {
             KeptAs::Held(_) => (QUARANTINE, unknown(&id)),
             KeptAs::Message | KeptAs::Replay { .. } => ("Message", of_first(&written)),
         };
-        if let KeptAs::Replay { of, told } = &message.kept_as {
+        if let KeptAs::Replay { of, told, .. } = &message.kept_as {
             self.close(of, &id, told, &head, stage).await?;
         }
         let label = Label { kind: RecordKind::Message, type_name: kind.into(), id, version: Version(1), owner };

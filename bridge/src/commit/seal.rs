@@ -83,7 +83,10 @@ impl Group<'_> {
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
                 let news = self.with_references(resource.into_json(), by_url).await?;
                 match self.merged(&name, old, news, &deleted, weak, &gaps).await? {
-                    Some(merged) => merged,
+                    Some(merged) => {
+                        self.notice_newer(&name, newest.as_ref(), stage);
+                        merged
+                    }
                     None => return Ok(newest.as_ref().map_or(Done::Nothing, |newest| unchanged(name, newest))),
                 }
             }
@@ -99,6 +102,16 @@ impl Group<'_> {
         let content = Content::Resource(json, made, kind);
         let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// Notes what came after a message that is replayed, and would be written over. What the message itself wrote did not.
+    fn notice_newer(&self, name: &Name, newest: Option<&Newest>, stage: &mut Stage) {
+        let own = self.fresh.resources.contains_key(name);
+        if let (Some(since), Some(newest), false) = (stage.since, newest, own)
+            && newest.updated > since
+        {
+            stage.newer.push(format!("{name}/_history/{}", newest.version));
+        }
     }
 
     /// Who patches a resource, or finds one by a condition, learns what is in it: it must be one that its patient lets him see.

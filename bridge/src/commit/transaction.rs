@@ -48,8 +48,9 @@ pub enum KeptAs {
     Message,
     /// One of which nothing was made, and why.
     Held(Held),
-    /// One that was in quarantine: what became of it closes it there, with the same commit.
-    Replay { of: ResourceId, told: Held },
+    /// One that was in quarantine: what became of it closes it there, with the same commit. What was changed after `since`, in
+    /// milliseconds since 1970, knows better than it: then nothing is written.
+    Replay { of: ResourceId, told: Held, since: Option<i64> },
 }
 
 /// What became of a transaction. It exists only once everything is durable.
@@ -100,6 +101,14 @@ pub struct Deleted {
 crate::redacted_debug!(RawMessage, KeptAs, Written);
 
 impl RawMessage {
+    /// The time after which nothing may have changed of what it writes.
+    pub(super) fn since(&self) -> Option<i64> {
+        match &self.kept_as {
+            KeptAs::Replay { since, .. } => *since,
+            _ => None,
+        }
+    }
+
     /// What it is recognised by. One in quarantine is replayed once, whatever text it then has.
     pub(super) fn token(&self, core: &Core, raw: Digest) -> Token {
         match &self.kept_as {

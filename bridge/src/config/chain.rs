@@ -18,7 +18,7 @@ const POLL: std::ops::RangeInclusive<u64> = 100..=60_000;
 const MAX_NODES: usize = 8;
 
 /// Which chain, and how it is written to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chain {
     /// The nodes' URLs. They may hold secrets.
@@ -55,7 +55,7 @@ pub struct Chain {
 }
 
 /// `[chain.registry]`: `ConsentRegistry`, and the account that registers there.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registrar {
     pub contract: Address,

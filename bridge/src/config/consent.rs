@@ -12,7 +12,7 @@ pub const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 const STALE: std::ops::RangeInclusive<u64> = 2..=86_400;
 
 /// The settings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Consents {
     /// `permit` (opt-out) or `deny` (opt-in) where no Consent of the patient speaks.

@@ -12,7 +12,7 @@ const MAX_LISTED: usize = 100;
 const MAX_PEERS: usize = 1_000;
 
 /// The settings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
     /// Who this organisation is to others: with a directory its account there (`0x...`), else a name that they agree on.
@@ -45,7 +45,7 @@ pub struct Exchange {
 }
 
 /// Where the contract `Participants` stands.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
     pub contract: Address,
@@ -57,7 +57,7 @@ pub struct Directory {
 }
 
 /// An organisation that is listed here.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     pub id: ParticipantId,
@@ -71,7 +71,7 @@ pub struct Peer {
 }
 
 /// A server that speaks FHIR alone.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlainServer {
     pub id: ParticipantId,

@@ -22,7 +22,7 @@ pub enum OnError {
 }
 
 /// What a sender does not say itself; `[feed]` says it of all that no feed says it of.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Feed {
     /// An IANA zone for times sent without an offset. Without it such times keep the day only where FHIR allows it.
@@ -35,7 +35,7 @@ pub struct Feed {
 }
 
 /// One of `[[feeds]]`. What it leaves out is as `[feed]` says.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NamedFeed {
     pub name: String,
@@ -45,8 +45,8 @@ pub struct NamedFeed {
     pub tls: Option<bool>,
     /// MSH-3.1 and MSH-4.1 of its messages: `LAB|NORTH`, `LAB|*`. Any where it is empty.
     pub senders: Vec<String>,
-    /// Which client certificates are its own: `sha256:...`, or a DNS name of the certificate. Any of the authorities' where absent;
-    /// none where it is empty.
+    /// Which client certificates are its own: `sha256:...`, or a DNS name of the certificate. Any of the authorities' as long as no
+    /// feed names any; none where it is empty.
     pub certificates: Option<Vec<String>>,
     /// The overlay of its messages, whatever the overlays themselves say they are for.
     pub overlay: Option<String>,
@@ -132,6 +132,12 @@ pub(super) fn check(feeds: &[NamedFeed], shared: SocketAddr, mutual: bool) -> Re
         if feed.certificates.is_some() && (!mutual || feed.tls == Some(false)) {
             return Err(format!("feeds, {}: `certificates` are asked for only with `tls.clients`", feed.name));
         }
+    }
+    let asked = |feed: &&NamedFeed| mutual && feed.tls != Some(false);
+    let some_name = feeds.iter().any(|feed| feed.certificates.is_some());
+    if let Some(open) = feeds.iter().filter(asked).find(|feed| some_name && feed.certificates.is_none()) {
+        // Who is taken out of one feed's list would come in by this one.
+        return Err(format!("feeds, {}: other feeds name `certificates`: name its own, too", open.name));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ const MAX_NAME: usize = 60;
 const MAJORITY: std::ops::RangeInclusive<u8> = 12..=25;
 
 /// How people sign in, beside passkeys and wallets.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Login {
     pub openid: Vec<Provider>,
@@ -25,7 +25,7 @@ impl Default for Login {
 }
 
 /// An OpenID provider (OpenID Connect Core 1.0).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// What the button says.

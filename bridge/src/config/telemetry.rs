@@ -9,7 +9,7 @@ use std::path::PathBuf;
 const MIN_TOKEN: usize = 32;
 
 /// The settings. By default nobody is told anything but what stands in the log.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// An address of its own for `/metrics`, which asks nobody who he is: on a network that only the monitoring reaches.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 const MAX_PEERS: usize = 64;
 
 /// Whose checkpoints are cosigned here.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     /// The name under which it cosigns. Never change it.
@@ -18,7 +18,7 @@ pub struct Witness {
 }
 
 /// A witness of our log.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WitnessPeer {
     /// Without `/add-checkpoint`: of another medseal, `https://HOST/witness`.

@@ -25,9 +25,9 @@ pub(super) async fn prepare(app: &App, headers: &HeaderMap) {
     }
 }
 
-/// Whether the request bears a valid token.
-pub(super) fn known(app: &App, headers: &HeaderMap) -> bool {
-    authenticate(app, headers).is_ok()
+/// Whose token a request bears, if it is a valid one.
+pub(super) fn subject(app: &App, headers: &HeaderMap) -> Option<String> {
+    authenticate(app, headers).ok().map(|bearer| bearer.caller.subject.clone())
 }
 
 /// The client's turn to be answered, or how long until it comes. Who is not known has none, and is told so by others.

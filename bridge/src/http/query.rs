@@ -5,8 +5,13 @@ use crate::limits::{MAX_PAGE, MAX_QUERY_BYTES, MAX_QUERY_TERMS};
 
 /// Decodes `a=b&c=d`. A bad escape is an error, not a guess.
 pub fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
-    if query.len() > MAX_QUERY_BYTES {
-        return Err(format!("a query is at most {MAX_QUERY_BYTES} bytes long"));
+    pairs_of(query, MAX_QUERY_BYTES)
+}
+
+/// The same, of a text that may be longer than an address: a form.
+pub fn pairs_of(query: &str, most: usize) -> Result<Vec<(String, String)>, String> {
+    if query.len() > most {
+        return Err(format!("a query is at most {most} bytes long"));
     }
     let pairs: Vec<_> = query.split('&').filter(|p| !p.is_empty()).collect();
     if pairs.len() > MAX_QUERY_TERMS {

@@ -37,6 +37,8 @@ pub enum BadBody {
     Broken,
     /// Not read: its client has sent more than it may, and is to come back after this time.
     Late(Duration),
+    /// Not read to its end: there is no room for it now.
+    Full,
 }
 
 /// An allowed request: what a handler gets.
@@ -192,6 +194,11 @@ fn bad_body(bad: BadBody) -> Reply {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "Content-Encoding: gzip or none".into())
         }
         BadBody::Broken => (StatusCode::BAD_REQUEST, "structure", "the body is not gzip, as its header says".into()),
+        BadBody::Full => {
+            let text = "there is no room for so long a body now: others are arriving, of this client or in all";
+            let reply = failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text));
+            return super::reply::with_header(reply, header::RETRY_AFTER, "5");
+        }
         BadBody::Late(wait) => {
             let text = "this client sends more requests than it may: come back when Retry-After says";
             let reply = failure(StatusCode::TOO_MANY_REQUESTS, Issue::new("throttled", text));

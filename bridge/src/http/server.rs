@@ -4,15 +4,17 @@
 use super::encoding::{packed, unpacked};
 use super::exchange::may_send;
 use super::impatient::Impatient;
-use super::login::{known, prepare, turn};
+use super::login::{prepare, subject, turn};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch};
-use crate::app::{App, BODY_UNIT};
+use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::limits::{
-    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_WITNESS_BYTES, WRITE_TIMEOUT,
+    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_WITNESS_BYTES, ROOM_PATIENCE,
+    WRITE_TIMEOUT,
 };
 use crate::places::Places;
+use crate::rooms::Room;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
 use http_body_util::{self as body, StreamBody};
@@ -63,7 +65,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
         let door = app.core.feeds().doors.http.clone();
         let Some(place) = places.take(peer.ip()) else {
             core.metrics.refused_connections.add(1, "http");
-            tracing::warn!("an HTTP connection was refused: too many are open, in all or of its address");
+            if places.refusals.is_news(std::time::Instant::now()) {
+                tracing::warn!(%peer, "an HTTP connection was refused: too many are open, in all or of its address");
+            }
             if door.is_none() {
                 // It fits into the empty buffer of a new socket.
                 _ = stream.try_write(FULL);
@@ -132,18 +136,14 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 prepare(&app, &request.headers).await;
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
+                let who = if takes_body(&request.method) { sender(&app, &request).await } else { None };
                 if let Err(wait) = turn(&app, &request.headers) {
                     request.body = Err(BadBody::Late(wait));
                 } else if let Some(most) = for_strangers(&request) {
-                    request.body = collect(body, most).await.ok_or(BadBody::TooLong);
-                } else if takes_body(&request.method)
-                    && (known(&app, &request.headers) || may_send(&app, &request).await)
-                {
-                    room = app.bodies.acquire_many(room_for(&request.headers)).await.ok();
-                    request.body = match collect(body, MAX_BODY_BYTES).await {
-                        Some(whole) => unpacked(&request.headers, whole).await,
-                        None => Err(BadBody::TooLong),
-                    };
+                    request.body = collect(body, most, None).await;
+                } else if let Some(who) = who {
+                    let taken = room.insert(app.bodies.room(&who));
+                    request.body = taken_in(&request.headers, body, taken).await;
                 }
                 let reply = packed(accept, dispatch(&app, request).await).await;
                 drop(room);
@@ -153,12 +153,25 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
     request.or_else(|_| async { Ok::<_, Infallible>((super::routes::not_found(),)) })
 }
 
-/// How much a body may become. One that is packed or does not say its length may become as long as any.
-fn room_for(headers: &HeaderMap) -> u32 {
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let plain = !headers.contains_key(header::CONTENT_ENCODING);
-    let bytes = said.filter(|_| plain).map_or(MAX_BODY_BYTES, |bytes| bytes.min(MAX_BODY_BYTES));
-    (bytes / BODY_UNIT + 1) as u32
+/// Who sends a body, if it is somebody who may: a token's subject, or another organisation.
+async fn sender(app: &App, request: &Request) -> Option<String> {
+    match subject(app, &request.headers) {
+        Some(subject) => Some(format!("subject {subject}")),
+        None => may_send(app, request).await.then(|| "organisations".to_owned()),
+    }
+}
+
+/// The body, unpacked. Room is taken for what has come and not for what was announced; one that is packed may become as long as any.
+async fn taken_in<B: Buf>(
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    room: &mut Room,
+) -> Result<Bytes, BadBody> {
+    let whole = collect(body, MAX_BODY_BYTES, Some(&mut *room)).await?;
+    if headers.contains_key(header::CONTENT_ENCODING) && !room.grow(whole.len() + MAX_BODY_BYTES, ROOM_PATIENCE).await {
+        return Err(BadBody::Full);
+    }
+    unpacked(headers, whole).await
 }
 
 /// How much a stranger may send where his request proves itself: a log asks for a cosignature, a client for a token.
@@ -180,21 +193,31 @@ fn percent_decoded(path: &str) -> String {
     super::query::decode(&path.replace('+', "%2B")).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The whole body, or nothing where it is too long or does not arrive.
-async fn collect<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>, most: usize) -> Option<Bytes> {
+/// The whole body, unless it is too long, does not arrive, or finds no room.
+async fn collect<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    most: usize,
+    mut room: Option<&mut Room>,
+) -> Result<Bytes, BadBody> {
     use futures_util::StreamExt;
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     let read = async {
         while let Some(part) = body.next().await {
-            let mut part = part.ok()?;
-            if whole.len() + part.remaining() > most {
-                return None;
+            let mut part = part.map_err(|_| BadBody::TooLong)?;
+            let length = whole.len() + part.remaining();
+            if length > most {
+                return Err(BadBody::TooLong);
+            }
+            if let Some(room) = &mut room
+                && !room.grow(length, ROOM_PATIENCE).await
+            {
+                return Err(BadBody::Full);
             }
             whole.put(part.copy_to_bytes(part.remaining()));
         }
-        Some(())
+        Ok(())
     };
-    tokio::time::timeout(BODY_TIMEOUT, read).await.ok()??;
-    Some(whole.freeze())
+    tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| BadBody::TooLong)??;
+    Ok(whole.freeze())
 }

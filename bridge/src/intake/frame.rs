@@ -49,6 +49,11 @@ impl Decoder {
         !matches!(self.state, State::Between | State::Garbage)
     }
 
+    /// How many bytes it holds of a frame that has not ended.
+    pub fn held(&self) -> usize {
+        self.content.len()
+    }
+
     /// Takes the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
         let mut rest = bytes;

@@ -134,13 +134,15 @@ async fn accept(
         };
         let Some(place) = places.take(peer.ip()) else {
             app.core.metrics.refused_connections.add(1, "mllp");
-            tracing::warn!("an MLLP connection was refused: too many are open, in all or of its address");
+            if places.refusals.is_news(std::time::Instant::now()) {
+                tracing::warn!(%peer, "an MLLP connection was refused: too many are open, in all or of its address");
+            }
             continue;
         };
         let (app, stop) = (app.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(&app, listener, stream, stop).await {
-                tracing::info!(%error, "an MLLP connection ended");
+            if let Err(error) = connection(&app, listener, peer, stream, stop).await {
+                tracing::info!(%error, %peer, "an MLLP connection ended");
             }
             drop(place);
         });

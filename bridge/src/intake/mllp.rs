@@ -6,10 +6,15 @@ use crate::app::App;
 use crate::error::{IngestError, Issue};
 use crate::feeds::{Arrival, Feed, Feeds, Listener, Origin};
 use crate::ingest::{Answered, Received, receive};
-use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_FRAME_BYTES, WRITE_TIMEOUT};
+use crate::limits::{
+    FRAME_PATIENCE, FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_FRAME_BYTES, SMALL_FRAME_BYTES, WRITE_TIMEOUT,
+};
+use crate::rooms::Room;
 use crate::tls::{Shown, revocation};
 use std::io::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -21,13 +26,14 @@ use tracing::Instrument;
 pub(super) async fn connection(
     app: &Arc<App>,
     listener: Listener,
+    peer: SocketAddr,
     stream: TcpStream,
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let feeds = app.core.feeds();
     let Some(door) = feeds.door(listener) else {
-        let arrival = Arrival { listener, shown: Arc::default() };
+        let arrival = Arrival { listener, peer, shown: Arc::default() };
         return admitted(app, &feeds, arrival, stream, stop).await;
     };
     let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
@@ -38,7 +44,7 @@ pub(super) async fn connection(
         }
     })?;
     let shown = Arc::new(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
-    let arrival = Arrival { listener, shown };
+    let arrival = Arrival { listener, peer, shown };
     admitted(app, &feeds, arrival, stream, stop).await
 }
 
@@ -52,7 +58,8 @@ async fn admitted<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     let admitted: Vec<Arc<Feed>> = feeds.admitted(&arrival).into_iter().cloned().collect();
     if admitted.is_empty() {
-        return Err(Error::other("the certificate that was shown is no feed's of this listener"));
+        let shown = arrival.fingerprint().unwrap_or_else(|| "none".into());
+        return Err(Error::other(format!("the certificate that was shown, {shown}, is no feed's of this listener")));
     }
     admitted.iter().for_each(|feed| feed.meter.connected(true));
     let done = talk(app, &arrival, stream, stop).await;
@@ -66,29 +73,68 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let mut decoder = Decoder::new(MAX_FRAME_BYTES);
+    let mut incoming = Incoming::new(app.frames.room(&arrival.peer.ip().to_canonical().to_string()), Instant::now());
     let mut buffer = vec![0; 64 << 10];
-    let mut events = Vec::new();
-    let mut deadline = Instant::now() + FRAME_TIMEOUT;
+    let mut told = false;
     loop {
-        if !decoder.is_inside() {
-            deadline = Instant::now() + FRAME_TIMEOUT;
-        }
         let read = tokio::select! {
             // What has arrived whole was answered; half a frame was promised nothing and is sent again.
             _ = stop.wait_for(|stopping| *stopping) => return Ok(()),
-            read = next(&mut stream, &mut buffer, decoder.is_inside().then_some(deadline)) => read?,
+            read = next(&mut stream, &mut buffer, incoming.deadline()) => read?,
         };
         if read == 0 {
             return Ok(());
         }
-        decoder.push(&buffer[..read], &mut events);
-        for event in events.drain(..) {
+        let began_inside = incoming.decoder.is_inside();
+        let events = incoming.take(&buffer[..read], FRAME_PATIENCE).await?;
+        let whole = events.iter().any(|event| matches!(event, Event::Frame(_)));
+        for event in events {
             let span = tracing::info_span!("frame", otel.kind = "server");
-            let acks = answer(app, arrival, event).instrument(span.clone()).await;
+            let acks = answer(app, arrival, event, &mut told).instrument(span.clone()).await;
             let acknowledging = span.in_scope(|| tracing::info_span!("acknowledge"));
             let written = timeout(WRITE_TIMEOUT, write(&mut stream, &acks).instrument(acknowledging)).await;
             written.map_err(|_| Error::other("the sender does not take its acknowledgement"))??;
+        }
+        incoming.answered(whole || !began_inside, Instant::now());
+    }
+}
+
+/// What has come of a connection and is not answered.
+struct Incoming {
+    decoder: Decoder,
+    deadline: Instant,
+    /// For what is longer than most frames.
+    room: Room,
+}
+
+impl Incoming {
+    fn new(room: Room, now: Instant) -> Self {
+        Self { decoder: Decoder::new(MAX_FRAME_BYTES), deadline: now + FRAME_TIMEOUT, room }
+    }
+
+    /// By when the frame that has begun must have ended.
+    fn deadline(&self) -> Option<Instant> {
+        self.decoder.is_inside().then_some(self.deadline)
+    }
+
+    /// Takes bytes, and what came out of them, if memory has room for it.
+    async fn take(&mut self, bytes: &[u8], patience: Duration) -> std::io::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        self.decoder.push(bytes, &mut events);
+        let frame = |event: &Event| if let Event::Frame(content) = event { content.len() } else { 0 };
+        let held = self.decoder.held() + events.iter().map(frame).sum::<usize>();
+        let more = held.saturating_sub(SMALL_FRAME_BYTES);
+        if self.room.grow(more, patience).await {
+            return Ok(events);
+        }
+        Err(Error::other("there is no room for so long a frame now: others are arriving"))
+    }
+
+    /// All of it is answered. The time for a frame runs anew where one began or another one ended.
+    fn answered(&mut self, anew: bool, now: Instant) {
+        self.room.shrink(self.decoder.held().saturating_sub(SMALL_FRAME_BYTES));
+        if anew {
+            self.deadline = now + FRAME_TIMEOUT;
         }
     }
 }
@@ -110,12 +156,16 @@ async fn next<S: AsyncRead + Unpin>(
     read.map_err(|_| Error::other("a frame did not end in time"))?
 }
 
-async fn answer(app: &Arc<App>, arrival: &Arrival, event: Event) -> Vec<u8> {
+/// `told`: whether the log knows already that noise comes by this connection.
+async fn answer(app: &Arc<App>, arrival: &Arrival, event: Event, told: &mut bool) -> Vec<u8> {
     let answers = match event {
         Event::Frame(bytes) => receive(app, Received { bytes, origin: Origin::Mllp(arrival) }).await,
         Event::TooLong => vec![refused(format!("a frame is at most {MAX_FRAME_BYTES} bytes long"))],
         Event::Garbage => {
-            tracing::warn!("bytes outside a frame were skipped on an MLLP connection");
+            app.core.metrics.garbage.add(1, &[]);
+            if !std::mem::replace(told, true) {
+                tracing::warn!(peer = %arrival.peer, "bytes outside a frame were skipped on an MLLP connection");
+            }
             return Vec::new();
         }
     };
@@ -132,4 +182,66 @@ async fn answer(app: &Arc<App>, arrival: &Arrival, event: Event) -> Vec<u8> {
 
 fn refused(text: String) -> Answered {
     Answered { text: String::new(), outcome: Err(IngestError::Unparsable(Issue::new("too-long", text))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::Rooms;
+
+    fn incoming(rooms: &Arc<Rooms>, by: &str) -> Incoming {
+        Incoming::new(rooms.room(by), Instant::now())
+    }
+
+    #[tokio::test]
+    async fn each_frame_has_its_own_time_however_they_are_cut() {
+        let mut now = Instant::now();
+        let mut incoming = incoming(&Rooms::new(0, 0), "a");
+        // Silent for longer than a frame may take; then the reads always end inside a frame.
+        for chunk in [&b"\x0bMS"[..], b"H\x1c\r\x0bM", b"SH\x1c\r\x0b", b"M\x1c\r\x0bM"] {
+            now += FRAME_TIMEOUT / 4 * 3;
+            let inside = incoming.decoder.is_inside();
+            assert!(incoming.deadline().is_none_or(|deadline| now < deadline));
+            let events = incoming.take(chunk, Duration::ZERO).await.unwrap();
+            incoming.answered(!events.is_empty() || !inside, now);
+        }
+        for _ in 0..2 {
+            now += FRAME_TIMEOUT / 4 * 3;
+            assert_eq!(incoming.take(b"more", Duration::ZERO).await.unwrap(), []);
+            incoming.answered(false, now);
+        }
+        assert!(incoming.deadline().is_some_and(|deadline| deadline < now), "one that goes on for ever has an end");
+    }
+
+    #[tokio::test]
+    async fn long_frames_share_a_room_and_short_ones_need_none() {
+        let rooms = Rooms::new(SMALL_FRAME_BYTES * 3, SMALL_FRAME_BYTES * 2);
+        let [mut one, mut other, mut short] = ["a", "b", "c"].map(|by| incoming(&rooms, by));
+        let content = vec![b'x'; SMALL_FRAME_BYTES * 3 - 16];
+        assert_eq!(one.take(&[b"\x0b".as_slice(), &content[..]].concat(), Duration::ZERO).await.unwrap(), []);
+        assert!(
+            other.take(&[b"\x0b".as_slice(), &content[..]].concat(), Duration::ZERO).await.is_err(),
+            "it was taken"
+        );
+        assert_eq!(short.take(b"\x0bMSH\x1c\r", Duration::ZERO).await.unwrap().len(), 1);
+        assert_eq!(one.take(b"\x1c\r\x0bMSH", Duration::ZERO).await.unwrap(), [Event::Frame(content.clone())]);
+        let mut third = incoming(&rooms, "d");
+        assert!(
+            third.take(&[b"\x0b".as_slice(), &content[..]].concat(), Duration::ZERO).await.is_err(),
+            "until it is answered"
+        );
+        one.answered(true, Instant::now());
+        let mut fourth = incoming(&rooms, "e");
+        assert!(
+            fourth.take(&[b"\x0b".as_slice(), &content[..]].concat(), Duration::ZERO).await.is_ok(),
+            "then it is free"
+        );
+        let mut twice = incoming(&rooms, "e");
+        assert!(
+            twice
+                .take(&[b"\x0b".as_slice(), &content[..SMALL_FRAME_BYTES + 32]].concat(), Duration::ZERO)
+                .await
+                .is_err()
+        );
+    }
 }

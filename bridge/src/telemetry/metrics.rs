@@ -38,6 +38,8 @@ pub struct Metrics {
     /// What became of what is told of accesses.
     pub audit: Count,
     pub notifications: Count,
+    /// Runs of bytes that are no frame, on MLLP connections.
+    pub garbage: Counter<u64>,
     /// Connections that are refused because too many are open.
     pub refused_connections: Count,
 }
@@ -118,10 +120,12 @@ impl Metrics {
             group.with_description("Transactions that were committed together").with_boundaries(GROUPS.to_vec());
         let gas = make.counter("medseal_anchor_gas", "Gas that anchors used, where it is known");
         gas.add(0, &[]);
+        let garbage = make.counter("medseal_mllp_garbage", "Runs of bytes outside a frame, on MLLP connections");
+        garbage.add(0, &[]);
         Self {
             messages: make.seconds(
                 "medseal_message_duration",
-                "HL7 v2 messages by their feed, from the first byte read to the commit",
+                "HL7 v2 messages by their feed, from its turn to the commit",
             ),
             requests: make.timed("medseal_http_request_duration", "HTTP requests", &["method", "route", "status"]),
             commits: make.timed("medseal_commit_duration", "Group commits: pack and index", &["outcome"]),
@@ -140,6 +144,7 @@ impl Metrics {
                 &["anchored", "nothing", "failed"],
             ),
             gas,
+            garbage,
             audit: make.count(
                 "medseal_audit_events",
                 "AuditEvents of accesses; withheld: answers for which there was no room",

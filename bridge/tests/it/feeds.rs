@@ -1,5 +1,8 @@
 //! Feeds: whose message it is, what it is read by, over TLS with certificates; quarantine; reading the configuration anew; limits.
 
+mod replays;
+mod strict;
+
 use super::door::{Browser, invitation};
 use super::world::{World, admission, config, msa};
 use bridge::commands::Failed;
@@ -270,7 +273,7 @@ async fn what_cannot_be_mapped_waits_sealed_in_quarantine_and_is_replayed_once_i
     assert!(!head.to_string().contains("Secretname"));
     assert!(!contains(&data, b"Secretname"), "sealed like all else");
 
-    let replay = || Ask::Replay { id: id.to_string(), text: None };
+    let replay = || Ask::Replay { id: id.to_string(), text: None, over_newer: false };
     let refused = ask(&data, &replay()).await.unwrap_err();
     assert!(refused.contains("ZZZ"), "the map is not mended yet: {refused}");
     std::fs::write(overlays.join("x.yaml"), "overlay: x\npolicy: extension").unwrap();
@@ -302,11 +305,11 @@ async fn a_mended_text_is_stored_beside_the_one_that_came_and_both_outlive_the_i
     let store = world.running.app.core.store.clone();
     let ids: Vec<String> = store.held(false, i64::MAX, 10).unwrap().iter().map(|held| held.id.to_string()).collect();
     let text = Some(admission("1", "77", "Nightingale"));
-    let told = ask(&data, &Ask::Replay { id: ids[1].clone(), text }).await.unwrap();
+    let told = ask(&data, &Ask::Replay { id: ids[1].clone(), text, over_newer: false }).await.unwrap();
     assert!(told.contains("Patient/"), "{told}");
-    let missing = Ask::Replay { id: "nobody".into(), text: None };
+    let missing = Ask::Replay { id: "nobody".into(), text: None, over_newer: false };
     assert!(ask(&data, &missing).await.unwrap_err().contains("no such message"));
-    let empty = Ask::Replay { id: ids[0].clone(), text: Some(" ".into()) };
+    let empty = Ask::Replay { id: ids[0].clone(), text: Some(" ".into()), over_newer: false };
     assert!(ask(&data, &empty).await.unwrap_err().contains("1 to"));
 
     if super::stores::on_postgres() {
@@ -337,7 +340,7 @@ async fn a_mended_text_is_stored_beside_the_one_that_came_and_both_outlive_the_i
     let id = ResourceId::parse(&ids[0]).unwrap();
     assert!(bridge::quarantine::find(&keep, &id).await.unwrap().is_none(), "it has a key of its own");
     assert!(keep.store.held(false, i64::MAX, 10).unwrap().is_empty());
-    let erased = Ask::Replay { id: ids[0].clone(), text: None };
+    let erased = Ask::Replay { id: ids[0].clone(), text: None, over_newer: false };
     assert!(ask(&data, &erased).await.unwrap_err().contains("no such message"));
 }
 

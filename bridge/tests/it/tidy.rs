@@ -51,6 +51,7 @@ const LAYERS: &[&[&str]] = &[
         "people",
         "feeds",
         "places",
+        "rooms",
         "telemetry",
         "tls",
     ],

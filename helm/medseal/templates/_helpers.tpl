@@ -22,6 +22,9 @@ http = "0.0.0.0:8080"
 mllp = "0.0.0.0:2575"
 data = "/data"
 
+{{/* Before the chart's own tables: keys without a table would land in the last of them. */}}
+{{ .Values.extraConfig }}
+
 [index]
 connections = {{ .Values.postgres.connections }}
 {{- if .Values.postgres.authorities.secretName }}
@@ -61,6 +64,4 @@ sample = {{ .Values.telemetry.sample | toJson }}
 {{- with .Values.telemetry.otlp }}
 otlp = {{ . | toJson }}
 {{- end }}
-
-{{ .Values.extraConfig }}
 {{- end }}

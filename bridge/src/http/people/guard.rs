@@ -5,6 +5,7 @@ use super::{session, site};
 use crate::app::App;
 use crate::http::query;
 use crate::http::routes::Request;
+use crate::limits::{MAX_AUTH_BYTES, MAX_QUERY_BYTES};
 use crate::people::secrets::Bearer;
 use crate::people::session::{Session, borne as read, only};
 use crate::people::site::Site;
@@ -48,11 +49,21 @@ pub(super) fn form(app: &App, request: &Request) -> Result<HashMap<String, Strin
     Ok(pairs(request)?.into_iter().collect())
 }
 
+/// A form of a page of ours that brings a whole text.
+pub(super) fn long_form(app: &App, request: &Request) -> Result<HashMap<String, String>, Refusal> {
+    from_here(&site(app), &request.headers)?;
+    Ok(pairs_of(request, MAX_AUTH_BYTES)?.into_iter().collect())
+}
+
 /// A form, of whatever page.
 pub(super) fn pairs(request: &Request) -> Result<Vec<(String, String)>, Refusal> {
+    pairs_of(request, MAX_QUERY_BYTES)
+}
+
+fn pairs_of(request: &Request, most: usize) -> Result<Vec<(String, String)>, Refusal> {
     let body = request.body.as_ref().ok().filter(|_| is_of(request, "application/x-www-form-urlencoded"));
     let text = body.and_then(|body| std::str::from_utf8(body).ok()).ok_or(Refusal::Form)?;
-    query::pairs(text).map_err(|_| Refusal::Form)
+    query::pairs_of(text, most).map_err(|_| Refusal::Form)
 }
 
 /// What a script sends.

@@ -15,7 +15,7 @@ use crate::index::held::Waiting;
 use crate::ingest::Prepared;
 use crate::message::{Held, Said, open_at};
 use crate::people::Role;
-use crate::quarantine::{self, ReplayError, Shown};
+use crate::quarantine::{self, ReplayError, Shown, Wish};
 use mappings::report::Line;
 use maud::{Markup, html};
 use std::sync::Arc;
@@ -100,6 +100,8 @@ fn issue(said: &Said) -> Markup {
 struct Attempt {
     text: Option<String>,
     refused: Option<String>,
+    /// By what came after the message.
+    newer: bool,
 }
 
 /// `GET /me/quarantine/{id}`.
@@ -122,21 +124,23 @@ async fn find(visit: &Visit<'_>, id: &str) -> Result<Shown, Refusal> {
 
 /// `POST /me/quarantine/{id}/replay`, by an administrator who signed in lately.
 pub(super) async fn replay(app: &Arc<App>, request: &Request, id: &str) -> Result<Reply, Refusal> {
-    let form = guard::form(app, request)?;
+    let form = guard::long_form(app, request)?;
     guard::signed_in(app, request, form.get("token").map(String::as_str)).await?;
     let visit = Visit::of(app, request, Role::Administrator).await?.map_err(|_| Refusal::Login)?;
     fresh(app, &visit.session)?;
     let shown = find(&visit, id).await?;
     let text = form.get("text").cloned();
     let by = format!("account {}", visit.session.account.id);
-    match quarantine::replay(app, &shown.waiting.id, text.clone(), &by).await {
+    let wish = Wish { text: text.clone(), over_newer: form.contains_key("over_newer"), by };
+    match quarantine::replay(app, &shown.waiting.id, wish).await {
         Ok(_) => {
             news(&visit.session.account.id, "a message of the quarantine was replayed");
             Ok(see_other(&visit.site.path(&format!("{QUARANTINE}/{}", shown.waiting.id))))
         }
         Err(ReplayError::Missing) => Err(Refusal::Nothing),
         Err(error) => {
-            let attempt = Attempt { text, refused: Some(error.told()) };
+            let newer = matches!(error, ReplayError::Newer(_));
+            let attempt = Attempt { text, refused: Some(error.told()), newer };
             let markup = opened(&visit, &shown, attempt).await;
             Ok(page(StatusCode::UNPROCESSABLE_ENTITY, &markup))
         }
@@ -165,7 +169,7 @@ async fn opened(visit: &Visit<'_>, shown: &Shown, attempt: Attempt) -> Markup {
                 }
             }
         }
-        @if shown.replayed.is_none() { (again(visit, shown, attempt.text.as_deref().unwrap_or(&text))) }
+        @if shown.replayed.is_none() { (again(visit, shown, attempt.text.as_deref().unwrap_or(&text), attempt.newer)) }
     };
     let title = "A message in quarantine";
     Frame { site: &visit.site, title, here: QUARANTINE, script: false, role: Some(Role::Administrator) }
@@ -184,7 +188,7 @@ fn state(shown: &Shown) -> Markup {
                 dt { "Why it is here" } dd { @for said in &held.issues { (issue(said)) br; } }
             }
             @if let Some(replayed) = &shown.replayed {
-                dt { "Replayed" } dd { "as message " (replayed.message) " by " (replayed.by) @if replayed.edited { ", with an edited text" } }
+                dt { "Replayed" } dd { "as message " (replayed.message) " by " (replayed.by) @if replayed.edited { ", with an edited text" } @if replayed.over_newer { ", over what came later" } }
             }
         }
     }
@@ -217,12 +221,13 @@ fn report(lines: &[Line]) -> Markup {
     }
 }
 
-fn again(visit: &Visit<'_>, shown: &Shown, text: &str) -> Markup {
+fn again(visit: &Visit<'_>, shown: &Shown, text: &str, newer: bool) -> Markup {
     let action = visit.site.path(&format!("{QUARANTINE}/{}/replay", shown.waiting.id));
     html! {
         section.panel aria-labelledby="again-title" {
             h2 #again-title { "Replay it" }
-            p { "It goes the way of every message, once. With another text both are kept: this one as it came, and what was stored of the other." }
+            p { "It goes the way of every message, once. With another text both are kept: this one as it came, and what was stored of the other. "
+                "Where something of the same patient came after it, it is not replayed before you have seen what that is." }
             form method="post" action=(action) {
                 input type="hidden" name="token" value=(visit.session.token());
                 @if text.len() <= MAX_EDITED {
@@ -230,6 +235,9 @@ fn again(visit: &Visit<'_>, shown: &Shown, text: &str) -> Markup {
                     textarea #text name="text" rows="14" spellcheck="false" autocomplete="off" { (text) }
                 } @else {
                     p.hint { "It is too long to be edited here: at the machine, " code { "medseal quarantine replay ID --text FILE" } " takes another text." }
+                }
+                @if newer {
+                    p { label.check { input type="checkbox" name="over_newer" value="yes"; " Write it over the versions named above, which came after it" } }
                 }
                 p.actions { button type="submit" { "Replay" } }
             }

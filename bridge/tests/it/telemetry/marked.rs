@@ -165,10 +165,41 @@ async fn say_everything(told: &Told) {
     told.request("POST", "/hl7v2", &hl7, messages()[0].0.replace('\n', "\r").as_bytes()).await;
 }
 
+/// A feed that keeps what is faulty, and one for all others.
+const FEEDS: &str =
+    "[[feeds]]\nname = \"held\"\nsenders = [\"HELD|*\"]\non_error = \"quarantine\"\n[[feeds]]\nname = \"rest\"\n";
+
+/// One waits in quarantine, several come as a batch, and all of it goes out again.
+async fn hold_and_export(told: &Told) {
+    let faulty = messages()[0].0.replace("|ADT|NORTH|", "|HELD|NORTH|").replace("PID|1", "ZZZ|1");
+    assert_eq!(msa(&told.send(&faulty).await).0, "AA");
+    let batch = format!("BHS|^~\\&|{VALUE}|{VALUE}\n{}{}{faulty}BTS|3\n", messages()[0].0, messages()[2].0);
+    assert!(told.send(&batch).await.contains("MSA|"));
+    let bearer = format!("Bearer {}", told.token);
+    let wish = [("authorization", bearer.as_str()), ("accept", "application/fhir+json"), ("prefer", "respond-async")];
+    let begun = told.request("GET", "/fhir/$export", &wish, b"").await;
+    assert_eq!(begun.status(), 202);
+    let path = |url: &str| url.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap();
+    let status = path(begun.headers()["content-location"].to_str().unwrap());
+    let done = eventually(async || {
+        let reply = told.request("GET", &status, &wish[..1], b"").await;
+        (reply.status() == 200).then_some(reply)
+    })
+    .await;
+    let manifest: serde_json::Value = serde_json::from_slice(done.body()).unwrap();
+    let files = manifest["output"].as_array().unwrap().iter().map(|file| path(file["url"].as_str().unwrap()));
+    let mut sent = Vec::new();
+    for file in files {
+        sent.extend(told.request("GET", &file, &wish[..1], b"").await.into_body());
+    }
+    assert!(holds(&sent, VALUE), "what was exported is marked");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_marked_value_is_in_a_span_a_metric_a_log_or_an_error() {
-    let told = Told::start("").await;
+    let told = Told::start(FEEDS).await;
     say_everything(&told).await;
+    hold_and_export(&told).await;
     // Something of each was told before it is said that nothing is in it.
     let got = |line: &str| told.collector.all().into_iter().any(|got| got.line == line);
     eventually(async || (got("POST /v1/traces") && got("POST /v1/metrics")).then_some(())).await;

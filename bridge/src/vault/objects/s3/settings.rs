@@ -17,7 +17,7 @@ const MAX_PREFIX: usize = 512;
 
 /// How to reach an S3 API. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 /// AWS_SESSION_TOKEN), never from the configuration file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct S3Settings {
     pub bucket: String,
