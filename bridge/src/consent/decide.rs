@@ -77,6 +77,12 @@ impl Asker {
         self.outside.as_deref()
     }
 
+    /// A clinician of ours, who may have declared an emergency.
+    pub fn clinician(&self) -> Option<&Name> {
+        let is_clinician = |name: &&Name| matches!(name.kind.as_str(), "Practitioner" | "PractitionerRole");
+        self.user.as_ref().filter(is_clinician).filter(|_| self.outside.is_none())
+    }
+
     /// The question; when, is to be added.
     pub fn ask(&self, purpose: &Coding) -> Ask {
         if let Some(outside) = &self.outside {

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT];
+const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, EMERGENCY];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -20,13 +20,14 @@ const APPS: &str = include_str!("schema.apps.sql");
 const FEES: &str = include_str!("schema.fees.sql");
 const EXCHANGE: &str = include_str!("schema.exchange.sql");
 const CONSENT: &str = include_str!("schema.consent.sql");
+const EMERGENCY: &str = include_str!("schema.emergency.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
 const MIGRATIONS: &[&str] =
-    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT];
+    &[include_str!("schema.postgres.sql"), CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, EMERGENCY];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";
 

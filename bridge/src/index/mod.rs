@@ -8,6 +8,7 @@ pub mod blind;
 pub mod cells;
 pub mod clients;
 pub mod consents;
+pub mod emergencies;
 mod engine;
 pub mod erasures;
 pub mod grants;

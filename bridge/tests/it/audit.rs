@@ -2,9 +2,9 @@
 
 use super::stores;
 use super::world::{World, issue, mint};
-use bridge::audit::worker::flush;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bridge::audit::worker::flush;
 use notary::receipt::Receipt;
 use notary::verify::{Policy, verify};
 use serde_json::{Value, json};

@@ -19,6 +19,7 @@ mod corpora;
 mod crash;
 mod detours;
 mod door;
+mod emergency;
 mod erasure;
 mod exchange;
 mod export;

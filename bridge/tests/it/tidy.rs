@@ -65,6 +65,7 @@ const LAYERS: &[&[&str]] = &[
         "export",
         "notify",
         "audit",
+        "consent::emergency",
         "consent::gate",
         "consent::give",
         "consent::registry",

@@ -30,7 +30,12 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/verify", "Verify"),
             ("/me", "My account"),
         ],
-        Some(Role::Clinician) => &[("/me/patients", "Patients"), ("/verify", "Verify"), ("/me", "My account")],
+        Some(Role::Clinician) => &[
+            ("/me/patients", "Patients"),
+            ("/me/emergency", "Emergency"),
+            ("/verify", "Verify"),
+            ("/me", "My account"),
+        ],
         Some(Role::Auditor) => {
             &[("/me/log", "Access log"), ("/ledger", "Ledger"), ("/verify", "Verify"), ("/me", "My account")]
         }
@@ -38,6 +43,7 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/feeds", "Feeds"),
             ("/me/quarantine", "Quarantine"),
             ("/me/people", "People"),
+            ("/me/emergencies", "Emergencies"),
             ("/me/clients", "Programs"),
             ("/ledger", "Ledger"),
             ("/me", "My account"),

@@ -36,15 +36,17 @@ impl Chart<'_> {
 }
 
 /// `/me/records`.
-pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)]) -> Markup {
+pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], notices: &Markup) -> Markup {
     let patient = chart.patient.json();
     let own = chart.role() == Role::Patient;
     let content = html! {
+        (notices)
         (facts(&patient))
         p.ways {
             a href=(chart.at("/summary")) { "Summary to print" } " "
             a href=(chart.at("/download")) { "Download everything" } " "
             a href=(chart.at(&format!("/{}", chart.name()))) { @if own { "About me" } @else { "About this person" } }
+            @if !own { " " a href=(chart.visit.site.path(&format!("/me/emergency?patient={}", chart.name().id))) { "Emergency" } }
         }
         @for (group, entries) in found.iter().filter(|(_, entries)| !entries.is_empty()) {
             section.panel aria-labelledby=(format!("{}-title", group.kind)) {

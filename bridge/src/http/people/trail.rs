@@ -32,7 +32,7 @@ pub(super) async fn events(
     let found = visit.search(kind, asked, visit.position(kind)?).await?;
     let after = visit.after(kind, found.next)?;
     // What this service tells has log entries of a kind of its own. What other systems have stored is theirs to answer for.
-    let own = found.matches.iter().filter(|event| event.kind == Kind::Access);
+    let own = found.matches.iter().filter(|event| matches!(event.kind, Kind::Access | Kind::Emergency));
     Ok((own.map(|event| deed(&event.json())).collect(), after))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn of_record(chart: &Chart<'_>) -> Result<Markup, Refusal> {
 }
 
 /// What the people of a page are called, as far as the visitor may know.
-async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String>, Refusal> {
+pub(super) async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<HashMap<Name, String>, Refusal> {
     let mut names: HashMap<Name, String> = HashMap::new();
     for name in deeds.iter().filter_map(|deed| deed.person.as_ref()) {
         if !names.contains_key(name) {
@@ -90,6 +90,7 @@ pub(super) fn table(deeds: &[Deed], who: &dyn Fn(&Deed) -> String, of_whom: bool
                         td { (who(deed)) }
                         @if of_whom { td.mono { @if let Some(patient) = &deed.patient { (patient) } @else { "none" } } }
                         td {
+                            @if deed.emergency { strong { "Emergency." } " " }
                             @if let Some(ended) = ended(deed.outcome) { strong { (ended) } " " }
                             (deed.did) @if !deed.what.is_empty() { ": " (deed.what) }
                         }
