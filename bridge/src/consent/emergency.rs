@@ -238,6 +238,9 @@ async fn is_within_scope(core: &Core, caller: &Caller, patient: &Name) -> Result
 impl Core {
     /// The emergencies that count now for who asks, and whose records they are about. What was erased stays so.
     pub(super) async fn declared(&self, asker: &Asker) -> Result<Vec<(Name, Declared)>, VaultError> {
+        if let Some(outside) = asker.outside() {
+            return Ok(outside.emergency.clone().into_iter().filter(|(of, _)| self.is_kept(of)).collect());
+        }
         match asker.clinician() {
             Some(person) if self.gate.terms.overrides != Overrides::Nothing => self.declared_by(person).await,
             _ => Ok(Vec::new()),
@@ -247,12 +250,16 @@ impl Core {
     /// The same of a person.
     pub(super) async fn declared_by(&self, holder: &Name) -> Result<Vec<(Name, Declared)>, VaultError> {
         let live = live_of(self, holder).await?;
-        let kept = live.into_iter().filter(|one| !self.keys.is_destroyed(&Owner::patient(&one.patient.id)));
+        let kept = live.into_iter().filter(|one| self.is_kept(&one.patient));
         let declared = |one: Emergency| {
             let event = of(&one)?.to_string();
             Some((one.patient, Declared { event, purpose: Coding::new(PURPOSE_OF_USE, &one.purpose) }))
         };
         Ok(kept.filter_map(declared).collect())
+    }
+
+    fn is_kept(&self, patient: &Name) -> bool {
+        !self.keys.is_destroyed(&Owner::patient(&patient.id))
     }
 }
 

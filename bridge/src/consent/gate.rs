@@ -7,6 +7,7 @@ use super::grant::claim;
 use super::labels::Rules;
 use super::policy::{
     Ask, Claim, Coding, Consent, Decision, Declared, Effect, Facts, Policy, decide_by, decide_in_emergency, opens_by,
+    opens_in_emergency,
 };
 use super::whose::{About, Whose};
 use crate::app::Core;
@@ -242,12 +243,13 @@ impl Core {
         Ok(decide_in_emergency((&consents, refused), (&ask, facts), (policy, &standing), (overrides, declared)))
     }
 
-    /// Whether a patient lets this asker see anything at all. It says nothing of what there is.
-    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name) -> Result<bool, VaultError> {
+    /// Whether a patient lets this asker see anything at all, or could not keep it from him in an emergency. It says nothing of what there is.
+    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name, urgent: bool) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
         let consents = self.consents_of(patient, self.newest_consent().await?).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()))
+        let opened = || urgent && opens_in_emergency(&consents, &ask, self.gate.terms.overrides);
+        Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()) || opened())
     }
 
     /// Which grants stand now.

@@ -1,6 +1,7 @@
 //! The side that asks: one organisation or several at once. What comes is proved before it is shown or stored; what fails is told
 //! beside what did not.
 
+use super::emergency::Urgent;
 use super::error::ExchangeError;
 use super::parcel::{Checked, Parcel};
 use super::participants::Partner;
@@ -31,6 +32,7 @@ pub struct Wanted {
     pub request_consent: bool,
     pub store: bool,
     pub intent: Intent,
+    pub emergency: Option<Urgent>,
 }
 
 /// What came from one organisation.
@@ -71,6 +73,7 @@ async fn pull_one(
         patient: wanted.described.clone(),
         queries: wanted.queries.clone(),
         request_consent: wanted.request_consent,
+        emergency: wanted.emergency.clone(),
     };
     let body = serde_json::to_vec(&asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
     let parcel = granted(ask(app, &partner, PATH, body, &wanted.intent).await?)?;

@@ -2,6 +2,7 @@
 
 mod cutter;
 mod network;
+mod urgent;
 
 use super::world::{World, issue};
 use bridge::commands::participants::Act;
