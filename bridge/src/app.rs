@@ -19,6 +19,7 @@ use crate::audit::{self, trail::Trail};
 use crate::clock::Clock;
 use crate::commit::{self, Waiting};
 use crate::config::{Config, Otherwise};
+use crate::consent::emergency::Terms;
 use crate::consent::gate::Gate;
 use crate::consent::policy::Policy;
 use crate::consent::registry::Grants;
@@ -333,7 +334,8 @@ fn gate(config: &Config) -> Gate {
     let policy = config.consent.policy();
     let otherwise = config.exchange.as_ref().map_or_else(Otherwise::default, |exchange| exchange.consent).effect();
     let outside = Policy { purposes: Vec::new(), otherwise, combining: policy.combining };
-    Gate::new(policy, outside, config.consent.purpose())
+    let (overrides, life) = config.consent.emergencies();
+    Gate::new(policy, outside, config.consent.purpose(), Terms { overrides, life })
 }
 
 /// What is counted; sent to a collector, too, where one is configured.

@@ -235,7 +235,7 @@ impl Feed {
 
     /// Whether it names the certificate that was shown.
     fn is_named(&self, arrival: &Arrival) -> bool {
-        let names = |shown| self.shown.own()s.iter().flatten().any(|named| named.is(shown));
+        let names = |shown| self.certificates.iter().flatten().any(|named| named.is(shown));
         arrival.shown.own().as_ref().is_some_and(names)
     }
 

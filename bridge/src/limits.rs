@@ -222,6 +222,13 @@ pub const MAX_AUDIT_ENTITIES: usize = 200;
 pub const MAX_AUDIT_REASONS: usize = 20;
 /// How long a reader waits for room for what is to be told of him.
 pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an emergency counts at most: half a shift. Who needs longer declares anew, and is seen to.
+pub const EMERGENCY_LIFE: Duration = Duration::from_secs(4 * 3_600);
+/// Emergencies of one person that count at a time: a bus crash; a walk through the register would be more.
+pub const MAX_EMERGENCIES: usize = 10;
+/// The longest role and the longest reason, in bytes: a line, and a paragraph.
+pub const MAX_EMERGENCY_ROLE: usize = 200;
+pub const MAX_EMERGENCY_REASON: usize = 2_000;
 /// How long a signed request of another organisation holds: clocks differ, and the network is slow.
 pub const EXCHANGE_LIFE: Duration = Duration::from_secs(60);
 /// How long it is remembered that a request's sender was proved, until its body is read: then it is proved anew. And how many such

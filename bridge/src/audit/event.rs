@@ -1,6 +1,7 @@
 //! An AuditEvent. Pure.
 
 use crate::clock::instant;
+use crate::consent::policy::PURPOSE_OF_USE;
 use crate::ids::{Name, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,14 +9,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+/// The code system of DICOM.
+pub const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-event-type";
 const INTERACTION: &str = "http://hl7.org/fhir/restful-interaction";
-const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
-const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+pub(super) const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+pub(super) const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
-const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
+pub(super) const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 
 /// Who asked: what his token says of him.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +77,8 @@ pub struct Detail {
     pub queries: BTreeSet<String>,
     /// What of the patient's Consents decided.
     pub because: BTreeSet<String>,
+    /// The purposes of the emergencies that did.
+    pub emergencies: BTreeSet<String>,
     /// How many requests it was.
     pub times: u32,
 }
@@ -122,6 +126,11 @@ pub fn audit_event(access: &Access, detail: &Detail, naming: Naming, custodian: 
         "agent": agents(who.as_ref(), *did, custodian, base),
         "source": {"observer": {"display": custodian}, "type": [{"system": SOURCE_TYPE, "code": "4"}]},
     });
+    if !detail.emergencies.is_empty() {
+        let purposes =
+            detail.emergencies.iter().map(|code| json!({"coding": [{"system": PURPOSE_OF_USE, "code": code}]}));
+        event["purposeOfEvent"] = purposes.collect();
+    }
     if detail.times > 1 {
         event["outcomeDesc"] = format!("{} requests", detail.times).into();
     }
@@ -133,7 +142,7 @@ pub fn audit_event(access: &Access, detail: &Detail, naming: Naming, custodian: 
 }
 
 /// The client, this server, and the person: data flow from the source to the destination.
-fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value> {
+pub(super) fn agents(who: Option<&Who>, did: Did, custodian: &str, base: &str) -> Vec<Value> {
     let (client, server) = if did.writes() { ("110153", "110152") } else { ("110152", "110153") };
     let role = |code: &str| {
         let display = if code == "110153" { "Source Role ID" } else { "Destination Role ID" };

@@ -17,6 +17,9 @@ pub type Shown = BTreeMap<Option<Name>, BTreeSet<(Name, Version)>>;
 /// What of their Consents decided, by patient: whether it permits, and which provision.
 pub type Because = BTreeMap<Name, BTreeSet<(bool, String)>>;
 
+/// Purposes of emergencies under which something was shown, by patient: codes of v3-ActReason.
+pub type Emergencies = BTreeMap<Name, BTreeSet<String>>;
+
 /// All that is to be told of one request.
 #[derive(Default)]
 pub struct Taken {
@@ -24,6 +27,7 @@ pub struct Taken {
     pub shown: Shown,
     pub withheld: Shown,
     pub because: Because,
+    pub emergencies: Emergencies,
 }
 
 impl std::fmt::Debug for Seen {
@@ -68,6 +72,9 @@ impl Seen {
     /// Remembers what a patient's Consents said, and which of their provisions.
     pub fn decided(&self, patient: &Name, decision: &Decision) {
         let mut inner = self.lock();
+        if let Some((_, purpose)) = decision.because.emergency() {
+            inner.emergencies.entry(patient.clone()).or_default().insert(purpose.code.clone());
+        }
         let said = inner.because.entry(patient.clone()).or_default();
         if said.len() < MAX_AUDIT_REASONS {
             said.insert((decision.effect == Effect::Permit, decision.to_string()));

@@ -123,14 +123,15 @@ impl Waiting {
         known.resources.extend(detail.resources);
         known.queries.extend(detail.queries);
         known.because.extend(detail.because);
+        known.emergencies.extend(detail.emergencies);
     }
 }
 
 impl Detail {
     /// Of a moment.
     pub fn at(time: Timestamp) -> Self {
-        let (resources, queries, because) = Default::default();
-        Self { first: time, last: time, resources, queries, because, times: 1 }
+        let (resources, queries, because, emergencies) = Default::default();
+        Self { first: time, last: time, resources, queries, because, emergencies, times: 1 }
     }
 
     fn entities(&self) -> usize {

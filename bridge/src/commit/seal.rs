@@ -4,7 +4,7 @@ use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
 use super::{Deleted, Done, Group, Stage, Written};
-use crate::audit::is_trail;
+use crate::audit::{is_trail, tells_of_emergency};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::patch::Patch;
@@ -98,7 +98,11 @@ impl Group<'_> {
         let made = Made { by: verb, created };
         // What this service itself tells of accesses has log entries of a kind of its own: no client can write what looks like it.
         let is_access = rights.is_service && is_trail(name.kind);
-        let kind = if is_access { Kind::Access } else { Kind::Resource };
+        let kind = match is_access {
+            true if tells_of_emergency(&json) => Kind::Emergency,
+            true => Kind::Access,
+            false => Kind::Resource,
+        };
         let content = Content::Resource(json, made, kind);
         let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))

@@ -1,13 +1,16 @@
 //! `[consent]`: what holds where patients' Consents say nothing.
 
-use crate::consent::policy::{Coding, Combining, Effect, Policy, is_kind_of};
-use crate::limits::CLIENT_TOKEN_LIFE;
+use crate::consent::policy::{Coding, Combining, Effect, Overrides, Policy, is_kind_of};
+use crate::limits::{CLIENT_TOKEN_LIFE, EMERGENCY_LIFE};
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The code system of purposes.
 pub const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+/// The most minutes of an emergency.
+const LONGEST: u64 = EMERGENCY_LIFE.as_secs() / 60;
 /// Seconds: below, a chain with slow blocks is always stale; above a day nobody would call it a revocation.
 const STALE: std::ops::RangeInclusive<u64> = 2..=86_400;
 
@@ -23,6 +26,10 @@ pub struct Consents {
     pub purpose: String,
     /// `deny-wins`, or `newest-wins`, where Consents contradict each other.
     pub combining: Combine,
+    /// What an emergency that a clinician declares goes before: `off`, `unless-refused`, or `always`.
+    pub emergency: Stance,
+    /// For how many minutes one counts at most.
+    pub emergency_minutes: u64,
     /// For how many seconds what was read of the registry counts: then no grant does, for a revocation may have been missed.
     pub stale_seconds: u64,
 }
@@ -34,6 +41,18 @@ pub enum Otherwise {
     Permit,
     #[default]
     Deny,
+}
+
+/// What emergencies go before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stance {
+    /// There is no emergency access.
+    Off,
+    /// What withholds, but for what a patient refuses for emergencies in so many words.
+    UnlessRefused,
+    /// That, too.
+    Always,
 }
 
 /// Which of several Consents counts.
@@ -52,6 +71,8 @@ impl Default for Consents {
             purposes: BTreeMap::new(),
             purpose,
             combining: Combine::DenyWins,
+            emergency: Stance::UnlessRefused,
+            emergency_minutes: LONGEST,
             stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
         }
     }
@@ -60,10 +81,13 @@ impl Default for Consents {
 impl Consents {
     /// Checks what the types do not.
     pub fn check(&self) -> Result<(), String> {
-        if STALE.contains(&self.stale_seconds) {
-            return Ok(());
+        if !STALE.contains(&self.stale_seconds) {
+            return Err(format!("consent.stale_seconds: {} to {}", STALE.start(), STALE.end()));
         }
-        Err(format!("consent.stale_seconds: {} to {}", STALE.start(), STALE.end()))
+        match self.emergency_minutes {
+            1..=LONGEST => Ok(()),
+            _ => Err(format!("consent.emergency_minutes: 1 to {LONGEST}")),
+        }
     }
 
     /// The policy.
@@ -78,6 +102,16 @@ impl Consents {
             Combine::NewestWins => Combining::NewestWins,
         };
         Policy { purposes, otherwise: self.default.effect(), combining }
+    }
+
+    /// What emergencies open, and for how long.
+    pub fn emergencies(&self) -> (Overrides, Duration) {
+        let overrides = match self.emergency {
+            Stance::Off => Overrides::Nothing,
+            Stance::UnlessRefused => Overrides::Unrefused,
+            Stance::Always => Overrides::All,
+        };
+        (overrides, Duration::from_secs(self.emergency_minutes * 60))
     }
 
     /// What who asks is after.
@@ -110,5 +144,18 @@ mod tests {
         assert_eq!(policy.combining, Combining::NewestWins);
         assert_eq!(Consents::default().policy().default_for(&Consents::default().purpose()), Effect::Permit);
         assert!(toml::from_str::<Consents>("default = \"maybe\"").is_err());
+    }
+
+    #[test]
+    fn an_emergency_is_no_longer_than_it_may_be() {
+        let of = |text: &str| toml::from_str::<Consents>(text).unwrap();
+        assert_eq!(Consents::default().emergencies(), (Overrides::Unrefused, EMERGENCY_LIFE));
+        let short = of("emergency = \"always\"\nemergency_minutes = 5\n");
+        assert_eq!((short.check(), short.emergencies()), (Ok(()), (Overrides::All, Duration::from_secs(300))));
+        assert_eq!(of("emergency = \"off\"").emergencies().0, Overrides::Nothing);
+        for bad in ["emergency_minutes = 0", "emergency_minutes = 241"] {
+            assert!(of(bad).check().is_err(), "{bad}");
+        }
+        assert!(toml::from_str::<Consents>("emergency = \"sometimes\"").is_err());
     }
 }

@@ -92,6 +92,12 @@ impl Asker {
         outside.or(self.purpose.as_ref()).unwrap_or(otherwise)
     }
 
+    /// A clinician of ours, who may have declared an emergency.
+    pub fn clinician(&self) -> Option<&Name> {
+        let is_clinician = |name: &&Name| matches!(name.kind.as_str(), "Practitioner" | "PractitionerRole");
+        self.user.as_ref().filter(is_clinician).filter(|_| self.outside.is_none())
+    }
+
     /// The question; when, is to be added.
     pub fn ask(&self, otherwise: &Coding) -> Ask {
         let purpose = self.purpose(otherwise).clone();

@@ -2,10 +2,14 @@
 //! memory, so that new rules count for what was stored before them.
 
 use super::decide::{Asker, Permit};
+use super::emergency::Terms;
 use super::grant::claim;
 use super::labels::Rules;
 use super::outside::PARCEL;
-use super::policy::{Ask, Claim, Coding, Consent, Decision, Effect, Facts, Policy, decide_by, opens_by};
+use super::policy::{
+    Ask, Claim, Coding, Consent, Decision, Declared, Effect, Facts, Policy, decide_by, decide_in_emergency, opens_by,
+    opens_in_emergency,
+};
 use super::whose::{About, Whose};
 use crate::app::Core;
 use crate::audit::is_trail;
@@ -25,6 +29,7 @@ use notary::canonical::Json;
 use notary::consent::{GrantKey, Refusal};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
 
 /// The type whose resources say what is consented to.
 const CONSENT: &str = "Consent";
@@ -38,6 +43,8 @@ pub struct Gate {
     pub outside: Policy,
     /// What who asks is after, unless he says.
     pub purpose: Coding,
+    /// What emergencies open, and for how long.
+    pub terms: Terms,
     remembered: Mutex<Remembered>,
 }
 
@@ -50,8 +57,8 @@ struct Remembered {
 
 impl Gate {
     /// A gate that remembers nothing yet.
-    pub fn new(policy: Policy, outside: Policy, purpose: Coding) -> Self {
-        Self { policy, outside, purpose, remembered: Mutex::default() }
+    pub fn new(policy: Policy, outside: Policy, purpose: Coding, terms: Terms) -> Self {
+        Self { policy, outside, purpose, terms, remembered: Mutex::default() }
     }
 
     fn policy(&self, asker: &Asker) -> &Policy {
@@ -86,6 +93,8 @@ struct Asking<'p> {
     asker: &'p Asker,
     /// The row of the newest Consent.
     newest: i64,
+    /// The emergencies of who asks: looked up once, where something is refused.
+    emergencies: OnceCell<Vec<(Name, Declared)>>,
 }
 
 impl Core {
@@ -93,7 +102,7 @@ impl Core {
     #[tracing::instrument(name = "consent", skip_all)]
     pub(crate) async fn consented(&self, permit: &Permit, opened: Vec<Opened>) -> Result<Vec<Opened>, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(opened) };
-        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        let asking = self.asking(permit, asker).await?;
         let nobody_spoke = asking.newest == 0 && self.gate.is_open(asker);
         let mut shown = Vec::with_capacity(opened.len());
         for one in opened {
@@ -108,7 +117,7 @@ impl Core {
     /// The same for a resource that is about to be changed by who then knows what was in it.
     pub(crate) async fn consents_to(&self, permit: &Permit, name: &Name, resource: &Json) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(true) };
-        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        let asking = self.asking(permit, asker).await?;
         if asking.newest == 0 && self.gate.is_open(asker) {
             return Ok(true);
         }
@@ -123,7 +132,7 @@ impl Core {
         made: &[String],
     ) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(true) };
-        let asking = Asking { permit, asker, newest: self.newest_consent().await? };
+        let asking = self.asking(permit, asker).await?;
         if asking.newest == 0 && self.gate.is_open(asker) {
             return Ok(true);
         }
@@ -189,7 +198,11 @@ impl Core {
         for patient in patients.iter().filter(|patient| !asking.asker.is(patient)) {
             let ask = asking.asker.ask(&self.gate.purpose);
             let policy = self.gate.policy(asking.asker);
-            let decision = self.decided(ask, asking.newest, (patient, &facts), policy).await?;
+            let mut decision = self.decided(ask.clone(), asking.newest, (patient, &facts), policy).await?;
+            if decision.effect != Effect::Permit {
+                let declared = asking.emergencies.get_or_try_init(|| self.declared(asking.asker)).await?;
+                decision = self.anew((ask, asking.newest), (patient, &facts), (policy, declared), decision).await?;
+            }
             asking.permit.seen().decided(patient, &decision);
             // What was done to a record tells what is in it: where its patient has anything to say, it is for him and for auditors.
             if decision.effect != Effect::Permit || ((trail || parcel) && !decision.because.is_default()) {
@@ -214,12 +227,32 @@ impl Core {
         Ok(decision)
     }
 
-    /// Whether a patient lets this asker see anything at all. It says nothing of what there is.
-    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name) -> Result<bool, VaultError> {
+    async fn asking<'p>(&self, permit: &'p Permit, asker: &'p Asker) -> Result<Asking<'p>, VaultError> {
+        Ok(Asking { permit, asker, newest: self.newest_consent().await?, emergencies: OnceCell::new() })
+    }
+
+    /// What holds of a refusal in an emergency that was declared for this patient.
+    async fn anew(
+        &self,
+        (ask, newest): (Ask, i64),
+        (patient, facts): (&Name, &Facts),
+        (policy, declared): (&Policy, &[(Name, Declared)]),
+        refused: Decision,
+    ) -> Result<Decision, VaultError> {
+        let Some((_, declared)) = declared.iter().find(|(of, _)| of == patient) else { return Ok(refused) };
+        let consents = self.consents_of(patient, newest).await?;
+        let ask = Ask { purpose: declared.purpose.clone(), now: self.clock.now().as_microsecond(), ..ask };
+        let (standing, overrides) = (self.standing(), self.gate.terms.overrides);
+        Ok(decide_in_emergency((&consents, refused), (&ask, facts), (policy, &standing), (overrides, declared)))
+    }
+
+    /// Whether a patient lets this asker see anything at all, or could not keep it from him in an emergency. It says nothing of what there is.
+    pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name, urgent: bool) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
         let consents = self.consents_of(patient, self.newest_consent().await?).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
-        Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()))
+        let opened = || urgent && opens_in_emergency(&consents, &ask, self.gate.terms.overrides);
+        Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()) || opened())
     }
 
     /// Which grants stand now.
@@ -236,9 +269,17 @@ impl Core {
         let facts = Facts::of(&resource, &self.base);
         let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
         let Whose::Of(patients) = self.whose(&about).await? else { return Ok(Vec::new()) };
+        let mut declared = Vec::new();
+        for person in ask.actors.iter().filter_map(|actor| Name::parse(actor)) {
+            declared.extend(self.declared_by(&person).await?);
+        }
         let mut said = Vec::new();
         for patient in patients.into_iter().filter(|patient| !ask.actors.contains(&patient.to_string())) {
-            let decision = self.decided(ask.clone(), newest, (&patient, &facts), &self.gate.policy).await?;
+            let policy = &self.gate.policy;
+            let mut decision = self.decided(ask.clone(), newest, (&patient, &facts), policy).await?;
+            if decision.effect != Effect::Permit {
+                decision = self.anew((ask.clone(), newest), (&patient, &facts), (policy, &declared), decision).await?;
+            }
             said.push((patient, decision));
         }
         Ok(said)

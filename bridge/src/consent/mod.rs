@@ -2,6 +2,7 @@
 //! (`grant`) while it stands on the registry (`registry`).
 
 pub mod decide;
+pub mod emergency;
 pub mod gate;
 pub mod give;
 pub mod grant;

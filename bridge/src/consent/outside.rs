@@ -1,7 +1,7 @@
 //! Who asks from another organisation, as patients' Consents may speak of him: by the participant's identifier, by an Organization
 //! here that bears it, or by the user's own address. Pure.
 
-use super::policy::Coding;
+use super::policy::{Coding, Declared};
 use crate::audit::event::Behalf;
 use crate::ids::Name;
 
@@ -21,6 +21,8 @@ pub struct Outside {
     /// The user's address at his own organisation.
     pub user: Option<String>,
     pub purpose: Coding,
+    /// The emergency that its user has declared in this request, and the patient whom it is for.
+    pub emergency: Option<(Name, Declared)>,
 }
 
 impl Outside {

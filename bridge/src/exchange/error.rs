@@ -20,6 +20,9 @@ pub enum ExchangeError {
     Replayed,
     #[error("{0}")]
     Malformed(&'static str),
+    /// What role or reason is missing, in words.
+    #[error("{0}")]
+    Plea(String),
     #[error("what was given is not valid")]
     Invalid(Vec<Issue>),
     #[error("the token does not allow this")]
@@ -60,7 +63,7 @@ impl ExchangeError {
             Self::Off | Self::NoPatient | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Directory(error) => directory_status(error),
             Self::Signed(_) | Self::Replayed => StatusCode::UNAUTHORIZED,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Plea(_) => StatusCode::BAD_REQUEST,
             Self::Invalid(_) | Self::Unproved(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden(_) | Self::Consent(_) => StatusCode::FORBIDDEN,
             Self::Uncertain(_) => StatusCode::CONFLICT,
@@ -83,7 +86,7 @@ impl ExchangeError {
             Self::Directory(DirectoryError::NotActive { .. } | DirectoryError::Unknown(_)) => one("security"),
             Self::Directory(_) | Self::Send(_) | Self::Answer => one("transient"),
             Self::Signed(_) | Self::Replayed => one("login"),
-            Self::Malformed(_) | Self::Unproved(_) => one("value"),
+            Self::Malformed(_) | Self::Plea(_) | Self::Unproved(_) => one("value"),
             Self::Invalid(issues) => issues.clone(),
             Self::Forbidden(text) => vec![Issue::new("forbidden", text.clone())],
             Self::Consent(text) => vec![Issue::new("suppressed", text.clone())],

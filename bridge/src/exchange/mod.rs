@@ -3,6 +3,7 @@
 
 pub mod deliver;
 pub mod document;
+pub mod emergency;
 pub mod error;
 pub mod met;
 pub mod order;

@@ -217,7 +217,7 @@ pub async fn outside_of(
 ) -> Result<Outside, ExchangeError> {
     let participant = id.to_string();
     let organisations = organisations(app, &participant).await?;
-    Ok(Outside { participant, name: name.to_owned(), organisations, user, purpose })
+    Ok(Outside { participant, name: name.to_owned(), organisations, user, purpose, emergency: None })
 }
 
 /// The Organizations here that bear the participant's identifier.

@@ -1,6 +1,7 @@
 //! The side that asks: one organisation or several at once. What comes is proved before it is shown or stored; what fails is told
 //! beside what did not.
 
+use super::emergency::Urgent;
 use super::error::ExchangeError;
 use super::parcel::{Checked, Parcel};
 use super::participants::Partner;
@@ -33,6 +34,7 @@ pub struct Wanted {
     pub request_consent: bool,
     pub store: bool,
     pub intent: Intent,
+    pub emergency: Option<Urgent>,
 }
 
 impl Wanted {
@@ -80,8 +82,12 @@ async fn pull_one(
 ) -> Result<Got, ExchangeError> {
     let exchange = of(app)?;
     let partner = exchange.directory.partner(from, &app.outgoing, peers::now(app)).await?;
-    let asked =
-        Asked { patient: wanted.described.clone(), queries: wanted.queries(), request_consent: wanted.request_consent };
+    let asked = Asked {
+        patient: wanted.described.clone(),
+        queries: wanted.queries(),
+        request_consent: wanted.request_consent,
+        emergency: wanted.emergency.clone(),
+    };
     let body = serde_json::to_vec(&asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
     let parcel = granted(ask(app, &partner, PATH, body, &wanted.intent).await?)?;
     let read = Parcel::read(&parcel).ok_or(ExchangeError::Answer)?;

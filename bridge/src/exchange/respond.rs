@@ -1,5 +1,6 @@
 //! The side that answers: who is meant, whether he consents, what is shown.
 
+use super::emergency::{self, Urgent};
 use super::error::ExchangeError;
 use super::parcel::{Parcel, pack};
 use super::peers::Requester;
@@ -47,6 +48,9 @@ pub struct Asked {
     /// Where the patient has not consented: put a Task into his record that asks for it.
     #[serde(default)]
     pub request_consent: bool,
+    /// In an emergency: the purpose of the request says so, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Urgent>,
 }
 
 crate::redacted_debug!(Asked);
@@ -74,10 +78,14 @@ pub async fn pull(
     asked: &Asked,
     seen: &crate::audit::seen::Seen,
 ) -> Result<Parcel, ExchangeError> {
+    let plea = emergency::plea(&by.purpose, asked.emergency.as_ref())?;
     let patient = whom(app, &asked.patient).await?;
     let outside = by.outside(app).await?;
-    let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, asked.request_consent.then_some(&asked.queries)).await?;
+    let seeking = caller(&patient, outside.clone())?.asks(seen);
+    let asks = asked.request_consent.then_some(asked.queries.as_slice());
+    let_in(app, &seeking, &patient, &outside, (asks, plea.is_some())).await?;
+    let (outside, _) = emergency::declared(app, by, (&patient, plea.as_ref()), (&seeking, outside)).await?;
+    let caller = caller(&patient, outside)?.asks(seen);
     let (opened, more) = select(app, &caller, &patient, &asked.queries).await?;
     let mut parcel = pack(&app.core, &patient, opened).await?;
     parcel.more |= more;
@@ -91,11 +99,11 @@ pub async fn let_in(
     caller: &Caller,
     patient: &Name,
     outside: &Outside,
-    request: Option<&[String]>,
+    (request, urgent): (Option<&[String]>, bool),
 ) -> Result<(), ExchangeError> {
     let permit = decide(caller, Interaction::Read, Some(patient.kind));
     let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
-    if app.core.is_let_in(&permit, patient).await? {
+    if app.core.is_let_in(&permit, patient, urgent).await? {
         return Ok(());
     }
     if let Some(queries) = request {

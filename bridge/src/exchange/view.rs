@@ -2,6 +2,7 @@
 //! no state but of what was ended before its time. Each read is signed and decided anew: a Consent that was withdrawn since, or a
 //! participant that was suspended, ends it.
 
+use super::emergency::{self, Urgent};
 use super::error::ExchangeError;
 use super::parcel::{Parcel, pack};
 use super::peers::{Intent, Requester, ask, granted};
@@ -13,7 +14,7 @@ use crate::audit::seen::Seen;
 use crate::config::ParticipantId;
 use crate::consent::policy::Coding;
 use crate::error::VaultError;
-use crate::ids::Name;
+use crate::ids::{Name, ResourceId};
 use crate::limits::VIEW_LIFE;
 use crate::read::in_background;
 use crate::secret::{NoRandomness, bytes, system_random};
@@ -40,6 +41,9 @@ pub struct Opening {
     pub patient: Box<RawValue>,
     #[serde(default)]
     pub request_consent: bool,
+    /// In an emergency: the purpose of the request says so, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Urgent>,
 }
 
 /// What is looked at.
@@ -68,6 +72,8 @@ struct Inside {
     patient: String,
     user: Option<String>,
     purpose: (String, String),
+    /// The AuditEvent of the emergency that it was opened in.
+    emergency: Option<String>,
     expires: u64,
 }
 
@@ -121,10 +127,13 @@ async fn end(app: &App, id: String, expires: u64) -> Result<(), ExchangeError> {
 
 /// Lets another organisation look.
 pub async fn admit(app: &Arc<App>, by: &Requester, asked: &Opening, seen: &Seen) -> Result<Opened, ExchangeError> {
+    let plea = emergency::plea(&by.purpose, asked.emergency.as_ref())?;
     let patient = whom(app, &asked.patient).await?;
     let outside = by.outside(app).await?;
     let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, asked.request_consent.then_some(&[])).await?;
+    let asks = asked.request_consent.then_some(&[][..]);
+    let_in(app, &caller, &patient, &outside, (asks, plea.is_some())).await?;
+    let (_, declared) = emergency::declared(app, by, (&patient, plea.as_ref()), (&caller, outside)).await?;
     seen.shows_of(&crate::ids::Owner::patient(&patient.id));
     let expires = peers::now(app) + VIEW_LIFE.as_secs();
     let inside = Inside {
@@ -133,6 +142,7 @@ pub async fn admit(app: &Arc<App>, by: &Requester, asked: &Opening, seen: &Seen)
         patient: patient.to_string(),
         user: by.user.clone(),
         purpose: (by.purpose.system.clone(), by.purpose.code.clone()),
+        emergency: declared.map(|id| id.as_str().to_owned()),
         expires,
     };
     Ok(Opened { ticket: seal(&app.core, THERE, &inside)?, expires })
@@ -152,10 +162,13 @@ async fn inside(app: &App, by: &Requester, ticket: &str) -> Result<(Inside, Name
 
 /// Shows what is looked at, as the Consents are now.
 pub async fn show(app: &Arc<App>, by: &Requester, asked: &Look, seen: &Seen) -> Result<Parcel, ExchangeError> {
-    let (_, patient) = inside(app, by, &asked.ticket).await?;
-    let outside = by.outside(app).await?;
+    let (inside, patient) = inside(app, by, &asked.ticket).await?;
+    let mut outside = by.outside(app).await?;
+    if let Some(id) = inside.emergency.as_deref().and_then(ResourceId::parse) {
+        outside = emergency::again(&app.core, by, &id, outside).await?;
+    }
     let caller = caller(&patient, outside.clone())?.asks(seen);
-    let_in(app, &caller, &patient, &outside, None).await?;
+    let_in(app, &caller, &patient, &outside, (None, inside.emergency.is_some())).await?;
     let (opened, more) = select(app, &caller, &patient, &asked.queries).await?;
     let mut parcel = pack(&app.core, &patient, opened).await?;
     parcel.more |= more;

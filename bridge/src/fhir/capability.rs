@@ -57,6 +57,18 @@ pub const OPERATIONS: &[Operation] = &[
     operation("DocumentReference", "docref", "http://hl7.org/fhir/us/core/OperationDefinition/docref", "the type"),
     operation("Encounter", "everything", "http://hl7.org/fhir/OperationDefinition/Encounter-everything", "a resource"),
     operation("Group", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/group-export", "a resource"),
+    operation(
+        "Patient",
+        "emergency-access",
+        "urn:medseal:operation:emergency-access",
+        "a resource (POST); a clinician declares an emergency",
+    ),
+    operation(
+        "Patient",
+        "end-emergency-access",
+        "urn:medseal:operation:end-emergency-access",
+        "a resource (POST); ends it before its time",
+    ),
     operation("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything", "a resource"),
     operation("Patient", "export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export", "the type"),
     operation("Patient", "match", "http://hl7.org/fhir/OperationDefinition/Patient-match", "the type (POST)"),

@@ -68,7 +68,7 @@ fn is_known(app: &App, patient: &Name) -> bool {
 /// What is to be told, and whether anything is shown.
 fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec<(Access, Detail)>) {
     let Some(did) = did(request) else { return (false, Vec::new()) };
-    let Taken { who, shown, withheld, because } = request.seen.take();
+    let Taken { who, shown, withheld, because, emergencies } = request.seen.take();
     // Who writes and is shown what was there has read that; what he wrote is told with the write.
     let did = if did.writes() && request.path.starts_with("/fhir") && !shown.is_empty() { Did("read") } else { did };
     let is_stranger = who.is_none();
@@ -81,9 +81,12 @@ fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec
         said.filter(|(permitted, _)| *permitted == permits).map(|(_, reason)| reason.clone()).collect()
     };
     let told = |all: Shown, outcome| {
+        let emergencies = &emergencies;
         let one = move |(patient, resources): (Option<Name>, _)| {
             let because = reasons(&patient, outcome == Outcome::Done);
-            (access(outcome, patient), Detail { because, ..detail(resources) })
+            let under = patient.as_ref().filter(|_| outcome == Outcome::Done).and_then(|p| emergencies.get(p));
+            let emergencies = under.cloned().unwrap_or_default();
+            (access(outcome, patient), Detail { because, emergencies, ..detail(resources) })
         };
         all.into_iter().map(one)
     };
@@ -96,6 +99,8 @@ fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec
         // Another organisation finds out in this way who is a patient here.
         404 | 409 if request.path.starts_with("/exchange/peer/") => Outcome::Refused,
         500.. => Outcome::Failed,
+        // What an emergency is told with is committed before it begins.
+        _ if is_emergency(request) => return (false, Vec::new()),
         _ if asked.is_some() && status.is_success() => Outcome::Done,
         _ => return (false, Vec::new()),
     };
@@ -105,6 +110,11 @@ fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec
         false => (patient_named(request), detail(Default::default())),
     };
     (outcome == Outcome::Done, vec![(access(outcome, patient), detail)])
+}
+
+/// Whether an emergency is declared or ended.
+fn is_emergency(request: &Request) -> bool {
+    request.path.ends_with("emergency-access") || request.path.starts_with("/me/emergenc")
 }
 
 /// The interaction, of R4's `restful-interaction`; none: nothing of a record is at this address.
@@ -131,7 +141,8 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log" | "shares"] => "search-type",
-        ["me", "people" | "guardians", _] | ["me", "clients", _, ..] | ["me", "hospitals", ..] => "operation",
+        ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
+        ["me", "hospitals" | "emergency" | "emergencies", ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
         ["me", "quarantine", _, ..] => "read",

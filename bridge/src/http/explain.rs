@@ -55,7 +55,12 @@ async fn told(call: &Call<'_>, consents: &Permit, patient: &Name, decision: &Dec
             parts.push(json!({"name": "because", "valueString": decision.because.to_string()}));
             parts.push(json!({"name": "consent", "valueReference": {"reference": consent}}));
         }
-        None => parts.push(json!({"name": "because", "valueString": decision.because.to_string()})),
+        None => {
+            if let Some((event, _)) = decision.because.emergency() {
+                parts.push(json!({"name": "emergency", "valueReference": {"reference": event}}));
+            }
+            parts.push(json!({"name": "because", "valueString": decision.because.to_string()}));
+        }
     }
     let obligation = |Coding { system, code }: &Coding| json!({"name": "obligation", "valueCoding": {"system": system, "code": code}});
     parts.extend(decision.obligations.iter().map(obligation));

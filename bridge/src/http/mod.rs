@@ -7,6 +7,7 @@ mod auth;
 mod cursor;
 mod docref;
 mod edge;
+mod emergency;
 pub mod encoding;
 mod everything;
 mod exchange;

@@ -5,7 +5,9 @@ use super::parameters::{primitives, resource};
 use super::query::{encode, shown};
 use super::reply::{Reply, failure};
 use super::routes::{Call, Request, guard};
-use super::{docref, everything, explain, export, fhir, matching, meta, report, statuses, subscription, summary};
+use super::{
+    docref, emergency, everything, explain, export, fhir, matching, meta, report, statuses, subscription, summary,
+};
 use crate::app::App;
 use crate::error::Issue;
 use crate::export::request::Level;
@@ -47,6 +49,8 @@ async fn of_resources<'r>(call: impl Fn(&[Method]) -> Result<Call<'r>, Reply>, r
         }
         [kind @ ("Patient" | "Encounter"), id, "$everything"] => everything::answer(call(ASKING)?, kind, id).await,
         [kind, id, "$explain-access"] => explain::answer(call(ASKING)?, kind, id).await,
+        ["Patient", id, "$emergency-access"] => emergency::begin(call(POSTED)?, id).await,
+        ["Patient", id, "$end-emergency-access"] => emergency::finish(call(POSTED)?, id).await,
         [kind, id, "$meta"] => meta::read(call(ASKING)?, kind, id).await,
         [kind, id, "$meta-add"] => meta::change(call(POSTED)?, kind, id, true).await,
         [kind, id, "$meta-delete"] => meta::change(call(POSTED)?, kind, id, false).await,
@@ -94,6 +98,9 @@ pub(super) async fn entry(app: &Arc<App>, request: &Request) -> Result<Reply, Re
     match segments.as_slice() {
         ["metadata"] => fhir::metadata(app, request),
         [.., "$export"] | ["$export", ..] => unfit("$export answers later, and not in a batch: send it alone"),
+        [.., "$emergency-access" | "$end-emergency-access"] => {
+            unfit("an emergency is declared by a request of its own: send it alone")
+        }
         [.., "$receipt"] => unfit("a receipt is no resource, and stands in no Bundle: ask for it alone"),
         rest => answer(app, request, rest).await,
     }

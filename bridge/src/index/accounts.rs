@@ -81,6 +81,10 @@ impl Store {
             if closed {
                 c.execute("DELETE FROM session WHERE account = ?1", values![id.as_str()])?;
                 c.execute("DELETE FROM app_grant WHERE account = ?1", values![id.as_str()])?;
+                // Also what whoever it was has declared by other ways: it is the same person.
+                const EMERGENCIES: &str = "UPDATE emergency SET ended = 1 WHERE account = ?1 OR holder IN \
+                     (SELECT person FROM account WHERE id = ?1 AND person <> '')";
+                c.execute(EMERGENCIES, values![id.as_str()])?;
             }
             let closed = i64::from(closed);
             Ok(c.execute("UPDATE account SET disabled = ?2 WHERE id = ?1", values![id.as_str(), closed])? == 1)
@@ -155,6 +159,7 @@ impl Store {
                 "DELETE FROM credential WHERE account IN (SELECT id FROM account WHERE person = ?1)",
                 "DELETE FROM account WHERE person = ?1",
                 "DELETE FROM invitation WHERE person = ?1",
+                "DELETE FROM emergency WHERE patient = ?1",
             ] {
                 c.execute(sql, values![patient.as_str()])?;
             }

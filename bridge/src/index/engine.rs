@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS];
+const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS, EMERGENCY];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -25,6 +25,7 @@ const CONSENT: &str = include_str!("schema.consent.sql");
 const REPLICAS: &str = include_str!("schema.replicas.sql");
 const LAUNCH: &str = include_str!("schema.launch.sql");
 const GUARDIANS: &str = include_str!("schema.guardians.sql");
+const EMERGENCY: &str = include_str!("schema.emergency.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -42,6 +43,7 @@ const MIGRATIONS: &[&str] = &[
     REPLICAS,
     LAUNCH,
     GUARDIANS,
+    EMERGENCY,
 ];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";

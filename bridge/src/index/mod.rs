@@ -9,6 +9,7 @@ pub mod cells;
 pub mod clients;
 pub mod consents;
 pub mod drills;
+pub mod emergencies;
 mod engine;
 pub mod erasures;
 pub mod grants;

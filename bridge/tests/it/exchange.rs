@@ -4,6 +4,7 @@ mod attacks;
 mod cutter;
 mod network;
 mod pages;
+mod urgent;
 
 use super::world::{World, issue};
 use bridge::commands::participants::Act;

@@ -20,6 +20,7 @@ mod crash;
 mod detours;
 mod door;
 mod drill;
+mod emergency;
 mod erasure;
 mod exchange;
 mod export;

@@ -1,5 +1,6 @@
 //! Operations: a record whole, who it could be, the patient summary and report, labels. All people are invented.
 
+use super::emergency;
 use super::world::{World, mint};
 use bytes::Bytes;
 use notary::canonical::Json;
@@ -289,6 +290,9 @@ async fn each_operation_of_the_capability_statement_answers() {
             "match" => ask(&world, &person("x", "Novak", "Ada", "1980-02-29"), &[]).await.0,
             // Of all patients, and only where it is asked to take its time: it is there.
             "export" => world.call("DELETE", "/fhir/Patient/$export", "").await.0,
+            // Declared before it is ended: so they are listed.
+            "emergency-access" => emergency::declare(&world, "Practitioner/x", "ada").await.0 - 1,
+            "end-emergency-access" => emergency::end(&world, "Practitioner/x", "ada").await,
             "meta-add" | "meta-delete" => world.call("POST", &format!("/fhir/Patient/ada/${name}"), LABEL).await.0,
             "receipt" => {
                 world.anchored_receipt("/fhir/Patient/ada/$receipt").await;

@@ -157,3 +157,17 @@ fn in_process() -> &'static (String, PathBuf) {
         (receiver.recv().unwrap(), root.join("records"))
     })
 }
+
+/// Lets an index in SQLite take no more of the trail, or take it again: what is there can be read all the while.
+pub fn takes_no_events(data: &Path, refuses: bool) {
+    let index = rusqlite::Connection::open(data.join("index.sqlite")).unwrap();
+    index.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+    let sql = match refuses {
+        true => {
+            "CREATE TRIGGER no_events BEFORE INSERT ON record WHEN NEW.type = 'AuditEvent' \
+             BEGIN SELECT RAISE(ABORT, 'no'); END"
+        }
+        false => "DROP TRIGGER no_events",
+    };
+    index.execute_batch(sql).unwrap();
+}

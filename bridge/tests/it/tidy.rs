@@ -66,6 +66,7 @@ const LAYERS: &[&[&str]] = &[
         "export",
         "notify",
         "audit",
+        "consent::emergency",
         "consent::gate",
         "consent::give",
         "consent::registry",

@@ -46,6 +46,8 @@ pub enum Because {
     Dark { consent: String, dark: Dark },
     /// A Consent would permit this, or other things, and rests on a grant that does not stand. Why.
     NoGrant { consent: String, why: String },
+    /// Somebody has declared an emergency, `AuditEvent/x`, which goes before what would refuse.
+    Emergency { event: String, purpose: Coding, over: String },
     /// No Consent says anything: the default for the purpose.
     Default { purpose: Coding },
 }
@@ -58,7 +60,15 @@ impl Because {
             | Self::NotPermitted { consent, .. }
             | Self::Dark { consent, .. }
             | Self::NoGrant { consent, .. } => Some(consent),
-            Self::Default { .. } => None,
+            Self::Emergency { .. } | Self::Default { .. } => None,
+        }
+    }
+
+    /// The emergency that decided, and its purpose.
+    pub fn emergency(&self) -> Option<(&str, &Coding)> {
+        match self {
+            Self::Emergency { event, purpose, .. } => Some((event, purpose)),
+            _ => None,
         }
     }
 
@@ -75,6 +85,9 @@ impl fmt::Display for Because {
             Self::NotPermitted { consent, path } => write!(f, "{consent} {path} does not permit it"),
             Self::Dark { consent, dark } => write!(f, "{consent} is not understood: {} at {}", dark.what, dark.path),
             Self::NoGrant { consent, why } => write!(f, "{consent} permits nothing: {why}"),
+            Self::Emergency { event, purpose, over } => {
+                write!(f, "the emergency {event} ({}) goes before: {over}", purpose.code)
+            }
             Self::Default { purpose } => write!(f, "no Consent says anything: the default for {}", purpose.code),
         }
     }
@@ -230,7 +243,7 @@ impl Provision {
 
     /// What it says, by the innermost exceptions that apply, of which one that denies is enough. `around`: the matter
     /// and the frame of the provisions around it.
-    fn say(&self, ask: &Ask, facts: &Facts, matter: &Matter, frame: Fit) -> Option<(Effect, &str)> {
+    pub(super) fn say(&self, ask: &Ask, facts: &Facts, matter: &Matter, frame: Fit) -> Option<(Effect, &str)> {
         let frame = frame.min(self.frame.fit(ask));
         if frame == Fit::No {
             return None;

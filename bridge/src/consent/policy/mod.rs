@@ -6,6 +6,7 @@
 
 mod consent;
 mod decide;
+mod emergency;
 mod facts;
 mod fit;
 mod read;
@@ -13,9 +14,13 @@ mod terms;
 
 pub use consent::{Claim, Coding, Consent, Effect};
 pub use decide::{Because, Combining, Decision, Policy, Stands, decide, decide_by, opens_by};
+pub use emergency::{Declared, Overrides, decide_in_emergency, is_emergency, opens_in_emergency};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
 pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of, is_purpose};
+
+/// The code system of purposes of use.
+pub const PURPOSE_OF_USE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 
 #[cfg(test)]
 mod naive;

@@ -7,9 +7,11 @@ use super::{parameters, read, refused};
 use crate::app::App;
 use crate::config::ParticipantId;
 use crate::consent::decide::{decide, decide_whole};
+use crate::consent::emergency::holder;
 use crate::consent::policy::Coding;
 use crate::error::Issue;
 use crate::exchange::document::{Document, reference};
+use crate::exchange::emergency::{Urgent, plea};
 use crate::exchange::error::ExchangeError;
 use crate::exchange::of;
 use crate::exchange::participants::Participant;
@@ -31,6 +33,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use warp::http::StatusCode;
 
+/// What an emergency is for, unless it is said.
+const BREAK_THE_GLASS: &str = "BTG";
 const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 
 /// `POST /exchange/pull`.
@@ -45,6 +49,7 @@ struct Pull {
     store: bool,
     #[serde(default)]
     request_consent: bool,
+    emergency: Option<Urgent>,
 }
 
 /// `GET /exchange/participants`.
@@ -115,6 +120,7 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
         whole(call, Interaction::Create)?;
         whole(call, Interaction::Update)?;
     }
+    let intent = urgent(call, asked.purpose.as_deref(), asked.emergency.as_ref()).await?;
     let (described, here) = patient(call, asked.patient).await?;
     if asked.store && here.is_none() {
         return Err(refused(&ExchangeError::Malformed("`store` needs a `patient` of this server: Patient/id")));
@@ -126,7 +132,8 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
         queries: asked.queries,
         request_consent: asked.request_consent,
         store: asked.store,
-        intent: intent(call, asked.purpose.as_deref())?,
+        intent,
+        emergency: asked.emergency,
     })
 }
 
@@ -149,6 +156,16 @@ pub(in crate::http) fn intent(call: &Call<'_>, said: Option<&str>) -> Result<Int
     };
     let user = call.caller.user.as_ref().map(|user| format!("{}/{user}", call.app.core.base));
     Ok(Intent { user, purpose })
+}
+
+/// The same, where somebody may ask in an emergency: a clinician, who says his role and his reason.
+pub(super) async fn urgent(call: &Call<'_>, said: Option<&str>, urgent: Option<&Urgent>) -> Result<Intent, Reply> {
+    let usual = urgent.map(|_| BREAK_THE_GLASS);
+    let intent = intent(call, said.or(usual))?;
+    if plea(&intent.purpose, urgent).map_err(|error| refused(&error))?.is_some() {
+        holder(&call.app.core, &call.caller).await.map_err(|error| refused(&error.into()))?;
+    }
+    Ok(intent)
 }
 
 /// The patient as the others are told of him, and who he is here.

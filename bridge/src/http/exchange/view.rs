@@ -4,10 +4,11 @@ use super::super::accept::Wanted;
 use super::super::people::words::{Line, line, title};
 use super::super::reply::{Reply, body, with_header};
 use super::super::routes::Call;
-use super::own::{intent, patient, pulled, whole};
+use super::own::{patient, pulled, urgent, whole};
 use super::{read, refused};
 use crate::clock::instant;
 use crate::config::ParticipantId;
+use crate::exchange::emergency::Urgent;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::of;
 use crate::exchange::pull::Answered;
@@ -41,6 +42,7 @@ struct Asked {
     purpose: Option<String>,
     #[serde(default)]
     request_consent: bool,
+    emergency: Option<Urgent>,
 }
 
 /// Opens one: 201, and where to look.
@@ -49,8 +51,9 @@ pub(super) async fn begin(call: Call<'_>) -> Result<Reply, Reply> {
     let asked: Asked = read(call.body).map_err(|error| refused(&error))?;
     whole(&call, Interaction::Search)?;
     let (described, here) = patient(&call, asked.patient).await?;
-    let opening = Opening { patient: described, request_consent: asked.request_consent };
-    let intent = intent(&call, asked.purpose.as_deref())?;
+    let intent = urgent(&call, asked.purpose.as_deref(), asked.emergency.as_ref()).await?;
+    let (request_consent, emergency) = (asked.request_consent, asked.emergency);
+    let opening = Opening { patient: described, request_consent, emergency };
     let opened = open(call.app, &call.caller, &asked.from, &opening, here.as_ref(), &intent).await;
     let (text, view) = opened.map_err(|error| refused(&error))?;
     tell(&call, &view);

@@ -1,6 +1,8 @@
 //! What an AuditEvent tells, in plain words. Pure.
 
 use super::words::{moment, title};
+use crate::audit::emergency::{STARTED, STOPPED};
+use crate::audit::tells_of_emergency;
 use crate::fhir::display::items;
 use crate::ids::Name;
 use base64::Engine;
@@ -24,6 +26,8 @@ pub(super) struct Deed {
     pub(super) outside: Option<Outside>,
     /// The event itself: it has a receipt.
     pub(super) name: Option<Name>,
+    /// It was done in an emergency, or began or ended one.
+    pub(super) emergency: bool,
 }
 
 /// On whose behalf another organisation asked, and what for. Which one it is says `program`.
@@ -48,12 +52,19 @@ pub(super) fn deed(event: &Json) -> Deed {
     let who = |agent: &&Json| agent.get("who").and_then(|who| who.text("reference")).and_then(Name::parse);
     let code = items(event, "subtype").first().and_then(|code| code.text("code")).unwrap_or("");
     let named: Vec<Name> = items(event, "entity").iter().filter_map(named).collect();
+    let (begins, ends) = (code == STARTED, code == STOPPED);
     Deed {
         when: moment(event.text("recorded").unwrap_or("")),
         person: agents.iter().find_map(|agent| who(&agent)),
         program: agents.iter().find_map(program).unwrap_or("somebody unknown").to_owned(),
         did: did(code, &asked(event), agents.iter().any(is_outside)).to_owned(),
-        what: kinds(&named),
+        what: if begins {
+            pleaded(event)
+        } else if ends {
+            String::new()
+        } else {
+            kinds(&named)
+        },
         patient: items(event, "entity").iter().filter(|entity| is_patient(entity)).find_map(self::named),
         outcome: match event.text("outcome") {
             Some("0") => Outcome::Done,
@@ -62,7 +73,16 @@ pub(super) fn deed(event: &Json) -> Deed {
         },
         outside: agents.iter().find(|agent| is_outside(agent)).map(outside),
         name: event.text("id").and_then(|id| Name::parse(&format!("AuditEvent/{id}"))),
+        emergency: tells_of_emergency(event),
     }
+}
+
+/// As what and why somebody has declared an emergency.
+fn pleaded(event: &Json) -> String {
+    let roles = items(event, "agent").iter().flat_map(|agent| items(agent, "role"));
+    let role = roles.filter_map(|role| role.text("text")).next().unwrap_or("");
+    let reason = items(event, "purposeOfEvent").iter().find_map(|purpose| purpose.text("text")).unwrap_or("");
+    format!("as {role}: {reason}")
 }
 
 /// Of our own events the agents of others alone bear a purpose of use.
@@ -136,6 +156,8 @@ fn did(code: &str, asked: &str, outside: bool) -> &'static str {
         "create" => "Added",
         "update" | "patch" => "Changed",
         "delete" => "Deleted",
+        STARTED => "Declared an emergency",
+        STOPPED => "Ended an emergency",
         "batch" | "transaction" => "Sent several requests",
         _ => "Something else",
     }

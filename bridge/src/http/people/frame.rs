@@ -34,6 +34,7 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
         Some(Role::Clinician) => &[
             ("/me/patients", "Patients"),
             ("/me/hospitals", "Other hospitals"),
+            ("/me/emergency", "Emergency"),
             ("/verify", "Verify"),
             ("/me", "My account"),
         ],
@@ -45,6 +46,7 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/me/quarantine", "Quarantine"),
             ("/me/people", "People"),
             ("/me/guardians", "Guardians"),
+            ("/me/emergencies", "Emergencies"),
             ("/me/clients", "Programs"),
             ("/me/keys", "Keys"),
             ("/me/backups", "Backups"),

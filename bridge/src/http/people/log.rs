@@ -7,6 +7,8 @@ use super::trail::{asked, events, table};
 use super::visit::Visit;
 use super::{page, parameter};
 use crate::app::App;
+use crate::audit::emergency::STARTED;
+use crate::audit::event::DICOM;
 use crate::http::query::encode;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
@@ -26,11 +28,13 @@ struct Filter {
     patient: String,
     who: String,
     outcome: String,
+    /// `emergencies`, or empty.
+    only: String,
     from: String,
     to: String,
 }
 
-/// `GET /me/log?patient=&who=&outcome=&from=&to=`.
+/// `GET /me/log?patient=&who=&outcome=&only=&from=&to=`.
 pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let visit = match Visit::of(app, request, Role::Auditor).await? {
         Ok(visit) => visit,
@@ -48,7 +52,7 @@ impl Filter {
         let back = visit.app.core.clock.now().as_second() - DAYS * 86_400;
         let since = || Timestamp::from_second(back).unwrap_or_default().strftime("%Y-%m-%d").to_string();
         let from = if from.is_empty() && to.is_empty() { since() } else { from };
-        Self { patient: given("patient"), who: given("who"), outcome: given("outcome"), from, to }
+        Self { patient: given("patient"), who: given("who"), outcome: given("outcome"), only: given("only"), from, to }
     }
 
     /// As search parameters of AuditEvent.
@@ -59,6 +63,7 @@ impl Filter {
             ("patient", &self.patient, format!("Patient/{patient}")),
             (person, &self.who, self.who.clone()),
             ("outcome", &self.outcome, self.outcome.clone()),
+            ("subtype", &self.only, format!("{DICOM}|{STARTED}")),
             ("date", &self.from, format!("ge{}", self.from)),
             ("date", &self.to, format!("le{}", self.to)),
         ];
@@ -71,6 +76,7 @@ impl Filter {
             ("patient", &self.patient),
             ("who", &self.who),
             ("outcome", &self.outcome),
+            ("only", &self.only),
             ("from", &self.from),
             ("to", &self.to),
         ];
@@ -116,6 +122,13 @@ fn form(visit: &Visit<'_>, filter: &Filter) -> Markup {
                 label for="outcome" { "How it ended" }
                 select #outcome name="outcome" {
                     @for (value, word) in OUTCOMES { option value=(value) selected[filter.outcome == *value] { (word) } }
+                }
+            }
+            div {
+                label for="only" { "What" }
+                select #only name="only" {
+                    option value="" selected[filter.only.is_empty()] { "all" }
+                    option value="emergencies" selected[!filter.only.is_empty()] { "emergencies" }
                 }
             }
             (field("from", "From", &filter.from, "2026-11-01"))

@@ -5,6 +5,7 @@ mod access;
 mod apps;
 mod authorize;
 mod deeds;
+mod emergency;
 mod feeds;
 mod frame;
 mod guard;
@@ -133,6 +134,15 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, path: &[&str]) -> 
             only(request, &[Method::GET, Method::POST])?;
             show(app, request, path).await?
         }
+        ["me", "emergency"] if request.method == Method::POST => emergency::begin(app, request).await,
+        ["me", "emergency"] => {
+            only(request, &[Method::GET, Method::POST])?;
+            show(app, request, path).await?
+        }
+        ["me", "emergency", step @ ("end" | "seen")] => {
+            only(request, POST)?;
+            if *step == "end" { emergency::finish(app, request).await } else { emergency::seen(app, request).await }
+        }
         ["me", "people", step @ ("invite" | "close")] => {
             only(request, POST)?;
             staff::act(app, request, step).await
@@ -202,6 +212,8 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         }
         ["me", "shares"] => shares::answer(app, request).await,
         ["me", "network"] => network::answer(app, request).await,
+        ["me", "emergency"] => emergency::form(app, request).await,
+        ["me", "emergencies"] => emergency::all(app, request).await,
         ["me", "log"] => log::answer(app, request).await,
         ["me", "feeds"] => feeds::answer(app, request).await,
         ["me", "quarantine"] => held::list(app, request).await,

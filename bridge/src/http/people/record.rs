@@ -5,7 +5,7 @@ use super::record_pages as pages;
 use super::refusal::Refusal;
 use super::visit::Visit;
 use super::words::{GROUPS, Group};
-use super::{launch, page, trail};
+use super::{emergency, launch, page, trail};
 use crate::anchor;
 use crate::app::App;
 use crate::fhir::membership::is_shown_to;
@@ -122,8 +122,8 @@ impl Chart<'_> {
             let page = self.visit.search(kind, &self.asked(Some(group), count), None).await?;
             found.push((group, page.matches.iter().map(Opened::json).collect()));
         }
-        let apps = launch::are_there(self).await?;
-        Ok(self.shown(&pages::overview(self, &found, apps)))
+        let (apps, notices) = (launch::are_there(self).await?, emergency::notices(self).await?);
+        Ok(self.shown(&pages::overview(self, &found, (apps, &notices))))
     }
 
     async fn list(&self, kind: TypeName) -> Result<Reply, Refusal> {

@@ -45,10 +45,15 @@ impl Chart<'_> {
 }
 
 /// `/me/records`.
-pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], apps: bool) -> Markup {
+pub(super) fn overview(
+    chart: &Chart<'_>,
+    found: &[(&Group, Vec<Json>)],
+    (apps, notices): (bool, &Markup),
+) -> Markup {
     let patient = chart.patient.json();
     let own = chart.is_own();
     let content = html! {
+        (notices)
         (facts(&patient))
         p.ways {
             a href=(chart.at("/summary")) { "Summary to print" } " "
@@ -56,6 +61,7 @@ pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], apps: b
             a href=(chart.at(&format!("/{}", chart.name()))) { @if own { "About me" } @else { "About this person" } }
             @if apps { " " a href=(chart.at("/apps")) { "Open an app" } }
             @if !own && chart.visit.app.exchange.is_some() { " " a href=(chart.visit.site.path(&format!("/me/hospitals?patient={}", chart.name().id))) { "Ask other hospitals" } }
+            @if !own { " " a href=(chart.visit.site.path(&format!("/me/emergency?patient={}", chart.name().id))) { "Emergency" } }
         }
         @for (group, entries) in found.iter().filter(|(_, entries)| !entries.is_empty()) {
             section.panel aria-labelledby=(format!("{}-title", group.kind)) {

@@ -1,5 +1,6 @@
 //! What the door refuses, and how it says so.
 
+use crate::consent::emergency::EmergencyError;
 use crate::error::VaultError;
 use crate::http::reply::{Reply, body, unreadable, with_header};
 use crate::http::search;
@@ -44,6 +45,10 @@ pub(super) enum Refusal {
     Ward(NotAWard),
     #[error("this look at another hospital has ended: open it again")]
     Ended,
+    #[error("nobody fits this, or more than one: give the number")]
+    NotOne,
+    #[error(transparent)]
+    Emergency(#[from] EmergencyError),
     #[error("you cannot close your own account: another administrator can")]
     Own,
 }
@@ -58,7 +63,8 @@ impl Refusal {
             Self::Form | Self::Question | Self::App(_) => StatusCode::BAD_REQUEST,
             Self::Login => StatusCode::UNAUTHORIZED,
             Self::Nothing => StatusCode::NOT_FOUND,
-            Self::Own => StatusCode::CONFLICT,
+            Self::Own | Self::NotOne => StatusCode::CONFLICT,
+            Self::Emergency(error) => of_emergency(error),
             Self::Ended => StatusCode::GONE,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
@@ -91,6 +97,10 @@ impl Refusal {
                 tracing::error!(%error, "somebody could not come in");
                 "the service cannot look it up at this moment: try again".to_owned()
             }
+            Self::Emergency(error @ (EmergencyError::Ingest(_) | EmergencyError::Vault(_))) => {
+                tracing::error!(%error, "an emergency could not be written down");
+                "it cannot be written down at this moment, and so it does not begin: try again".to_owned()
+            }
             other => other.to_string(),
         }
     }
@@ -117,6 +127,16 @@ impl From<SearchError> for Refusal {
 impl From<VaultError> for Refusal {
     fn from(error: VaultError) -> Self {
         unreadable(&error).into()
+    }
+}
+
+fn of_emergency(error: &EmergencyError) -> StatusCode {
+    match error {
+        EmergencyError::Plea(_) => StatusCode::BAD_REQUEST,
+        EmergencyError::Nobody => StatusCode::NOT_FOUND,
+        EmergencyError::TooMany => StatusCode::CONFLICT,
+        EmergencyError::Ingest(_) | EmergencyError::Vault(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::FORBIDDEN,
     }
 }
 

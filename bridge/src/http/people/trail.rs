@@ -34,7 +34,7 @@ pub(super) async fn events(
     let found = visit.search(kind, asked, visit.position(kind)?).await?;
     let after = visit.after(kind, found.next)?;
     // What this service tells has log entries of a kind of its own. What other systems have stored is theirs to answer for.
-    let own = found.matches.iter().filter(|event| event.kind == Kind::Access);
+    let own = found.matches.iter().filter(|event| matches!(event.kind, Kind::Access | Kind::Emergency));
     Ok((own.map(|event| deed(&event.json())).collect(), after))
 }
 
@@ -133,6 +133,7 @@ pub(super) fn table(visit: &Visit<'_>, deeds: &[Deed], who: &dyn Fn(&Deed) -> St
                         td { (who(deed)) }
                         @if of_whom { td.mono { @if let Some(patient) = &deed.patient { (patient) } @else { "none" } } }
                         td {
+                            @if deed.emergency { strong { "Emergency." } " " }
                             @if let Some(ended) = ended(deed.outcome) { strong { (ended) } " " }
                             (deed.did) @if !deed.what.is_empty() { ": " (deed.what) }
                         }

@@ -137,6 +137,7 @@ impl Hospital {
         let parsed = parsed.unwrap();
         (config.custodian, config.log.origin) = (parsed.custodian, parsed.log.origin);
         (config.outgoing, config.chain, config.exchange) = (parsed.outgoing, parsed.chain, parsed.exchange);
+        config.consent = parsed.consent;
         let cutter = if n == 1 { Some(Cutter::start().await) } else { None };
         config.base_url = cutter.as_ref().map(|cutter| format!("http://127.0.0.1:{}/fhir", cutter.port));
         let world = World::with(directory, config).await;
