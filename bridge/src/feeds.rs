@@ -97,7 +97,7 @@ pub enum FeedsError {
 impl Arrival {
     /// The fingerprint of the certificate, for the operator's log.
     pub fn fingerprint(&self) -> Option<String> {
-        self.shown.own().as_ref().map(|shown| format!("sha256:{}", Digest::of(shown)))
+        self.shown.own().map(|shown| format!("sha256:{}", Digest::of(shown)))
     }
 }
 
@@ -235,8 +235,8 @@ impl Feed {
 
     /// Whether it names the certificate that was shown.
     fn is_named(&self, arrival: &Arrival) -> bool {
-        let names = |shown| self.certificates.iter().flatten().any(|named| named.is(shown));
-        arrival.shown.own().as_ref().is_some_and(names)
+        let names = |shown: &CertificateDer<'_>| self.certificates.iter().flatten().any(|named| named.is(shown));
+        arrival.shown.own().is_some_and(names)
     }
 
     /// Whether a message's header names one of its senders.

@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn what_is_told_of_an_emergency_is_valid_and_known_for_one() {
         let name = |text: &str| Name::parse(text).unwrap();
-        let here = Who { client: "portal/a".into(), user: Some(name("Practitioner/d")), behalf: None };
+        let here = Who { client: "portal/a".into(), user: Some(name("Practitioner/d")), purpose: None, behalf: None };
         let user = Some("https://b/fhir/Practitioner/9".to_owned());
         let behalf = Some(Behalf { user, system: PURPOSE_OF_USE.into(), purpose: "ETREAT".into() });
-        let there = Who { client: "0x15".into(), user: None, behalf };
+        let there = Who { client: "0x15".into(), user: None, purpose: None, behalf };
         for (who, purpose) in [(here, "BTG"), (there, "ETREAT")] {
             let (begun, expires) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
             let (patient, event) = (name("Patient/p"), name("AuditEvent/e"));

@@ -9,7 +9,7 @@ const MAX_MOST: usize = 5_000;
 const MIN_TOKEN: usize = 32;
 
 /// Dynamic client registration (RFC 7591).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registration {
     pub open: bool,

@@ -119,8 +119,8 @@ pub async fn holder(core: &Core, caller: &Caller) -> Result<Holder, EmergencyErr
         return if caller.client.is_none() { Ok(Holder { name, account: None }) } else { Err(EmergencyError::Role) };
     };
     let store = core.store.clone();
-    let account = in_background(move || match store.granted_by(&grant)? {
-        Some(id) => store.account(&id),
+    let account = in_background(move || match store.app_grant(&grant)? {
+        Some(grant) => store.account(&grant.account),
         None => Ok::<_, StoreError>(None),
     });
     match account.await? {

@@ -123,10 +123,8 @@ impl Metrics {
         let garbage = make.counter("medseal_mllp_garbage", "Runs of bytes outside a frame, on MLLP connections");
         garbage.add(0, &[]);
         Self {
-            messages: make.seconds(
-                "medseal_message_duration",
-                "HL7 v2 messages by their feed, from its turn to the commit",
-            ),
+            messages: make
+                .seconds("medseal_message_duration", "HL7 v2 messages by their feed, from its turn to the commit"),
             requests: make.timed("medseal_http_request_duration", "HTTP requests", &["method", "route", "status"]),
             commits: make.timed("medseal_commit_duration", "Group commits: pack and index", &["outcome"]),
             group: group.build(),

@@ -240,11 +240,7 @@ async fn said(visit: &Visit<'_>, event: &Name) -> Result<String, Refusal> {
     let Some(opened) = read::read(&visit.app.core, &permit, event, None).await? else { return Ok(String::new()) };
     let told = deed(&opened.json());
     let names = trail::names(visit, std::slice::from_ref(&told)).await?;
-    let who = told
-        .person
-        .as_ref()
-        .map_or(told.program.clone(), |person| names.get(person).cloned().unwrap_or_else(|| person.to_string()));
-    Ok(format!("{who}, {}", told.what))
+    Ok(format!("{}, {}", names.who(&told, None), told.what))
 }
 
 fn notice(visit: &Visit<'_>, one: &Emergency, said: &str) -> Markup {

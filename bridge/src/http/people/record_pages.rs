@@ -45,11 +45,7 @@ impl Chart<'_> {
 }
 
 /// `/me/records`.
-pub(super) fn overview(
-    chart: &Chart<'_>,
-    found: &[(&Group, Vec<Json>)],
-    (apps, notices): (bool, &Markup),
-) -> Markup {
+pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], (apps, notices): (bool, &Markup)) -> Markup {
     let patient = chart.patient.json();
     let own = chart.is_own();
     let content = html! {

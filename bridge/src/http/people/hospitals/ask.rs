@@ -13,6 +13,7 @@ use crate::http::exchange::own::{intent, whole};
 use crate::http::fhir::page::raw;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
+use crate::fhir::matching;
 use crate::ids::TypeName;
 use crate::limits::MAX_PULL_PARTNERS;
 use crate::people::Role;
@@ -127,11 +128,12 @@ fn wanted(visit: &Visit<'_>, question: &Question) -> Result<Wanted, Refusal> {
     };
     Ok(Wanted {
         from: question.from.clone(),
-        described: raw(&question.patient.resource),
+        described: raw(&matching::described(&question.patient.json()).compact()),
         here: Some(question.patient.stored.name.clone()),
         queries,
         request_consent: question.request,
         store: question.keep,
         intent: intent_of(visit, question)?,
+        emergency: None,
     })
 }

@@ -16,6 +16,7 @@ use crate::http::fhir::page::raw;
 use crate::http::fhir::parse_name;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
+use crate::fhir::matching;
 use crate::ids::{Name, Owner};
 use crate::people::Role;
 use crate::smart::token::Caller;
@@ -44,7 +45,8 @@ fn bound(visit: &Visit<'_>) -> Caller {
 
 /// Opens one.
 pub(super) async fn begin(visit: &Visit<'_>, question: Question, from: ParticipantId) -> Result<Reply, Refusal> {
-    let opening = Opening { patient: raw(&question.patient.resource), request_consent: question.request };
+    let patient = raw(&matching::described(&question.patient.json()).compact());
+    let opening = Opening { patient, request_consent: question.request, emergency: None };
     let (here, intent) = (&question.patient.stored.name, intent_of(visit, &question)?);
     match view::begin(visit.app, &bound(visit), &from, &opening, Some(here), &intent).await {
         Ok((text, _)) => Ok(see_other(&visit.site.path(&format!("{HOME}/look/{text}")))),
