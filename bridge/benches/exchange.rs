@@ -2,6 +2,7 @@
 //! and server library. Seconds, and how many times as long.
 //!
 //!     cargo bench -p bridge --bench exchange
+//!     MEDSEAL_RECORD=4000 cargo bench -p bridge --bench exchange
 //!
 //! Each side has its own log and embedded ledger, and lists the other in its configuration. What is timed begins when everything is
 //! anchored: reading, decrypting, receipts, signatures, the transfer, verifying, and where that is said, storing. A push waits in its
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use warp::http::{HeaderMap, Method, Request, Response};
 
-/// Resources of a record, its patient among them.
+/// Resources of a record, its patient among them, unless MEDSEAL_RECORD says otherwise.
 const RECORD: usize = 1_000;
 /// Transfers and pulls of which the middle one counts.
 const TIMES: usize = 5;
@@ -42,6 +43,10 @@ const LARGEST: usize = 64 << 20;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn record() -> usize {
+    std::env::var("MEDSEAL_RECORD").map_or(RECORD, |number| number.parse().unwrap())
+}
 
 fn main() {
     tokio::runtime::Runtime::new().unwrap().block_on(run());
@@ -57,7 +62,7 @@ async fn run() {
     call(&b, "PUT", "/fhir/Patient/ada", &patient("ada", 1)).await;
     let bytes = parcel(&a, "ada").await;
     let plain = plain().await;
-    println!("{RECORD} resources, {} bytes with their receipts", bytes.len());
+    println!("{} resources, {} bytes with their receipts", record(), bytes.len());
     let got = median(&mut Vec::new(), || transfer(&b.app, plain, Method::GET, Bytes::new(), &bytes)).await;
     told("plain transfer, fetched", got, got);
     let sent = median(&mut Vec::new(), || transfer(&a.app, plain, Method::POST, bytes.clone(), &bytes)).await;
@@ -130,11 +135,11 @@ async fn load(at: &Running, id: &str, number: usize) {
             "effectiveDateTime": "2026-03-02T08:15:00Z", "valueQuantity": {"value": n, "unit": "mmol/L", "system": "http://unitsofmeasure.org"},
             "code": {"coding": [{"system": "http://loinc.org", "code": "2339-0", "display": "Glucose in blood"}], "text": "Glucose in blood"}})
     };
-    let entries: Vec<Value> = std::iter::once(patient(id, number)).chain((1..RECORD).map(result)).map(put).collect();
+    let entries: Vec<Value> = std::iter::once(patient(id, number)).chain((1..record()).map(result)).map(put).collect();
     for part in entries.chunks(100) {
         call(at, "POST", "/fhir", &json!({"resourceType": "Bundle", "type": "transaction", "entry": part})).await;
     }
-    let last = format!("/fhir/Observation/{id}-{}/$receipt", RECORD - 1);
+    let last = format!("/fhir/Observation/{id}-{}/$receipt", record() - 1);
     while call(at, "GET", &last, &Value::Null).await["anchor"].is_null() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -146,7 +151,7 @@ async fn parcel(at: &Running, id: &str) -> Bytes {
     let scopes = scopes::parse("patient/*.rs").unwrap();
     let caller = Caller { patient: Some(patient.clone()), ..Caller::new("bench", scopes) };
     let (opened, more) = select(&at.app, &caller, &patient, &["*".to_owned()]).await.unwrap();
-    assert_eq!((opened.len(), more), (RECORD, false));
+    assert_eq!((opened.len(), more), (record(), false));
     let parcel = pack(&at.app.core, &patient, opened).await.unwrap();
     assert!(parcel.is_anchored());
     serde_json::to_vec(&parcel).unwrap().into()
@@ -198,7 +203,7 @@ async fn pull(by: &Running, store: bool) -> Duration {
     let start = Instant::now();
     let found = call(by, "POST", "/exchange/pull", &asked).await;
     let took = start.elapsed();
-    assert_eq!(found["total"], RECORD, "{}", found["entry"][0]);
+    assert_eq!(found["total"], record(), "{}", found["entry"][0]);
     took
 }
 

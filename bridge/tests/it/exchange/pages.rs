@@ -6,8 +6,10 @@ use crate::grants::{click, give};
 use crate::world::World;
 use bridge::people::Role;
 use bridge::people::site::Site;
+use bytes::Bytes;
 use serde_json::json;
 use std::time::Duration;
+use warp::http::Response;
 
 const ASK: &str = "/me/hospitals/ask";
 
@@ -46,11 +48,25 @@ async fn two() -> Option<Network> {
     Some(network)
 }
 
+/// The answer once the chain and the log have it: a 503 says to come again.
+async fn settled(browser: &mut Browser<'_>, path: &str) -> Response<Bytes> {
+    for _ in 0..600 {
+        let reply = browser.get(path).await;
+        if reply.status() != 503 {
+            return reply;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{path} stays away");
+}
+
 /// The page once it shows something.
 async fn until(browser: &mut Browser<'_>, path: &str, word: &str) -> String {
     let mut page = String::new();
     for _ in 0..600 {
-        page = browser.page(path).await;
+        let reply = settled(browser, path).await;
+        assert_eq!(reply.status(), 200, "{path}");
+        page = String::from_utf8(reply.body().to_vec()).unwrap();
         if page.contains(word) {
             return page;
         }
@@ -72,6 +88,19 @@ async fn until_answered(doc: &mut Browser<'_>, form: &str, word: &str) -> String
     panic!("{form} does not show {word}: {page}");
 }
 
+/// A look, once it is open: its address.
+async fn begun(doc: &mut Browser<'_>, form: &str) -> String {
+    for _ in 0..600 {
+        let token = doc.token().await;
+        let reply = doc.form(ASK, &format!("token={token}&{form}")).await;
+        if reply.status() == 303 {
+            return reply.headers()["location"].to_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the look does not open");
+}
+
 /// What the only request of a page is called.
 fn request(page: &str) -> &str {
     page.split_once("/me/access/new?request=").expect("a request").1.split('"').next().unwrap()
@@ -87,29 +116,28 @@ async fn a_clinician_asks_the_patient_allows_and_takes_it_back() {
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     let (mut doc, _) = doctor(a).await;
     let (mut ada, passkey) = person(&b.world, Role::Patient, Some("Patient/lovelace")).await;
-    let page = doc.page("/me/hospitals?place=south&service=cardio").await;
+    let page = until(&mut doc, "/me/hospitals?place=south&service=cardio", "Hospital Southfield").await;
     assert!(
         page.contains("Hospital Southfield") && page.contains(b.id.as_str()) && !page.contains("Northquay"),
         "{page}"
     );
-    assert!(doc.page("/me/hospitals?place=nowhere").await.contains("No hospital fits this."));
+    until(&mut doc, "/me/hospitals?place=nowhere", "No hospital fits this.").await;
     assert!(doc.page("/me/patients/ada").await.contains("/me/hospitals?patient=ada"));
-    assert!(doc.page("/me/hospitals?patient=ada").await.contains("Ada Lovelace"));
+    until(&mut doc, "/me/hospitals?patient=ada", "Ada Lovelace").await;
 
     let form = format!("identifier=4711&purpose=TREAT&from-{}=on&kind-Observation=on", b.id);
-    let (status, page) = text(&mut doc, ASK, &form).await;
-    assert!(status == 200 && page.contains("Refused.") && page.contains("Ask the patient"), "{page}");
+    let page = until_answered(&mut doc, &form, "Refused.").await;
+    assert!(page.contains("Ask the patient"), "{page}");
     assert!(ada.page("/me/shares").await.contains("Nobody asks."));
-    let (_, page) = text(&mut doc, ASK, &format!("{form}&request=yes")).await;
-    assert!(page.contains("The patient is asked."), "{page}");
+    until_answered(&mut doc, &format!("{form}&request=yes"), "The patient is asked.").await;
 
     // The organisation, the purpose and the scope are those that were asked for.
-    let page = ada.page("/me/shares").await;
+    let page = until(&mut ada, "/me/shares", "Hospital Northquay").await;
     for words in ["Hospital Northquay", a.id.as_str(), "Results and measurements", "treatment"] {
         assert!(page.contains(words), "{words}: {page}");
     }
-    let page = ada.page(&format!("/me/access/new?request={}", request(&page))).await;
     let recipient = format!("urn:medseal:participant|{}", a.id);
+    let page = until(&mut ada, &format!("/me/access/new?request={}", request(&page)), &recipient).await;
     for words in
         [&format!("value=\"{recipient}\""), "name=\"kind-Observation\" checked", "<option selected>my treatment"]
     {
@@ -142,19 +170,19 @@ async fn a_clinician_asks_the_patient_allows_and_takes_it_back() {
     );
     until(&mut ada, "/me/records/access", "Another hospital: Hospital Northquay").await;
 
-    let (_, page) = text(&mut doc, ASK, &format!("{form}&keep=on")).await;
-    assert!(page.contains("Now part of the record here: 1.") && page.contains("kept here"), "{page}");
+    let page = until_answered(&mut doc, &format!("{form}&keep=on"), "Now part of the record here: 1.").await;
+    assert!(page.contains("kept here"), "{page}");
     assert_eq!(results(&a.world).await, 2, "kept as asked");
     let (mut here, _) = person(&a.world, Role::Patient, Some("Patient/ada")).await;
     let page = here.page("/me/shares").await;
     assert!(page.contains("Came from others") && page.contains("Hospital Southfield"), "{page}");
 
     assert_eq!(click(&mut ada, code.key).await, 303);
-    let (_, page) = text(&mut doc, ASK, &form).await;
-    assert!(page.contains("Refused.") && !page.contains("1.5 "), "{page}");
+    let page = until_answered(&mut doc, &form, "Refused.").await;
+    assert!(!page.contains("1.5 "), "{page}");
     // What has ended is asked for again.
-    text(&mut doc, ASK, &format!("{form}&request=yes")).await;
-    assert!(ada.page("/me/shares").await.contains("/me/access/new?request="));
+    until_answered(&mut doc, &format!("{form}&request=yes"), "The patient is asked.").await;
+    until(&mut ada, "/me/shares", "/me/access/new?request=").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,14 +191,11 @@ async fn a_look_is_of_who_opened_it_while_he_is_signed_in_and_leaves_nothing() {
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     let (mut doc, mut passkey) = doctor(a).await;
     let form = format!("patient=ada&purpose=TREAT&look={}", b.id);
-    let (status, page) = text(&mut doc, ASK, &form).await;
-    assert!(status == 200 && page.contains("Refused.") && page.contains("Ask the patient"), "{page}");
+    let page = until_answered(&mut doc, &form, "Refused.").await;
+    assert!(page.contains("Ask the patient"), "{page}");
     b.consent("lovelace", &a.id, "active", json!({})).await;
-    let token = doc.token().await;
-    let reply = doc.form(ASK, &format!("token={token}&{form}")).await;
-    assert_eq!(reply.status(), 303);
-    let at = reply.headers()["location"].to_str().unwrap().to_owned();
-    let reply = doc.get(&at).await;
+    let at = begun(&mut doc, &form).await;
+    let reply = settled(&mut doc, &at).await;
     let mark = reply.headers()["medseal-watermark"].to_str().unwrap().to_owned();
     assert_eq!((reply.status().as_u16(), reply.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));
     let page = String::from_utf8(reply.body().to_vec()).unwrap();
@@ -178,9 +203,9 @@ async fn a_look_is_of_who_opened_it_while_he_is_signed_in_and_leaves_nothing() {
     for words in ["Hospital Southfield", "1.5 mmol/l", "Intact", "Nothing of it is stored here.", "Lovelace"] {
         assert!(page.contains(words), "{words}: {page}");
     }
-    let entry = doc.page(&format!("{at}/Observation/o-lovelace")).await;
-    assert!(entry.contains("1.5 mmol/l") && entry.contains("Practitioner/doc 20"), "{entry}");
-    assert!(doc.page(&format!("{at}/Observation")).await.contains("/Observation/o-lovelace"));
+    let entry = until(&mut doc, &format!("{at}/Observation/o-lovelace"), "1.5 mmol/l").await;
+    assert!(entry.contains("Practitioner/doc 20"), "{entry}");
+    until(&mut doc, &format!("{at}/Observation"), "/Observation/o-lovelace").await;
     for path in ["Nonsense", "AuditEvent", "Observation/-%20"] {
         assert_eq!(doc.get(&format!("{at}/{path}")).await.status(), 404, "{path}");
     }
@@ -189,12 +214,12 @@ async fn a_look_is_of_who_opened_it_while_he_is_signed_in_and_leaves_nothing() {
     let (mut other, _) = person(&a.world, Role::Clinician, Some("Practitioner/doc")).await;
     assert_eq!(other.get(&at).await.status(), 404, "it is of who opened it");
     b.consent("lovelace", &a.id, "inactive", json!({})).await;
-    let reply = doc.get(&at).await;
+    let reply = settled(&mut doc, &at).await;
     assert_eq!(reply.status(), 403);
     let page = String::from_utf8(reply.body().to_vec()).unwrap();
     assert!(page.contains("Not shown.") && !page.contains("1.5 "), "{page}");
     b.consent("lovelace", &a.id, "active", json!({})).await;
-    assert_eq!(doc.get(&at).await.status(), 200);
+    assert_eq!(settled(&mut doc, &at).await.status(), 200);
     // Signed out and in again it is another session.
     let kept = doc.cookie.clone();
     let mut again = Browser::new(&a.world);
@@ -219,8 +244,8 @@ async fn what_a_patient_refuses_is_not_asked_again() {
     let (mut doc, _) = doctor(a).await;
     let (mut ada, _) = person(&b.world, Role::Patient, Some("Patient/lovelace")).await;
     let form = format!("patient=ada&purpose=HRESCH&from-{}=on&request=yes", b.id);
-    text(&mut doc, ASK, &form).await;
-    let page = ada.page("/me/shares").await;
+    until_answered(&mut doc, &form, "The patient is asked.").await;
+    let page = until(&mut ada, "/me/shares", "/me/access/new?request=").await;
     assert!(page.contains("everything in your record") && page.contains("research"), "{page}");
     let id = request(&page).to_owned();
     // Of nobody else, and nothing but such a request.
@@ -238,7 +263,7 @@ async fn what_a_patient_refuses_is_not_asked_again() {
     let task = b.world.get(&format!("/fhir/Task/{id}")).await.1;
     assert_eq!(task["status"], "rejected", "{task}");
     assert_eq!(text(&mut ada, "/me/shares/refuse", &format!("request={id}")).await.0, 404, "once");
-    text(&mut doc, ASK, &form).await;
+    until_answered(&mut doc, &form, "The patient is asked.").await;
     assert!(ada.page("/me/shares").await.contains("Nobody asks."));
     assert_eq!(b.world.get(&format!("/fhir/Task/{id}")).await.1["meta"]["versionId"], task["meta"]["versionId"]);
 }
@@ -252,7 +277,7 @@ async fn an_administrator_sees_the_network_and_sends_again_what_was_refused() {
     let id = queued["id"].as_str().unwrap();
     assert_eq!(a.ended(id).await["state"], "refused");
     let (mut chief, _) = person(&a.world, Role::Administrator, None).await;
-    let page = chief.page("/me/network").await;
+    let page = until(&mut chief, "/me/network", "Hospital Southfield").await;
     let document = &a.world.running.app.exchange.as_ref().unwrap().directory;
     let document = document.find(&b.id, b.now()).await.unwrap().digest.to_string();
     for words in ["Hospital Southfield", "active", "this one", &document, "refused", id, "Try now"] {
@@ -275,11 +300,10 @@ async fn an_administrator_sees_the_network_and_sends_again_what_was_refused() {
     let page = until(&mut ada, "/me/shares", "Hospital Southfield").await;
     let receipt = page.split_once("/me/records/Provenance/").expect("a receipt").1.split('"').next().unwrap();
     a.world.anchored_receipt(&format!("/fhir/Provenance/{}/$receipt", receipt.trim_end_matches("/receipt"))).await;
-    let reply = ada.get(&format!("/me/records/Provenance/{receipt}")).await;
-    assert_eq!(reply.status(), 200);
+    assert_eq!(settled(&mut ada, &format!("/me/records/Provenance/{receipt}")).await.status(), 200);
     let page = until(&mut ada, "/me/shares", "Was sent entries").await;
     let event = page.split_once("/me/records/AuditEvent/").expect("a receipt").1.split('"').next().unwrap();
-    assert_eq!(ada.get(&format!("/me/records/AuditEvent/{event}")).await.status(), 200);
+    assert_eq!(settled(&mut ada, &format!("/me/records/AuditEvent/{event}")).await.status(), 200);
     assert!(page.contains("Sent to others") && page.contains("Results and measurements"), "{page}");
 }
 
@@ -320,7 +344,7 @@ async fn each_form_refuses_what_is_not_its_own() {
     for (who, own) in [(&mut doc, "/me/hospitals"), (&mut ada, "/me/shares"), (&mut chief, "/me/network")] {
         for path in ["/me/hospitals", "/me/shares", "/me/network"] {
             let status = if path == own { 200 } else { 403 };
-            assert_eq!(who.get(path).await.status(), status, "{path} for who has {own}");
+            assert_eq!(settled(who, path).await.status(), status, "{path} for who has {own}");
         }
     }
     let all = format!("{good}&request=x&delivery=x");
