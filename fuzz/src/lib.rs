@@ -11,4 +11,3 @@ pub mod hl7_parse;
 pub mod map_message;
 pub mod mllp_frame;
 pub mod receipt;
-pub mod witness;
