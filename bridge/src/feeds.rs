@@ -235,7 +235,9 @@ impl Feed {
 
     /// Whether it names the certificate that was shown.
     fn is_named(&self, arrival: &Arrival) -> bool {
-        let names = |shown: &CertificateDer<'_>| self.certificates.iter().flatten().any(|named| named.is(shown));
+        let names = |shown: &tokio_rustls::rustls::pki_types::CertificateDer<'_>| {
+            self.certificates.iter().flatten().any(|named| named.is(shown))
+        };
         arrival.shown.own().is_some_and(names)
     }
 

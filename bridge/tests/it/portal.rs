@@ -280,6 +280,9 @@ async fn an_administrator_takes_a_program_out_and_it_is_told() {
         scope: "system/*.rs".into(),
         keys: Keys::At("https://lab.example/keys".into()),
         redirects: Vec::new(),
+        launch: None,
+        purpose: None,
+        by_itself: false,
         made: 1_780_000_000_000,
     };
     assert!(store.add_client(&client, 9).unwrap());

@@ -194,7 +194,7 @@ mod tests {
             system: "urn:p".into(),
             purpose: "TREAT".into(),
         };
-        let who = Who { client: "0xb".into(), user: None, behalf: Some(behalf) };
+        let who = Who { client: "0xb".into(), user: None, purpose: None, behalf: Some(behalf) };
         for (asked, did) in [
             ("exchange/peer/pull", "Asked for a copy, from another hospital"),
             ("exchange/peer/look", "Looked from another hospital"),
