@@ -101,7 +101,7 @@ pub async fn hold(
 /// Whether so many wait.
 async fn is_full(app: &App, most: usize) -> Result<bool, VaultError> {
     let store = app.core.store.clone();
-    Ok(in_background(move || Ok(store.held_count(most)?)).await? >= most)
+    Ok(in_background(move || store.held_count(most)).await? >= most)
 }
 
 /// One of them. Nothing: it is not there, or was erased.
