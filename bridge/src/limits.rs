@@ -286,3 +286,6 @@ pub const GRANT_RESEND: Duration = Duration::from_secs(600);
 pub const GRANT_OVERLAP: Duration = Duration::from_secs(600);
 /// Consents whose status follows their grant in one round.
 pub const GRANTS_CLOSED_AT_ONCE: usize = 100;
+/// The stack of a thread that answers requests. From a route to the last Consent many steps lie on each other, and without optimisation
+/// each is large: the usual 2 MiB were too few for a test.
+pub const STACK_BYTES: usize = 8 << 20;

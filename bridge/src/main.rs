@@ -2,6 +2,7 @@
 
 use bridge::commands::{self, Failed};
 use bridge::config::{Config, Telemetry};
+use bridge::limits::STACK_BYTES;
 use bridge::telemetry::log;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -354,7 +355,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Failed::from_error(error)),
     };

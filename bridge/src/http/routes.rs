@@ -129,13 +129,13 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         ["me", ..]
         | ["withdraw"]
         | ["auth", "login" | "join" | "logout" | "keys" | "openid" | "authorize" | "apps", ..] => {
-            people::answer(app, request, &segments).await
+            Box::pin(people::answer(app, request, &segments)).await
         }
         [".well-known", "medseal-participant.json"] => get().and_then(|()| exchange::document(app)),
-        ["exchange", rest @ ..] => exchange::answer(app, request, rest).await,
+        ["exchange", rest @ ..] => Box::pin(exchange::answer(app, request, rest)).await,
         ["hl7v2"] => Ok(hl7v2::receive(guard(app, request, &[Method::POST])?).await),
         ["hl7v2", "messages", id] => Ok(hl7v2::message(guard(app, request, &[Method::GET])?, id).await),
-        ["fhir", rest @ ..] => fhir_route(app, request, rest).await,
+        ["fhir", rest @ ..] => Box::pin(fhir_route(app, request, rest)).await,
         _ => {
             let file = portal::file(&request.path).ok_or_else(not_found)?;
             get().map(|()| file)
@@ -153,14 +153,16 @@ async fn fhir_answer(app: &Arc<App>, request: &Request, rest: &[&str]) -> Result
     let call = |methods: &[Method]| guard(app, request, methods);
     match rest {
         [] | [""] if request.method == Method::GET => Err(not_of_everything(StatusCode::METHOD_NOT_ALLOWED)),
-        [] | [""] => fhir::bundle(call(&[Method::POST])?).await,
+        [] | [""] => Box::pin(fhir::bundle(call(&[Method::POST])?)).await,
         ["_search"] => Err(not_of_everything(StatusCode::NOT_FOUND)),
         ["metadata"] => {
             only(request, &[Method::GET])?;
             fhir::metadata(app, request)
         }
         ["_history"] => fhir::history::of_everything(call(&[Method::GET])?).await,
-        rest if rest.iter().any(|segment| segment.starts_with('$')) => operations::answer(app, request, rest).await,
+        rest if rest.iter().any(|segment| segment.starts_with('$')) => {
+            Box::pin(operations::answer(app, request, rest)).await
+        }
         [kind] => fhir::of_type(call(OF_TYPE)?, kind).await,
         [kind, "_history"] => fhir::history::of_type(call(&[Method::GET])?, kind).await,
         [kind, "_search"] => fhir::posted_search(call(&[Method::POST])?, kind).await,
