@@ -23,7 +23,7 @@ pub enum Author {
     /// This service: what it maps out of messages, and what it notes itself.
     Service,
     /// A client: each resource is held against what it may do, as it was and as it will be.
-    Client(Caller),
+    Client(Box<Caller>),
 }
 
 /// A received message, to be kept as it was.

@@ -185,7 +185,7 @@ impl Core {
         Rules::built_in().apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);
         let trail = is_trail(about.name.kind);
-        // What came from elsewhere lies in there whole, whatever it is about.
+        // What came from elsewhere lies in there whole, and nobody has looked what a Consent says of each part.
         let parcel = about.name.kind.as_str() == "Binary" && resource.text("contentType") == Some(PARCEL);
         if trail && asking.asker.audits() {
             return Ok(true);
@@ -205,7 +205,10 @@ impl Core {
             }
             asking.permit.seen().decided(patient, &decision);
             // What was done to a record tells what is in it: where its patient has anything to say, it is for him and for auditors.
-            if decision.effect != Effect::Permit || ((trail || parcel) && !decision.because.is_default()) {
+            if decision.effect != Effect::Permit || (trail && !decision.because.is_default()) {
+                return Ok(false);
+            }
+            if parcel && !self.consents_of(patient, asking.newest).await?.is_empty() {
                 return Ok(false);
             }
         }

@@ -148,7 +148,7 @@ pub async fn give(
     if !in_background(move || store.give(&given)).await? {
         return Err(GiveError::Draft);
     }
-    let done = commit(app, Transaction { by: Author::Client(by), writes: vec![write], message: None }).await;
+    let done = commit(app, Transaction { by: Author::Client(Box::new(by)), writes: vec![write], message: None }).await;
     if let Err(error) = done {
         if error.fault() == Fault::Sender {
             let store = core.store.clone();

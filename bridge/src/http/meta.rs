@@ -47,7 +47,7 @@ async fn write(call: &Call<'_>, name: Name, patch: Patch) -> Result<Reply, Reply
     let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
     let mut writes = vec![Write::alone(Act::Patch { target, patch })];
     let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
-    let transaction = Transaction { by: Author::Client(call.caller.clone()), writes, message: None };
+    let transaction = Transaction { by: Author::Client(Box::new(call.caller.clone())), writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let written = committed.done.first().and_then(Done::written).ok_or_else(not_found)?;
     Ok(answer(&Json::parse(&written.resource).unwrap_or(Json::Null)))

@@ -83,7 +83,7 @@ async fn transaction(call: &Call<'_>, entries: Vec<bundle::Entry>, prefer: Prefe
 
 async fn committed(call: &Call<'_>, mut writes: Vec<Write>) -> Result<Vec<Done>, IngestError> {
     let _prepared = prepare(call.app, &call.caller, &mut writes).await?;
-    let by = Author::Client(call.caller.clone());
+    let by = Author::Client(Box::new(call.caller.clone()));
     Ok(commit(call.app, Transaction { by, writes, message: None }).await?.done)
 }
 

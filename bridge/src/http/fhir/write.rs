@@ -108,7 +108,7 @@ async fn write(call: &Call<'_>, act: Act) -> Result<Reply, Reply> {
     }
     let mut writes = vec![Write::alone(act)];
     let _prepared = prepare(call.app, &call.caller, &mut writes).await.map_err(|error| refused(&error))?;
-    let transaction = Transaction { by: Author::Client(call.caller.clone()), writes, message: None };
+    let transaction = Transaction { by: Author::Client(Box::new(call.caller.clone())), writes, message: None };
     let committed = commit(call.app, transaction).await.map_err(|error| refused(&error))?;
     let prefer = Prefer::of(&call.request.headers);
     committed.done.first().map(|done| answer(base(call.app), done, prefer)).ok_or_else(not_found)

@@ -151,7 +151,7 @@ pub(super) async fn refuse(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let wish = waiting(&visit, form.get("request").map_or("", String::as_str)).await?;
     let by = Caller { scopes: scopes::parse_known("patient/Task.u"), ..visit.caller.clone() };
-    close(app, Author::Client(by), &wish.task, "rejected").await?;
+    close(app, Author::Client(Box::new(by)), &wish.task, "rejected").await?;
     news(&visit.session.account.id, "a request for access was refused");
     Ok(see_other(&visit.site.path(SHARES)))
 }

@@ -2,6 +2,7 @@
 
 use super::network::{Network, names};
 use crate::backend::register;
+use crate::consents::{consent, put, to};
 use crate::world::issue;
 use bridge::index::clients::Keys;
 use bridge::smart::scopes;
@@ -74,8 +75,9 @@ async fn what_is_kept_as_evidence_shows_nobody_what_a_consent_withholds() {
         async |path: &str| a.world.request("GET", path, &[("authorization", doctor.as_str())], b"").await.status();
     assert_eq!(seen(&parcel).await, 200, "nobody has said anything");
     let class = json!([{"system": "http://hl7.org/fhir/resource-types", "code": "Condition"}]);
-    let deny = json!({"type": "deny", "class": class});
-    a.consent("ada", &b.id, "active", json!({"provision": [deny]})).await;
+    let deny = json!({"type": "deny", "class": class, "actor": to("Practitioner/d")});
+    put(&a.world, consent("active", deny)).await;
+    assert_eq!(seen("/fhir/Condition/c-ada").await, 404);
     assert_eq!(seen("/fhir/Observation/o-ada").await, 200);
     assert_eq!(seen(&parcel).await, 404, "a diagnosis is in it");
 }
@@ -143,9 +145,7 @@ async fn a_program_that_a_consent_denies_pushes_nothing() {
     let Some(network) = Network::of(2).await else { return };
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
-    let role = json!({"coding": [{"code": "IRCP"}]});
-    let deny = json!({"type": "deny", "actor": [{"role": role, "reference": {"reference": "Device/backend"}}]});
-    a.consent("ada", &b.id, "active", json!({"provision": [deny]})).await;
+    put(&a.world, consent("active", json!({"type": "deny", "actor": to("Device/backend")}))).await;
     let token = of_client(a, "backend");
     let order = json!({"to": b.id, "patient": "Patient/ada", "queries": ["*"]}).to_string();
     let headers = [("authorization", token.as_str()), ("content-type", "application/json")];

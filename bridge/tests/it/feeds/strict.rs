@@ -126,7 +126,9 @@ async fn what_is_no_feeds_is_counted_and_noise_is_rejected() {
         assert!(stream.read_buf(&mut acks).await.unwrap() > 0);
     }
     let told = block_in_place(|| world.running.app.core.metrics.text().unwrap());
-    for line in ["medseal_message_duration_seconds_count{outcome=\"nobody\"} 54", "medseal_mllp_garbage_total 50"] {
+    for line in
+        ["medseal_message_duration_seconds_count{feed=\"\",outcome=\"unclaimed\"} 54", "medseal_mllp_garbage_total 50"]
+    {
         assert!(told.contains(line), "{line}: {told}");
     }
 }
@@ -141,7 +143,7 @@ async fn a_feeds_pace_is_no_failure() {
     let told = world.send(&admission("1", "1", "Weiss")).await;
     assert!(code(&told) == "AE" && told.contains("try again"), "{told}");
     let told = block_in_place(|| world.running.app.core.metrics.text().unwrap());
-    assert!(told.contains("medseal_message_duration_seconds_count{outcome=\"paced\"} 1"), "{told}");
+    assert!(told.contains("medseal_message_duration_seconds_count{feed=\"default\",outcome=\"paced\"} 1"), "{told}");
     assert!(!told.contains("try_again"), "{told}");
 }
 
