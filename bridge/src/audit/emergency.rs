@@ -5,6 +5,7 @@ use crate::clock::instant;
 use crate::consent::policy::PURPOSE_OF_USE;
 use crate::ids::Name;
 use jiff::Timestamp;
+use notary::canonical::Json;
 use serde_json::{Value, json};
 
 /// DICOM's codes of an emergency's beginning and end (PS3.16, CID 400 and 401).
@@ -77,6 +78,14 @@ pub fn notice(declared: &Declaration<'_>, about: &str) -> Value {
     })
 }
 
+/// Whether it tells a patient of an emergency: it says who, as what, and why, as the audit trail does.
+pub fn is_notice(resource: &Json) -> bool {
+    let first = |name: &str| resource.get(name).and_then(|all| all.items().first());
+    let about = first("about").and_then(|about| about.text("reference"));
+    resource.text("resourceType") == Some("Communication")
+        && about.is_some_and(|about| about.starts_with("AuditEvent/"))
+}
+
 fn coding(purpose: &str) -> Value {
     let display = if purpose == "BTG" { "break the glass" } else { "Emergency Treatment" };
     json!({"system": PURPOSE_OF_USE, "code": purpose, "display": display})
@@ -111,7 +120,6 @@ mod tests {
     use crate::audit::event::Behalf;
     use crate::audit::tells_of_emergency;
     use crate::fhir::validate::validate;
-    use notary::canonical::Json;
 
     const HERE: Here<'_> = Here { custodian: "Hospital", base: "http://h/fhir" };
 

@@ -3,6 +3,7 @@
 
 use super::decide::{Asker, Denied, decide};
 use super::policy::{Coding, Declared, Overrides, PURPOSE_OF_USE};
+use super::whose::replaced_by;
 use crate::app::{App, Core};
 use crate::audit::TYPE;
 use crate::audit::emergency::{Declaration, Here, notice, started, stopped};
@@ -15,7 +16,7 @@ use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::index::emergencies::Emergency;
 use crate::index::store::StoreError;
 use crate::ingest::commit;
-use crate::limits::{MAX_EMERGENCIES, MAX_EMERGENCY_REASON, MAX_EMERGENCY_ROLE};
+use crate::limits::{MAX_EMERGENCIES, MAX_EMERGENCY_REASON, MAX_EMERGENCY_ROLE, MAX_MERGED};
 use crate::people::{AccountId, Role};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
@@ -98,6 +99,10 @@ impl Plea {
         if reason.is_empty() || reason.len() > MAX_EMERGENCY_REASON {
             return bad(format!("reason: why you must see the record now, in {MAX_EMERGENCY_REASON} bytes at most"));
         }
+        if [role, reason].iter().any(|text| text.chars().any(|c| c.is_control() && c != '\n' && c != '\r' && c != '\t'))
+        {
+            return bad("role and reason: no control characters".to_owned());
+        }
         let given = purpose.unwrap_or(PURPOSES[0]);
         let Some(purpose) = PURPOSES.into_iter().find(|known| *known == given) else {
             return bad(format!("purpose: {}", PURPOSES.join(" or ")));
@@ -142,18 +147,22 @@ pub async fn declare(
     if core.gate.terms.overrides == Overrides::Nothing {
         return Err(EmergencyError::Off);
     }
+    // Before it is looked whether there is such a patient: who has as many as there may be learns nothing more.
+    has_room(core, &holder.name.to_string()).await?;
     is_within_scope(core, caller, patient).await?;
+    let patient = &surviving(core, patient).await?;
     let begun = core.clock.now();
-    let (store, name, now) = (core.store.clone(), holder.name.to_string(), begun.as_millisecond());
-    let live = in_background(move || store.emergencies_of(&name, now)).await?;
-    if live.len() >= MAX_EMERGENCIES {
-        return Err(EmergencyError::TooMany);
-    }
     let life = plea.minutes.map_or(core.gate.terms.life, |minutes| {
         Duration::from_secs(minutes.saturating_mul(60)).min(core.gate.terms.life)
     });
     let account = holder.account.as_ref().map(AccountId::to_string).unwrap_or_default();
     begin(app, (&caller.who(), &holder.name.to_string(), account), (patient, plea), (begun, begun + life)).await
+}
+
+async fn has_room(core: &Core, holder: &str) -> Result<(), EmergencyError> {
+    let (store, name, now) = (core.store.clone(), holder.to_owned(), core.clock.now().as_millisecond());
+    let live = in_background(move || store.emergencies_of(&name, now)).await?;
+    if live.len() >= MAX_EMERGENCIES { Err(EmergencyError::TooMany) } else { Ok(()) }
 }
 
 /// Tells of an emergency and lets it begin. What cannot be told does not begin; what was told and could not begin shows nothing.
@@ -164,6 +173,7 @@ pub async fn begin(
     (begun, expires): (Timestamp, Timestamp),
 ) -> Result<Emergency, EmergencyError> {
     let core = &app.core;
+    has_room(core, holder).await?;
     let Plea { role, reason, purpose, .. } = plea;
     let declared = Declaration { who, patient, role, reason, purpose, begun, expires };
     let event = write(started(&declared, here(core)), Some(EVENT))?;
@@ -242,7 +252,11 @@ impl Core {
             return Ok(outside.emergency.clone().into_iter().filter(|(of, _)| self.is_kept(of)).collect());
         }
         match asker.clinician() {
-            Some(person) if self.gate.terms.overrides != Overrides::Nothing => self.declared_by(person).await,
+            Some(person)
+                if self.gate.terms.overrides != Overrides::Nothing && treats(asker.purpose(&self.gate.purpose)) =>
+            {
+                self.declared_by(person).await
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -258,9 +272,43 @@ impl Core {
         Ok(kept.filter_map(declared).collect())
     }
 
+    /// The one that was declared for this patient, also under another number of his.
+    pub(super) async fn declared_of<'d>(
+        &self,
+        declared: &'d [(Name, Declared)],
+        patient: &Name,
+    ) -> Option<&'d Declared> {
+        let of_him = |names: &[Name]| declared.iter().find(|(of, _)| names.contains(of)).map(|(_, declared)| declared);
+        if declared.is_empty() {
+            return None;
+        }
+        let numbers = self.merged(patient).await.map(|(all, _)| all).unwrap_or_default();
+        of_him(std::slice::from_ref(patient)).or(of_him(&numbers))
+    }
+
     fn is_kept(&self, patient: &Name) -> bool {
         !self.keys.is_destroyed(&Owner::patient(&patient.id))
     }
+}
+
+/// Whether somebody asks in order to treat: an emergency opens nothing to research, or to whatever else a token is for.
+fn treats(purpose: &Coding) -> bool {
+    purpose.system == PURPOSE_OF_USE && (purpose.code == "TREAT" || PURPOSES.contains(&purpose.code.as_str()))
+}
+
+/// The record that a number stands for now: of what was merged away no patient is told.
+async fn surviving(core: &Core, patient: &Name) -> Result<Name, EmergencyError> {
+    let mut name = patient.clone();
+    for _ in 0..MAX_MERGED {
+        let (store, wanted) = (core.store.clone(), name.clone());
+        let Some(stored) = in_background(move || store.current(&wanted)).await? else { break };
+        let Some(opened) = core.open_unless_erased(&stored).await? else { break };
+        match replaced_by(&opened.json(), &core.base) {
+            Some(next) => name = next,
+            None => break,
+        }
+    }
+    Ok(name)
 }
 
 /// What counts now for a person.

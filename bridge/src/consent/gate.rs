@@ -12,6 +12,7 @@ use super::policy::{
 };
 use super::whose::{About, Whose};
 use crate::app::Core;
+use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
 use crate::error::{Fault, VaultError};
 use crate::fhir::search::criterion::normal;
@@ -187,6 +188,7 @@ impl Core {
         let trail = is_trail(about.name.kind);
         // What came from elsewhere lies in there whole, and nobody has looked what a Consent says of each part.
         let parcel = about.name.kind.as_str() == "Binary" && resource.text("contentType") == Some(PARCEL);
+        let whole = parcel || is_notice(&resource);
         if trail && asking.asker.audits() {
             return Ok(true);
         }
@@ -208,7 +210,7 @@ impl Core {
             if decision.effect != Effect::Permit || (trail && !decision.because.is_default()) {
                 return Ok(false);
             }
-            if parcel && !self.consents_of(patient, asking.newest).await?.is_empty() {
+            if whole && !self.consents_of(patient, asking.newest).await?.is_empty() {
                 return Ok(false);
             }
         }
@@ -242,7 +244,7 @@ impl Core {
         (policy, declared): (&Policy, &[(Name, Declared)]),
         refused: Decision,
     ) -> Result<Decision, VaultError> {
-        let Some((_, declared)) = declared.iter().find(|(of, _)| of == patient) else { return Ok(refused) };
+        let Some(declared) = self.declared_of(declared, patient).await else { return Ok(refused) };
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { purpose: declared.purpose.clone(), now: self.clock.now().as_microsecond(), ..ask };
         let (standing, overrides) = (self.standing(), self.gate.terms.overrides);
@@ -330,7 +332,7 @@ impl Core {
     }
 
     /// A patient, and those whose records were merged with his, over any number of steps; and whether one of them says that he has died.
-    async fn merged(&self, patient: &Name) -> Result<(Vec<Name>, bool), SearchError> {
+    pub(super) async fn merged(&self, patient: &Name) -> Result<(Vec<Name>, bool), SearchError> {
         let (mut all, mut next, mut dead) = (vec![patient.clone()], 0, false);
         while let Some(one) = all.get(next).cloned() {
             next += 1;

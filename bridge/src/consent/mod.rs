@@ -10,5 +10,5 @@ pub mod labels;
 pub mod outside;
 pub mod policy;
 pub mod registry;
-mod whose;
+pub mod whose;
 pub mod worker;

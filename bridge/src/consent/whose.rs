@@ -91,3 +91,15 @@ fn referred(resource: &Json, base: &str) -> Vec<Name> {
     });
     names
 }
+
+/// The links of a Patient that lead to whom it was merged into.
+pub fn replacing(patient: &Json) -> impl Iterator<Item = &Json> {
+    let links = patient.get("link").map_or(&[][..], Json::items);
+    links.iter().filter(|link| link.text("type") == Some("replaced-by"))
+}
+
+/// The record here that a Patient was merged into.
+pub fn replaced_by(patient: &Json, base: &str) -> Option<Name> {
+    let other = replacing(patient).next()?.get("other")?.text("reference")?;
+    Name::parse(normal(other, base))
+}

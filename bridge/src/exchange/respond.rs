@@ -12,10 +12,10 @@ use crate::commit::{Author, Transaction};
 use crate::consent::decide::decide;
 use crate::consent::outside::{Outside, PARTICIPANT};
 use crate::consent::policy::Coding;
+use crate::consent::whose::replacing;
 use crate::error::IngestError;
 use crate::fhir::matching::{Grade, blocks, score};
 use crate::fhir::membership;
-use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
@@ -224,17 +224,6 @@ pub async fn whom(app: &App, described: &RawValue) -> Result<Name, ExchangeError
 /// A record that was merged into another one is nobody's any more.
 fn is_current(patient: &Json) -> bool {
     replacing(patient).next().is_none()
-}
-
-fn replacing(patient: &Json) -> impl Iterator<Item = &Json> {
-    let links = patient.get("link").map_or(&[][..], Json::items);
-    links.iter().filter(|link| link.text("type") == Some("replaced-by"))
-}
-
-/// The record here that a Patient was merged into.
-pub fn replaced_by(patient: &Json, base: &str) -> Option<Name> {
-    let other = replacing(patient).next()?.get("other")?.text("reference")?;
-    Name::parse(normal(other, base))
 }
 
 fn the_one(graded: Vec<(Grade, Name)>) -> Result<Name, ExchangeError> {

@@ -427,3 +427,40 @@ async fn an_administrator_ends_it_and_so_does_the_end_of_the_account() {
     assert!(core.store.close_account(&account, false).unwrap());
     assert_eq!(sees(&world, DOCTOR, "ada").await, 404, "opened again it does not go on");
 }
+
+#[tokio::test]
+async fn it_opens_nothing_to_research_and_follows_merges() {
+    let world = World::new().await;
+    put(&world, json!({"resourceType": "Patient", "id": "ada0"})).await;
+    put(
+        &world,
+        json!({"resourceType": "Observation", "id": "o-ada0", "status": "final", "code": {"text": "x"},
+        "subject": {"reference": "Patient/ada0"}}),
+    )
+    .await;
+    closed(&world).await;
+    let link = |kind: &str, to: &str| json!([{"type": kind, "other": {"reference": to}}]);
+    put(&world, json!({"resourceType": "Patient", "id": "ada0", "link": link("replaced-by", "Patient/ada")})).await;
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "link": link("replaces", "Patient/ada0")})).await;
+    assert_eq!(sees(&world, DOCTOR, "ada0").await, 404);
+    let (status, begun) = declare(&world, DOCTOR, "ada0").await;
+    assert_eq!(status, 201, "{begun}");
+    assert_eq!((sees(&world, DOCTOR, "ada").await, sees(&world, DOCTOR, "ada0").await), (200, 200));
+    let told = get_as(&world, "Patient/ada", "/fhir/Communication?recipient=Patient/ada").await.1;
+    assert_eq!(told["total"], 1, "she is told under the number that is hers: {told}");
+    assert_eq!(get_as(&world, OTHER, "/fhir/Communication").await.1["total"], 0, "and nobody else why");
+    let app = &world.running.app;
+    let asks = bridge::smart::token::Caller {
+        user: Name::parse(DOCTOR),
+        purpose: Some("HRESCH".to_owned()),
+        ..bridge::smart::token::Caller::new("study", bridge::smart::scopes::parse("user/*.rs").unwrap())
+    };
+    let now = app.core.clock.now().as_second() as u64;
+    let token = app.token_key.issue(&asks, now, std::time::Duration::from_secs(60)).unwrap();
+    let token = format!("Bearer {token}");
+    let reply = world.request("GET", "/fhir/Observation/o-ada", &[("authorization", token.as_str())], b"").await;
+    assert_eq!(reply.status(), 404, "what is for research is not for treatment");
+    let bell = plea(&[("role", json!("physician")), ("reason", json!("a\u{7}b"))]);
+    let doctor = issue(&world.running, "user/*.rs", None, Some(DOCTOR));
+    assert_eq!(post(&world, &doctor, "/fhir/Patient/bea/$emergency-access", &bell).await.0, 400);
+}
