@@ -26,6 +26,7 @@ use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
 use notary::tree::{self, LeafHash, TreeError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 pub use cosign::Witnesses;
 pub use erased::erased_receipt;
@@ -166,31 +167,32 @@ impl Chain {
     }
 }
 
-/// Signs and anchors for ever: a checkpoint soon after entries come in, an anchor less often. A chain or a witness that does not
-/// answer holds up no checkpoint.
-pub async fn run(core: Arc<Core>, settings: Log) {
+/// Signs and anchors until it is stopped: a checkpoint soon after entries come in, an anchor less often. A chain or a witness that
+/// does not answer holds up no checkpoint. A round is never cut in the middle: what it has begun would go on beside what comes next.
+pub async fn run(core: Arc<Core>, settings: Log, stop: CancellationToken) {
     let anchor_pause = Duration::from_millis(settings.anchor_ms);
     tokio::join!(
-        sign_on(&core, Duration::from_millis(settings.checkpoint_ms), anchor_pause),
-        anchor_on(&core, anchor_pause)
+        sign_on(&core, Duration::from_millis(settings.checkpoint_ms), anchor_pause, &stop),
+        anchor_on(&core, anchor_pause, &stop)
     );
 }
 
-async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration) {
-    loop {
-        core.lease.wait().await;
+async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration, stop: &CancellationToken) {
+    while stop.run_until_cancelled(core.lease.wait()).await.is_some() {
         if let Err(error) = sign(core).await {
             tracing::error!(%error, "the log does not go on; entries wait in the outbox");
         }
         // Entries gather for a while.
-        tokio::time::sleep(pause).await;
-        let _ = tokio::time::timeout(idle, core.wake_sequencer.notified()).await;
+        let gather = async {
+            tokio::time::sleep(pause).await;
+            let _ = tokio::time::timeout(idle, core.wake_sequencer.notified()).await;
+        };
+        stop.run_until_cancelled(gather).await;
     }
 }
 
-async fn anchor_on(core: &Arc<Core>, pause: Duration) {
-    loop {
-        core.lease.wait().await;
+async fn anchor_on(core: &Arc<Core>, pause: Duration, stop: &CancellationToken) {
+    while stop.run_until_cancelled(core.lease.wait()).await.is_some() {
         match anchor(core).await {
             Ok(anchored) => core.metrics.anchors.add(1, if anchored { "anchored" } else { "nothing" }),
             // Another replica goes on with it.
@@ -201,7 +203,7 @@ async fn anchor_on(core: &Arc<Core>, pause: Duration) {
                 core.chain.note(&error);
             }
         }
-        tokio::time::sleep(pause).await;
+        stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }
 

@@ -60,6 +60,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -240,7 +241,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     lease::ask(&core).await;
     worker::begin(&core).await;
     let committer = tokio::spawn(commit::run(core.clone(), queue));
-    let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone()));
+    let stop = CancellationToken::new();
+    let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone(), stop.clone()));
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
@@ -275,7 +277,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(exchange::deliver::run(app.clone())),
         tokio::spawn(worker::run(app.clone())),
     ];
-    Ok((app, Workers { committer, anchor, others }))
+    Ok((app, Workers { committer, anchor, stop, others }))
 }
 
 impl App {
@@ -295,6 +297,8 @@ impl App {
 pub struct Workers {
     committer: tokio::task::JoinHandle<()>,
     anchor: tokio::task::JoinHandle<()>,
+    /// Ends the anchor's worker after its round.
+    stop: CancellationToken,
     /// Those that may be cut short anywhere.
     others: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -309,23 +313,35 @@ impl Workers {
         if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
             tracing::error!("the committer did not finish in time: unanswered senders will send again");
         }
-        self.anchor.abort();
+        self.stop.cancel();
         for other in self.others {
             // It holds the application, and with it the lock of the data directory.
             other.abort();
             _ = other.await;
         }
         presence::leave(&app.core).await;
-        if app.core.lease.held().is_none() {
-            return;
+        last_round(&app.core, self.anchor).await;
+    }
+}
+
+/// Signs and anchors what was committed last, when the worker's own round is over. A chain that does not answer keeps nobody from
+/// stopping.
+async fn last_round(core: &Arc<Core>, mut worker: tokio::task::JoinHandle<()>) {
+    let last = async {
+        _ = (&mut worker).await;
+        match core.lease.held() {
+            Some(_) => anchor::step(core).await.map(drop),
+            None => Ok(()),
         }
-        // A chain that does not answer keeps nobody from stopping.
-        match tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, anchor::step(&app.core)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last entries are signed and anchored after the next start"),
-            Err(_) => tracing::warn!("the last entries are anchored after the next start"),
-        }
-        lease::end(&app.core).await;
+    };
+    match tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, last).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the last entries are signed and anchored after the next start"),
+        Err(_) => tracing::warn!("the last entries are anchored after the next start"),
+    }
+    worker.abort();
+    if core.lease.held().is_some() {
+        lease::end(core).await;
     }
 }
 
