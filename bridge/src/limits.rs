@@ -226,6 +226,9 @@ pub const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 pub const EMERGENCY_LIFE: Duration = Duration::from_secs(4 * 3_600);
 /// Emergencies of one person that count at a time: a bus crash; a walk through the register would be more.
 pub const MAX_EMERGENCIES: usize = 10;
+/// Emergencies that one person declares within the time for which one counts, ended or not: each shows a whole record, however soon
+/// it is ended.
+pub const MAX_EMERGENCIES_BEGUN: usize = 30;
 /// The longest role and the longest reason, in bytes: a line, and a paragraph.
 pub const MAX_EMERGENCY_ROLE: usize = 200;
 pub const MAX_EMERGENCY_REASON: usize = 2_000;

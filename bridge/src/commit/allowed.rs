@@ -3,6 +3,7 @@
 
 use super::view::Newest;
 use super::{Author, located};
+use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
 use crate::consent::decide::{Denied, Permit, decide, decide_whole};
 use crate::error::{IngestError, Issue};
@@ -93,10 +94,15 @@ impl Rights {
         }
     }
 
-    /// Nobody changes or deletes what was told of an access, and people do not tell it of themselves or of others.
-    pub(super) fn only_grows(&self, name: &Name, is_there: bool) -> Result<(), IngestError> {
+    /// Nobody changes or deletes what was told of an access, or a patient of an emergency, and people do not tell it of themselves or of
+    /// others.
+    pub(super) fn only_grows(&self, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
+        let told = newest.and_then(|newest| newest.resource.as_ref());
         let text = match is_trail(name.kind) {
-            true if is_there => "the audit trail only grows: an AuditEvent is neither changed nor deleted",
+            _ if told.is_some_and(is_notice) => {
+                "a patient was told of an emergency by it: it is neither changed nor deleted"
+            }
+            true if newest.is_some() => "the audit trail only grows: an AuditEvent is neither changed nor deleted",
             true if self.is_personal => "AuditEvents come from systems: this needs `system/AuditEvent.c`",
             _ => return Ok(()),
         };

@@ -63,7 +63,7 @@ impl Group<'_> {
             }
             return Ok(unchanged(name, newest));
         }
-        rights.only_grows(&name, newest.is_some())?;
+        rights.only_grows(&name, newest.as_ref())?;
         check_match(&act, newest.as_ref())?;
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
         let verb = verb(&act, newest.is_some());

@@ -13,10 +13,10 @@ use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, Write};
 use crate::ids::{Name, Owner, ResourceId, TypeName};
-use crate::index::emergencies::Emergency;
+use crate::index::emergencies::{Emergency, Most};
 use crate::index::store::StoreError;
 use crate::ingest::commit;
-use crate::limits::{MAX_EMERGENCIES, MAX_EMERGENCY_REASON, MAX_EMERGENCY_ROLE, MAX_MERGED};
+use crate::limits::{MAX_EMERGENCIES, MAX_EMERGENCIES_BEGUN, MAX_EMERGENCY_REASON, MAX_EMERGENCY_ROLE, MAX_MERGED};
 use crate::people::{AccountId, Role};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
@@ -68,7 +68,10 @@ pub enum EmergencyError {
     Scope,
     #[error(transparent)]
     Denied(#[from] Denied),
-    #[error("{MAX_EMERGENCIES} emergencies of yours count at this moment: end one that is over")]
+    #[error(
+        "{MAX_EMERGENCIES} emergencies of yours count at this moment, or you have begun {MAX_EMERGENCIES_BEGUN} of late: end one that \
+         is over, or wait"
+    )]
     TooMany,
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -148,7 +151,7 @@ pub async fn declare(
         return Err(EmergencyError::Off);
     }
     // Before it is looked whether there is such a patient: who has as many as there may be learns nothing more.
-    has_room(core, &holder.name.to_string()).await?;
+    has_room(core, &holder.name.to_string(), core.clock.now()).await?;
     is_within_scope(core, caller, patient).await?;
     let patient = &surviving(core, patient).await?;
     let begun = core.clock.now();
@@ -159,13 +162,19 @@ pub async fn declare(
     begin(app, (&caller.who(), &holder.name.to_string(), account), (patient, plea), (begun, begun + life)).await
 }
 
-async fn has_room(core: &Core, holder: &str) -> Result<(), EmergencyError> {
-    let (store, name, now) = (core.store.clone(), holder.to_owned(), core.clock.now().as_millisecond());
-    let live = in_background(move || store.emergencies_of(&name, now)).await?;
-    if live.len() >= MAX_EMERGENCIES { Err(EmergencyError::TooMany) } else { Ok(()) }
+/// Whether somebody may declare another: not so many at a time, and not one after the other without end.
+pub(crate) async fn has_room(core: &Core, holder: &str, now: Timestamp) -> Result<(), EmergencyError> {
+    let (store, holder, most) = (core.store.clone(), holder.to_owned(), most(core, now));
+    let has_room = in_background(move || store.has_room_for_emergency(&holder, now.as_millisecond(), most)).await?;
+    if has_room { Ok(()) } else { Err(EmergencyError::TooMany) }
 }
 
-/// Tells of an emergency and lets it begin. What cannot be told does not begin; what was told and could not begin shows nothing.
+fn most(core: &Core, now: Timestamp) -> Most {
+    let life = core.gate.terms.life.as_millis() as i64;
+    Most { live: MAX_EMERGENCIES, begun: MAX_EMERGENCIES_BEGUN, since: now.as_millisecond() - life }
+}
+
+/// Tells of an emergency and lets it begin, for a holder who has room for it. What cannot be told does not begin; what was told and could not begin shows nothing.
 pub async fn begin(
     app: &Arc<App>,
     (who, holder, account): (&Who, &str, String),
@@ -173,7 +182,6 @@ pub async fn begin(
     (begun, expires): (Timestamp, Timestamp),
 ) -> Result<Emergency, EmergencyError> {
     let core = &app.core;
-    has_room(core, holder).await?;
     let Plea { role, reason, purpose, .. } = plea;
     let declared = Declaration { who, patient, role, reason, purpose, begun, expires };
     let event = write(started(&declared, here(core)), Some(EVENT))?;
@@ -191,8 +199,8 @@ pub async fn begin(
         expires: expires.as_millisecond(),
         ended: false,
     };
-    let (store, row) = (core.store.clone(), emergency.clone());
-    match in_background(move || store.begin_emergency(&row, MAX_EMERGENCIES)).await? {
+    let (store, row, most) = (core.store.clone(), emergency.clone(), most(core, begun));
+    match in_background(move || store.begin_emergency(&row, most)).await? {
         true => Ok(emergency),
         false => Err(EmergencyError::TooMany),
     }
@@ -263,7 +271,7 @@ impl Core {
 
     /// The same of a person.
     pub(super) async fn declared_by(&self, holder: &Name) -> Result<Vec<(Name, Declared)>, VaultError> {
-        let live = live_of(self, holder).await?;
+        let live = live_of(self, &holder.to_string()).await?;
         let kept = live.into_iter().filter(|one| self.is_kept(&one.patient));
         let declared = |one: Emergency| {
             let event = of(&one)?.to_string();
@@ -279,11 +287,10 @@ impl Core {
         patient: &Name,
     ) -> Option<&'d Declared> {
         let of_him = |names: &[Name]| declared.iter().find(|(of, _)| names.contains(of)).map(|(_, declared)| declared);
-        if declared.is_empty() {
-            return None;
+        match of_him(std::slice::from_ref(patient)) {
+            None if !declared.is_empty() => of_him(&self.merged(patient).await.map(|(all, _)| all).unwrap_or_default()),
+            found => found,
         }
-        let numbers = self.merged(patient).await.map(|(all, _)| all).unwrap_or_default();
-        of_him(std::slice::from_ref(patient)).or(of_him(&numbers))
     }
 
     fn is_kept(&self, patient: &Name) -> bool {
@@ -292,12 +299,12 @@ impl Core {
 }
 
 /// Whether somebody asks in order to treat: an emergency opens nothing to research, or to whatever else a token is for.
-fn treats(purpose: &Coding) -> bool {
+pub(super) fn treats(purpose: &Coding) -> bool {
     purpose.system == PURPOSE_OF_USE && (purpose.code == "TREAT" || PURPOSES.contains(&purpose.code.as_str()))
 }
 
 /// The record that a number stands for now: of what was merged away no patient is told.
-async fn surviving(core: &Core, patient: &Name) -> Result<Name, EmergencyError> {
+pub async fn surviving(core: &Core, patient: &Name) -> Result<Name, VaultError> {
     let mut name = patient.clone();
     for _ in 0..MAX_MERGED {
         let (store, wanted) = (core.store.clone(), name.clone());
@@ -312,8 +319,8 @@ async fn surviving(core: &Core, patient: &Name) -> Result<Name, EmergencyError> 
 }
 
 /// What counts now for a person.
-pub async fn live_of(core: &Core, holder: &Name) -> Result<Vec<Emergency>, VaultError> {
-    let (store, holder, now) = (core.store.clone(), holder.to_string(), core.clock.now().as_millisecond());
+pub async fn live_of(core: &Core, holder: &str) -> Result<Vec<Emergency>, VaultError> {
+    let (store, holder, now) = (core.store.clone(), holder.to_owned(), core.clock.now().as_millisecond());
     in_background(move || store.emergencies_of(&holder, now)).await
 }
 

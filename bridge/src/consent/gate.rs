@@ -2,7 +2,7 @@
 //! memory, so that new rules count for what was stored before them.
 
 use super::decide::{Asker, Permit};
-use super::emergency::Terms;
+use super::emergency::{Terms, treats};
 use super::grant::claim;
 use super::labels::Rules;
 use super::outside::PARCEL;
@@ -197,7 +197,7 @@ impl Core {
             Whose::Nobodys => return Ok(true),
             Whose::Unknown => return Ok(self.gate.is_open(asking.asker)),
         };
-        for patient in patients.iter().filter(|patient| !asking.asker.is(patient)) {
+        for patient in &self.others(asking.asker, patients).await {
             let ask = asking.asker.ask(&self.gate.purpose);
             let policy = self.gate.policy(asking.asker);
             let mut decision = self.decided(ask.clone(), asking.newest, (patient, &facts), policy).await?;
@@ -215,6 +215,16 @@ impl Core {
             }
         }
         Ok(true)
+    }
+
+    /// The patients who are not who asks. What names him may name his numbers that were merged, too: his own Patient does.
+    async fn others(&self, asker: &Asker, patients: Vec<Name>) -> Vec<Name> {
+        let own = patients.iter().find(|patient| asker.is(patient)).filter(|_| patients.len() > 1);
+        let numbers = match own {
+            Some(own) => self.merged(own).await.map(|(all, _)| all).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        patients.into_iter().filter(|patient| !asker.is(patient) && !numbers.contains(patient)).collect()
     }
 
     /// What a patient's Consents say now.
@@ -267,7 +277,13 @@ impl Core {
     }
 
     /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
-    pub(crate) async fn explained(&self, ask: &Ask, opened: &Opened) -> Result<Vec<(Name, Decision)>, VaultError> {
+    /// Emergencies of those count of whom the caller may know that: of colleagues he does not.
+    pub(crate) async fn explained(
+        &self,
+        ask: &Ask,
+        opened: &Opened,
+        known: impl Fn(&Name) -> bool,
+    ) -> Result<Vec<(Name, Decision)>, VaultError> {
         let newest = self.newest_consent().await?;
         let mut resource = opened.json();
         Rules::built_in().apply(&mut resource);
@@ -275,7 +291,8 @@ impl Core {
         let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
         let Whose::Of(patients) = self.whose(&about).await? else { return Ok(Vec::new()) };
         let mut declared = Vec::new();
-        for person in ask.actors.iter().filter_map(|actor| Name::parse(actor)) {
+        let people = ask.actors.iter().filter_map(|actor| Name::parse(actor)).filter(known);
+        for person in people.filter(|_| treats(&ask.purpose)) {
             declared.extend(self.declared_by(&person).await?);
         }
         let mut said = Vec::new();

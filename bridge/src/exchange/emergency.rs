@@ -4,13 +4,12 @@
 use super::error::ExchangeError;
 use super::peers::Requester;
 use crate::app::{App, Core};
-use crate::consent::emergency::{EmergencyError, Plea, begin, of};
+use crate::consent::emergency::{EmergencyError, Plea, begin, end, has_room, live_of, of};
 use crate::consent::outside::Outside;
 use crate::consent::policy::{Coding, Declared, Overrides, PURPOSE_OF_USE, is_emergency};
 use crate::ids::{Name, ResourceId};
 use crate::index::emergencies::Emergency;
 use crate::limits::VIEW_LIFE;
-use crate::read::in_background;
 use crate::smart::token::Caller;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -61,18 +60,28 @@ pub async fn declared(
         return Err(EmergencyError::Off.into());
     }
     let holder = holder(by)?;
-    let begun = app.core.clock.now();
-    let begun =
-        begin(app, (&caller.who(), &holder, String::new()), (patient, plea), (begun, begun + VIEW_LIFE)).await?;
+    let now = app.core.clock.now();
+    has_room(&app.core, &holder, now).await?;
+    let begun = begin(app, (&caller.who(), &holder, String::new()), (patient, plea), (now, now + VIEW_LIFE)).await?;
     Ok((under(outside, &begun), Some(begun.id)))
 }
 
 /// The same for a view that was opened in one: while it counts.
 pub async fn again(core: &Core, by: &Requester, id: &ResourceId, outside: Outside) -> Result<Outside, ExchangeError> {
-    let (store, holder, now) = (core.store.clone(), holder(by)?, core.clock.now().as_millisecond());
-    let live = in_background(move || store.emergencies_of(&holder, now)).await?;
-    let one = live.into_iter().find(|one| one.id == *id).ok_or(ExchangeError::Ended)?;
+    let one = that(core, by, id).await?.ok_or(ExchangeError::Ended)?;
     Ok(under(outside, &one))
+}
+
+/// The one of a view that is over: it counts no more.
+pub async fn over(app: &Arc<App>, by: &Requester, id: &ResourceId, caller: &Caller) -> Result<(), ExchangeError> {
+    if let Some(one) = that(&app.core, by, id).await? {
+        end(app, &caller.who(), &one).await?;
+    }
+    Ok(())
+}
+
+async fn that(core: &Core, by: &Requester, id: &ResourceId) -> Result<Option<Emergency>, ExchangeError> {
+    Ok(live_of(core, &holder(by)?).await?.into_iter().find(|one| one.id == *id))
 }
 
 /// Whom an emergency counts for: a person of that organisation. No name of one of ours has a bar in it.

@@ -176,9 +176,13 @@ pub async fn show(app: &Arc<App>, by: &Requester, asked: &Look, seen: &Seen) -> 
 }
 
 /// Ends a view that another organisation has.
-pub async fn dismiss(app: &App, by: &Requester, ticket: &str) -> Result<(), ExchangeError> {
-    let (inside, _) = inside(app, by, ticket).await?;
-    end(app, inside.id, inside.expires).await
+pub async fn dismiss(app: &Arc<App>, by: &Requester, ticket: &str) -> Result<(), ExchangeError> {
+    let (inside, patient) = inside(app, by, ticket).await?;
+    end(app, inside.id, inside.expires).await?;
+    match inside.emergency.as_deref().and_then(ResourceId::parse) {
+        Some(id) => emergency::over(app, by, &id, &caller(&patient, by.outside(app).await?)?).await,
+        None => Ok(()),
+    }
 }
 
 /// Opens a view at another organisation; the text is what it is used by.

@@ -7,7 +7,7 @@ use super::reply::{self, Reply, failure, fhir, unreadable};
 use super::routes::{Call, not_found};
 use crate::clock::instant;
 use crate::consent::decide::decide_whole;
-use crate::consent::emergency::{self, EmergencyError, Plea, declare, end, holder, live};
+use crate::consent::emergency::{self, EmergencyError, Plea, declare, end, holder, live, surviving};
 use crate::error::Issue;
 use crate::index::emergencies::Emergency;
 use crate::smart::scopes::Interaction;
@@ -42,6 +42,8 @@ pub async fn finish(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     of_body(&call)?;
     let whose = whose(&call)?;
     let all = live(&call.app.core).await.map_err(|e| unreadable(&e))?;
+    // It is told of the record that his number stands for now.
+    let patient = surviving(&call.app.core, &patient).await.map_err(|e| unreadable(&e))?;
     let his = |one: &&Emergency| whose.as_ref().is_none_or(|whose| *whose == one.holder);
     let mut ended = 0;
     for one in all.iter().filter(|one| one.patient == patient).filter(his) {

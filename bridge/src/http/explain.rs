@@ -13,6 +13,7 @@ use crate::ids::{Name, TypeName};
 use crate::limits::MAX_ACTORS;
 use crate::read;
 use crate::smart::scopes::Interaction;
+use crate::smart::token::Caller;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
@@ -25,7 +26,8 @@ pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply
     let ask = asked(&given, &call.app.core.gate.purpose)?;
     let opened = there(&call, &name).await?;
     let mut said = Vec::new();
-    for (patient, decision) in call.app.core.explained(&ask, &opened).await.map_err(|e| unreadable(&e))? {
+    let known = |person: &Name| knows_emergencies_of(&call.caller, person);
+    for (patient, decision) in call.app.core.explained(&ask, &opened, known).await.map_err(|e| unreadable(&e))? {
         // What another patient has decided is his affair.
         if is_readable(&call, &patient).await? {
             said.push((patient, decision));
@@ -38,6 +40,12 @@ pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply
     }
     let answer = json!({"resourceType": "Parameters", "parameter": parameters});
     Ok(fhir(StatusCode::OK, answer.to_string().into_bytes()))
+}
+
+/// A clinician knows what he has declared himself; the patient, the auditor and a system that may read the record know all of it.
+fn knows_emergencies_of(caller: &Caller, person: &Name) -> bool {
+    let is_clinician = |user: &Name| matches!(user.kind.as_str(), "Practitioner" | "PractitionerRole");
+    caller.user.as_ref().is_none_or(|user| user == person || !is_clinician(user))
 }
 
 /// What one patient's Consents say. Which of them, only to who may see it.

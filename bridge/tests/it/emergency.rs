@@ -8,7 +8,7 @@ use super::{replicas, stores};
 use bridge::audit::worker::flush;
 use bridge::config::{Config, Stance};
 use bridge::ids::{Name, ResourceId};
-use bridge::index::emergencies::Emergency;
+use bridge::index::emergencies::{Emergency, Most};
 use bridge::people::Role;
 use bridge::upkeep::erase;
 use notary::receipt::Receipt;
@@ -155,6 +155,14 @@ async fn the_patient_is_told_in_the_record() {
     let text = coded(notice, "/payload/0/contentString");
     assert!(text.contains(DOCTOR) && text.contains(REASON) && text.contains("physician on call"), "{text}");
     assert_eq!(get_as(&world, "Patient/ada", &format!("/fhir/AuditEvent?{STARTED}")).await.1["total"], 1);
+    let at = format!("/fhir/Communication/{}", coded(notice, "/id"));
+    let (doctor, other) = (issue(&world.running, "user/*.cruds", None, Some(DOCTOR)), format!("{notice}"));
+    for (method, body) in [("DELETE", ""), ("PUT", other.replace("unconscious", "asleep").as_str())] {
+        let token = format!("Bearer {doctor}");
+        let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+        assert_eq!(world.request(method, &at, &headers, body.as_bytes()).await.status(), 403, "{method} by {DOCTOR}");
+        assert_eq!(world.call(method, &at, body).await.0, 403, "{method}, by a system");
+    }
     // What somebody gave for a reason is sealed: no row and no file has it.
     if !stores::on_postgres() {
         let data = world.directory.path().join("data");
@@ -236,6 +244,8 @@ async fn a_patient_may_refuse_it_unless_the_house_says_otherwise_and_a_house_may
     }
 }
 
+const MOST: Most = Most { live: 10, begun: 10, since: 0 };
+
 fn row(id: &str, begun: i64, expires: i64) -> Emergency {
     Emergency {
         id: ResourceId::parse(id).unwrap(),
@@ -254,9 +264,9 @@ async fn it_ends_with_its_time_and_there_are_not_many_at_a_time() {
     let world = World::new().await;
     closed(&world).await;
     let (store, now) = (&world.running.app.core.store, world.running.app.core.clock.now().as_millisecond());
-    assert!(store.begin_emergency(&row("over", now - 2_000, now - 1_000), 10).unwrap());
+    assert!(store.begin_emergency(&row("over", now - 2_000, now - 1_000), MOST).unwrap());
     assert_eq!(sees(&world, DOCTOR, "ada").await, 404, "its time is over");
-    assert!(store.begin_emergency(&row("live", now - 2_000, now + 600_000), 10).unwrap());
+    assert!(store.begin_emergency(&row("live", now - 2_000, now + 600_000), MOST).unwrap());
     assert_eq!(sees(&world, DOCTOR, "ada").await, 200, "the same, but for the time");
     assert_eq!(end(&world, DOCTOR, "ada").await, 200);
     let token = issue(&world.running, "user/*.rs", None, Some(DOCTOR));
@@ -446,9 +456,19 @@ async fn it_opens_nothing_to_research_and_follows_merges() {
     let (status, begun) = declare(&world, DOCTOR, "ada0").await;
     assert_eq!(status, 201, "{begun}");
     assert_eq!((sees(&world, DOCTOR, "ada").await, sees(&world, DOCTOR, "ada0").await), (200, 200));
+    assert_eq!(
+        get_as(&world, "Patient/ada", "/fhir/Patient/ada").await.0,
+        200,
+        "her own, whatever she denies to others"
+    );
     let told = get_as(&world, "Patient/ada", "/fhir/Communication?recipient=Patient/ada").await.1;
     assert_eq!(told["total"], 1, "she is told under the number that is hers: {told}");
     assert_eq!(get_as(&world, OTHER, "/fhir/Communication").await.1["total"], 0, "and nobody else why");
+    let asked = format!("/fhir/Observation/o-ada/$explain-access?actor={DOCTOR}");
+    for (who, told) in [(OTHER, false), (DOCTOR, true), ("Patient/ada", true)] {
+        let (status, explained) = get_as(&world, who, &asked).await;
+        assert_eq!(status == 200 && explained.to_string().contains("emergency"), told, "{who}: {status} {explained}");
+    }
     let app = &world.running.app;
     let asks = bridge::smart::token::Caller {
         user: Name::parse(DOCTOR),
@@ -463,4 +483,6 @@ async fn it_opens_nothing_to_research_and_follows_merges() {
     let bell = plea(&[("role", json!("physician")), ("reason", json!("a\u{7}b"))]);
     let doctor = issue(&world.running, "user/*.rs", None, Some(DOCTOR));
     assert_eq!(post(&world, &doctor, "/fhir/Patient/bea/$emergency-access", &bell).await.0, 400);
+    assert_eq!(end(&world, DOCTOR, "ada0").await, 200, "by the number that it was declared for");
+    assert_eq!(sees(&world, DOCTOR, "ada").await, 404);
 }

@@ -36,7 +36,7 @@ pub(super) async fn form(app: &Arc<App>, request: &Request) -> Result<Reply, Ref
         Ok(visit) => visit,
         Err(door) => return Ok(door),
     };
-    let own = live_of(&app.core, visit.resource()?).await?;
+    let own = live_of(&app.core, &visit.resource()?.to_string()).await?;
     let patient = parameter(request, "patient").and_then(|id| parse_name("Patient", &id));
     let content = html! {
         @if app.core.gate.terms.overrides == Overrides::Nothing {
@@ -69,7 +69,7 @@ pub(super) async fn finish(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let (visit, form) = posted(app, request, None).await?;
     let id = form.get("emergency").and_then(|id| ResourceId::parse(id)).ok_or(Refusal::Form)?;
     let (candidates, back) = match visit.session.account.person.role {
-        Role::Clinician => (live_of(&app.core, visit.resource()?).await?, DECLARED),
+        Role::Clinician => (live_of(&app.core, &visit.resource()?.to_string()).await?, DECLARED),
         Role::Administrator => (live(&app.core).await?, ALL),
         _ => return Err(Refusal::Role),
     };
@@ -231,7 +231,7 @@ pub(super) async fn notices(chart: &Chart<'_>) -> Result<Markup, Refusal> {
         };
         shown.push((one, said));
     }
-    Ok(html! { @for (one, said) in &shown { (notice(visit, one, said)) } })
+    Ok(html! { @for (one, said) in &shown { (notice(chart, one, said)) } })
 }
 
 /// Who it was, as what and why, as the event tells it.
@@ -243,16 +243,20 @@ async fn said(visit: &Visit<'_>, event: &Name) -> Result<String, Refusal> {
     Ok(format!("{}, {}", names.who(&told, None), told.what))
 }
 
-fn notice(visit: &Visit<'_>, one: &Emergency, said: &str) -> Markup {
+/// Who acts for a patient sees it; the patient himself takes note.
+fn notice(chart: &Chart<'_>, one: &Emergency, said: &str) -> Markup {
+    let visit = chart.visit;
     html! {
         section.notice role="alert" {
             p { strong { "Somebody declared an emergency to see your record." } " From " (time(one.begun)) " (UTC), until "
                 (time(one.expires)) " at the latest. " (said) }
-            p { a href=(visit.site.path("/me/records/access")) { "See what was looked at" } }
-            form method="post" action=(visit.site.path("/me/emergency/seen")) {
-                input type="hidden" name="token" value=(visit.session.token());
-                input type="hidden" name="emergency" value=(one.id);
-                button.quiet type="submit" { "I have taken note" }
+            p { a href=(visit.site.path(&format!("{}/access", chart.home))) { "See what was looked at" } }
+            @if visit.ward.is_none() {
+                form method="post" action=(visit.site.path("/me/emergency/seen")) {
+                    input type="hidden" name="token" value=(visit.session.token());
+                    input type="hidden" name="emergency" value=(one.id);
+                    button.quiet type="submit" { "I have taken note" }
+                }
             }
         }
     }
