@@ -7,37 +7,34 @@ pub mod probe;
 mod refusal;
 pub(crate) mod roots;
 mod rules;
+mod workers;
 
 use own_keys::OwnKeys;
 pub use own_keys::existing_token_key;
 use probe::Probe;
 pub use refusal::StartError;
-use rules::profiles;
+pub use workers::{Workers, start};
 
 use crate::anchor::{self, Chain, Embedded, Evm, Place, Witnesses};
-use crate::audit::{self, trail::Trail};
+use crate::audit::trail::Trail;
 use crate::clock::Clock;
-use crate::commit::{self, Waiting};
+use crate::commit::Waiting;
 use crate::config::{Config, Otherwise};
 use crate::consent::emergency::Terms;
 use crate::consent::gate::Gate;
 use crate::consent::policy::Policy;
 use crate::consent::registry::Grants;
-use crate::consent::worker;
 use crate::error::VaultError;
-use crate::exchange::{self, Exchange};
-use crate::export::{self, Exports};
+use crate::exchange::Exchange;
+use crate::export::Exports;
 use crate::feeds::Feeds;
 use crate::feeds::pace::Paces;
 use crate::fhir::profile::Profiles;
 use crate::ids::Owner;
 use crate::index::store::Store;
 use crate::index::tokens::{Token, Tokenizer};
-use crate::lease::{self, Lease};
-use crate::limits::{
-    MAX_BODIES_BYTES, MAX_BODIES_OF_ONE, MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE, MAX_SIGN_INS, MAX_WAITING,
-};
-use crate::notify::{self, Notices};
+use crate::lease::Lease;
+use crate::notify::Notices;
 use crate::outgoing::Outgoing;
 use crate::people::openid::Providers;
 use crate::people::secrets::Secrets;
@@ -60,7 +57,6 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -231,55 +227,6 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
     Ok(Opened { core: Arc::new(core), token_key, lock })
 }
 
-/// Opens everything and sets the committer and the anchor to work.
-pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, Workers), StartError> {
-    let Opened { core, token_key, lock } = open(&config, clock).await?;
-    let profiles = Arc::new(profiles(&config)?);
-    let metrics_token = config.telemetry.token().map_err(StartError::Config)?;
-    presence::enter(&core, &config)?;
-    let (sender, queue) = mpsc::channel(MAX_WAITING);
-    lease::ask(&core).await;
-    worker::begin(&core).await;
-    let committer = tokio::spawn(commit::run(core.clone(), queue));
-    let stop = CancellationToken::new();
-    let anchor = tokio::spawn(anchor::run(core.clone(), config.log.clone(), stop.clone()));
-    let exporter = tokio::spawn(export::run(core.clone()));
-    let app = Arc::new(App {
-        outgoing: Outgoing::new(config.outgoing.clone()),
-        exchange: Exchange::open(&config, &core, &token_key)?,
-        started: core.clock.now(),
-        paces: Paces::new(config.limits.requests_per_second),
-        core,
-        config,
-        token_key,
-        standing: Standing::default(),
-        key_sets: KeySets::default(),
-        profiles,
-        committer: Mutex::new(Some(sender)),
-        witnessed: Mutex::default(),
-        bodies: Rooms::new(MAX_BODIES_BYTES, MAX_BODIES_OF_ONE),
-        frames: Rooms::new(MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE),
-        sign_ins: Semaphore::new(MAX_SIGN_INS),
-        metrics_token,
-        providers: Providers::default(),
-        probe: Probe::default(),
-        _lock: lock,
-    });
-    telemetry::gauges::watch(&app);
-    let others = vec![
-        exporter,
-        tokio::spawn(notify::run(app.clone())),
-        tokio::spawn(lease::run(app.core.clone())),
-        tokio::spawn(presence::run(app.clone())),
-        tokio::spawn(roots::tidy(app.core.clone())),
-        tokio::spawn(upkeep::run(app.clone())),
-        tokio::spawn(audit::worker::run(app.clone())),
-        tokio::spawn(exchange::deliver::run(app.clone())),
-        tokio::spawn(worker::run(app.clone())),
-    ];
-    Ok((app, Workers { committer, anchor, stop, others }))
-}
-
 impl App {
     /// Logs whose newest cosigned checkpoint was looked for beside the packs, since the start.
     pub fn witnessed(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -290,58 +237,6 @@ impl App {
     pub fn takes_work(&self) -> bool {
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
         committer.as_ref().is_some_and(|queue| !queue.is_closed())
-    }
-}
-
-/// The background tasks.
-pub struct Workers {
-    committer: tokio::task::JoinHandle<()>,
-    anchor: tokio::task::JoinHandle<()>,
-    /// Ends the anchor's worker after its round.
-    stop: CancellationToken,
-    /// Those that may be cut short anywhere.
-    others: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Workers {
-    /// Takes nothing more in, commits what waits, signs and anchors what was committed.
-    pub async fn drain(self, app: &Arc<App>) {
-        if let Err(error) = audit::worker::flush(app).await {
-            tracing::error!(%error, "what was read last could not be told");
-        }
-        drop(app.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, self.committer).await.is_err() {
-            tracing::error!("the committer did not finish in time: unanswered senders will send again");
-        }
-        self.stop.cancel();
-        for other in self.others {
-            // It holds the application, and with it the lock of the data directory.
-            other.abort();
-            _ = other.await;
-        }
-        presence::leave(&app.core).await;
-        last_round(&app.core, self.anchor).await;
-    }
-}
-
-/// Signs and anchors what was committed last, when the worker's own round is over. A chain that does not answer keeps nobody from
-/// stopping.
-async fn last_round(core: &Arc<Core>, mut worker: tokio::task::JoinHandle<()>) {
-    let last = async {
-        _ = (&mut worker).await;
-        match core.lease.held() {
-            Some(_) => anchor::step(core).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    match tokio::time::timeout(crate::limits::DRAIN_TIMEOUT, last).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the last entries are signed and anchored after the next start"),
-        Err(_) => tracing::warn!("the last entries are anchored after the next start"),
-    }
-    worker.abort();
-    if core.lease.held().is_some() {
-        lease::end(core).await;
     }
 }
 

@@ -11,6 +11,7 @@ import { createServer } from 'node:net'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { looks, step } from './looks.mjs'
 
 const require = createRequire(join(process.env.MEDSEAL_BROWSER_TOOLS, 'package.json'))
 const { chromium } = require('playwright-core')
@@ -144,22 +145,7 @@ async function person(browser, options = {}) {
   return page
 }
 
-async function accessible(page, what) {
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme })
-    await page.evaluate(axe)
-    const found = await page.evaluate(() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] }))
-    assert.deepEqual(found.violations.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0].html}`), [])
-    await page.screenshot({ path: join(shots, `exchange-${what}-${colorScheme}.png`), fullPage: true })
-  }
-  await page.emulateMedia({ colorScheme: 'light' })
-}
-
-async function step(says, run) {
-  await run()
-  console.log(`ok: ${says}`)
-}
-
+const accessible = looks(axe, shots, 'exchange')
 const press = (page, name) => page.getByRole('button', { name }).first().click()
 const says = (page) => page.textContent('main')
 async function join_(page, { site, invitation }, ...who) {

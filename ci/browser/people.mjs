@@ -10,6 +10,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { looks, step } from './looks.mjs'
 import { serveProvider } from './provider.mjs'
 import { access } from './access.mjs'
 import { portal } from './portal.mjs'
@@ -73,22 +74,7 @@ async function person(options = {}, wallet = walletOf()) {
   return page
 }
 
-async function accessible(page, what) {
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme })
-    await page.evaluate(axe)
-    const found = await page.evaluate(() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] }))
-    assert.deepEqual(found.violations.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0].html}`), [])
-    await page.screenshot({ path: join(shots, `people-${what}-${colorScheme}.png`), fullPage: true })
-  }
-  await page.emulateMedia({ colorScheme: 'light' })
-}
-
-async function step(says, run) {
-  await run()
-  console.log(`ok: ${says}`)
-}
-
+const accessible = looks(axe, shots, 'people')
 const press = (page, name) => page.getByRole('button', { name }).first().click()
 const at = (page, path) => page.waitForURL(`${site}${path}`)
 const signOut = async (page) => {

@@ -66,7 +66,12 @@ fn now(world: &World) -> i64 {
 }
 
 pub fn register(world: &World, id: &str, keys: Keys, scope: &str) {
-    let client = Client {
+    assert!(world.running.app.core.store.add_client(&client(id, keys, scope), 100).unwrap());
+}
+
+/// A program with keys of its own.
+pub fn client(id: &str, keys: Keys, scope: &str) -> Client {
+    Client {
         id: id.into(),
         name: "a test".into(),
         scope: scope.into(),
@@ -76,8 +81,7 @@ pub fn register(world: &World, id: &str, keys: Keys, scope: &str) {
         purpose: None,
         by_itself: false,
         made: 0,
-    };
-    assert!(world.running.app.core.store.add_client(&client, 100).unwrap());
+    }
 }
 
 pub fn inline(keys: &[&Signing]) -> Keys {

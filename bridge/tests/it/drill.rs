@@ -4,7 +4,7 @@ use super::chain::chain;
 use super::erasure::{medseal, out};
 use super::recovery::{anchored, filled, stopped};
 use super::stores;
-use super::world::{World, admission, msa};
+use super::world::{World, admission, admit_on, msa};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,14 +137,7 @@ async fn what_comes_in_meanwhile_is_no_fault() {
     assert_eq!(msa(&world.send(&admission("A", "1", "Hopper")).await).0, "AA");
     anchored(&world).await;
     let data = world.directory.path().join("data");
-    let feed = tokio::spawn({
-        let world = world.clone();
-        async move {
-            for n in 0.. {
-                assert_eq!(msa(&world.send(&admission(&format!("B{n}"), &format!("{n}"), "Hopper")).await).0, "AA");
-            }
-        }
-    });
+    let feed = tokio::spawn(admit_on(world.clone()));
     for _ in 0..3 {
         proved(&data, &[]).await;
     }

@@ -210,18 +210,31 @@ async fn what_is_missing_is_named_and_the_rest_comes_back() {
     assert!(!keyless.status.success() && out(&keyless).contains("wrapped keys"), "{}", out(&keyless));
 }
 
-/// SQLite is synced later than the packs that it follows: what a power cut took from it is put in again at the start.
-#[tokio::test]
-async fn an_index_that_has_not_followed_the_newest_packs_does_so_at_the_start() {
+/// A service with one message, and a copy of its index from then.
+struct Begun {
+    data: PathBuf,
+    copy: PathBuf,
+    served: Served,
+}
+
+/// Nothing where index and packs are elsewhere.
+async fn begun(directory: &tempfile::TempDir) -> Option<Begun> {
     if stores::needs_sqlite() || stores::s3(std::path::Path::new("")).is_some() {
-        return;
+        return None;
     }
-    let directory = tempfile::tempdir().unwrap();
     let (data, copy) = (directory.path().join("data"), directory.path().join("copy.sqlite"));
     let served = unsequenced(&data);
     assert_eq!(msa(&sent(&served, &admission("C1", "77", "Lovelace")).await).0, "AA");
     let made = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
     assert!(made.status.success(), "{}", out(&made));
+    Some(Begun { data, copy, served })
+}
+
+/// SQLite is synced later than the packs that it follows: what a power cut took from it is put in again at the start.
+#[tokio::test]
+async fn an_index_that_has_not_followed_the_newest_packs_does_so_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(Begun { data, copy, served }) = begun(&directory).await else { return };
     for (control, number, family) in [("C2", "78", "Hopper"), ("C3", "79", "Noether"), ("C4", "78", "Murray")] {
         assert_eq!(msa(&sent(&served, &admission(control, number, family)).await).0, "AA");
     }
@@ -425,15 +438,8 @@ async fn who_was_erased_does_not_come_back_with_a_backup_of_everything_else() {
 /// A check beside an index that a power cut has left behind its packs.
 #[tokio::test]
 async fn a_check_changes_nothing_and_names_what_the_index_has_not_followed() {
-    if stores::needs_sqlite() || stores::s3(std::path::Path::new("")).is_some() {
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
-    let (data, copy) = (directory.path().join("data"), directory.path().join("copy.sqlite"));
-    let served = unsequenced(&data);
-    assert_eq!(msa(&sent(&served, &admission("C1", "77", "Lovelace")).await).0, "AA");
-    let made = medseal(&data, &["backup", copy.to_str().unwrap()]).await;
-    assert!(made.status.success(), "{}", out(&made));
+    let Some(Begun { data, copy, served }) = begun(&directory).await else { return };
     assert_eq!(msa(&sent(&served, &admission("C2", "78", "Hopper")).await).0, "AA");
     killed(served);
     stores::lose_index(&data);

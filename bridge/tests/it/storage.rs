@@ -3,7 +3,7 @@
 use super::erasure::{medseal, out};
 use super::recovery::{anchored, filled, stopped};
 use super::stores;
-use super::world::{World, admission, msa};
+use super::world::{World, admit_on};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -46,14 +46,7 @@ async fn an_intact_store_is_told_to_be_one() {
 async fn what_comes_in_meanwhile_is_no_difference() {
     let world = std::sync::Arc::new(World::new().await);
     let data = world.directory.path().join("data");
-    let feed = tokio::spawn({
-        let world = world.clone();
-        async move {
-            for n in 0.. {
-                assert_eq!(msa(&world.send(&admission(&format!("B{n}"), &format!("{n}"), "Hopper")).await).0, "AA");
-            }
-        }
-    });
+    let feed = tokio::spawn(admit_on(world.clone()));
     for _ in 0..5 {
         is_intact(&data).await;
     }

@@ -1,8 +1,9 @@
 //! Subscriptions, with a receiver that really listens: what arrives, in which order, after which failures, and what never does.
 
+use super::backend::client;
 use super::stores;
 use super::world::{World, config, mint};
-use bridge::index::clients::{Client, Keys};
+use bridge::index::clients::Keys;
 use bridge::smart::scopes;
 use bridge::smart::token::Caller;
 use bytes::Bytes;
@@ -634,17 +635,7 @@ async fn a_client_that_was_removed_is_told_nothing_more() {
     let (world, receiver) = (world().await, Receiver::new().await);
     let (store, keys) = (world.running.app.core.store.clone(), Keys::At("https://keys.example/".into()));
     let scope = "system/Observation.rs system/Subscription.cruds";
-    let client = Client {
-        id: "c".into(),
-        name: "x".into(),
-        scope: scope.into(),
-        keys,
-        redirects: Vec::new(),
-        launch: None,
-        purpose: None,
-        by_itself: false,
-        made: 0,
-    };
+    let client = client("c", keys, scope);
     assert!(store.add_client(&client, 9).unwrap());
     let caller = Caller { client: Some("c".into()), ..Caller::new("c", scopes::parse(scope).unwrap()) };
     let now = world.running.app.core.clock.now().as_second() as u64;

@@ -13,6 +13,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use warp::http::{Request, Response};
@@ -161,4 +162,11 @@ pub fn admission(control: &str, patient: &str, family: &str) -> String {
          PID|1||{patient}^^^NQ&1.2.3.4&ISO^MR||{family}^Ada||19800229|F\n\
          PV1|1|I|W^1^2^NQ||||||||||||||||V{patient}^^^NQ&1.2.3.5&ISO^VN|||||||||||||||||||||||||20260302080000\n"
     )
+}
+
+/// Admits one patient after the other, until it is aborted.
+pub async fn admit_on(world: Arc<World>) {
+    for n in 0.. {
+        assert_eq!(msa(&world.send(&admission(&format!("B{n}"), &format!("{n}"), "Hopper")).await).0, "AA");
+    }
 }
