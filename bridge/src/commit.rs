@@ -312,7 +312,7 @@ impl<'c> Group<'c> {
         }
         done.sort_by_key(|(n, _)| *n);
         let done: Vec<Done> = done.into_iter().map(|(_, done)| done).collect();
-        if let Author::Client(caller) = by {
+        if let Some(caller) = by.caller() {
             self.tell(caller, (&intended, &done), stage).await?;
         }
         Ok(done)

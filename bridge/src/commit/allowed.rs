@@ -5,7 +5,9 @@ use super::view::Newest;
 use super::{Author, located};
 use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
-use crate::consent::decide::{Denied, Permit, decide, decide_whole};
+use crate::consent::decide::{Denied, Permit, decide, decide_over, decide_whole};
+use crate::consent::grant::rests_on_grant;
+use crate::consent::policy::is_about_privacy;
 use crate::error::{IngestError, Issue};
 use crate::fhir::references;
 use crate::fhir::search::criterion::Surroundings;
@@ -23,6 +25,10 @@ pub(super) struct Rights {
     changed: Vec<Permit>,
     /// Of who knows afterwards what is there: he patches it, or found it by a condition. It must be one that he is shown.
     reads: Option<Permit>,
+    /// Of who changes or deletes it in his own name: what a patient withholds from him is not his to overwrite.
+    touches: Option<Permit>,
+    /// Where grants are given.
+    is_desk: bool,
     /// Somebody writes in his own name, and not a system.
     is_personal: bool,
     /// It is this service that writes.
@@ -37,6 +43,8 @@ impl Rights {
             created: Vec::new(),
             changed: Vec::new(),
             reads: None,
+            touches: None,
+            is_desk: false,
             is_personal: false,
             is_service: true,
         }
@@ -44,7 +52,7 @@ impl Rights {
 
     /// What an author may do by an act. Permits for every resource hold nothing back, and are left out.
     pub(super) fn of(by: &Author, act: &Act) -> Result<Self, IngestError> {
-        let Author::Client(caller) = by else {
+        let Some(caller) = by.caller() else {
             return Ok(Self::service());
         };
         let permits = |interactions: &[Interaction]| {
@@ -63,12 +71,22 @@ impl Rights {
         };
         let learns = matches!(act, Act::Patch { .. }) || act.criteria().is_some();
         let reads = learns.then(|| decide(caller, Read, Some(act.kind()))).transpose();
+        let is_personal = caller.user.is_some() || caller.patient.is_some();
+        let touches = match act {
+            Act::Update { .. } => Some(Update),
+            Act::Delete { .. } => Some(Delete),
+            _ => None,
+        };
+        let touches =
+            touches.filter(|_| is_personal).map(|interaction| decide_over(caller, interaction, Some(act.kind())));
         Ok(Self {
             old: permits(old)?,
             created: permits(created)?,
             changed: permits(changed)?,
             reads: reads.map_err(|denied| forbidden(&denied))?,
-            is_personal: caller.user.is_some() || caller.patient.is_some(),
+            touches: touches.transpose().map_err(|denied| forbidden(&denied))?,
+            is_desk: matches!(by, Author::Desk(_)),
+            is_personal,
             is_service: false,
         })
     }
@@ -76,6 +94,28 @@ impl Rights {
     /// What there is must be shown to whoever learns of it.
     pub(super) fn reads(&self) -> Option<&Permit> {
         self.reads.as_ref()
+    }
+
+    /// What there is must be consented to by its patients before this author may touch it.
+    pub(super) fn asks(&self) -> Option<&Permit> {
+        self.reads.as_ref().or(self.touches.as_ref())
+    }
+
+    /// Consents decide who sees what. One that rests on a grant is made and ended where that is given and withdrawn; others come from
+    /// systems that keep what patients have said. An app of a person writes none: neither for a patient who was never asked, nor over
+    /// what a patient has said.
+    fn hold_consent(&self, name: &Name, consent: &Json) -> Result<(), IngestError> {
+        let text = match () {
+            () if name.kind.as_str() != "Consent" || self.is_service || self.is_desk => return Ok(()),
+            () if rests_on_grant(consent) => {
+                "a Consent that rests on a grant is made and ended where that is given and withdrawn"
+            }
+            () if self.is_personal && is_about_privacy(consent) => {
+                "Consents about privacy are signed by the patient in the portal, or come from systems: this needs `system/Consent`"
+            }
+            () => return Ok(()),
+        };
+        Err(IngestError::Forbidden(Issue::new("forbidden", text)))
     }
 
     /// Whether what is there may be changed. Whose a deleted one was nobody can tell.
@@ -88,7 +128,7 @@ impl Rights {
         let Some(newest) = newest else { return Ok(()) };
         let covers = |old: &Json| self.old.iter().all(|permit| permit.covers(name, old, around));
         match &newest.resource {
-            Some(old) if covers(old) => Ok(()),
+            Some(old) if covers(old) => self.hold_consent(name, old),
             None if self.old.is_empty() => Ok(()),
             _ => outside(),
         }
@@ -118,7 +158,11 @@ impl Rights {
         around: &Surroundings<'_>,
     ) -> Result<(), IngestError> {
         let permits = if is_there { &self.changed } else { &self.created };
-        if permits.iter().all(|permit| permit.covers(name, new, around)) { Ok(()) } else { outside() }
+        if permits.iter().all(|permit| permit.covers(name, new, around)) {
+            self.hold_consent(name, new)
+        } else {
+            outside()
+        }
     }
 }
 
@@ -134,7 +178,7 @@ fn forbidden(denied: &Denied) -> IngestError {
 /// A condition looks at all resources, and a claim on an identifier is one among all of them: whoever may see a part names what he
 /// writes by its id.
 pub(super) fn conditions(by: &Author, writes: &[Write]) -> Result<(), IngestError> {
-    let Author::Client(caller) = by else { return Ok(()) };
+    let Some(caller) = by.caller() else { return Ok(()) };
     let whole = |interaction, kind| decide_whole(caller, interaction, Some(kind)).map(|_| ());
     for write in writes {
         let kind = write.act.kind();

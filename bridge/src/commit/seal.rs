@@ -118,7 +118,8 @@ impl Group<'_> {
         }
     }
 
-    /// Who patches a resource, or finds one by a condition, learns what is in it: it must be one that its patient lets him see.
+    /// Who patches a resource, or finds one by a condition, learns what is in it: it must be one that its patient lets him see. So must
+    /// what somebody changes or deletes in his own name.
     async fn hold_shown(
         &self,
         rights: &Rights,
@@ -127,13 +128,17 @@ impl Group<'_> {
         newest: Option<&Newest>,
     ) -> Result<(), IngestError> {
         let old = newest.and_then(|newest| newest.resource.as_ref());
-        let (Some(permit), Some(newest), Some(old)) = (rights.reads(), newest, old) else { return Ok(()) };
+        let (Some(permit), Some(newest), Some(old)) = (rights.asks(), newest, old) else { return Ok(()) };
         if self.core.consents_to(permit, name, old).await? {
             return Ok(());
         }
         self.seen_as(name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
         match act {
-            Act::Patch { target: Target { by: By::Id(_), .. }, .. } => there(None),
+            Act::Patch { target: Target { by: By::Id(_), .. }, .. }
+            | Act::Delete { target: Target { by: By::Id(_), .. } } => there(None),
+            Act::Update { target: Target { by: By::Id(_), .. }, .. } => {
+                Err(IngestError::Forbidden(Issue::new("forbidden", "what stands under this id is not for you")))
+            }
             _ => {
                 let text = "the condition finds a resource that is not for you";
                 Err(IngestError::Precondition(Issue::new("conflict", text)))

@@ -24,6 +24,18 @@ pub enum Author {
     Service,
     /// A client: each resource is held against what it may do, as it was and as it will be.
     Client(Box<Caller>),
+    /// A client where grants are given: the patient has signed what is written, or told somebody to write it down.
+    Desk(Box<Caller>),
+}
+
+impl Author {
+    /// Whose deed it is, if not this service's own.
+    pub fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Service => None,
+            Self::Client(caller) | Self::Desk(caller) => Some(caller),
+        }
+    }
 }
 
 /// A received message, to be kept as it was.

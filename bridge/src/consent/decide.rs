@@ -150,6 +150,11 @@ pub fn decide(caller: &Caller, interaction: Interaction, kind: Option<TypeName>)
     Ok(Permit { interaction, bounds, asker, seen: caller.seen.clone() })
 }
 
+/// The same for who changes in his own name what is there: its patients are asked as if he read it.
+pub fn decide_over(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Denied> {
+    Ok(Permit { asker: Asker::of(caller), ..decide(caller, interaction, kind)? })
+}
+
 /// The same where no resource can be looked at on its own: only for who may do this with all of them.
 pub fn decide_whole(caller: &Caller, interaction: Interaction, kind: Option<TypeName>) -> Result<Permit, Denied> {
     let permit = decide(caller, interaction, kind)?;

@@ -43,6 +43,8 @@ pub enum GiveError {
     Proof(#[from] ProofError),
     #[error("a patient signs a grant, and who only writes it down does not")]
     Signature,
+    #[error("the patient has a key to sign with: nobody else writes down what is granted")]
+    Signs,
     #[error("the patient has died")]
     Dead,
     #[error("the secret is not the one of this grant")]
@@ -134,6 +136,9 @@ pub async fn give(
     if signed == draft.choice.recorded_by.is_some() {
         return Err(GiveError::Signature);
     }
+    if !signed && signs(core, &draft.choice.patient).await? {
+        return Err(GiveError::Signs);
+    }
     if is_dead(core, &draft.choice.patient).await? {
         return Err(GiveError::Dead);
     }
@@ -148,7 +153,7 @@ pub async fn give(
     if !in_background(move || store.give(&given)).await? {
         return Err(GiveError::Draft);
     }
-    let done = commit(app, Transaction { by: Author::Client(Box::new(by)), writes: vec![write], message: None }).await;
+    let done = commit(app, Transaction { by: Author::Desk(Box::new(by)), writes: vec![write], message: None }).await;
     if let Err(error) = done {
         if error.fault() == Fault::Sender {
             let store = core.store.clone();
@@ -158,6 +163,15 @@ pub async fn give(
     }
     core.grants.wake.notify_one();
     Ok(key)
+}
+
+/// Whether a patient has a key to sign grants with, by any of his numbers.
+pub async fn signs(core: &Core, patient: &str) -> Result<bool, GiveError> {
+    let Some(name) = Name::parse(patient) else { return Err(GiveError::Draft) };
+    let Ok((numbers, _)) = core.merged(&name).await else { return Ok(true) };
+    let store = core.store.clone();
+    Ok(in_background(move || numbers.iter().try_fold(false, |any, one| Ok::<_, StoreError>(any || store.signs(one)?)))
+        .await?)
 }
 
 /// Whether the record says that its patient has died: nobody gives anything in that name any more.

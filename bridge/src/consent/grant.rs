@@ -351,14 +351,19 @@ pub fn opening(consent: &Json) -> Option<Opening> {
     serde_json::from_slice(&STANDARD.decode(attachment.text("data")?).ok()?).ok()
 }
 
+/// Whether a Consent names a grant, or carries what opens one.
+pub fn rests_on_grant(consent: &Json) -> bool {
+    let identifiers = consent.get("identifier").map_or(&[][..], Json::items);
+    let attachment = consent.get("sourceAttachment").and_then(|attachment| attachment.text("contentType"));
+    attachment == Some(OPENING) || identifiers.iter().any(|one| one.text("system") == Some(KEY_SYSTEM))
+}
+
 /// What a Consent says its permissions rest on; nothing where it names no grant. `registry`: where grants are registered here.
 pub fn claim(consent: &Json, custodian: &str, registry: Option<&Registry>) -> Option<Claim> {
-    let attachment = consent.get("sourceAttachment").and_then(|attachment| attachment.text("contentType"));
-    let named = key(consent);
-    if attachment != Some(OPENING) && named.is_none() {
+    if !rests_on_grant(consent) {
         return None;
     }
-    let proved = named.ok_or("it names no grant").and_then(|named| {
+    let proved = key(consent).ok_or("it names no grant").and_then(|named| {
         let opening = opening(consent).ok_or("what opens its grant cannot be read")?;
         prove(consent, named, &opening, custodian, registry.ok_or("there is no registry of grants here")?)
     });

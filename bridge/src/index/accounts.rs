@@ -97,6 +97,14 @@ impl Store {
         self.read(|c| c.rows(&sql, values![account.as_str()], credential))
     }
 
+    /// Whether somebody who is this patient has a key that signs, and an open account.
+    pub fn signs(&self, patient: &Name) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM account a JOIN credential c ON c.account = a.id \
+             WHERE a.person = ?1 AND a.disabled = 0 AND c.kind IN (?2, ?3)";
+        let (patient, passkey, wallet) = (patient.to_string(), Kind::Passkey.as_str(), Kind::Wallet.as_str());
+        Ok(self.read(|c| c.number(SQL, values![&patient, passkey, wallet]))? > 0)
+    }
+
     /// What is signed in with, by its name.
     pub fn credential(&self, name: &Blind) -> Result<Option<Credential>, StoreError> {
         let sql = format!("{CREDENTIAL} WHERE name = ?1");

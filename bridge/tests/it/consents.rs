@@ -196,3 +196,68 @@ async fn the_audit_trail_quotes_the_provision_that_decided() {
         assert_eq!(event["entity"][0]["detail"], json!([{"type": "consent", "valueString": quoted}]), "{event}");
     }
 }
+
+/// The status of a write by somebody's own token.
+async fn write_as(world: &World, user: &str, method: &str, path: &str, body: &Value) -> u16 {
+    let scope = if user.starts_with("Patient/") { "patient/*.cruds" } else { "user/*.cruds" };
+    let patient = user.starts_with("Patient/").then_some(user);
+    let token = format!("Bearer {}", issue(&world.running, scope, patient, Some(user)));
+    let headers = [("authorization", token.as_str()), ("content-type", "application/fhir+json")];
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    world.request(method, path, &headers, body.as_bytes()).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn who_is_refused_writes_neither_over_it_nor_himself_a_permission() {
+    let world = World::new().await;
+    ward(&world).await;
+    put(&world, consent("active", json!({"type": "deny", "actor": to(DOCTOR)}))).await;
+    let permit = consent("active", json!({"type": "permit"}));
+    let observation = |patient: &str| {
+        json!({"resourceType": "Observation", "id": "o-ada", "status": "final", "code": {"text": "y"},
+            "subject": {"reference": format!("Patient/{patient}")}})
+    };
+    let patient = json!({"resourceType": "Patient", "id": "ada", "active": false});
+    for (what, method, path, body, status) in [
+        ("over his refusal", "PUT", "/fhir/Consent/k", &permit, 403),
+        ("away with it", "DELETE", "/fhir/Consent/k", &Value::Null, 403),
+        ("another beside it", "POST", "/fhir/Consent", &permit, 403),
+        ("over a result", "PUT", "/fhir/Observation/o-ada", &observation("ada"), 403),
+        ("a result to another", "PUT", "/fhir/Observation/o-ada", &observation("bea"), 403),
+        ("away with a result", "DELETE", "/fhir/Observation/o-ada", &Value::Null, 404),
+        ("over the patient", "PUT", "/fhir/Patient/ada", &patient, 403),
+        ("away with the patient", "DELETE", "/fhir/Patient/ada", &Value::Null, 404),
+    ] {
+        assert_eq!(write_as(&world, DOCTOR, method, path, body).await, status, "{what}");
+    }
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 404, "as before");
+    assert_eq!(write_as(&world, "Patient/bea", "POST", "/fhir/Consent", &permit).await, 403, "for another patient");
+    let own = json!({"reference": "Patient/bea"});
+    let mut hers = permit.clone();
+    hers["patient"] = own.clone();
+    assert_eq!(write_as(&world, "Patient/bea", "POST", "/fhir/Consent", &hers).await, 403, "an app that she let in");
+    hers["scope"]["coding"][0]["code"] = "treatment".into();
+    assert_eq!(
+        write_as(&world, "Patient/bea", "POST", "/fhir/Consent", &hers).await,
+        201,
+        "to be treated, not to be seen"
+    );
+    // Who is let in writes on.
+    assert_eq!(write_as(&world, OTHER, "PUT", "/fhir/Observation/o-ada", &observation("ada")).await, 200);
+    assert_eq!(write_as(&world, OTHER, "DELETE", "/fhir/Observation/o-ada", &Value::Null).await, 204);
+}
+
+#[tokio::test]
+async fn what_rests_on_a_grant_is_not_made_by_writing_it() {
+    let world = World::new().await;
+    ward(&world).await;
+    let key = format!("0x{}", "ab".repeat(32));
+    let mut named = consent("active", json!({"type": "permit"}));
+    named["identifier"] = json!([{"system": "urn:medseal:consent-grant", "value": key}]);
+    let mut opened = consent("active", json!({"type": "permit"}));
+    opened["sourceAttachment"] = json!({"contentType": "application/vnd.medseal.grant+json", "data": "e30="});
+    for forged in [named, opened] {
+        assert_eq!(world.call("PUT", "/fhir/Consent/k", &forged.to_string()).await.0, 403, "{forged}");
+    }
+    assert_eq!(world.get("/fhir/Consent/k").await.0, 404);
+}

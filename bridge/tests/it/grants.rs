@@ -5,9 +5,12 @@ use super::door::{Browser, Passkey, Wallet, invitation};
 use super::world::{World, config, issue};
 use super::{chain, replicas, stores};
 use alloy_signer::SignerSync;
+use bridge::commit::{Author, Transaction};
 use bridge::config::{Config, Registrar};
 use bridge::consent::give::{self, Draft};
 use bridge::consent::grant::{Choice, Purpose, Recipient};
+use bridge::fhir::validate::validate;
+use bridge::fhir::write::{Act, By, Target, Write};
 use bridge::http::query::encode;
 use bridge::ids::ResourceId;
 use bridge::index::clients::{Client, Keys};
@@ -199,9 +202,10 @@ async fn a_patient_gives_access_by_passkey_and_takes_it_back_by_a_click() {
     assert_eq!(seen(&world, "Observation/o").await, 404, "with the very next request");
     assert_eq!(only_consent(&world).await["status"], "inactive");
     until_shown(&mut ada, "It is withdrawn, here and on the chain.").await;
-    // Said to be active again by somebody, it permits nothing.
+    // Nobody says that it is active again; were it said, it permits nothing.
     let path = format!("/fhir/Consent/{}", consent["id"].as_str().unwrap());
-    assert_eq!(world.call("PUT", &path, &consent.to_string()).await.0, 200);
+    assert_eq!(world.call("PUT", &path, &consent.to_string()).await.0, 403);
+    slipped_in(&world, &consent).await;
     assert_eq!(seen(&world, "Observation/o").await, 404);
     let world = world.restarted().await;
     assert_eq!(seen(&world, "Observation/o").await, 404, "nor after a restart");
@@ -315,10 +319,22 @@ async fn a_consent_that_says_more_than_was_signed_permits_nothing() {
     let path = format!("/fhir/Consent/{}", consent["id"].as_str().unwrap());
     let signed = consent.clone();
     consent["provision"].as_object_mut().unwrap().remove("class");
-    assert_eq!(world.call("PUT", &path, &consent.to_string()).await.0, 200);
+    assert_eq!(world.call("PUT", &path, &consent.to_string()).await.0, 403);
+    assert_eq!(world.call("DELETE", &path, "").await.0, 403);
+    slipped_in(&world, &consent).await;
     assert_eq!((seen(&world, "Observation/o").await, seen(&world, "Condition/c").await), (404, 404));
-    assert_eq!(world.call("PUT", &path, &signed.to_string()).await.0, 200);
+    slipped_in(&world, &signed).await;
     assert_eq!(seen(&world, "Condition/c").await, 200, "as it was signed");
+}
+
+/// A Consent that comes by none of the ways that others have.
+async fn slipped_in(world: &World, consent: &Value) {
+    let resource = validate(notary::canonical::Json::from(consent.clone())).unwrap();
+    let name = bridge::ids::Name::parse(&format!("Consent/{}", consent["id"].as_str().unwrap())).unwrap();
+    let target = Target { kind: name.kind, by: By::Id(name.id), if_match: None, only_new: false };
+    let writes = vec![Write::alone(Act::Update { target, resource })];
+    let transaction = Transaction { by: Author::Service, writes, message: None };
+    bridge::ingest::commit(&world.running.app, transaction).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -463,6 +479,14 @@ async fn what_was_written_down_is_taken_over_by_the_patients_key() {
     assert_eq!((&found["total"], &consent["verification"][0]["verified"]), (&json!(1), &json!(true)));
     assert_eq!(consent["performer"][0]["reference"], "Patient/ada");
     assert!(consent.get("organization").is_none());
+    assert_eq!(drafted(&mut doc, "/me/patients/ada/grant", TERMS).await, Err(400), "who has a key speaks for herself");
+    let pending = Pending::new(drafted(&mut doc, "/me/patients/bob/grant", TERMS).await.unwrap(), true);
+    patient(&world, "bob").await;
+    assert_eq!(
+        pending.sign(&mut doc, "record", Value::Null).await.0,
+        400,
+        "also one who has it since the page was shown"
+    );
     // What is signed, and what is withdrawn, cannot be taken over.
     for key in [own.key, recorded.key] {
         assert_eq!(drafted(&mut ada, "/me/access/take", &format!("grant={key}")).await, Err(400));

@@ -17,6 +17,7 @@ pub use decide::{Because, Combining, Decision, Policy, Stands, decide, decide_by
 pub use emergency::{Declared, Overrides, decide_in_emergency, is_emergency, opens_in_emergency};
 pub use facts::Facts;
 pub use fit::{Action, Ask};
+pub use read::is_about_privacy;
 pub use terms::{ACT_CODE, CONFIDENTIALITY, degree, is_kind_of, is_purpose};
 
 /// The code system of purposes of use.

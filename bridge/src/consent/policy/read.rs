@@ -61,16 +61,22 @@ impl Consent {
         if resource.text("status").is_some_and(|status| SILENT.contains(&status)) {
             return None;
         }
-        let scopes = codings(resource.get("scope"));
-        let elsewhere = |scope: &Coding| scope.system == SCOPE && ELSEWHERE.contains(&scope.code.as_str());
-        if !scopes.is_empty() && scopes.iter().all(elsewhere) {
+        if !is_about_privacy(resource) {
             return None;
         }
+        let scopes = codings(resource.get("scope"));
         let rule = rule(resource, &scopes, base).unwrap_or_else(Rule::Dark);
         let given = resource.text("dateTime").and_then(moment).map_or(i64::MIN, |span| span.from);
         let name = format!("Consent/{}", resource.text("id").unwrap_or_default());
         Some(Self { name, given, rule, claim: None })
     }
+}
+
+/// Whether a Consent is, or may be, about who sees what.
+pub fn is_about_privacy(consent: &Json) -> bool {
+    let scopes = codings(consent.get("scope"));
+    let elsewhere = |scope: &Coding| scope.system == SCOPE && ELSEWHERE.contains(&scope.code.as_str());
+    scopes.is_empty() || !scopes.iter().all(elsewhere)
 }
 
 fn rule(resource: &Json, scopes: &[Coding], base: &str) -> Read<Rule> {

@@ -255,6 +255,9 @@ pub(super) async fn terms_for(app: &Arc<App>, request: &Request, id: &str) -> Re
     let person = &visit.session.account.person;
     let by = person.resource.as_ref().zip(person.organisation.as_ref()).ok_or(Refusal::Role)?;
     let by = (by.0.to_string(), by.1.to_string());
+    if give::signs(&app.core, &chart.name().to_string()).await? {
+        return Err(GiveError::Signs.into());
+    }
     let choice = chosen(app, &form, chart.name().to_string(), Some(by)).await?;
     shown_terms(&visit, choice, None)
 }
@@ -376,6 +379,7 @@ impl From<GiveError> for Refusal {
             GiveError::Nowhere => Self::App("no registry for access is set up here: ask the administrator"),
             GiveError::Draft => Self::App("this page is too old, or was used before: begin again"),
             GiveError::Proof(_) | GiveError::Signature => Self::App("the signature is not over these terms"),
+            GiveError::Signs => Self::App("this patient has a key, and gives access in the portal"),
             GiveError::Dead => Self::Ward(NotAWard::Dead),
             GiveError::Preimage => Self::App("the code is not the one of this access"),
             GiveError::Refused(refused) => Self::Person(refused),
