@@ -43,7 +43,7 @@ impl Lease {
     /// The epoch, while this replica may work.
     pub fn held(&self) -> Option<i64> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let live = *self.until.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now();
+        let live = self.until() > Instant::now();
         if self.alone { Some(0) } else { Some(epoch).filter(|epoch| live && *epoch != NONE) }
     }
 
@@ -55,6 +55,26 @@ impl Lease {
                 None => tokio::time::sleep(LOOK).await,
             }
         }
+    }
+
+    /// Does what no longer may be done once another replica may: it is given up in the middle, and is nothing then, when the lease of
+    /// this epoch ends.
+    pub async fn during<T>(&self, epoch: i64, work: impl Future<Output = T>) -> Option<T> {
+        if self.alone {
+            return Some(work.await);
+        }
+        let mut work = std::pin::pin!(work);
+        while self.held() == Some(epoch) {
+            // It is held on to meanwhile.
+            if let Ok(done) = tokio::time::timeout_at(self.until().into(), work.as_mut()).await {
+                return Some(done);
+            }
+        }
+        None
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn took(&self, epoch: Option<i64>, asked: Instant) {
@@ -114,5 +134,43 @@ pub async fn end(core: &Arc<Core>) {
     let own = core.clone();
     if let Err(error) = in_background(move || own.store.let_go(&own.lease.holder)).await {
         tracing::warn!(%error, "the lease was not let go: the others wait for its end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(epoch: i64, left: Duration) -> Lease {
+        let lease = Lease::new(false).unwrap();
+        lease.took(Some(epoch), Instant::now() + left - LIFE);
+        lease
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_given_up_when_the_lease_ends() {
+        let never = std::future::pending::<()>;
+        assert_eq!(lease(3, LIFE).during(3, async { 7 }).await, Some(7));
+        assert_eq!(lease(3, Duration::from_millis(20)).during(3, never()).await, None, "it ended");
+        assert_eq!(lease(4, LIFE).during(3, async { 7 }).await, None, "it ended, and was taken again");
+        assert_eq!(Lease::new(false).unwrap().during(3, async { 7 }).await, None, "it never was held");
+        assert_eq!(Lease::new(true).unwrap().during(0, async { 7 }).await, Some(7), "one process");
+    }
+
+    #[tokio::test]
+    async fn what_takes_longer_than_was_left_is_done_if_the_lease_is_held_on_to() {
+        const LEFT: Duration = Duration::from_millis(100);
+        // A machine under load may be away for as long as was left.
+        for _ in 0..100 {
+            let lease = lease(3, LEFT);
+            let longer = async {
+                lease.took(Some(3), Instant::now());
+                tokio::time::sleep(LEFT * 2).await;
+            };
+            if lease.during(3, longer).await.is_some() {
+                return;
+            }
+        }
+        panic!("it is given up though the lease is held");
     }
 }

@@ -28,6 +28,7 @@ pub fn name(index: u64, width: u64) -> String {
 
 /// Publishes what was signed since the last time. Each step may be done again: an object of a name has one content.
 pub async fn publish(core: &Core) -> Result<(), AnchorError> {
+    let epoch = core.lease.held().ok_or(AnchorError::NotHeld)?;
     let before = core.store.published()?;
     let Some((size, note)) = core.store.newest_checkpoint()?.filter(|(size, _)| *size > before) else { return Ok(()) };
     for index in before / WIDTH..size.div_ceil(WIDTH) {
@@ -35,10 +36,11 @@ pub async fn publish(core: &Core) -> Result<(), AnchorError> {
         let entries = core.store.entries(index * WIDTH, width)?;
         core.objects.replace(&name(index, width), bundle(&entries)).await.map_err(AnchorError::publish)?;
     }
-    // Who was paused past its lease must not put an older checkpoint over a newer one.
-    core.lease.held().ok_or(AnchorError::NotHeld)?;
     // A crash here leaves entries that no checkpoint speaks of.
-    core.objects.replace(CHECKPOINT, note.into_bytes()).await.map_err(AnchorError::publish)?;
+    let shown = core.objects.replace(CHECKPOINT, note.into_bytes());
+    // Who was paused past its lease must not put an older checkpoint over a newer one, nor who tries again for longer than it has
+    // it: a bucket that does not answer is asked several times.
+    core.lease.during(epoch, shown).await.ok_or(AnchorError::NotHeld)?.map_err(AnchorError::publish)?;
     // A crash here leaves a published checkpoint that is shown after the next start.
     core.store.keep_published(size)?;
     if !before.is_multiple_of(WIDTH) {

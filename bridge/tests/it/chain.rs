@@ -126,8 +126,8 @@ async fn a_chain_that_is_away_keeps_nobody_waiting_and_is_caught_up_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_directory_that_was_put_back_is_refused_even_when_the_chain_comes_late() {
-    if stores::on_postgres() {
-        return;
+    if stores::on_postgres() || stores::s3(Path::new("")).is_some() {
+        return println!("skipped: it puts back a directory with all that there is");
     }
     let directory = tempfile::tempdir().unwrap();
     let Some((mut anvil, config)) = chain(&directory).await else { return };

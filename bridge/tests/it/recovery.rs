@@ -320,24 +320,25 @@ async fn who_only_looks_makes_no_keys_where_the_index_is_lost() {
         return;
     }
     let (world, _) = filled().await;
-    let World { running, directory, .. } = world;
-    running.stop().await;
-    let data = directory.path().join("data");
-    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
-        _ = std::fs::remove_file(data.join(file));
-    }
-    let keys = || {
-        let files = std::fs::read_dir(data.join("objects/keys")).unwrap().map(|e| e.unwrap().path());
-        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect::<BTreeMap<_, _>>()
+    let objects = world.running.app.core.objects.clone();
+    let (_directory, data) = stopped(world).await;
+    stores::lose_index(&data);
+    let keys = async || {
+        let mut all = BTreeMap::new();
+        for found in objects.list("keys/", "", 9_999).await.unwrap() {
+            all.insert(found.name.clone(), objects.read_all(&found.name).await.unwrap());
+        }
+        all
     };
-    let before = keys();
+    let before = keys().await;
+    assert!(!before.is_empty());
     // A start refuses, and leaves an index with nothing in it.
     assert!(serve::start(config(&data)).await.is_err());
     for arguments in [&["storage", "check"][..], &["erase", "--list"]] {
         let looked = medseal(&data, arguments).await;
         assert!(!looked.status.success(), "{arguments:?}: {}", out(&looked));
     }
-    assert!(keys() == before, "no key was made, and none written over");
+    assert!(keys().await == before, "no key was made, and none written over");
     let recovered = medseal(&data, &["recover"]).await;
     assert!(recovered.status.success(), "{}", out(&recovered));
 }
