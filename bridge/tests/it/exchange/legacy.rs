@@ -50,16 +50,18 @@ async fn told_of(hospital: &Hospital) -> String {
     given.map(|event| event["entity"].to_string()).collect()
 }
 
-/// What a receiver was sent, and what it answers: an acknowledgement's code and more segments; nothing: it breaks off. When nothing is
-/// left it accepts.
+/// An acknowledgement's code and more segments; nothing: it breaks off.
+type Answer = Option<(&'static str, &'static str)>;
+
+/// What a receiver was sent, and what it answers. When nothing is left it accepts.
 #[derive(Clone, Default)]
 struct Said {
     got: Arc<Mutex<Vec<String>>>,
-    answers: Arc<Mutex<VecDeque<Option<(&'static str, &'static str)>>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Said {
-    fn next(&self, answers: &[Option<(&'static str, &'static str)>]) {
+    fn next(&self, answers: &[Answer]) {
         self.answers.lock().unwrap().extend(answers);
     }
 
