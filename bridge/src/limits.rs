@@ -261,6 +261,10 @@ pub const MAX_PARTICIPANTS: usize = 1_000;
 pub const MAX_TOLD: usize = 20_000;
 /// How long a look at another organisation's record lasts.
 pub const VIEW_LIFE: Duration = Duration::from_secs(600);
+/// The most HL7 v2 messages that one push becomes: a visit, an appointment each. A life's visits to one hospital stay below.
+pub const MAX_LETTERS: usize = 1_000;
+/// The most that is told of what HL7 v2 does not carry: paths of a record's types repeat themselves.
+pub const MAX_UNCARRIED: usize = 100;
 /// Pushes that wait, of all receivers together.
 pub const MAX_PUSHES: usize = 10_000;
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.

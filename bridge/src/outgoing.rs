@@ -2,6 +2,8 @@
 //! checked before it is connected to, and the connection goes to the very address that was checked: a name that resolves
 //! otherwise the second time gains nothing. No redirect is followed, nothing is read without end, nothing waits for ever.
 
+pub mod mllp;
+
 use crate::config::Outgoing as Settings;
 use crate::limits::{CONNECT_TIMEOUT, MAX_ANSWER_BYTES, OUTGOING_TIMEOUT};
 use crate::telemetry::trace;
@@ -27,6 +29,10 @@ pub enum Refusal {
     Url,
     #[error("must be https: this server's configuration does not allow http (outgoing.allow_http)")]
     Http,
+    #[error(
+        "must be over TLS (mllps): this server's configuration does not allow to send without (outgoing.allow_http)"
+    )]
+    Mllp,
     #[error("the host name does not resolve")]
     Unresolved,
     #[error(
@@ -114,16 +120,22 @@ impl Outgoing {
         let authority = uri.authority().ok_or(Refusal::Url)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let resolving = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host.clone(), port))).await;
+        let addresses = self.resolve(&host, port).await?;
+        Ok(Checked { https, host, authority: authority.to_string(), path: path(&uri), addresses })
+    }
+
+    /// The addresses of a host, where all of them may be sent to.
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+        let resolving = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host, port))).await;
         let addresses: Vec<SocketAddr> = match resolving {
             Ok(Ok(found)) => found.collect(),
             _ => return Err(Refusal::Unresolved),
         };
         // One bad address among good ones is a trap: which of them is tried first is not ours to say.
-        let fine = |a: &SocketAddr| self.rules.names(&host) || allowed(a.ip(), &self.rules);
+        let fine = |a: &SocketAddr| self.rules.names(host) || allowed(a.ip(), &self.rules);
         match addresses.iter().all(fine) {
             true if addresses.is_empty() => Err(Refusal::Unresolved),
-            true => Ok(Checked { https, host, authority: authority.to_string(), path: path(&uri), addresses }),
+            true => Ok(addresses),
             false => Err(Refusal::Address),
         }
     }

@@ -1,8 +1,10 @@
 //! `[exchange]`: this organisation among others, and where it finds them.
 
+use super::Hl7Receiver;
 use notary::chain::evm::{Address, B256};
 use notary::commitment::Digest;
 use serde::Deserialize;
+use std::collections::HashSet;
 
 /// The longest texts of the participants' document: names, no letters.
 const MAX_TEXT: usize = 200;
@@ -36,6 +38,9 @@ pub struct Exchange {
     /// Servers that speak FHIR and know nothing of medseal: they get resources without receipts.
     #[serde(default)]
     pub fhir: Vec<PlainServer>,
+    /// Systems that take HL7 v2 over MLLP: they get messages, without receipts.
+    #[serde(default)]
+    pub hl7v2: Vec<Hl7Receiver>,
     /// How far a received resource must be proved before it is shown or stored.
     #[serde(default)]
     pub accept: Accept,
@@ -158,13 +163,25 @@ impl Exchange {
         {
             return Err(format!("exchange.identifiers: `system|value`; at most {MAX_LISTED}, and as many services"));
         }
-        if self.peer.len().max(self.fhir.len()) > MAX_PEERS {
-            return Err(format!("exchange.peer, exchange.fhir: at most {MAX_PEERS}"));
+        if self.peer.len().max(self.fhir.len()).max(self.hl7v2.len()) > MAX_PEERS {
+            return Err(format!("exchange.peer, exchange.fhir, exchange.hl7v2: at most {MAX_PEERS}"));
         }
         if let Some(peer) = self.peer.iter().find(|peer| Digest::from_hex(&peer.document).is_none()) {
             return Err(format!("exchange.peer: the document of `{}` is a SHA-256 in hexadecimal", peer.id));
         }
+        self.hl7v2.iter().try_for_each(Hl7Receiver::check)?;
+        self.check_ids()?;
         self.check_directory(has_chain)
+    }
+
+    /// A Consent that names a receiver must mean one.
+    fn check_ids(&self) -> Result<(), String> {
+        let mut known = HashSet::from([&self.id]);
+        let others = self.peer.iter().map(|one| &one.id).chain(self.fhir.iter().map(|one| &one.id));
+        match others.chain(self.hl7v2.iter().map(|one| &one.id)).find(|id| !known.insert(id)) {
+            Some(id) => Err(format!("exchange: `{id}` is the id of two")),
+            None => Ok(()),
+        }
     }
 
     fn check_directory(&self, has_chain: bool) -> Result<(), String> {

@@ -9,7 +9,7 @@ use super::peers::{Intent, ask, granted, outside_of};
 use super::respond::{caller, derived};
 use super::signed::{Delivery, check_delivery};
 use super::store::{participant, signature};
-use super::{of, peers, plain};
+use super::{hl7v2, of, peers, plain};
 use crate::app::App;
 use crate::audit::event::{Access, Detail, Did, Outcome};
 use crate::audit::worker::add;
@@ -65,12 +65,12 @@ pub struct Signed {
 crate::redacted_debug!(Given, Signed);
 
 /// How a try ended.
-enum Done {
+pub(super) enum Done {
     Delivered {
         receipt: Option<String>,
         withheld: usize,
     },
-    /// What is sent is not anchored yet.
+    /// What is sent is not anchored yet, or there is more than one turn sends.
     NotYet,
 }
 
@@ -186,6 +186,10 @@ async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done,
         plain::send(app, server, &going.opened).await?;
         return Ok(Done::Delivered { receipt: None, withheld: order.places.len() - going.places.len() });
     }
+    if let Some(receiver) = exchange.settings.hl7v2.iter().find(|receiver| receiver.id == order.to) {
+        let going = consented(app, order, &patient, receiver.id.as_str()).await?;
+        return hl7v2::send(app, receiver, push, order, going).await;
+    }
     let partner = exchange.directory.partner(&order.to, &app.outgoing, peers::now(app)).await?;
     let Going { opened, caller, places } = consented(app, order, &patient, &partner.document.said.name).await?;
     let parcel = pack(&app.core, &patient, opened).await?;
@@ -207,11 +211,11 @@ async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done,
 }
 
 /// What is about to be sent.
-struct Going {
-    opened: Vec<Opened>,
-    caller: Caller,
+pub(super) struct Going {
+    pub opened: Vec<Opened>,
+    pub caller: Caller,
     /// Which of the order's places.
-    places: Vec<usize>,
+    pub places: Vec<usize>,
 }
 
 /// What of an order the patient consents to give to this organisation now. Without himself nobody could tell whose it is.
@@ -289,7 +293,7 @@ async fn note(
 }
 
 /// Tells in the trail what leaves. What cannot be told does not leave.
-async fn tell(app: &App, caller: &Caller) -> Result<(), ExchangeError> {
+pub(super) async fn tell(app: &App, caller: &Caller) -> Result<(), ExchangeError> {
     let accesses = caller.seen.take().shown.into_iter().map(|(patient, resources)| {
         let access = Access { who: Some(caller.who()), did: Did("operation"), outcome: Outcome::Done, patient };
         (access, Detail { resources, ..Detail::at(app.core.clock.now()) })

@@ -5,6 +5,7 @@ use super::signed::SignedError;
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::outgoing::SendError;
 use crate::search::SearchError;
+use mappings::to_v2::ToV2Error;
 use warp::http::StatusCode;
 
 /// Why not.
@@ -48,6 +49,16 @@ pub enum ExchangeError {
     Refused { status: StatusCode, text: String },
     #[error("the other organisation cannot be reached: {0}")]
     Send(#[from] SendError),
+    /// Types of resources.
+    #[error("no HL7 v2 message carries what was pushed ({0})")]
+    Unmapped(String),
+    #[error("the HL7 v2 message cannot be made: {0}")]
+    NotMade(#[from] ToV2Error),
+    /// Which messages, and the codes of their acknowledgements. `again`: a fault of the receiver's own, which may be over later.
+    #[error("the receiver did not take {said}")]
+    Nacked { said: String, again: bool },
+    #[error("what the receiver answered does not acknowledge the message that was sent")]
+    Unacked,
     #[error(transparent)]
     Search(#[from] SearchError),
     #[error(transparent)]
@@ -64,14 +75,18 @@ impl ExchangeError {
             Self::Directory(error) => directory_status(error),
             Self::Signed(_) | Self::Replayed => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) | Self::Plea(_) => StatusCode::BAD_REQUEST,
-            Self::Invalid(_) | Self::Unproved(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::Unproved(_) | Self::Unmapped(_) | Self::NotMade(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::Forbidden(_) | Self::Consent(_) => StatusCode::FORBIDDEN,
             Self::Uncertain(_) => StatusCode::CONFLICT,
             Self::TooMuch => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Ended => StatusCode::GONE,
             // What the other says of patient and consent is what our client is told.
             Self::Refused { status, .. } if matches!(status.as_u16(), 403 | 404 | 409 | 410 | 413) => *status,
-            Self::Answer | Self::Refused { .. } | Self::Send(_) => StatusCode::BAD_GATEWAY,
+            Self::Answer | Self::Unacked | Self::Nacked { .. } | Self::Refused { .. } | Self::Send(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Search(SearchError::Vault(error)) | Self::Vault(error) => of_fault(error.fault()),
             Self::Search(_) => StatusCode::FORBIDDEN,
             Self::Ingest(error) => of_fault(error.fault()),
@@ -84,7 +99,9 @@ impl ExchangeError {
         match self {
             Self::Off | Self::NoPatient | Self::NotFound | Self::Ended => one("not-found"),
             Self::Directory(DirectoryError::NotActive { .. } | DirectoryError::Unknown(_)) => one("security"),
-            Self::Directory(_) | Self::Send(_) | Self::Answer => one("transient"),
+            Self::Directory(_) | Self::Send(_) | Self::Answer | Self::Unacked => one("transient"),
+            Self::Unmapped(_) | Self::NotMade(_) => one("not-supported"),
+            Self::Nacked { .. } => one("processing"),
             Self::Signed(_) | Self::Replayed => one("login"),
             Self::Malformed(_) | Self::Plea(_) | Self::Unproved(_) => one("value"),
             Self::Invalid(issues) => issues.clone(),
@@ -111,7 +128,8 @@ impl ExchangeError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::NotActive { .. } | DirectoryError::Unknown(_)) => false,
-            Self::Directory(_) | Self::Send(_) | Self::Answer => true,
+            Self::Directory(_) | Self::Send(_) | Self::Answer | Self::Unacked => true,
+            Self::Nacked { again, .. } => *again,
             Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::UNAUTHORIZED,
             Self::Vault(error) => error.fault() == Fault::RetryLater,
             Self::Ingest(error) => error.fault() == Fault::RetryLater,

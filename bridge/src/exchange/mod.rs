@@ -5,6 +5,8 @@ pub mod deliver;
 pub mod document;
 pub mod emergency;
 pub mod error;
+pub mod hl7v2;
+pub mod letters;
 pub mod met;
 pub mod order;
 pub mod parcel;
@@ -37,6 +39,8 @@ pub struct Exchange {
     /// Senders that were proved before the bodies of their requests are read.
     pub proved: Proved,
     pub met: met::Met,
+    /// The maps to HL7 v2, where somebody takes that.
+    pub to_v2: Option<mappings::to_v2::Set>,
 }
 
 impl Exchange {
@@ -46,7 +50,14 @@ impl Exchange {
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
         let document =
             document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
-        Ok(Some(Self { settings, directory, document, proved: Proved::default(), met: met::Met::default() }))
+        Ok(Some(Self {
+            settings,
+            directory,
+            document,
+            proved: Proved::default(),
+            met: met::Met::default(),
+            to_v2: hl7v2::maps(config)?,
+        }))
     }
 }
 

@@ -61,6 +61,12 @@ pub struct Order {
     /// What was sent so far: the receiver may have taken any of it.
     #[serde(default)]
     pub sent: Vec<Sent>,
+    /// What of it no HL7 v2 message carries: types, and paths of elements.
+    #[serde(default)]
+    pub uncarried: Vec<String>,
+    /// Control ids of its HL7 v2 messages that the receiver has taken.
+    #[serde(default)]
+    pub taken: Vec<String>,
 }
 
 /// What one try sent.
@@ -125,6 +131,8 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
         why: None,
         receipt: None,
         sent: Vec::new(),
+        uncarried: Vec::new(),
+        taken: Vec::new(),
     };
     let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
     let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };

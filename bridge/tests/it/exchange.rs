@@ -2,6 +2,7 @@
 
 mod attacks;
 mod cutter;
+mod legacy;
 mod network;
 mod pages;
 mod urgent;

@@ -23,22 +23,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// An authority of the tests, and the files that it makes.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: PathBuf,
     name: &'static str,
 }
 
 /// A certificate and its key.
-struct Identity {
+pub struct Identity {
     serial: Vec<u8>,
-    certificate: PathBuf,
-    key: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
     fingerprint: String,
 }
 
 impl Authority {
-    fn new(folder: &Path, name: &'static str) -> Self {
+    pub fn new(folder: &Path, name: &'static str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -47,7 +47,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), folder: folder.to_owned(), name }
     }
 
-    fn pem(&self) -> PathBuf {
+    pub fn pem(&self) -> PathBuf {
         self.folder.join(format!("{}.pem", self.name))
     }
 
@@ -91,12 +91,12 @@ impl Authority {
         self.issue("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    fn sender(&self, host: &str) -> Identity {
+    pub fn sender(&self, host: &str) -> Identity {
         self.issue(host, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     /// TLS of a server, which asks for certificates of this authority.
-    fn tls(&self) -> Tls {
+    pub fn tls(&self) -> Tls {
         let Identity { certificate, key, .. } = self.server();
         Tls { certificate, key, clients: Some(self.pem()), revoked: None, http: false, mllp: true }
     }

@@ -128,6 +128,21 @@ impl Party<'_> {
 }
 
 impl Charset {
+    /// Whether messages can be written in it: MSH-18 has a name for it.
+    pub fn is_written(self) -> bool {
+        self.table_0211().is_some()
+    }
+
+    /// The bytes of a message that was made for this set.
+    pub fn encode(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Utf8 => text.as_bytes().to_vec(),
+            // What is beyond was refused when the message was made.
+            Self::Latin1 => text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect(),
+            Self::Other(encoding) => encoding.encode(text).0.into_owned(),
+        }
+    }
+
     /// Its name in table 0211, for MSH-18; nothing where the table has none.
     fn table_0211(self) -> Option<&'static str> {
         Some(match self {
@@ -270,6 +285,13 @@ mod tests {
         assert_eq!(refused("ADT_A01", &[japanese], &latin), ToV2Error::Charset("ISO 8859-1"));
         let segments = made("ADT_A01", &[patient()], &latin).unwrap();
         assert!(segments[0].ends_with("||||||8859/1") && segments[2].contains("Núñez"));
+        let greek = Charset::named("8859/7").unwrap();
+        assert_eq!(
+            (Charset::Latin1.encode("Núñez"), Charset::Utf8.encode("ñ")),
+            (b"N\xfa\xf1ez".to_vec(), vec![195, 177])
+        );
+        assert_eq!((greek.encode("Ω"), greek.is_written()), (vec![0xd9], true));
+        assert!(!Charset::named("UTF-16").unwrap().is_written());
     }
 
     #[test]

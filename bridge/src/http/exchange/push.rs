@@ -72,5 +72,8 @@ fn told(push: &Push, order: &Order) -> Value {
     for (name, value) in [("why", &order.why), ("receipt", &order.receipt)] {
         value.iter().for_each(|value| told[name] = value.as_str().into());
     }
+    if !order.uncarried.is_empty() {
+        told["notCarried"] = order.uncarried.clone().into();
+    }
     told
 }
