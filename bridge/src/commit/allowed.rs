@@ -77,8 +77,10 @@ impl Rights {
             Act::Delete { .. } => Some(Delete),
             _ => None,
         };
+        // Another organisation keeps up what it gave itself: exchange sees to it that it is that.
+        let in_own_name = is_personal && caller.outside.is_none();
         let touches =
-            touches.filter(|_| is_personal).map(|interaction| decide_over(caller, interaction, Some(act.kind())));
+            touches.filter(|_| in_own_name).map(|interaction| decide_over(caller, interaction, Some(act.kind())));
         Ok(Self {
             old: permits(old)?,
             created: permits(created)?,
