@@ -5,7 +5,7 @@ use super::pages::access as pages;
 use super::refusal::Refusal;
 use super::shares::{self, Wish};
 use super::visit::Visit;
-use super::{at_desk, guard, news, page, parameter, recipients, record, see_other, site};
+use super::{at_desk, guard, guardians, news, page, parameter, recipients, record, see_other, site};
 use crate::app::App;
 use crate::consent::give::{self, Draft, GiveError};
 use crate::consent::grant::{self, Choice, Purpose, Sensitive};
@@ -60,7 +60,8 @@ pub(super) async fn overview(app: &Arc<App>, request: &Request, ward: Option<&st
         Err(door) => return Ok(door),
     };
     let shown = all(&visit).await?;
-    Ok(page(StatusCode::OK, &pages::overview(&visit, &shown, app.core.grants.registry().is_some())))
+    let guardians = guardians::of(app, visit.resource()?).await?;
+    Ok(page(StatusCode::OK, &pages::overview(&visit, (&shown, &guardians), app.core.grants.registry().is_some())))
 }
 
 /// The grants of the visitor, the newest first.
@@ -151,7 +152,7 @@ async fn shown_form(visit: &Visit<'_>, beginning: Beginning<'_>, at: &str) -> Re
     let today = visit.app.core.clock.now().to_zoned(TimeZone::UTC).date();
     let until = match beginning {
         Beginning::Less(shown) => shown.choice.until,
-        _ => today.saturating_add(1.year()),
+        _ => visit.by_then(today.saturating_add(1.year())),
     };
     Ok(page(StatusCode::OK, &pages::form(visit, &recipients, beginning, at, until)))
 }
@@ -176,7 +177,7 @@ pub(super) async fn terms(app: &Arc<App>, request: &Request, ward: Option<&str>)
         None => None,
     };
     let patient = visit.resource()?.to_string();
-    let choice = Choice { acted_by: visit.guardian(), ..chosen(app, &form, patient, None).await? };
+    let choice = visit.signs(chosen(app, &form, patient, None).await?);
     if instead.as_ref().is_some_and(|old| !choice.is_within(&old.choice)) {
         return Err(Refusal::App("this would be more than before: give a new access for that"));
     }
@@ -209,7 +210,7 @@ pub(super) async fn take(app: &Arc<App>, request: &Request, ward: Option<&str>) 
         return Err(OTHER);
     }
     let given = now(app)?;
-    let choice = Choice { recorded_by: None, acted_by: visit.guardian(), given, ..old.choice };
+    let choice = visit.signs(Choice { recorded_by: None, given, ..old.choice });
     if choice.is_timely() { shown_terms(&visit, choice, Some(old.key)) } else { Err(OTHER) }
 }
 
