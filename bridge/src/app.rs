@@ -123,6 +123,10 @@ pub struct App {
     pub paces: Paces,
     /// Room for people who are signing in.
     pub sign_ins: Semaphore,
+    /// Room for apps that register themselves.
+    pub registrations: Semaphore,
+    /// Room for those who withdraw access by a code.
+    pub withdrawals: Semaphore,
     /// What opens `/metrics` beside the API, where it is configured.
     pub metrics_token: Option<Vec<u8>>,
     /// What outside providers have said of themselves.

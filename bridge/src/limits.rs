@@ -269,6 +269,11 @@ pub const MAX_UNCARRIED: usize = 100;
 pub const MAX_PUSHES: usize = 10_000;
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;
+/// Apps that register themselves at once: a name that they give is looked up for each, for seconds where its server does not answer, and
+/// that must hold nobody up but other apps.
+pub const MAX_REGISTERING: usize = 4;
+/// Revocation codes that are looked at together: anybody may send them, and who has one must not wait for those who sign in.
+pub const MAX_WITHDRAWING: usize = 8;
 /// The most Consents of one patient: each is read before anything of his is shown.
 pub const MAX_CONSENTS: usize = 1_000;
 /// Patients whose Consents are remembered, some kilobytes each.

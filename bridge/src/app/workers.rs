@@ -10,7 +10,8 @@ use crate::exchange::{self, Exchange};
 use crate::feeds::pace::Paces;
 use crate::lease;
 use crate::limits::{
-    DRAIN_TIMEOUT, MAX_BODIES_BYTES, MAX_BODIES_OF_ONE, MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE, MAX_SIGN_INS, MAX_WAITING,
+    DRAIN_TIMEOUT, MAX_BODIES_BYTES, MAX_BODIES_OF_ONE, MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE, MAX_REGISTERING,
+    MAX_SIGN_INS, MAX_WAITING, MAX_WITHDRAWING,
 };
 use crate::outgoing::Outgoing;
 use crate::people::openid::Providers;
@@ -51,6 +52,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         bodies: Rooms::new(MAX_BODIES_BYTES, MAX_BODIES_OF_ONE),
         frames: Rooms::new(MAX_FRAMES_BYTES, MAX_FRAMES_OF_ONE),
         sign_ins: Semaphore::new(MAX_SIGN_INS),
+        registrations: Semaphore::new(MAX_REGISTERING),
+        withdrawals: Semaphore::new(MAX_WITHDRAWING),
         metrics_token,
         providers: Providers::default(),
         probe: Probe::default(),

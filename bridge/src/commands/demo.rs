@@ -3,7 +3,7 @@
 
 mod people;
 
-pub use people::{Guest, seed};
+pub use people::{APP, APP_REDIRECT, Guest, seed};
 
 use super::client;
 use super::send::{Target, Totals, progress, send_all, split};
@@ -188,7 +188,7 @@ impl Demo {
     async fn people(&self) -> Result<Vec<Guest>, Failed> {
         self.look.step(8, "people: Runa Halvorsen, a patient, and Dr. Ilse Weiss, who has looked at the record");
         let guests = seed(&self.running, &self.token).await?;
-        self.look.line("visits, results over a year, prescriptions, appointments, a letter; an access that was written down for her");
+        self.look.line("visits, results over a year, prescriptions, appointments, a letter; an access that was written down for her; an emergency that was declared");
         Ok(guests)
     }
 
@@ -203,6 +203,11 @@ impl Demo {
         for Guest { role, link } in guests {
             say!("            {:14} {link}", role.as_str());
         }
+        say!(
+            "            the administrator lets her act for her child on /me/guardians: Patient/demo-runa for Patient/demo-kim"
+        );
+        say!("  an app    client_id={APP}, a public one, called back at {APP_REDIRECT}; it finds the way by");
+        say!("            http://{http}/fhir/.well-known/smart-configuration");
         say!("  try       export TOKEN={}", self.token);
         say!("            curl -H \"Authorization: Bearer $TOKEN\" 'http://{http}/fhir/Observation?_count=3'");
         say!("            cargo run --release -p notary -- {directory}/receipt.json {directory}/patient.json");

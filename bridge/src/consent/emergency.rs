@@ -288,7 +288,9 @@ impl Core {
     ) -> Option<&'d Declared> {
         let of_him = |names: &[Name]| declared.iter().find(|(of, _)| names.contains(of)).map(|(_, declared)| declared);
         match of_him(std::slice::from_ref(patient)) {
-            None if !declared.is_empty() => of_him(&self.merged(patient).await.map(|(all, _)| all).unwrap_or_default()),
+            None if !declared.is_empty() => {
+                of_him(&self.merged(patient).await.map(|merged| merged.names).unwrap_or_default())
+            }
             found => found,
         }
     }

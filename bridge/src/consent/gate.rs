@@ -15,12 +15,10 @@ use crate::app::Core;
 use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
 use crate::error::{Fault, VaultError};
-use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
 use crate::ids::{Name, Owner, TypeName, Version};
-use crate::limits::{MAX_CONSENTS, MAX_MERGED, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
+use crate::limits::{MAX_CONSENTS, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
 use crate::notify::made_by;
-use crate::people::age::has_died;
 use crate::read::{Opened, in_background};
 use crate::search::{Run, SearchError, all};
 use crate::smart::scopes;
@@ -221,7 +219,7 @@ impl Core {
     async fn others(&self, asker: &Asker, patients: Vec<Name>) -> Vec<Name> {
         let own = patients.iter().find(|patient| asker.is(patient)).filter(|_| patients.len() > 1);
         let numbers = match own {
-            Some(own) => self.merged(own).await.map(|(all, _)| all).unwrap_or_default(),
+            Some(own) => self.merged(own).await.map(|merged| merged.names).unwrap_or_default(),
             None => Vec::new(),
         };
         patients.into_iter().filter(|patient| !asker.is(patient) && !numbers.contains(patient)).collect()
@@ -335,8 +333,9 @@ impl Core {
         // The service itself asks: that is not gated, and told to nobody.
         let scopes = scopes::parse("system/Consent.rs").map_err(|_| unreadable())?;
         let (caller, around) = (Caller::new("consents", scopes), self.around());
-        let (merged, dead) = self.merged(patient).await?;
-        let all_of_him: Vec<String> = merged.iter().map(ToString::to_string).collect();
+        let merged = self.merged(patient).await?;
+        let dead = merged.has_died();
+        let all_of_him: Vec<String> = merged.names.iter().map(ToString::to_string).collect();
         let asked = query::read(kind, &[("patient".to_owned(), all_of_him.join(","))], &around);
         let asked = asked.map_err(|_| unreadable())?;
         let run = Run { core: self, caller: &caller, around };
@@ -346,28 +345,6 @@ impl Core {
         let keep = |opened: Opened| consents.extend(self.read_consent(opened.json(), dead));
         all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await?;
         Ok(consents)
-    }
-
-    /// A patient, and those whose records were merged with his, over any number of steps; and whether one of them says that he has died.
-    pub(super) async fn merged(&self, patient: &Name) -> Result<(Vec<Name>, bool), SearchError> {
-        let (mut all, mut next, mut dead) = (vec![patient.clone()], 0, false);
-        while let Some(one) = all.get(next).cloned() {
-            next += 1;
-            let (store, wanted) = (self.store.clone(), one);
-            let Some(stored) = in_background(move || store.current(&wanted)).await? else { continue };
-            let Some(opened) = self.open_unless_erased(&stored).await? else { continue };
-            let json = opened.json();
-            dead |= has_died(&json);
-            for other in merged_with(&json, &self.base) {
-                if !all.contains(&other) {
-                    all.push(other);
-                }
-            }
-            if all.len() > MAX_MERGED {
-                return Err(SearchError::TooCostly("a patient was merged with too many others"));
-            }
-        }
-        Ok((all, dead))
     }
 
     /// A Consent, and the grant that it names. The status of such a one follows the grant: when it was withdrawn, what it denied is
@@ -395,14 +372,6 @@ impl Core {
         }
         Ok(self.store.newest_of(CONSENT)?)
     }
-}
-
-/// Whom a Patient replaces, or is replaced by.
-fn merged_with(patient: &Json, base: &str) -> Vec<Name> {
-    let links = patient.get("link").map_or(&[][..], Json::items).iter();
-    let merged = links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by")));
-    let others = merged.filter_map(|link| link.get("other").and_then(|other| other.text("reference")));
-    others.filter_map(|reference| Name::parse(normal(reference, base))).collect()
 }
 
 fn is_subscription(name: &Name) -> bool {

@@ -14,7 +14,6 @@ use crate::index::consents::Given;
 use crate::index::store::StoreError;
 use crate::ingest::commit;
 use crate::limits::GRANT_DRAFT_LIFE;
-use crate::people::age::has_died;
 use crate::people::{AccountId, Refused};
 use crate::read::{self, Opened, in_background};
 use crate::secret::{bytes, system_random};
@@ -168,16 +167,16 @@ pub async fn give(
 /// Whether a patient has a key to sign grants with, by any of his numbers.
 pub async fn signs(core: &Core, patient: &str) -> Result<bool, GiveError> {
     let Some(name) = Name::parse(patient) else { return Err(GiveError::Draft) };
-    let Ok((numbers, _)) = core.merged(&name).await else { return Ok(true) };
+    let numbers = core.merged(&name).await?.names;
     let store = core.store.clone();
     Ok(in_background(move || numbers.iter().try_fold(false, |any, one| Ok::<_, StoreError>(any || store.signs(one)?)))
         .await?)
 }
 
-/// Whether the record says that its patient has died: nobody gives anything in that name any more.
+/// Whether the record says, under any of its numbers, that its patient has died: nobody gives anything in that name any more.
 async fn is_dead(core: &Core, patient: &str) -> Result<bool, GiveError> {
-    let Some(name) = Name::parse(patient) else { return Err(GiveError::Draft) };
-    Ok(by_service(core, &name).await?.is_some_and(|opened| has_died(&opened.json())))
+    let name = Name::parse(patient).ok_or(GiveError::Draft)?;
+    Ok(core.has_died(Some(&name)).await?)
 }
 
 fn write(draft: &Draft, opening: &Opening, registry: &Registry) -> Option<Write> {

@@ -7,6 +7,7 @@ pub mod gate;
 pub mod give;
 pub mod grant;
 pub mod labels;
+mod merged;
 pub mod outside;
 pub mod policy;
 pub mod registry;

@@ -116,7 +116,8 @@ fn new_id() -> Result<String, ExchangeError> {
 /// Whether a view goes on.
 async fn lives(app: &App, id: &str, expires: u64) -> Result<(), ExchangeError> {
     let (store, id) = (app.core.store.clone(), id.to_owned());
-    let stands = in_background(move || store.stands(&id, None, None)).await?;
+    let now = app.core.clock.now().as_millisecond();
+    let stands = in_background(move || store.stands(&id, None, None, now)).await?;
     if stands && expires > peers::now(app) { Ok(()) } else { Err(ExchangeError::Ended) }
 }
 

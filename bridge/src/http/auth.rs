@@ -192,7 +192,8 @@ async fn named(app: &App, form: &Form) -> Result<Option<Arc<Bearer>>, Refusal> {
     let Ok(bearer) = app.token_key.check(form.required("token")?, seconds(app)) else { return Ok(None) };
     let Some(id) = bearer.id.clone() else { return Ok(Some(bearer)) };
     let (store, client, grant) = (app.core.store.clone(), bearer.caller.client.clone(), bearer.caller.grant.clone());
-    let asked = in_background(move || store.stands(&id, client.as_deref(), grant.as_deref())).await;
+    let now = app.core.clock.now().as_millisecond();
+    let asked = in_background(move || store.stands(&id, client.as_deref(), grant.as_deref(), now)).await;
     Ok(asked.map_err(|e| Refusal::later(&e))?.then_some(bearer))
 }
 

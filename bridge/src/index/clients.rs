@@ -3,6 +3,7 @@
 use super::sql::{Row, values};
 use super::store::{Store, StoreError};
 use crate::limits::MAX_CLIENTS;
+use crate::people::SESSION_IDLE;
 use notary::commitment::Digest;
 use std::collections::HashMap;
 
@@ -66,8 +67,15 @@ impl Store {
     pub fn add_by_itself(&self, client: &Client, most: usize, since: i64) -> Result<bool, StoreError> {
         const STALE: &str = "DELETE FROM client WHERE by_itself = 1 AND made < ?1 AND NOT EXISTS \
              (SELECT 1 FROM app_grant g WHERE g.client = client.id)";
+        let forgotten = format!(
+            "DELETE FROM setting WHERE name LIKE '{USED}%' AND NOT EXISTS \
+             (SELECT 1 FROM client WHERE setting.name = '{USED}' || client.id)"
+        );
         let count = "SELECT count(*) FROM client WHERE by_itself = 1";
-        self.with(|c| c.execute(STALE, values![since]))?;
+        self.transaction(|c| {
+            c.execute(STALE, values![since])?;
+            c.execute(&forgotten, &[])
+        })?;
         if self.read(|c| c.number(count, &[]))? >= most as i64 {
             return Ok(false);
         }
@@ -138,13 +146,16 @@ impl Store {
     }
 
     /// Whether a token still counts: it was not revoked, the client that it was issued to is still registered, and what somebody
-    /// allowed that client, if it came of that, goes on: with the account, and with the session where it is bound to one.
-    pub fn stands(&self, id: &str, client: Option<&str>, grant: Option<&str>) -> Result<bool, StoreError> {
+    /// allowed that client, if it came of that, goes on: until its time is over, with the account, and with the session where it is
+    /// bound to one. A session that nobody ended lies here until the next one begins. `now` in milliseconds since 1970.
+    pub fn stands(&self, id: &str, client: Option<&str>, grant: Option<&str>, now: i64) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT (SELECT count(*) FROM revoked WHERE id = ?1), \
              (SELECT count(*) FROM client WHERE id = ?2), \
              (SELECT count(*) FROM app_grant g JOIN account a ON a.id = g.account AND a.disabled = 0 \
-              WHERE g.id = ?3 AND (g.session = '' OR EXISTS (SELECT 1 FROM session s WHERE s.digest = g.session)))";
-        let values = values![id, client.unwrap_or(""), grant.unwrap_or("")];
+              WHERE g.id = ?3 AND g.expires > ?4 AND (g.session = '' OR EXISTS \
+              (SELECT 1 FROM session s WHERE s.digest = g.session AND s.expires > ?4 AND s.seen > ?5)))";
+        let idle = now - SESSION_IDLE.as_millis() as i64;
+        let values = values![id, client.unwrap_or(""), grant.unwrap_or(""), now, idle];
         let found = self.read(|c| c.first(SQL, values, |r| Ok((r.int(0)?, r.int(1)?, r.int(2)?))))?;
         Ok(found.is_some_and(|(revoked, clients, grants)| {
             revoked == 0 && (client.is_none() || clients == 1) && (grant.is_none() || grants == 1)
@@ -244,8 +255,13 @@ mod tests {
             );
             assert!(!store.add_by_itself(&own("c", 30), 2, 0).unwrap(), "one too many");
             assert!(store.client("a").unwrap().unwrap().by_itself);
+            for id in ["a", "b", "theirs"] {
+                store.used_client(id, 100_000).unwrap();
+            }
             assert!(store.add_by_itself(&own("c", 30), 2, 15).unwrap(), "the old one has gone");
             assert!(store.client("a").unwrap().is_none() && store.client("theirs").unwrap().is_some());
+            let used = store.clients_used().unwrap();
+            assert!(used.len() == 2 && !used.contains_key("a"), "nor is it remembered when it was used: {used:?}");
         }
     }
 
@@ -264,13 +280,13 @@ mod tests {
     fn a_token_falls_with_its_revocation_and_with_its_client() {
         for (_keep, store) in stores() {
             assert!(store.add_client(&a("c", Keys::Inline("{}".into()), 1), 9).unwrap());
-            assert!(store.stands("t", None, None).unwrap() && store.stands("t", Some("c"), None).unwrap());
-            assert!(!store.stands("t", Some("other"), None).unwrap());
+            assert!(store.stands("t", None, None, 1).unwrap() && store.stands("t", Some("c"), None, 1).unwrap());
+            assert!(!store.stands("t", Some("other"), None, 1).unwrap());
             store.revoke("t", 100, 50).unwrap();
             store.revoke("t", 100, 60).unwrap();
-            assert!(!store.stands("t", None, None).unwrap() && store.stands("u", Some("c"), None).unwrap());
+            assert!(!store.stands("t", None, None, 1).unwrap() && store.stands("u", Some("c"), None, 1).unwrap());
             store.drop_client("c").unwrap();
-            assert!(!store.stands("u", Some("c"), None).unwrap());
+            assert!(!store.stands("u", Some("c"), None, 1).unwrap());
         }
     }
 }

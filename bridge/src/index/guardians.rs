@@ -58,6 +58,13 @@ impl Store {
         self.read(|c| c.rows(&sql, values![account.as_str()], guardian))
     }
 
+    /// Who acts for a patient by an open account, the first first.
+    pub fn guardians_of(&self, patient: &Name) -> Result<Vec<Name>, StoreError> {
+        let sql = format!("{GUARDIAN} AND a.disabled = 0 WHERE g.patient = ?1 ORDER BY g.made, a.person");
+        let all = self.read(|c| c.rows(&sql, values![&patient.to_string()], guardian))?;
+        Ok(all.into_iter().map(|one| one.person).collect())
+    }
+
     /// Everybody who acts for somebody, the newest first, this many at most.
     pub fn guardians(&self, most: usize) -> Result<Vec<Guardian>, StoreError> {
         let sql = format!("{GUARDIAN} ORDER BY g.made DESC, g.patient, g.account LIMIT ?1");
@@ -109,6 +116,10 @@ mod tests {
             let other = name("Patient/w1".into());
             assert!(store.unlink_guardian(&first, &other).unwrap() && !store.unlink_guardian(&first, &other).unwrap());
             assert_eq!(store.guardians(3).unwrap().len(), 3);
+            let third = name("Patient/w2".into());
+            assert_eq!(store.guardians_of(&third).unwrap(), [name("Patient/g1".into())]);
+            store.close_account(&first, true).unwrap();
+            assert!(store.guardians_of(&third).unwrap().is_empty(), "a closed account acts for nobody");
         }
     }
 }

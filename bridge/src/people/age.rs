@@ -15,14 +15,20 @@ pub enum NotAWard {
     Dead,
 }
 
-/// Whether somebody may act for this patient today; `majority`: the age in years.
-pub fn is_ward(patient: &Json, majority: u8, today: Date) -> Result<(), NotAWard> {
-    if has_died(patient) {
+/// The last day on which somebody may act for a patient, if that is not over. `patients`: what there is of him, which is more than one
+/// where records were merged: each may end it, and one of them must say when it ends. `majority`: the age in years.
+pub fn is_ward(patients: &[Json], majority: u8, today: Date) -> Result<Date, NotAWard> {
+    if patients.iter().any(has_died) {
         return Err(NotAWard::Dead);
     }
-    let born = patient.text("birthDate").and_then(earliest).ok_or(NotAWard::Unknown)?;
-    let of_age = born.checked_add(i64::from(majority).years()).map_err(|_| NotAWard::Unknown)?;
-    if today < of_age { Ok(()) } else { Err(NotAWard::OfAge) }
+    let of_age = patients.iter().filter_map(|patient| of_age(patient, majority)).min().ok_or(NotAWard::Unknown)?;
+    if today < of_age { of_age.yesterday().map_err(|_| NotAWard::Unknown) } else { Err(NotAWard::OfAge) }
+}
+
+/// The first day on which a patient decides alone.
+fn of_age(patient: &Json, majority: u8) -> Option<Date> {
+    let born = patient.text("birthDate").and_then(earliest)?;
+    born.checked_add(i64::from(majority).years()).ok()
 }
 
 /// The first day that a birth date may mean: of a year alone, the first of it. Who is perhaps of age decides alone.
@@ -65,10 +71,27 @@ mod tests {
             (r#"{"birthDate":"2020-01-01","deceasedBoolean":false}"#, 18, Ok(())),
         ] {
             let json = Json::parse(patient.as_bytes()).unwrap();
-            assert_eq!(is_ward(&json, majority, today), expected, "{patient}, {majority}");
+            assert_eq!(is_ward(&[json], majority, today).map(|_| ()), expected, "{patient}, {majority}");
         }
-        let leap = Json::parse(br#"{"birthDate":"2008-02-29"}"#).unwrap();
-        assert_eq!(is_ward(&leap, 18, "2026-02-27".parse().unwrap()), Ok(()));
-        assert_eq!(is_ward(&leap, 18, "2026-02-28".parse().unwrap()), Err(NotAWard::OfAge));
+        let leap = [Json::parse(br#"{"birthDate":"2008-02-29"}"#).unwrap()];
+        let day = |text: &str| text.parse::<Date>().unwrap();
+        assert_eq!(is_ward(&leap, 18, day("2026-02-27")), Ok(day("2026-02-27")), "the last day");
+        assert_eq!(is_ward(&leap, 18, day("2026-02-28")), Err(NotAWard::OfAge));
+    }
+
+    #[test]
+    fn of_records_that_were_merged_each_may_end_it() {
+        let today: Date = "2026-06-15".parse().unwrap();
+        let child = r#"{"birthDate":"2020-01-01"}"#;
+        for (other, expected) in [
+            ("{}", Ok("2037-12-31".parse().unwrap())),
+            (r#"{"birthDate":"2019-01-01"}"#, Ok("2036-12-31".parse().unwrap())),
+            (r#"{"birthDate":"1990-01-01"}"#, Err(NotAWard::OfAge)),
+            (r#"{"birthDate":"2020-01-01","deceasedBoolean":true}"#, Err(NotAWard::Dead)),
+        ] {
+            let both = [child, other].map(|text| Json::parse(text.as_bytes()).unwrap());
+            assert_eq!(is_ward(&both, 18, today), expected, "{other}");
+        }
+        assert_eq!(is_ward(&[], 18, today), Err(NotAWard::Unknown), "of nobody");
     }
 }

@@ -6,7 +6,9 @@ use super::scopes::{self, Scope};
 use crate::index::clients::Keys;
 use serde::Deserialize;
 use serde_json::Value;
+use std::net::Ipv6Addr;
 use warp::http::Uri;
+use warp::http::uri::Authority;
 
 /// The longest name.
 pub const MAX_NAME: usize = 100;
@@ -135,8 +137,18 @@ fn scope(said: Option<&str>) -> Result<String, Faulty> {
 
 /// A name as people read it.
 pub fn named(name: &str) -> Option<String> {
-    let fine = !name.trim().is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
+    let shows = |c: char| !c.is_control() && !is_unseen(c);
+    let fine = !name.trim().is_empty() && name.len() <= MAX_NAME && name.chars().all(shows);
     fine.then(|| name.trim().to_owned())
+}
+
+/// What changes how text looks and is not seen itself: format characters (Cf, Unicode 16) and separators of lines. With them a name reads
+/// as another, or changes the words beside it.
+fn is_unseen(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890 | 0x891 | 0x8E2 | 0x180E | 0x200B..=0x200F | 0x2028..=0x202E
+        | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB | 0x110BD | 0x110CD | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3
+        | 0x1D173..=0x1D17A | 0xE0001 | 0xE0020..=0xE007F)
 }
 
 fn host(uri: &str) -> Option<String> {
@@ -148,9 +160,22 @@ fn host(uri: &str) -> Option<String> {
 pub fn is_redirect(text: &str) -> bool {
     let plain = text.len() <= MAX_REDIRECT && text.bytes().all(|c| c.is_ascii_graphic() && !b"#\\\"'<>`".contains(&c));
     let Some(uri) = plain.then(|| text.parse::<Uri>().ok()).flatten() else { return false };
-    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
+    let Some(authority) = uri.authority().filter(|authority| is_plain(authority)) else { return false };
     let own = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
     uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && own)
+}
+
+/// A name of DNS or an address, and a port: a page's policy names it, where other signs would mean more than a host.
+fn is_plain(authority: &Authority) -> bool {
+    let host = authority.host();
+    let is_address = |text: &str| text.strip_suffix(']').is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => is_address(rest),
+        None => !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-".contains(&c)),
+    };
+    let port = authority.as_str().strip_prefix(host);
+    let is_port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    is_host && port.is_some_and(|port| port.is_empty() || is_port(port))
 }
 
 #[cfg(test)]
@@ -200,6 +225,18 @@ mod tests {
             (json!({"jwks": private}), metadata),
             (json!({"jwks": jwks, "jwks_uri": "https://app.example/k"}), metadata),
             (json!({"client_name": "a\nb"}), metadata),
+            (json!({"client_name": "bank\u{202E}moc"}), metadata),
+            (json!({"client_name": "a\u{2066}b"}), metadata),
+            (json!({"client_name": "a\u{200B}b"}), metadata),
+            (json!({"client_name": "a\u{2029}b"}), metadata),
+            (json!({"redirect_uris": ["https://*/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://*.example/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://a;sandbox/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://a,sandbox/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://a:1;sandbox/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://a:*/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://u@a.example/cb"]}), "invalid_redirect_uri"),
+            (json!({"redirect_uris": ["https://[v1.x]/cb"]}), "invalid_redirect_uri"),
             (json!({"client_name": "x".repeat(101)}), metadata),
             (json!({"scope": "system/*.rs"}), metadata),
             (json!({"scope": "launch/patient offline_access"}), metadata),

@@ -38,11 +38,12 @@ impl Standing {
         let answer = if store.is_shared() {
             let store = store.clone();
             let joined =
-                tokio::task::spawn_blocking(move || store.stands(&asked, client.as_deref(), grant.as_deref())).await;
+                tokio::task::spawn_blocking(move || store.stands(&asked, client.as_deref(), grant.as_deref(), now))
+                    .await;
             joined.unwrap_or(Err(StoreError::Nonsense("index work was cut short")))
         } else {
             // One look into an index on this machine: to hand that to another thread costs several times as much.
-            store.stands(&asked, client.as_deref(), grant.as_deref())
+            store.stands(&asked, client.as_deref(), grant.as_deref(), now)
         };
         match answer {
             Ok(stands) => self.learn(id, Known { asked: now, stands }),

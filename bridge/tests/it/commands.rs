@@ -174,7 +174,7 @@ async fn the_demos_people_fill_their_pages() {
             "patient" => &["/me/records", "/me/access", "/me/records/access", "/me/records/summary", "/me"],
             "clinician" => &["/me/patients", "/me/patients/demo-runa", "/me/patients/demo-runa/MedicationRequest"],
             "auditor" => &["/me/log"],
-            _ => &["/me/people", "/me/guardians", "/me/clients", "/me/feeds"],
+            _ => &["/me/people", "/me/guardians", "/me/clients", "/me/feeds", "/me/emergencies"],
         };
         for page in of {
             pages.insert(*page, browser.page(page).await);
@@ -195,6 +195,9 @@ async fn the_demos_people_fill_their_pages() {
         ("/me/patients/demo-runa/MedicationRequest", "Ibuprofen"),
         ("/me/log", "Practitioner/demo-weiss"),
         ("/me/people", "Patient/demo-runa"),
+        ("/me/records", "found unconscious at the tram stop"),
+        ("/me/emergencies", "Practitioner/demo-weiss"),
+        ("/me/clients", "An app on my machine"),
     ] {
         assert!(pages[page].contains(words), "{words} on {page}: {}", pages[page]);
     }

@@ -181,7 +181,13 @@ async fn only_consent(world: &World) -> Value {
 async fn a_patient_gives_access_by_passkey_and_takes_it_back_by_a_click() {
     let world = house().await;
     let (mut ada, passkey) = patient(&world, "ada").await;
-    assert!(ada.page("/me/access/new").await.contains("Quay Clinic"));
+    // A message has named it as who gives out numbers, and no more is known of it.
+    let authority = json!({"resourceType": "Organization", "id": "authority", "name": "KVNR", "identifier": [{"value": "KVNR"},
+        {"value": "http://fhir.de/sid/gkv/kvid-10", "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "URI"}]}}]});
+    assert_eq!(world.call("PUT", "/fhir/Organization/authority", &authority.to_string()).await.0, 201);
+    let page = ada.page("/me/access/new").await;
+    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words}: {page}"));
+    assert!(at("Quay Clinic") < at("Ilse Weiss") && at("Ilse Weiss") < at("KVNR"), "{page}");
     assert_eq!(seen(&world, "Observation/o").await, 404);
     let code = give(&mut ada, &passkey, TERMS, true).await;
     until_seen(&world, "Observation/o", 200).await;

@@ -6,6 +6,8 @@ use super::grants::{DOCTOR, Pending, TERMS, drafted, give, house, patient, seen,
 use super::world::World;
 use bridge::audit::worker::flush;
 use bridge::people::{AccountId, Role};
+use jiff::ToSpan;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
@@ -31,6 +33,10 @@ async fn link(administrator: &mut Browser<'_>, guardian: &str, patient: &str) ->
     let token = administrator.token().await;
     let body = format!("token={token}&guardian=Patient/{guardian}&patient=Patient/{patient}");
     administrator.form("/me/guardians/link", &body).await.status()
+}
+
+async fn link_kid(administrator: &mut Browser<'_>) -> StatusCode {
+    link(administrator, "ada", "kid").await
 }
 
 async fn unlink(administrator: &mut Browser<'_>, account: &AccountId, patient: &str) -> StatusCode {
@@ -143,12 +149,74 @@ async fn it_ends_by_itself_when_the_record_says_so() {
         assert_eq!(pending.sign(&mut ada, "passkey", passkey.sign(&options)).await.0, 403, "{what}");
         assert_eq!(drafted(&mut ada, "/me/wards/kid/grants/new", TERMS).await, Err(403), "{what}");
     }
+    // So does a record that was merged with the child's, in either direction, whichever of the two says it.
+    let link = |kind: &str, other: &str| json!([{"type": kind, "other": {"reference": format!("Patient/{other}")}}]);
+    for (what, other) in [
+        ("of age", json!({"birthDate": "1990-01-01"})),
+        ("dead", json!({"birthDate": "2999-01-01", "deceasedBoolean": true})),
+    ] {
+        for (ours, theirs) in [("replaced-by", "replaces"), ("replaces", "replaced-by")] {
+            let mut other = other.clone();
+            let more = json!({"resourceType": "Patient", "id": "kid2", "link": link(theirs, "kid")});
+            other.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            put(&world, other).await;
+            put(&world, kid(json!({}))).await;
+            assert_eq!(ada.get("/me/wards/kid").await.status(), 200, "before: {what}");
+            let pending = Pending::new(drafted(&mut ada, "/me/wards/kid/grants/new", TERMS).await.unwrap(), false);
+            let options = pending.options(&mut ada, "passkey").await;
+            put(&world, kid(json!({"link": link(ours, "kid2")}))).await;
+            for path in ["", "/grants", "/Observation/k", "/download"] {
+                assert_eq!(ada.get(&format!("/me/wards/kid{path}")).await.status(), 403, "{what}, {ours}: {path}");
+            }
+            assert_eq!(pending.sign(&mut ada, "passkey", passkey.sign(&options)).await.0, 403, "{what}, {ours}");
+            assert_eq!(link_kid(&mut administrator).await, 403, "{what}, {ours}");
+        }
+    }
     // A closed account acts for nobody.
     put(&world, kid(json!({}))).await;
     assert_eq!(ada.get("/me/wards/kid").await.status(), 200);
     world.running.app.core.store.close_account(&account_of(&world, "Patient/ada"), true).unwrap();
     assert_ne!(ada.get("/me/wards/kid").await.status(), 200);
-    assert_eq!(link(&mut administrator, "ada", "kid").await, 400, "nor is it linked");
+    assert_eq!(link_kid(&mut administrator).await, 400, "nor is it linked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guardian_signs_ends_when_the_child_is_of_age_and_the_child_knows_of_the_guardian() {
+    let world = house().await;
+    let (mut ada, passkey, mut administrator) = family(&world).await;
+    let today = world.running.app.core.clock.now().to_zoned(TimeZone::UTC).date();
+    // Of age in a few weeks, so that midnight changes nothing.
+    let born = today.checked_add(40.days()).unwrap().checked_sub(18.years()).unwrap();
+    let last = born.checked_add(18.years()).unwrap().yesterday().unwrap().to_string();
+    put(&world, json!({"resourceType": "Patient", "id": "kid", "birthDate": born.to_string()})).await;
+    let (mut kid, _) = patient(&world, "kid").await;
+    assert!(!kid.page("/me/access").await.contains("Patient/ada"), "nobody acts for the child yet");
+    assert_eq!(link_kid(&mut administrator).await, 303);
+    let page = kid.page("/me/access").await;
+    assert!(page.contains("<code>Patient/ada</code> acts for you"), "{page}");
+    assert!(!ada.page("/me/access").await.contains("acts for you"));
+
+    assert!(ada.page("/me/wards/kid/grants/new").await.contains(&format!("value=\"{last}\"")), "offered");
+    for (until, expected) in [("2035-12-31", last.as_str()), (&today.to_string(), &today.to_string())] {
+        let terms = TERMS.replace("2030-12-31", until);
+        let pending = Pending::new(drafted(&mut ada, "/me/wards/kid/grants/new", &terms).await.unwrap(), false);
+        let options = pending.options(&mut ada, "passkey").await;
+        assert_eq!(pending.sign(&mut ada, "passkey", passkey.sign(&options)).await.0, 200);
+        let (_, found) = world.get("/fhir/Consent?patient=Patient/kid&_sort=-_lastUpdated").await;
+        let end = &found["entry"][0]["resource"]["provision"]["period"]["end"];
+        assert!(end.as_str().unwrap().starts_with(expected), "{until}: {end}");
+    }
+    // In her own name she gives for as long as she likes.
+    give(&mut ada, &passkey, TERMS, false).await;
+    let consent = world.only("/fhir/Consent?patient=Patient/ada").await;
+    assert!(consent["provision"]["period"]["end"].as_str().unwrap().starts_with("2030-12-31"), "{consent}");
+
+    let account = account_of(&world, "Patient/ada");
+    assert_eq!(unlink(&mut administrator, &account, "kid").await, 303);
+    assert!(!kid.page("/me/access").await.contains("acts for you"), "it was ended");
+    assert_eq!(link_kid(&mut administrator).await, 303);
+    put(&world, json!({"resourceType": "Patient", "id": "kid", "birthDate": "2000-01-01"})).await;
+    assert!(!kid.page("/me/access").await.contains("acts for you"), "of age");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,12 +266,25 @@ async fn what_a_patient_granted_ends_with_the_life() {
     )
     .await;
     until_seen(&world, "Observation/o", 404).await;
+    let draft = drafted(&mut ada, "/me/access/new", TERMS).await.unwrap();
     assert_eq!(pending.sign(&mut ada, "passkey", passkey.sign(&options)).await.0, 403, "nobody signs in that name");
     let consent = world.only("/fhir/Consent?patient=Patient/ada").await;
     let path = format!("/fhir/Observation/o/$explain-access?actor={DOCTOR}");
     let (status, said) = world.get(&path).await;
     assert!(status == 200 && said.to_string().contains("its patient has died"), "{said}");
     assert_eq!(consent["status"], "active", "what was signed is not changed");
+    // Another number of hers says it.
+    let link = |kind: &str, other: &str| json!([{"type": kind, "other": {"reference": format!("Patient/{other}")}}]);
+    put(
+        &world,
+        json!({"resourceType": "Patient", "id": "ada2", "deceasedBoolean": true, "link": link("replaces", "ada")}),
+    )
+    .await;
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "link": link("replaced-by", "ada2")})).await;
+    let pending = Pending::new(draft, false);
+    let options = pending.options(&mut ada, "passkey").await;
+    assert_eq!(pending.sign(&mut ada, "passkey", passkey.sign(&options)).await.0, 403, "nor under another number");
+    assert_eq!(seen(&world, "Observation/o").await, 404);
     // It was a mistake of the office's.
     put(&world, json!({"resourceType": "Patient", "id": "ada", "birthDate": "1980-02-29"})).await;
     until_seen(&world, "Observation/o", 200).await;

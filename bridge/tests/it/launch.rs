@@ -1,6 +1,7 @@
 //! Apps that people let in (SMART App Launch 2.2, standalone launch): the whole way, and every way that must not be.
 
 use super::backend::{BY_JWT, EC, claims, form, inline, post, signed};
+use super::consents::{consent, put};
 use super::door::{Browser, invitation};
 use super::world::World;
 use base64::Engine;
@@ -513,11 +514,15 @@ async fn a_clinician_names_the_patient_whose_record_is_opened() {
     let world = world().await;
     let mut browser = clinician(&world).await;
     let query = question(&world, &[("scope", "launch/patient patient/*.rs")]);
+    put(&world, json!({"resourceType": "Patient", "id": "shy"})).await;
+    put(&world, withheld("shy")).await;
     let page = browser.page(&format!("/auth/authorize?{query}")).await;
     assert!(page.contains("name=\"patient\"") && page.contains("in the record of the patient"), "{page}");
-    for nobody in ["", "&patient=", "&patient=nobody", "&patient=Practitioner%2Fdan", "&patient=a%2Fb"] {
+    let unknown = answer(&mut browser, &query, "approve", "&patient=nobody").await;
+    for nobody in ["", "&patient=", "&patient=shy", "&patient=Practitioner%2Fdan", "&patient=a%2Fb"] {
         let reply = answer(&mut browser, &query, "approve", nobody).await;
         assert!(reply.status() == 400 && !reply.headers().contains_key("location"), "{nobody}");
+        assert_eq!(reply.body(), unknown.body(), "{nobody}: who withholds is told like who is not here");
     }
     let approved = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
     let (_, token) = redeem(&world, &approved["code"], &[]).await;
@@ -533,6 +538,41 @@ async fn a_clinician_names_the_patient_whose_record_is_opened() {
         [status(&world, &token, "/fhir/Patient/ada").await, status(&world, &token, "/fhir/Patient/bob").await],
         [200, 200]
     );
+}
+
+/// A patient's word that nobody sees the record.
+fn withheld(patient: &str) -> Value {
+    let mut consent = consent("active", json!({"type": "deny"}));
+    consent["patient"] = json!({"reference": format!("Patient/{patient}")});
+    consent
+}
+
+#[tokio::test]
+async fn who_has_died_lets_no_app_in_and_none_comes_again() {
+    let world = world().await;
+    let mut browser = ada(&world).await;
+    let given = code(&mut browser, &[]).await;
+    let (_, token) = redeem(&world, &given, &[]).await;
+    let late = code(&mut browser, &[]).await;
+    // The record of another number says so, with which hers was merged.
+    let link = |kind: &str, other: &str| json!([{"type": kind, "other": {"reference": format!("Patient/{other}")}}]);
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "link": link("replaced-by", "ada2")})).await;
+    let ada2 =
+        json!({"resourceType": "Patient", "id": "ada2", "link": link("replaces", "ada"), "deceasedBoolean": true});
+    put(&world, ada2).await;
+    let query = question(&world, &[]);
+    let told_ = told(&browser.get(&format!("/auth/authorize?{query}")).await);
+    assert_eq!(told_["error"], "access_denied");
+    assert!(!told_["error_description"].contains("die"), "nobody let the app in: it is not told");
+    let told_ = told(&answer(&mut browser, &query, "approve", "").await);
+    assert!(told_["error"] == "access_denied" && !told_.contains_key("code"), "{told_:?}");
+    assert_eq!(refresh(&world, &token, "").await.1["error"], "invalid_grant");
+    assert_eq!(redeem(&world, &late, &[]).await.1["error"], "invalid_grant");
+    // It was a mistake of the office's.
+    put(&world, json!({"resourceType": "Patient", "id": "ada2", "link": link("replaces", "ada")})).await;
+    assert_eq!(refresh(&world, &token, "").await.0, 200, "nothing was used up");
+    assert_eq!(redeem(&world, &late, &[]).await.0, 200);
+    assert!(told(&answer(&mut browser, &query, "approve", "").await).contains_key("code"));
 }
 
 /// An app that is opened from records, and asks for the most.
@@ -712,6 +752,13 @@ async fn a_launch_counts_once_for_who_opened_the_app_and_for_that_app() {
     let again = told(&answer(&mut browser, &query, "approve", "").await);
     assert!(again["error"] == "invalid_request" && !again.contains_key("code"), "{again:?}");
 
+    // The patient has withheld the record since.
+    let launch = launch_of(&mut browser, "/me/patients/bob", "opened", "").await;
+    put(&world, withheld("bob")).await;
+    let reply = answer(&mut browser, &opened(&world, &launch, &[]), "approve", "").await;
+    assert!(reply.status() == 400 && !reply.headers().contains_key("location"));
+    assert_eq!(world.call("DELETE", "/fhir/Consent/k", "").await.0, 204);
+
     // Without a launch the scope is not granted.
     let query = opened(&world, "", &[]);
     let approved = told(&answer(&mut browser, &query, "approve", "&patient=bob").await);
@@ -774,11 +821,8 @@ async fn what_an_app_uses_records_for_is_asked_of_consents_and_told() {
     assert!(world.running.app.core.store.add_client(&study, 100).unwrap());
     let mut browser = clinician(&world).await;
     let research = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]);
-    let no = super::consents::consent(
-        "active",
-        json!({"type": "permit", "provision": [{"type": "deny", "purpose": research}]}),
-    );
-    super::consents::put(&world, no).await;
+    let no = consent("active", json!({"type": "permit", "provision": [{"type": "deny", "purpose": research}]}));
+    put(&world, no).await;
     let get = async |browser: &mut Browser<'_>, id: &str, patient: &str| {
         let changes = [("client_id", id), ("scope", "launch/patient patient/*.rs")];
         let query = question(&world, &changes);

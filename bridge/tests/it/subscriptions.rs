@@ -1,15 +1,21 @@
 //! Subscriptions, with a receiver that really listens: what arrives, in which order, after which failures, and what never does.
 
 use super::backend::client;
+use super::door::{Browser, invitation};
 use super::stores;
 use super::world::{World, config, mint};
+use bridge::ids::{Name, ResourceId};
 use bridge::index::clients::Keys;
+use bridge::people::session::borne;
+use bridge::people::{Role, SESSION_IDLE};
+use bridge::smart::grant::{Grant, Handle};
 use bridge::smart::scopes;
 use bridge::smart::token::Caller;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use notary::commitment::Digest;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -655,4 +661,93 @@ async fn a_client_that_was_removed_is_told_nothing_more() {
     put(&world, "Observation/o3", &observation("o3", "wanted")).await;
     let got = receiver.wait(2).await;
     assert!(got[1].line.ends_with("/Observation/o3"), "and what it missed is not told later: {}", got[1].line);
+}
+
+/// Until so many events were found for it, and all have had their turn.
+async fn settled(world: &World, id: &str, events: u64) {
+    let (store, id) = (&world.running.app.core.store, ResourceId::parse(id).unwrap());
+    for _ in 0..1_000 {
+        let found = store.subscription(&id).unwrap().is_some_and(|kept| kept.events >= events);
+        if found && store.unsent(&id).unwrap().is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("something still waits for {id}");
+}
+
+/// A grant that an account gave, as an app's token names it.
+fn allowed(world: &World, id: &str, session: Option<Digest>, expires: i64) -> Handle {
+    let store = &world.running.app.core.store;
+    let grant = Grant {
+        id: id.into(),
+        client: "c".into(),
+        account: store.accounts().unwrap().remove(0).id,
+        session,
+        scope: "user/Observation.rs user/Subscription.cruds".into(),
+        patient: None,
+        encounter: None,
+        code: None,
+        made: 1,
+        expires,
+    };
+    let handle = Handle::new(&bridge::secret::system_random).unwrap();
+    store.allow(&grant, &handle, 1).unwrap();
+    handle
+}
+
+#[tokio::test]
+async fn what_an_app_asked_for_falls_silent_when_what_let_it_in_ends_by_itself() {
+    let (world, receiver) = (world().await, Receiver::new().await);
+    let (store, now) = (&world.running.app.core.store, world.running.app.core.clock.now().as_millisecond());
+    let scope = "user/Observation.rs user/Subscription.cruds";
+    assert!(store.add_client(&client("c", Keys::None, scope), 9).unwrap());
+    put(&world, "Practitioner/dan", r#"{"resourceType":"Practitioner","id":"dan"}"#).await;
+    put(&world, "Organization/org", r#"{"resourceType":"Organization","id":"org"}"#).await;
+    let mut browser = Browser::new(&world);
+    browser.join(&invitation(&world, Role::Clinician, Some("Practitioner/dan"), Some("Organization/org"))).await;
+    let session = borne(browser.cookie.iter().map(String::as_str)).unwrap().digest();
+    let later = now + 3_600_000;
+    let handle = allowed(&world, "timed", None, later);
+    allowed(&world, "bound", Some(session), later);
+    allowed(&world, "mortal", None, later);
+    put(&world, "Patient/eve", r#"{"resourceType":"Patient","id":"eve"}"#).await;
+    for (id, user) in [("timed", "Practitioner/dan"), ("bound", "Practitioner/dan"), ("mortal", "Patient/eve")] {
+        let caller = Caller {
+            client: Some("c".into()),
+            grant: Some(id.into()),
+            user: Name::parse(user),
+            ..Caller::new("c", scopes::parse(scope).unwrap())
+        };
+        let token = world.running.app.token_key.issue(&caller, now as u64 / 1_000, Duration::from_secs(300)).unwrap();
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+        let mut body = plain(&format!("{}/{id}", receiver.url()), Some("application/fhir+json"));
+        body["id"] = json!(id);
+        let path = format!("/fhir/Subscription/{id}");
+        let reply = world.request("PUT", &path, &headers, body.to_string().as_bytes()).await;
+        assert_eq!(reply.status(), 201, "{id}: {:?}", reply.body());
+        state(&world, id, "active").await;
+    }
+    let told = async |n: u64, expected: &[&str]| {
+        let name = format!("o{n}");
+        put(&world, &format!("Observation/{name}"), &observation(&name, "wanted")).await;
+        for id in ["timed", "bound", "mortal"] {
+            settled(&world, id, n).await;
+        }
+        let all = receiver.all();
+        let got = |id: &&str| all.iter().any(|got| got.line.ends_with(&format!("/{id}/Observation/{name}")));
+        let got: Vec<&str> = ["timed", "bound", "mortal"].into_iter().filter(|id| got(id)).collect();
+        assert_eq!(got, expected, "{name}");
+    };
+    told(1, &["timed", "bound", "mortal"]).await;
+    store.saw_session(&session, now - SESSION_IDLE.as_millis() as i64).unwrap();
+    told(2, &["timed", "mortal"]).await;
+    store.saw_session(&session, now).unwrap();
+    assert!(store.advance(&handle, None, now).unwrap());
+    told(3, &["bound", "mortal"]).await;
+    store.end_session(&session).unwrap();
+    told(4, &["mortal"]).await;
+    put(&world, "Patient/eve", r#"{"resourceType":"Patient","id":"eve","deceasedBoolean":true}"#).await;
+    told(5, &[]).await;
 }

@@ -68,6 +68,7 @@ const LAYERS: &[&[&str]] = &[
         "audit",
         "consent::emergency",
         "consent::gate",
+        "consent::merged",
         "consent::give",
         "consent::registry",
         "consent::whose",

@@ -6,9 +6,12 @@ use crate::app::App;
 use crate::consent::give::{self, Draft};
 use crate::consent::grant::{Choice, Purpose, Recipient, Sensitive};
 use crate::ids::{Name, ResourceId};
+use crate::index::clients::{Client, Keys};
+use crate::limits::MAX_CLIENTS;
 use crate::people::enrol::invite;
 use crate::people::site::Site;
 use crate::people::{AccountId, Person, Role};
+use crate::read::in_background;
 use crate::secret::{bytes, system_random};
 use crate::smart::scopes;
 use crate::smart::token::Caller;
@@ -26,6 +29,14 @@ const RECORD: &str = include_str!("../demo-people.json");
 const PATIENT: &str = "Patient/demo-runa";
 const CLINICIAN: &str = "Practitioner/demo-weiss";
 const CLINIC: (&str, &str) = ("Organization/demo-quay", "Northquay Clinic");
+/// An app that anybody may write on his own machine.
+pub const APP: &str = "demo-app";
+pub const APP_REDIRECT: &str = "http://localhost:9000/";
+/// What she declares, so that the patient finds a notice of it.
+const EMERGENCY: &str = r#"{"resourceType": "Parameters", "parameter": [
+    {"name": "role", "valueString": "physician on call"},
+    {"name": "reason", "valueString": "found unconscious at the tram stop, allergies unknown"},
+    {"name": "purpose", "valueCode": "ETREAT"}, {"name": "minutes", "valuePositiveInt": 60}]}"#;
 /// For what she looks at herself.
 const MOMENT: Duration = Duration::from_secs(60);
 
@@ -44,6 +55,8 @@ pub async fn seed(running: &Running, token: &str) -> Result<Vec<Guest>, Failed> 
         send(running, &doctor, "GET", &format!("/fhir/{path}"), String::new()).await?;
     }
     write_down(app, now).await?;
+    send(running, &doctor, "POST", &format!("/fhir/{PATIENT}/$emergency-access"), EMERGENCY.to_owned()).await?;
+    register(app, now).await?;
     guests(app, now)
 }
 
@@ -108,6 +121,24 @@ async fn write_down(app: &Arc<App>, now: Timestamp) -> Result<(), Failed> {
     let opening = draft.opening(&app.core, preimage.tag(), str::to_owned).map_err(Failed::from_error)?;
     let by = Caller::new("demo", scopes::parse("system/Consent.cu").map_err(Failed)?);
     give::give(app, by, &draft, opening, Some(preimage)).await.map(|_| ()).map_err(Failed::from_error)
+}
+
+/// A public app, called back on the machine of who tries it.
+async fn register(app: &App, now: Timestamp) -> Result<(), Failed> {
+    let client = Client {
+        id: APP.into(),
+        name: "An app on my machine".into(),
+        scope: "openid fhirUser launch/patient offline_access online_access patient/*.rs user/*.rs".into(),
+        keys: Keys::None,
+        redirects: vec![APP_REDIRECT.into()],
+        launch: None,
+        purpose: None,
+        by_itself: false,
+        made: now.as_millisecond(),
+    };
+    let store = app.core.store.clone();
+    let added = in_background(move || store.add_client(&client, MAX_CLIENTS)).await.map_err(Failed::from_error)?;
+    if added { Ok(()) } else { Err(Failed("the app was not registered".into())) }
 }
 
 fn guests(app: &App, now: Timestamp) -> Result<Vec<Guest>, Failed> {

@@ -82,6 +82,9 @@ pub(super) async fn bearer(app: &Arc<App>, form: &Form) -> Result<Client, Refusa
 
 async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Shown) -> Result<Reply, Refusal> {
     let handle = handle.ok_or(Refusal::Grant)?;
+    if is_of_the_dead(app, &handle).await? {
+        return Err(Refusal::Grant);
+    }
     let (store, now) = (app.core.store.clone(), app.core.clock.now().as_millisecond());
     let work = move || match given(&store, &client, &handle, &shown, now) {
         Err(Not::Trusted(id)) => store.end_grant(&id).map(|()| Err(Not::Trusted(id))),
@@ -101,6 +104,18 @@ async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Sho
         }
         Err(Not::Known | Not::Store(_)) => Err(Refusal::Grant),
     }
+}
+
+/// Whether a patient allowed it who has died since, as the record says. It is not used up: the record may be wrong.
+async fn is_of_the_dead(app: &Arc<App>, handle: &Handle) -> Result<bool, Refusal> {
+    let (store, handle) = (app.core.store.clone(), handle.clone());
+    let account = in_background(move || match store.grant_of(&handle)? {
+        Some(found) => store.account(&found.grant.account),
+        None => Ok(None),
+    });
+    let account = account.await.map_err(|error| Refusal::later(&error))?;
+    let person = account.and_then(|account| account.person.resource);
+    app.core.has_died(person.as_ref()).await.map_err(|error| Refusal::later(&error))
 }
 
 /// Uses a code or a refresh token up, where all holds.

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::http::reply::{Reply, body, with_header};
-use crate::http::routes::Request;
+use crate::http::routes::{BadBody, Request};
 use crate::index::clients::{Client, Keys};
 use crate::limits::REGISTERED_UNUSED;
 use crate::read::in_background;
@@ -14,12 +14,16 @@ use warp::http::{StatusCode, header};
 
 /// The answer.
 pub(in crate::http) async fn register(app: &Arc<App>, request: &Request) -> Reply {
-    let Ok(_place) = app.sign_ins.try_acquire() else { return later("too many register or sign in at this moment") };
+    let Ok(_place) = app.registrations.try_acquire() else { return later("too many register at this moment") };
     if !is_let(app, request) {
         let reply = refused(StatusCode::UNAUTHORIZED, "invalid_token", "a registration needs the operator's token");
         return with_header(reply, header::WWW_AUTHENTICATE, "Bearer");
     }
-    match asked(app, request).await {
+    let body = match &request.body {
+        Ok(body) => body,
+        Err(bad) => return unread(*bad),
+    };
+    match asked(app, request, body).await {
         Ok(asked) => kept(app, asked).await,
         Err(faulty) => {
             let (code, text) = faulty.told();
@@ -37,13 +41,23 @@ fn is_let(app: &App, request: &Request) -> bool {
     shown.is_some_and(|(_, shown)| same(shown.trim()).is_ok())
 }
 
-async fn asked(app: &App, request: &Request) -> Result<Asked, Faulty> {
-    const JSON: Faulty = Faulty::Metadata("send application/json");
+/// Why the body was not taken.
+fn unread(bad: BadBody) -> Reply {
+    let text = match bad {
+        BadBody::TooLong => "the body is longer than this server takes, or did not arrive in time",
+        BadBody::Encoding | BadBody::Broken => "send the body as it is, unpacked",
+        BadBody::Late(_) | BadBody::Full => return later("too many requests arrive at this moment"),
+    };
+    let (code, text) = Faulty::Metadata(text).told();
+    refused(StatusCode::BAD_REQUEST, code, text)
+}
+
+async fn asked(app: &App, request: &Request, body: &[u8]) -> Result<Asked, Faulty> {
     let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(JSON);
+        return Err(Faulty::Metadata("send application/json"));
     }
-    let asked = read(request.body.as_ref().map_err(|_| JSON)?)?;
+    let asked = read(body)?;
     // One text for all reasons: who asks must not learn what resolves where.
     const ADDRESS: Faulty = Faulty::Metadata("jwks_uri: an address that this server may ask, https and public");
     match &asked.keys {

@@ -1,21 +1,16 @@
 //! Who has access and why: a patient gives, narrows and withdraws; a clinician writes down what a patient without a key has said; and
 //! whoever has a revocation code withdraws by it, signed in or not.
 
-use super::guard;
 use super::pages::access as pages;
 use super::refusal::Refusal;
 use super::shares::{self, Wish};
 use super::visit::Visit;
-use super::{at_desk, news, page, parameter, record, see_other, site};
+use super::{at_desk, guard, guardians, news, page, parameter, recipients, record, see_other, site};
 use crate::app::App;
-use crate::config::ParticipantId;
 use crate::consent::give::{self, Draft, GiveError};
-use crate::consent::grant::{self, Choice, Purpose, Recipient, Sensitive, is_recipient};
+use crate::consent::grant::{self, Choice, Purpose, Sensitive};
 use crate::error::IngestError;
-use crate::exchange::peers;
-use crate::fhir::display::person;
-use crate::fhir::search::query;
-use crate::http::fhir::{may, parse_name};
+use crate::http::fhir::parse_name;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::ids::{Name, TypeName};
@@ -23,14 +18,9 @@ use crate::index::consents::Given;
 use crate::limits::MAX_PAGE;
 use crate::people::Role;
 use crate::people::age::NotAWard;
-use crate::read::{Opened, read};
-use crate::search::search;
-use crate::smart::scopes::{self, Interaction};
-use crate::smart::token::Caller;
+use crate::read::Opened;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use notary::canonical::Json;
-use notary::chain::participants::Status;
 use notary::consent::{GrantKey, Preimage, RevocationCode};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,7 +60,8 @@ pub(super) async fn overview(app: &Arc<App>, request: &Request, ward: Option<&st
         Err(door) => return Ok(door),
     };
     let shown = all(&visit).await?;
-    Ok(page(StatusCode::OK, &pages::overview(&visit, &shown, app.core.grants.registry().is_some())))
+    let guardians = guardians::of(app, visit.resource()?).await?;
+    Ok(page(StatusCode::OK, &pages::overview(&visit, (&shown, &guardians), app.core.grants.registry().is_some())))
 }
 
 /// The grants of the visitor, the newest first.
@@ -157,65 +148,13 @@ pub(super) enum Beginning<'b> {
 }
 
 async fn shown_form(visit: &Visit<'_>, beginning: Beginning<'_>, at: &str) -> Result<Reply, Refusal> {
-    let recipients = recipients(visit.app).await?;
+    let recipients = recipients::all(visit.app).await?;
     let today = visit.app.core.clock.now().to_zoned(TimeZone::UTC).date();
     let until = match beginning {
         Beginning::Less(shown) => shown.choice.until,
-        _ => today.saturating_add(1.year()),
+        _ => visit.by_then(today.saturating_add(1.year())),
     };
     Ok(page(StatusCode::OK, &pages::form(visit, &recipients, beginning, at, until)))
-}
-
-/// Whom somebody may choose from a list; anybody else by a reference.
-async fn recipients(app: &Arc<App>) -> Result<Vec<Recipient>, Refusal> {
-    let clients = at_desk(app, |desk| Ok(desk.store.clients()?)).await?;
-    let mut all = Vec::new();
-    for kind in ["Organization", "Practitioner"] {
-        let kind = TypeName::parse(kind).ok_or(Refusal::Nothing)?;
-        let caller = Caller::new("directory", scopes::parse_known("system/Organization.rs system/Practitioner.rs"));
-        let core = &app.core;
-        let asked = query::read(kind, &[("_count".into(), MAX_PAGE.to_string())], &core.around());
-        let found = search(core, &caller, core.around(), &asked.map_err(|_| Refusal::Form)?, None).await?;
-        all.extend(found.matches.iter().map(|one| recipient(&one.stored.name, &one.json())));
-    }
-    let program = |id: &str, name: String| Recipient { reference: format!("Device/{id}"), called: name };
-    all.extend(clients.into_iter().take(MAX_PAGE).map(|client| program(&client.id, client.name)));
-    Ok(all)
-}
-
-fn recipient(name: &Name, resource: &Json) -> Recipient {
-    let called = resource.text("name").map_or_else(|| person(resource), str::to_owned);
-    let called = if called.is_empty() { name.kind.as_str().to_owned() } else { called };
-    Recipient { reference: name.to_string(), called }
-}
-
-/// Whoever is named by a reference, if he is known here.
-async fn named(app: &Arc<App>, reference: &str) -> Result<Recipient, Refusal> {
-    const UNKNOWN: Refusal = Refusal::App("nobody of this name is known here: choose from the list");
-    if let Some(id) = grant::participant(reference.trim()) {
-        return other(app, id).await;
-    }
-    let name = Name::parse(reference.trim()).filter(is_recipient).ok_or(UNKNOWN)?;
-    if name.kind.as_str() == "Device" {
-        let id = name.id.as_str().to_owned();
-        let client = at_desk(app, move |desk| Ok(desk.store.client(&id)?)).await?.ok_or(UNKNOWN)?;
-        return Ok(Recipient { reference: name.to_string(), called: client.name });
-    }
-    let caller = Caller::new("directory", scopes::parse_known("system/Organization.rs system/Practitioner.rs"));
-    let permit = may(&caller, Interaction::Read, Some(name.kind))?;
-    let found = read(&app.core, &permit, &name, None).await?;
-    let found = found.filter(|opened| !opened.stored.deleted).ok_or(UNKNOWN)?;
-    Ok(recipient(&name, &found.json()))
-}
-
-/// Another organisation that takes part in the network now, by the name that the directory has.
-async fn other(app: &Arc<App>, id: &str) -> Result<Recipient, Refusal> {
-    const NOBODY: Refusal =
-        Refusal::App("this organisation takes no part in the network now, or the network cannot be asked");
-    let id = ParticipantId::parse(id).ok_or(NOBODY)?;
-    let exchange = app.exchange.as_ref().ok_or(NOBODY)?;
-    let found = exchange.directory.find(&id, peers::now(app)).await.map_err(|_| NOBODY)?;
-    if found.status == Status::Active { Ok(Recipient::outside(id.as_str(), &found.name)) } else { Err(NOBODY) }
 }
 
 /// A grant of the visitor's own.
@@ -238,7 +177,7 @@ pub(super) async fn terms(app: &Arc<App>, request: &Request, ward: Option<&str>)
         None => None,
     };
     let patient = visit.resource()?.to_string();
-    let choice = Choice { acted_by: visit.guardian(), ..chosen(app, &form, patient, None).await? };
+    let choice = visit.signs(chosen(app, &form, patient, None).await?);
     if instead.as_ref().is_some_and(|old| !choice.is_within(&old.choice)) {
         return Err(Refusal::App("this would be more than before: give a new access for that"));
     }
@@ -274,7 +213,7 @@ pub(super) async fn take(app: &Arc<App>, request: &Request, ward: Option<&str>) 
         return Err(OTHER);
     }
     let given = now(app)?;
-    let choice = Choice { recorded_by: None, acted_by: visit.guardian(), given, ..old.choice };
+    let choice = visit.signs(Choice { recorded_by: None, given, ..old.choice });
     if choice.is_timely() { shown_terms(&visit, choice, Some(old.key)) } else { Err(OTHER) }
 }
 
@@ -300,7 +239,7 @@ async fn chosen(
     const LATE: Refusal =
         Refusal::App("the last day must be a day from today on, within ten years, such as 2027-12-31");
     let given = |name: &str| form.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let recipient = named(app, given("other").or(given("who")).unwrap_or_default()).await?;
+    let recipient = recipients::named(app, given("other").or(given("who")).unwrap_or_default()).await?;
     let purpose = Purpose::ALL.into_iter().find(|purpose| given("purpose") == Some(purpose.words()));
     let kinds = match given("what") {
         Some("some") => grant::kinds(form.keys().filter_map(|name| name.strip_prefix("kind-"))),
@@ -349,7 +288,7 @@ pub(super) fn code_form(app: &App) -> Reply {
 /// `POST /withdraw`: by the code alone. Whoever has it may.
 pub(super) async fn by_code(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     let form = guard::form(app, request)?;
-    let _place = app.sign_ins.try_acquire().map_err(|_| Refusal::Busy)?;
+    let _place = app.withdrawals.try_acquire().map_err(|_| Refusal::Busy)?;
     let preimage = preimage(app, form.get("code").map_or("", String::as_str))?;
     let tag = preimage.tag();
     let given = at_desk(app, move |desk| Ok(desk.store.given_with(tag)?)).await?;

@@ -3,8 +3,11 @@
 
 use super::guard::{form, signed_in};
 use super::refusal::Refusal;
+use super::visit::caller;
 use super::{at_desk, news, page_going_to, pages, see_other, session, site};
 use crate::app::App;
+use crate::audit::seen::Seen;
+use crate::http::fhir::may;
 use crate::http::query::{encode, pairs};
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
@@ -16,10 +19,11 @@ use crate::people::secrets::Bearer;
 use crate::people::session::Session;
 use crate::people::site::own_path;
 use crate::people::{Refused, Role};
+use crate::read::read;
 use crate::secret::{bytes, system_random};
 use crate::smart::grant::{CODE_LIFE, Code, Grant, Handle, allowed, asks_for_patient, has, is_challenge};
 use crate::smart::launch::Launch;
-use crate::smart::scopes::{self, Scope};
+use crate::smart::scopes::{self, Interaction, Scope};
 use crate::smart::token::Server;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +38,9 @@ struct Question {
     redirect: String,
     parameters: HashMap<String, String>,
 }
+
+/// Nothing is let in under the name of who has died. The app is not told why: it was let in by nobody.
+const NOBODY: Denial = ("access_denied", "nobody can let an app in here");
 
 const UNKNOWN: Refusal = Refusal::App("there is no patient of this id: go back and look at it");
 
@@ -69,6 +76,9 @@ pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refu
         Ok(granted) => granted,
         Err(denial) => return Ok(question.denied(app, denial)),
     };
+    if app.core.has_died(session.account.person.resource.as_ref()).await? {
+        return Ok(question.denied(app, NOBODY));
+    }
     let (client, redirect, launch) = (&question.client, &question.redirect, wanted.launch.as_ref());
     let asked = pages::apps::Asked { client, redirect, granted: &granted, launch };
     let content = pages::apps::approval(&site(app), &session, &asked, &request.query);
@@ -97,10 +107,14 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     if granted.is_empty() {
         return Ok(question.denied(app, ("access_denied", "the person left nothing of it")));
     }
+    if app.core.has_died(session.account.person.resource.as_ref()).await? {
+        return Ok(question.denied(app, NOBODY));
+    }
+    let who = (&session, &request.seen);
     let patient = match (&wanted.launch, asks_for_patient(&granted)) {
         (_, false) => None,
-        (Some(launch), true) => Some(here(app, launch.patient.clone()).await?),
-        (None, true) => Some(patient(app, &session, form.get("patient").map(String::as_str)).await?),
+        (Some(launch), true) => Some(shown(app, who, launch.patient.clone()).await?),
+        (None, true) => Some(patient(app, who, form.get("patient").map(String::as_str)).await?),
     };
     let code = Handle::new(&system_random)?;
     let now = app.core.clock.now().as_millisecond();
@@ -160,22 +174,26 @@ async fn question(app: &Arc<App>, query: &str) -> Result<Question, Refusal> {
     Ok(Question { client, redirect, parameters })
 }
 
-/// Whose record is opened: a patient's own, or one that a clinician names and that is here.
-async fn patient(app: &Arc<App>, session: &Session, named: Option<&str>) -> Result<Name, Refusal> {
-    let person = &session.account.person;
+/// Whose record is opened: a patient's own, or one that a clinician names and may see.
+async fn patient(app: &Arc<App>, who: (&Session, &Seen), named: Option<&str>) -> Result<Name, Refusal> {
+    let person = &who.0.account.person;
     if person.role == Role::Patient {
         return person.resource.clone().ok_or(UNKNOWN);
     }
     let id = named.unwrap_or_default().trim();
     let name = Name::parse(&format!("Patient/{}", id.strip_prefix("Patient/").unwrap_or(id))).ok_or(UNKNOWN)?;
-    here(app, name).await
+    shown(app, who, name).await
 }
 
-/// A patient whose record is here.
-async fn here(app: &Arc<App>, name: Name) -> Result<Name, Refusal> {
-    let asked = name.clone();
-    let stored = at_desk(app, move |desk| Ok(desk.store.current(&asked)?)).await?;
-    stored.filter(|stored| !stored.deleted).map(|_| name).ok_or(UNKNOWN)
+/// A patient who is shown to the person. One who withholds the record is like one who is not here: a code would tell that there is one.
+async fn shown(app: &Arc<App>, (session, seen): (&Session, &Seen), name: Name) -> Result<Name, Refusal> {
+    let caller = caller(&session.account, &app.core.gate.purpose.code).asks(seen);
+    let permit = may(&caller, Interaction::Read, Some(name.kind))?;
+    match read(&app.core, &permit, &name, None).await {
+        Ok(found) => found.filter(|opened| !opened.stored.deleted).map(|_| name).ok_or(UNKNOWN),
+        Err(error) if error.is_erased() => Err(UNKNOWN),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a page may lead to: scheme, host and port of a registered address.

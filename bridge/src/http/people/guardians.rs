@@ -8,7 +8,6 @@ use super::refusal::Refusal;
 use super::visit::Visit;
 use super::{at_desk, fresh, news, page, see_other, site};
 use crate::app::App;
-use crate::consent::give::by_service;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::ids::{Name, Owner, ResourceId};
@@ -17,6 +16,7 @@ use crate::people::age::is_ward;
 use crate::people::session::Session;
 use crate::people::site::Site;
 use crate::people::{AccountId, Role};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use std::collections::HashMap;
@@ -27,8 +27,9 @@ const PAGE: &str = "/me/guardians";
 /// What the page shows: the newest.
 const SHOWN: usize = 500;
 
-/// Whether the visitor acts for this patient now. It is asked with each request: what was ended a moment ago has ended.
-pub(super) async fn check(visit: &Visit<'_>, ward: &Name) -> Result<(), Refusal> {
+/// Whether the visitor acts for this patient now, and the last day of that. It is asked with each request: what was ended a moment ago
+/// has ended.
+pub(super) async fn check(visit: &Visit<'_>, ward: &Name) -> Result<Date, Refusal> {
     let (account, patient) = (visit.session.account.id.clone(), ward.clone());
     match at_desk(visit.app, move |desk| Ok(desk.store.is_guardian(&account, &patient)?)).await? {
         true => may_be(visit.app, ward).await,
@@ -36,11 +37,28 @@ pub(super) async fn check(visit: &Visit<'_>, ward: &Name) -> Result<(), Refusal>
     }
 }
 
-/// Whether anybody may act for this patient now, as the record says.
-async fn may_be(app: &Arc<App>, ward: &Name) -> Result<(), Refusal> {
-    let patient = by_service(&app.core, ward).await?.ok_or(Refusal::Nothing)?;
+/// Whether anybody may act for this patient now, and the last day of that, as the record says under all its numbers.
+async fn may_be(app: &Arc<App>, ward: &Name) -> Result<Date, Refusal> {
+    let merged = app.core.merged(ward).await?;
+    if merged.patients.is_empty() {
+        return Err(Refusal::Nothing);
+    }
     let today = app.core.clock.now().to_zoned(TimeZone::UTC).date();
-    is_ward(&patient.json(), app.config.login.majority, today).map_err(Refusal::Ward)
+    is_ward(&merged.patients, app.config.login.majority, today).map_err(Refusal::Ward)
+}
+
+/// Who acts for a patient now: the patient is to know.
+pub(super) async fn of(app: &Arc<App>, patient: &Name) -> Result<Vec<Name>, Refusal> {
+    let asked = patient.clone();
+    let all = at_desk(app, move |desk| Ok(desk.store.guardians_of(&asked)?)).await?;
+    if all.is_empty() {
+        return Ok(all);
+    }
+    match may_be(app, patient).await {
+        Ok(_) => Ok(all),
+        Err(Refusal::Ward(_)) => Ok(Vec::new()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// `GET /me/guardians`.

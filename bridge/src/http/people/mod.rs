@@ -21,6 +21,7 @@ mod pages;
 mod paths;
 mod patients;
 mod programs;
+mod recipients;
 mod record;
 mod record_pages;
 mod refusal;

@@ -4,6 +4,7 @@
 use super::refusal::Refusal;
 use super::{guardians, see_other, session, site};
 use crate::app::App;
+use crate::consent::grant::Choice;
 use crate::fhir::search::query::{Faulty, read_as};
 use crate::http::cursor::Cursor;
 use crate::http::fhir::parse_name;
@@ -20,6 +21,7 @@ use crate::smart::grant::purpose;
 use crate::smart::scopes;
 use crate::smart::token::Caller;
 use bytes::Bytes;
+use jiff::civil::Date;
 use std::sync::Arc;
 
 static NOTHING: Bytes = Bytes::new();
@@ -33,6 +35,8 @@ pub(super) struct Visit<'v> {
     pub(super) caller: Caller,
     /// The patient for whom a guardian visits.
     pub(super) ward: Option<Name>,
+    /// The last day on which he may.
+    acts_until: Option<Date>,
 }
 
 /// What a guardian asks for (v3-ActReason).
@@ -48,7 +52,8 @@ fn scope(role: Role) -> &'static str {
     }
 }
 
-fn caller(account: &Account, otherwise: &str) -> Caller {
+/// As what somebody visits; `otherwise`: the purpose where the role has none of its own.
+pub(super) fn caller(account: &Account, otherwise: &str) -> Caller {
     let Person { role, resource, .. } = &account.person;
     let scopes = scopes::parse_known(scope(*role));
     let patient = resource.clone().filter(|_| *role == Role::Patient);
@@ -72,7 +77,7 @@ impl<'v> Visit<'v> {
         if session.account.person.role != role {
             return Err(Refusal::Role);
         }
-        Ok(Ok(Self { app, request, session, site: site(app), caller, ward: None }))
+        Ok(Ok(Self { app, request, session, site: site(app), caller, ward: None, acts_until: None }))
     }
 
     /// The visit of a patient; where a ward is named, of a guardian to that patient's pages.
@@ -87,10 +92,10 @@ impl<'v> Visit<'v> {
         };
         let Some(id) = ward else { return Ok(Ok(visit)) };
         let ward = parse_name("Patient", id).ok_or(Refusal::Nothing)?;
-        guardians::check(&visit, &ward).await?;
+        let acts_until = Some(guardians::check(&visit, &ward).await?);
         let purpose = Some(FAMILY.to_owned());
         let caller = Caller { patient: Some(ward.clone()), guards: true, purpose, ..visit.caller };
-        Ok(Ok(Self { caller: caller.asks(&request.seen), ward: Some(ward), ..visit }))
+        Ok(Ok(Self { caller: caller.asks(&request.seen), ward: Some(ward), acts_until, ..visit }))
     }
 
     /// The same as a request to the FHIR API.
@@ -131,8 +136,18 @@ impl<'v> Visit<'v> {
     }
 
     /// Who acts for the patient, where somebody does.
-    pub(super) fn guardian(&self) -> Option<String> {
+    fn guardian(&self) -> Option<String> {
         self.ward.as_ref().and(self.session.account.person.resource.as_ref()).map(Name::to_string)
+    }
+
+    /// What the visitor is to sign: a guardian says that it is he, and gives nothing for longer than he may act.
+    pub(super) fn signs(&self, choice: Choice) -> Choice {
+        Choice { acted_by: self.guardian(), until: self.by_then(choice.until), ..choice }
+    }
+
+    /// A day, or the last one on which a guardian may act where that comes before.
+    pub(super) fn by_then(&self, day: Date) -> Date {
+        self.acts_until.map_or(day, |last| last.min(day))
     }
 
     /// Where the pages of the record are that this is about.

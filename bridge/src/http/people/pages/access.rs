@@ -5,6 +5,7 @@ use crate::http::people::access::{Beginning, HOME, Shown, State};
 use crate::http::people::frame::Frame;
 use crate::http::people::visit::Visit;
 use crate::http::people::words::{GROUPS, title};
+use crate::ids::Name;
 use crate::people::Role;
 use crate::people::site::Site;
 use jiff::civil::Date;
@@ -41,7 +42,11 @@ impl State {
 }
 
 /// `/me/access`.
-pub(in crate::http::people) fn overview(visit: &Visit<'_>, all: &[Shown], is_set_up: bool) -> Markup {
+pub(in crate::http::people) fn overview(
+    visit: &Visit<'_>,
+    (all, guardians): (&[Shown], &[Name]),
+    is_set_up: bool,
+) -> Markup {
     let path = |path: &str| visit.site.path(path);
     let (over, running): (Vec<_>, Vec<_>) = all.iter().partition(|shown| shown.state.is_over());
     let content = html! {
@@ -49,6 +54,7 @@ pub(in crate::http::people) fn overview(visit: &Visit<'_>, all: &[Shown], is_set
             a href=(path(&format!("{}/access", visit.records()))) { "Who looked" } " is another page, and "
             a href=(path("/me")) { "My account" } " has the apps that you have let in." }
         @if let Some(ward) = &visit.ward { p.notice { "You act for " code { (ward) } "." } }
+        @else if !guardians.is_empty() { (guarded(guardians)) }
         @if is_set_up { p { a.button href=(path(&format!("{}/new", visit.grants()))) { "Give access" } } }
         @else { p.notice { "Access cannot be given here yet: no registry for it is set up." } }
         section.panel aria-labelledby="running-title" {
@@ -69,6 +75,15 @@ pub(in crate::http::people) fn overview(visit: &Visit<'_>, all: &[Shown], is_set
     let here = if visit.ward.is_some() { "/me" } else { HOME };
     Frame { site: &visit.site, title: "Who has access", here, script: false, role: Some(Role::Patient) }
         .around(&content)
+}
+
+/// Who acts for the patient whose page it is.
+fn guarded(guardians: &[Name]) -> Markup {
+    html! { p.notice {
+        @for (n, one) in guardians.iter().enumerate() { @if n > 0 { ", " } code { (one) } }
+        @if guardians.len() == 1 { " acts for you: sees" } @else { " act for you: they see" }
+        " your record, and can give and withdraw access to it, until you are of age or an administrator ends it."
+    } }
 }
 
 fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Markup {
