@@ -60,10 +60,13 @@ async fn start(data: &Path) -> Result<Running, Failed> {
     config.log.checkpoint_ms = 100;
     config.log.anchor_ms = 200;
     config.feed.zone = Some("Europe/Berlin".into());
+    // Where people are invited to: passkeys know names alone, and apps are to send people to the very same.
+    config.base_url = Some(format!("http://localhost:{}/fhir", config.http.port()));
     match serve::start(config.clone()).await {
         Ok(running) => Ok(running),
         // The usual ports are taken: any others will do.
         Err(_) => {
+            config.base_url = None;
             config.http.set_port(0);
             config.mllp.set_port(0);
             serve::start(config).await
@@ -207,7 +210,7 @@ impl Demo {
             "            the administrator lets her act for her child on /me/guardians: Patient/demo-runa for Patient/demo-kim"
         );
         say!("  an app    client_id={APP}, a public one, called back at {APP_REDIRECT}; it finds the way by");
-        say!("            http://{http}/fhir/.well-known/smart-configuration");
+        say!("            {}/.well-known/smart-configuration", self.running.app.core.base);
         say!("  try       export TOKEN={}", self.token);
         say!("            curl -H \"Authorization: Bearer $TOKEN\" 'http://{http}/fhir/Observation?_count=3'");
         say!("            cargo run --release -p notary -- {directory}/receipt.json {directory}/patient.json");

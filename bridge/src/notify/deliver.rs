@@ -146,14 +146,10 @@ async fn deliver(app: &Arc<App>, kept: &Subscribed) -> Result<(), VaultError> {
     if sent { arrived(app, &live, upto).await } else { missed(app, &live, why).await }
 }
 
-/// What its maker may still read; none where its client was removed since, what somebody had allowed it has ended, or that was a
-/// patient who has died.
+/// What its maker may still read; none where its client was removed since, or what somebody had allowed it has ended.
 async fn permit(core: &Core, live: &Live) -> Result<Option<Permit>, VaultError> {
     let (client, grant, now) = (live.maker.client.clone(), live.maker.grant.clone(), now(core));
     if !store(core, move |store| store.stands("", client.as_deref(), grant.as_deref(), now)).await? {
-        return Ok(None);
-    }
-    if core.has_died(live.maker.user.as_ref()).await? {
         return Ok(None);
     }
     Ok(decide(&live.maker, Interaction::Read, Some(live.wanted.kind)).ok())
