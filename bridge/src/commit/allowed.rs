@@ -14,6 +14,7 @@ use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::write::{Act, Write};
 use crate::ids::Name;
 use crate::smart::scopes::Interaction;
+use crate::smart::token::Caller;
 use notary::canonical::Json;
 
 /// The permits of one write.
@@ -29,6 +30,10 @@ pub(super) struct Rights {
     touches: Option<Permit>,
     /// Where grants are given.
     is_desk: bool,
+    /// Somebody writes in his own name, and no other organisation.
+    in_own_name: bool,
+    /// A patient does, or an app of his.
+    is_patients: bool,
     /// Somebody writes in his own name, and not a system.
     is_personal: bool,
     /// It is this service that writes.
@@ -45,6 +50,8 @@ impl Rights {
             reads: None,
             touches: None,
             is_desk: false,
+            in_own_name: false,
+            is_patients: false,
             is_personal: false,
             is_service: true,
         }
@@ -88,6 +95,8 @@ impl Rights {
             reads: reads.map_err(|denied| forbidden(&denied))?,
             touches: touches.transpose().map_err(|denied| forbidden(&denied))?,
             is_desk: matches!(by, Author::Desk(_)),
+            in_own_name,
+            is_patients: in_own_name && speaks_for_patient(caller),
             is_personal,
             is_service: false,
         })
@@ -96,6 +105,11 @@ impl Rights {
     /// What there is must be shown to whoever learns of it.
     pub(super) fn reads(&self) -> Option<&Permit> {
         self.reads.as_ref()
+    }
+
+    /// Who takes no security label away.
+    pub(super) fn keeps_labels(&self) -> bool {
+        self.in_own_name
     }
 
     /// What there is must be consented to by its patients before this author may touch it.
@@ -136,6 +150,11 @@ impl Rights {
         }
     }
 
+    /// Who deletes a Patient would do away with what it was merged with.
+    pub(super) fn hold_deletion(&self, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
+        self.keeps_who(name, newest.and_then(|newest| newest.resource.as_ref()), None)
+    }
+
     /// Nobody changes or deletes what was told of an access, or a patient of an emergency, and people do not tell it of themselves or of
     /// others.
     pub(super) fn only_grows(&self, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
@@ -156,21 +175,64 @@ impl Rights {
         &self,
         name: &Name,
         new: &Json,
-        is_there: bool,
+        newest: Option<&Newest>,
         around: &Surroundings<'_>,
     ) -> Result<(), IngestError> {
-        let permits = if is_there { &self.changed } else { &self.created };
-        if permits.iter().all(|permit| permit.covers(name, new, around)) {
-            self.hold_consent(name, new)
-        } else {
-            outside()
+        let permits = if newest.is_some() { &self.changed } else { &self.created };
+        if !permits.iter().all(|permit| permit.covers(name, new, around)) {
+            return outside();
+        }
+        self.hold_consent(name, new)?;
+        self.keeps_who(name, newest.and_then(|newest| newest.resource.as_ref()), Some(new))?;
+        match is_notice(new) && !self.is_service {
+            true => refused(
+                "this service alone tells a patient of emergencies: no other Communication is about an AuditEvent",
+            ),
+            false => Ok(()),
+        }
+    }
+
+    /// Whose record a Patient is, and with which it was merged, decides who sees what, and whose the messages are that come in: systems say
+    /// it. People's apps leave it as it is, and patients' apps also what makes somebody known, of age, or dead.
+    fn keeps_who(&self, name: &Name, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
+        if name.kind.as_str() != "Patient" || !self.in_own_name {
+            return Ok(());
+        }
+        if old.map_or_else(Vec::new, merges) != new.map_or_else(Vec::new, merges) {
+            return refused(
+                "a Patient's links to the records that were merged with it come from systems: leave them as they are",
+            );
+        }
+        let Some(new) = new.filter(|_| self.is_patients) else { return Ok(()) };
+        let part_of = |patient: Option<&Json>, part: &str| patient.and_then(|one| one.get(part)).map(Json::canonical);
+        let same = |part: &&str| part_of(old, part) == part_of(Some(new), part);
+        match WHO.iter().find(|part| !same(part)) {
+            Some(part) => refused(&format!("Patient.{part} comes from the organisation: leave it as it is")),
+            None => Ok(()),
         }
     }
 }
 
-fn outside() -> Result<(), IngestError> {
-    let text = "the token's scopes are for a part of the resources, and this one is or would be outside of it";
+/// What makes a patient known to feeds, of age, or dead.
+const WHO: [&str; 6] = ["identifier", "link", "active", "birthDate", "deceasedBoolean", "deceasedDateTime"];
+
+/// The links of a Patient to records that were merged with it.
+fn merges(patient: &Json) -> Vec<Vec<u8>> {
+    let links = patient.get("link").map_or(&[][..], Json::items).iter();
+    links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by"))).map(Json::canonical).collect()
+}
+
+fn speaks_for_patient(caller: &Caller) -> bool {
+    caller.patient.is_some() && caller.user.as_ref().is_none_or(|user| user.kind.as_str() == "Patient")
+        || caller.user.as_ref().is_some_and(|user| user.kind.as_str() == "Patient")
+}
+
+fn refused(text: &str) -> Result<(), IngestError> {
     Err(IngestError::Forbidden(Issue::new("forbidden", text)))
+}
+
+fn outside() -> Result<(), IngestError> {
+    refused("the token's scopes are for a part of the resources, and this one is or would be outside of it")
 }
 
 fn forbidden(denied: &Denied) -> IngestError {

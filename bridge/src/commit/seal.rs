@@ -68,7 +68,10 @@ impl Group<'_> {
         let old = newest.as_ref().and_then(|newest| newest.resource.as_ref());
         let verb = verb(&act, newest.is_some());
         let mut json = match act {
-            Act::Delete { .. } => return self.delete(name, newest, stage).await,
+            Act::Delete { .. } => {
+                rights.hold_deletion(&name, newest.as_ref())?;
+                return self.delete(name, newest, stage).await;
+            }
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
                 self.with_references(resource.into_json(), by_url).await?
             }
@@ -93,8 +96,11 @@ impl Group<'_> {
         };
         not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
+        if let (true, Some(old)) = (rights.keeps_labels(), old) {
+            keep_labels(&mut json, old);
+        }
         stamp(&mut json, &name, version, self.now);
-        rights.hold_new(&name, &json, newest.is_some(), &self.around())?;
+        rights.hold_new(&name, &json, newest.as_ref(), &self.around())?;
         let made = Made { by: verb, created };
         // What this service itself tells of accesses has log entries of a kind of its own: no client can write what looks like it.
         let is_access = rights.is_service && is_trail(name.kind);
@@ -392,6 +398,22 @@ fn without_meta(json: &Json) -> Vec<u8> {
 }
 
 /// Puts in what the server decides: id, version and time.
+/// What is labelled stays so (R4, security labels): what patients withhold by a label would be shown without it.
+fn keep_labels(json: &mut Json, old: &Json) {
+    let labels =
+        |json: &Json| json.get("meta").and_then(|meta| meta.get("security")).map_or(&[][..], Json::items).to_vec();
+    let mut all = labels(json);
+    let lost: Vec<Json> =
+        labels(old).into_iter().filter(|one| !all.iter().any(|there| there.canonical() == one.canonical())).collect();
+    if lost.is_empty() {
+        return;
+    }
+    all.extend(lost);
+    let mut meta = json.remove("meta").unwrap_or(Json::Object(Vec::new()));
+    meta.set("security", Json::Array(all));
+    json.set("meta", meta);
+}
+
 fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
     let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
     json.set("id", name.id.as_str().into());

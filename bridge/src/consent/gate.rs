@@ -116,6 +116,9 @@ impl Core {
     /// The same for a resource that is about to be changed by who then knows what was in it.
     pub(crate) async fn consents_to(&self, permit: &Permit, name: &Name, resource: &Json) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker() else { return Ok(true) };
+        if is_subscription(name) && !made_by(self, resource, asker) {
+            return Ok(false);
+        }
         let asking = self.asking(permit, asker).await?;
         if asking.newest == 0 && self.gate.is_open(asker) {
             return Ok(true);

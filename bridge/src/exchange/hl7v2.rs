@@ -167,6 +167,7 @@ async fn post(app: &App, to: &Hl7Receiver, ready: &[Ready], order: &mut Order) -
         return Ok(false);
     }
     let until = Instant::now() + EXCHANGE_TIMEOUT;
+    let charset = to.character_set().unwrap_or(Charset::Utf8);
     let late = |_| SendError::TimedOut;
     let mut line = timeout_at(until, connect(app, to)).await.map_err(late)??;
     let (mut refused, mut again) = (Vec::new(), false);
@@ -175,7 +176,7 @@ async fn post(app: &App, to: &Hl7Receiver, ready: &[Ready], order: &mut Order) -
         let Ok(answer) = timeout_at(until, line.ask(&message.bytes)).await else {
             return if order.taken.len() > before { Ok(true) } else { Err(SendError::TimedOut.into()) };
         };
-        match verdict(&answer?, &message.control_id)? {
+        match verdict(&answer?, charset, &message.control_id)? {
             Verdict::Taken => order.taken.push(message.control_id.clone()),
             Verdict::Refused { said, passing } => {
                 refused.push(format!("{} ({said})", message.name));
@@ -219,8 +220,8 @@ enum Verdict {
     },
 }
 
-fn verdict(answer: &[u8], control_id: &str) -> Result<Verdict, ExchangeError> {
-    let text = decode(answer, Charset::Utf8).map_err(|_| ExchangeError::Unacked)?.text;
+fn verdict(answer: &[u8], charset: Charset, control_id: &str) -> Result<Verdict, ExchangeError> {
+    let text = decode(answer, charset).map_err(|_| ExchangeError::Unacked)?.text;
     let parsed = Parsed::parse(&text).map_err(|_| ExchangeError::Unacked)?;
     let msa = parsed.first("MSA").filter(|msa| msa.field(2) == control_id).ok_or(ExchangeError::Unacked)?;
     match msa.field(1) {
@@ -255,13 +256,13 @@ mod tests {
     fn an_acknowledgement_is_of_the_message_that_was_sent() {
         let ack = |code: &str, id: &str, more: &str| {
             let text = format!("MSH|^~\\&|A|B|C|D|2026||ACK|1|P|2.5.1\rMSA|{code}|{id}|Ada\r{more}");
-            verdict(text.as_bytes(), "7").map_err(|error| error.may_pass())
+            verdict(text.as_bytes(), Charset::Utf8, "7").map_err(|error| error.may_pass())
         };
         let refused = |said: &str, passing| Ok(Verdict::Refused { said: said.to_owned(), passing });
         assert_eq!((ack("AA", "7", ""), ack("CA", "7", "")), (Ok(Verdict::Taken), Ok(Verdict::Taken)));
         assert_eq!(ack("AA", "8", ""), Err(true), "of another one");
         assert_eq!(ack("OK", "7", ""), Err(true));
-        assert_eq!(verdict(b"HTTP/1.1 400", "7").map_err(|error| error.may_pass()), Err(true));
+        assert_eq!(verdict(b"HTTP/1.1 400", Charset::Utf8, "7").map_err(|error| error.may_pass()), Err(true));
         assert_eq!(ack("AR", "7", ""), refused("AR", false));
         assert_eq!(ack("AE", "7", "ERR||PID^1^5|102^x^HL70357|E||||Ada\r"), refused("AE PID^1^5 102", false));
         assert_eq!(ack("AE", "7", "ERR|||207|E\r"), refused("AE 207", true));

@@ -31,6 +31,11 @@ pub async fn receive(call: Call<'_>) -> Reply {
             return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", denied.to_string()));
         }
     }
+    // What comes of a message this service writes itself: neither Consents nor whose record it is hold it back.
+    if caller.user.is_some() || caller.patient.is_some() {
+        let text = "messages come from systems: this needs a token with `system/*.cu` that speaks of no person";
+        return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", text));
+    }
     let answers = ingest(app, Received { bytes: bytes.to_vec(), origin: Origin::Http }).await;
     answers.iter().for_each(ack::log_ours);
     answers.iter().for_each(|answer| request.seen.shows(made(answer)));

@@ -261,3 +261,79 @@ async fn what_rests_on_a_grant_is_not_made_by_writing_it() {
     }
     assert_eq!(world.get("/fhir/Consent/k").await.0, 404);
 }
+
+#[tokio::test]
+async fn whose_a_record_is_comes_from_systems() {
+    let world = World::new().await;
+    ward(&world).await;
+    let linked = json!({"resourceType": "Patient", "id": "ada", "birthDate": "2011-01-01",
+        "link": [{"type": "replaces", "other": {"reference": "Patient/ada0"}}]});
+    put(&world, json!({"resourceType": "Patient", "id": "ada0"})).await;
+    put(&world, linked.clone()).await;
+    let with = |part: &str, value: Value| {
+        let mut patient = linked.clone();
+        patient[part] = value;
+        patient
+    };
+    let phone = json!([{"system": "phone", "value": "1"}]);
+    let decoy = json!([{"type": "replaced-by", "other": {"reference": "Patient/bea"}}]);
+    for (what, user, method, body, status) in [
+        ("no link", DOCTOR, "PUT", with("link", Value::Null), 422),
+        ("another link", DOCTOR, "PUT", with("link", decoy), 403),
+        ("away with the linked one", DOCTOR, "DELETE", Value::Null, 403),
+        ("a telephone", DOCTOR, "PUT", with("telecom", phone.clone()), 200),
+        ("a number", DOCTOR, "PUT", with("identifier", json!([{"system": "urn:x", "value": "7"}])), 200),
+    ] {
+        assert_eq!(write_as(&world, user, method, "/fhir/Patient/ada", &body).await, status, "{what} by {user}");
+    }
+    let mut bare = linked.clone();
+    bare.as_object_mut().unwrap().remove("link");
+    assert_eq!(
+        write_as(&world, DOCTOR, "PUT", "/fhir/Patient/ada", &bare).await,
+        403,
+        "a client that does not know links"
+    );
+    let number = json!([{"value": "5", "system": "urn:x"}]);
+    put(&world, json!({"resourceType": "Patient", "id": "bea", "identifier": number})).await;
+    let bea = |part: &str, value: Value| {
+        let mut bea = json!({"resourceType": "Patient", "id": "bea", "identifier": number});
+        bea[part] = value;
+        bea
+    };
+    for (body, status) in [
+        (bea("identifier", json!([{"system": "urn:x", "value": "881"}])), 403),
+        (bea("birthDate", json!("1990-01-01")), 403),
+        (bea("deceasedBoolean", json!(true)), 403),
+        (bea("telecom", phone), 200),
+    ] {
+        assert_eq!(write_as(&world, "Patient/bea", "PUT", "/fhir/Patient/bea", &body).await, status, "{body}");
+    }
+    let token = format!("Bearer {}", issue(&world.running, "user/*.cruds", None, Some(DOCTOR)));
+    let headers = [("authorization", token.as_str()), ("content-type", "application/hl7-v2")];
+    let message = super::world::admission("P1", "881", "Lovelace").replace('\n', "\r");
+    let reply = world.request("POST", "/hl7v2", &headers, message.as_bytes()).await;
+    assert_eq!(reply.status(), 403, "messages come from systems");
+    let forged =
+        json!({"resourceType": "Communication", "status": "completed", "about": [{"reference": "AuditEvent/none"}]});
+    assert_eq!(write_as(&world, DOCTOR, "POST", "/fhir/Communication", &forged).await, 403);
+    assert_eq!(
+        world.call("POST", "/fhir/Communication", &forged.to_string()).await.0,
+        403,
+        "nor does a system tell of emergencies"
+    );
+}
+
+#[tokio::test]
+async fn a_label_is_not_lost_by_who_does_not_send_it() {
+    let world = World::new().await;
+    ward(&world).await;
+    let code = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"});
+    let mut observation = json!({"resourceType": "Observation", "id": "o-ada", "status": "final", "code": {"text": "x"},
+        "subject": {"reference": "Patient/ada"}, "meta": {"security": [code]}});
+    put(&world, observation.clone()).await;
+    observation.as_object_mut().unwrap().remove("meta");
+    assert_eq!(write_as(&world, OTHER, "PUT", "/fhir/Observation/o-ada", &observation).await, 200);
+    assert_eq!(world.get("/fhir/Observation/o-ada").await.1["meta"]["security"], json!([code]));
+    put(&world, observation).await;
+    assert!(world.get("/fhir/Observation/o-ada").await.1["meta"].get("security").is_none(), "a system takes it away");
+}

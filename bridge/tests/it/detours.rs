@@ -215,4 +215,8 @@ async fn people_write_no_audit_events_and_see_no_subscription_of_others() {
         assert_eq!(get_as(&world, user, &path).await.0, expected, "{user}");
     }
     assert_eq!(found(&world, OTHER, "/fhir/Subscription").await, Vec::<String>::new());
+    for (method, body, status) in [("PUT", made.to_string(), 403), ("DELETE", String::new(), 404)] {
+        assert_eq!(as_user(&world, OTHER, method, &path, &[], &body).await.0, status, "{method} by another");
+    }
+    assert_eq!(as_user(&world, DOCTOR, "DELETE", &path, &[], "").await.0, 204);
 }

@@ -61,7 +61,8 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     assert_eq!(names(&narrowed), ["Observation/o-byron"], "results are no diagnoses");
     b.consent("lovelace", &a.id, "inactive", json!({})).await;
     let alone = with(&everything, "from", json!([b.id]));
-    assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "revoked");
+    let (status, revoked) = a.ask("POST", "/exchange/pull", &alone).await;
+    assert_eq!(status, 403, "{revoked}");
     let past = json!({"period": {"start": "2001-01-01", "end": "2002-01-01"}});
     b.consent("lovelace", &a.id, "active", past).await;
     assert_eq!(a.ask("POST", "/exchange/pull", &alone).await.0, 403, "expired");
