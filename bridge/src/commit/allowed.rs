@@ -8,14 +8,55 @@ use crate::audit::is_trail;
 use crate::consent::decide::{Denied, Permit, decide, decide_over, decide_whole};
 use crate::consent::grant::rests_on_grant;
 use crate::consent::policy::is_about_privacy;
+use crate::consent::request::is_request;
 use crate::error::{IngestError, Issue};
 use crate::fhir::references;
 use crate::fhir::search::criterion::Surroundings;
 use crate::fhir::write::{Act, Write};
 use crate::ids::Name;
+use crate::limits::MAX_MERGED;
 use crate::smart::scopes::Interaction;
-use crate::smart::token::Caller;
 use notary::canonical::Json;
+
+/// Who writes, as far as it matters for what he may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// This service itself.
+    Service,
+    /// It is given, withdrawn or refused in the portal by whom it is for.
+    Desk,
+    /// A system: its token speaks of no person.
+    System,
+    /// Another organisation, by exchange.
+    Organisation,
+    /// Somebody in his own name, or an app of his.
+    Person,
+    /// The same, of a patient.
+    Patient,
+}
+
+impl Writer {
+    fn of(by: &Author) -> Self {
+        let Some(caller) = by.caller() else { return Self::Service };
+        let is_patient = |user: &Name| user.kind.as_str() == "Patient";
+        match (by, &caller.user, &caller.patient) {
+            (Author::Desk(_), ..) => Self::Desk,
+            (_, None, None) => Self::System,
+            _ if caller.outside.is_some() => Self::Organisation,
+            (_, Some(user), _) if !is_patient(user) => Self::Person,
+            _ => Self::Patient,
+        }
+    }
+
+    /// In his own name.
+    fn is_person(self) -> bool {
+        matches!(self, Self::Person | Self::Patient)
+    }
+
+    fn is_house(self) -> bool {
+        matches!(self, Self::Service | Self::Desk)
+    }
+}
 
 /// The permits of one write.
 pub(super) struct Rights {
@@ -28,16 +69,7 @@ pub(super) struct Rights {
     reads: Option<Permit>,
     /// Of who changes or deletes it in his own name: what a patient withholds from him is not his to overwrite.
     touches: Option<Permit>,
-    /// Where grants are given.
-    is_desk: bool,
-    /// Somebody writes in his own name, and no other organisation.
-    in_own_name: bool,
-    /// A patient does, or an app of his.
-    is_patients: bool,
-    /// Somebody writes in his own name, and not a system.
-    is_personal: bool,
-    /// It is this service that writes.
-    pub(super) is_service: bool,
+    writer: Writer,
 }
 
 impl Rights {
@@ -49,11 +81,7 @@ impl Rights {
             changed: Vec::new(),
             reads: None,
             touches: None,
-            is_desk: false,
-            in_own_name: false,
-            is_patients: false,
-            is_personal: false,
-            is_service: true,
+            writer: Writer::Service,
         }
     }
 
@@ -78,27 +106,23 @@ impl Rights {
         };
         let learns = matches!(act, Act::Patch { .. }) || act.criteria().is_some();
         let reads = learns.then(|| decide(caller, Read, Some(act.kind()))).transpose();
-        let is_personal = caller.user.is_some() || caller.patient.is_some();
+        let writer = Writer::of(by);
         let touches = match act {
             Act::Update { .. } => Some(Update),
             Act::Delete { .. } => Some(Delete),
             _ => None,
         };
         // Another organisation keeps up what it gave itself: exchange sees to it that it is that.
-        let in_own_name = is_personal && caller.outside.is_none();
-        let touches =
-            touches.filter(|_| in_own_name).map(|interaction| decide_over(caller, interaction, Some(act.kind())));
+        let touches = touches
+            .filter(|_| writer.is_person())
+            .map(|interaction| decide_over(caller, interaction, Some(act.kind())));
         Ok(Self {
             old: permits(old)?,
             created: permits(created)?,
             changed: permits(changed)?,
             reads: reads.map_err(|denied| forbidden(&denied))?,
             touches: touches.transpose().map_err(|denied| forbidden(&denied))?,
-            is_desk: matches!(by, Author::Desk(_)),
-            in_own_name,
-            is_patients: in_own_name && speaks_for_patient(caller),
-            is_personal,
-            is_service: false,
+            writer,
         })
     }
 
@@ -107,9 +131,14 @@ impl Rights {
         self.reads.as_ref()
     }
 
+    /// Whether it is this service that writes.
+    pub(super) fn is_service(&self) -> bool {
+        self.writer == Writer::Service
+    }
+
     /// Who takes no security label away.
     pub(super) fn keeps_labels(&self) -> bool {
-        self.in_own_name
+        self.writer.is_person()
     }
 
     /// What there is must be consented to by its patients before this author may touch it.
@@ -119,19 +148,24 @@ impl Rights {
 
     /// Consents decide who sees what. One that rests on a grant is made and ended where that is given and withdrawn; others come from
     /// systems that keep what patients have said. An app of a person writes none: neither for a patient who was never asked, nor over
-    /// what a patient has said.
-    fn hold_consent(&self, name: &Name, consent: &Json) -> Result<(), IngestError> {
+    /// what a patient has said. Nor does anybody put a request for consent before a patient but whoever has signed it.
+    fn hold_consent(&self, name: &Name, resource: &Json) -> Result<(), IngestError> {
         let text = match () {
-            () if name.kind.as_str() != "Consent" || self.is_service || self.is_desk => return Ok(()),
-            () if rests_on_grant(consent) => {
+            () if self.writer.is_house() => return Ok(()),
+            () if is_request(resource) => {
+                "a request for consent comes signed, by exchange, and is answered in the portal"
+            }
+            () if name.kind.as_str() != "Consent" => return Ok(()),
+            () if rests_on_grant(resource) => {
                 "a Consent that rests on a grant is made and ended where that is given and withdrawn"
             }
-            () if self.is_personal && is_about_privacy(consent) => {
-                "Consents about privacy are signed by the patient in the portal, or come from systems: this needs `system/Consent`"
+            () if self.writer != Writer::System && is_about_privacy(resource) => {
+                "Consents about privacy are signed by the patient in the portal, or come from systems: this needs `system/Consent` \
+                 scopes in a token that speaks of no person"
             }
             () => return Ok(()),
         };
-        Err(IngestError::Forbidden(Issue::new("forbidden", text)))
+        refused(text)
     }
 
     /// Whether what is there may be changed. Whose a deleted one was nobody can tell.
@@ -164,10 +198,12 @@ impl Rights {
                 "a patient was told of an emergency by it: it is neither changed nor deleted"
             }
             true if newest.is_some() => "the audit trail only grows: an AuditEvent is neither changed nor deleted",
-            true if self.is_personal => "AuditEvents come from systems: this needs `system/AuditEvent.c`",
+            true if !matches!(self.writer, Writer::Service | Writer::System) => {
+                "AuditEvents come from systems: this needs `system/AuditEvent.c`"
+            }
             _ => return Ok(()),
         };
-        Err(IngestError::Forbidden(Issue::new("forbidden", text)))
+        refused(text)
     }
 
     /// Whether what is about to be stored may be.
@@ -184,18 +220,21 @@ impl Rights {
         }
         self.hold_consent(name, new)?;
         self.keeps_who(name, newest.and_then(|newest| newest.resource.as_ref()), Some(new))?;
-        match is_notice(new) && !self.is_service {
-            true => refused(
+        match () {
+            () if self.is_service() => Ok(()),
+            () if is_notice(new) => refused(
                 "this service alone tells a patient of emergencies: no other Communication is about an AuditEvent",
             ),
-            false => Ok(()),
+            // Nobody could be shown anything of that record.
+            () if merges(new).len() > MAX_MERGED => refused("Patient.link: more merged records than are followed"),
+            () => Ok(()),
         }
     }
 
     /// Whose record a Patient is, and with which it was merged, decides who sees what, and whose the messages are that come in: systems say
     /// it. People's apps leave it as it is, and patients' apps also what makes somebody known, of age, or dead.
     fn keeps_who(&self, name: &Name, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
-        if name.kind.as_str() != "Patient" || !self.in_own_name {
+        if name.kind.as_str() != "Patient" || !self.writer.is_person() {
             return Ok(());
         }
         if old.map_or_else(Vec::new, merges) != new.map_or_else(Vec::new, merges) {
@@ -203,7 +242,7 @@ impl Rights {
                 "a Patient's links to the records that were merged with it come from systems: leave them as they are",
             );
         }
-        let Some(new) = new.filter(|_| self.is_patients) else { return Ok(()) };
+        let Some(new) = new.filter(|_| self.writer == Writer::Patient) else { return Ok(()) };
         let part_of = |patient: Option<&Json>, part: &str| patient.and_then(|one| one.get(part)).map(Json::canonical);
         let same = |part: &&str| part_of(old, part) == part_of(Some(new), part);
         match WHO.iter().find(|part| !same(part)) {
@@ -220,11 +259,6 @@ const WHO: [&str; 6] = ["identifier", "link", "active", "birthDate", "deceasedBo
 fn merges(patient: &Json) -> Vec<Vec<u8>> {
     let links = patient.get("link").map_or(&[][..], Json::items).iter();
     links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by"))).map(Json::canonical).collect()
-}
-
-fn speaks_for_patient(caller: &Caller) -> bool {
-    caller.patient.is_some() && caller.user.as_ref().is_none_or(|user| user.kind.as_str() == "Patient")
-        || caller.user.as_ref().is_some_and(|user| user.kind.as_str() == "Patient")
 }
 
 fn refused(text: &str) -> Result<(), IngestError> {

@@ -55,8 +55,10 @@ impl Group<'_> {
         let (found, new) = (matches!(goal, Goal::Found(_)), matches!(goal, Goal::New(_)));
         let Some(name) = goal.into_name() else { return Ok(Done::Nothing) };
         let newest = if new { None } else { self.newest(&name).await? };
+        if !self.is_shown(rights, &name, newest.as_ref()).await? {
+            return withheld(&act);
+        }
         rights.hold(&name, newest.as_ref(), &self.around())?;
-        self.hold_shown(rights, &act, &name, newest.as_ref()).await?;
         if let (true, Some(newest)) = (found, &newest) {
             if let Some(permit) = rights.reads() {
                 permit.seen().shows(self.seen_as(&name, newest));
@@ -103,7 +105,7 @@ impl Group<'_> {
         rights.hold_new(&name, &json, newest.as_ref(), &self.around())?;
         let made = Made { by: verb, created };
         // What this service itself tells of accesses has log entries of a kind of its own: no client can write what looks like it.
-        let is_access = rights.is_service && is_trail(name.kind);
+        let is_access = rights.is_service() && is_trail(name.kind);
         let kind = match is_access {
             true if tells_of_emergency(&json) => Kind::Emergency,
             true => Kind::Access,
@@ -126,30 +128,14 @@ impl Group<'_> {
 
     /// Who patches a resource, or finds one by a condition, learns what is in it: it must be one that its patient lets him see. So must
     /// what somebody changes or deletes in his own name.
-    async fn hold_shown(
-        &self,
-        rights: &Rights,
-        act: &Act,
-        name: &Name,
-        newest: Option<&Newest>,
-    ) -> Result<(), IngestError> {
+    async fn is_shown(&self, rights: &Rights, name: &Name, newest: Option<&Newest>) -> Result<bool, IngestError> {
         let old = newest.and_then(|newest| newest.resource.as_ref());
-        let (Some(permit), Some(newest), Some(old)) = (rights.asks(), newest, old) else { return Ok(()) };
-        if self.core.consents_to(permit, name, old).await? {
-            return Ok(());
+        let (Some(permit), Some(newest), Some(old)) = (rights.asks(), newest, old) else { return Ok(true) };
+        let is_shown = self.core.consents_to(permit, name, old).await?;
+        if !is_shown {
+            self.seen_as(name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
         }
-        self.seen_as(name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
-        match act {
-            Act::Patch { target: Target { by: By::Id(_), .. }, .. }
-            | Act::Delete { target: Target { by: By::Id(_), .. } } => there(None),
-            Act::Update { target: Target { by: By::Id(_), .. }, .. } => {
-                Err(IngestError::Forbidden(Issue::new("forbidden", "what stands under this id is not for you")))
-            }
-            _ => {
-                let text = "the condition finds a resource that is not for you";
-                Err(IngestError::Precondition(Issue::new("conflict", text)))
-            }
-        }
+        Ok(is_shown)
     }
 
     /// A resource that is there, as it is told of.
@@ -366,6 +352,21 @@ fn verb(act: &Act, exists: bool) -> Verb {
         Act::Recognise { .. } if !exists => Verb::Post,
         Act::Update { .. } | Act::Recognise { .. } | Act::Delete { .. } => Verb::Put,
         Act::Patch { .. } => Verb::Patch,
+    }
+}
+
+/// How a write ends whose target is withheld: as if it were not there, where that is possible.
+fn withheld(act: &Act) -> Result<Done, IngestError> {
+    match act {
+        Act::Delete { .. } => Ok(Done::Nothing),
+        Act::Patch { target: Target { by: By::Id(_), .. }, .. } => there(None).map(|()| Done::Nothing),
+        Act::Update { target: Target { by: By::Id(_), .. }, .. } => {
+            Err(IngestError::Forbidden(Issue::new("forbidden", "what stands under this id is not for you")))
+        }
+        _ => {
+            let text = "the condition finds a resource that is not for you";
+            Err(IngestError::Precondition(Issue::new("conflict", text)))
+        }
     }
 }
 

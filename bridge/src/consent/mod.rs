@@ -11,5 +11,6 @@ mod merged;
 pub mod outside;
 pub mod policy;
 pub mod registry;
+pub mod request;
 pub mod whose;
 pub mod worker;

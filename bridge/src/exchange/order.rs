@@ -113,7 +113,7 @@ impl Order {
 
 /// Queues a push, and gives its id. What is sent is what the caller may read now, in these very versions.
 pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String, ExchangeError> {
-    let id = id(caller, wanted.id.as_deref())?;
+    let id = id(caller, &wanted)?;
     let (store, key) = (app.core.store.clone(), id.clone());
     if in_background(move || store.push(&key)).await?.is_some() {
         return Ok(id);
@@ -121,7 +121,7 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     let places = places(app, caller, &wanted).await?;
     let Wanted { to, patient, intent, .. } = wanted;
     let order = Order {
-        by: caller.subject.clone(),
+        by: by(caller),
         to,
         patient: patient.to_string(),
         places,
@@ -144,10 +144,18 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     }
 }
 
-fn id(caller: &Caller, named: Option<&str>) -> Result<String, ExchangeError> {
-    match named {
+/// Who asks: of an app that several people use each is one.
+pub fn by(caller: &Caller) -> String {
+    caller.user.as_ref().map_or_else(|| caller.subject.clone(), |user| format!("{}|{user}", caller.subject))
+}
+
+/// The same name of the same asker for the same patient is the same push.
+fn id(caller: &Caller, wanted: &Wanted) -> Result<String, ExchangeError> {
+    match wanted.id.as_deref() {
         Some(name) if name.is_empty() || name.len() > 256 => Err(ExchangeError::Malformed("`id`: 1 to 256 bytes")),
-        Some(name) => Ok(super::respond::derived("push", &[&caller.subject, name]).to_string()),
+        Some(name) => {
+            Ok(super::respond::derived("push", &[&by(caller), &wanted.patient.to_string(), name]).to_string())
+        }
         None => Ok(hex::encode(bytes::<16>(&system_random).map_err(VaultError::from)?)),
     }
 }

@@ -12,6 +12,7 @@ use crate::commit::{Author, Transaction};
 use crate::consent::decide::decide;
 use crate::consent::outside::{Outside, PARTICIPANT};
 use crate::consent::policy::Coding;
+use crate::consent::request;
 use crate::consent::whose::replacing;
 use crate::error::IngestError;
 use crate::fhir::matching::{Grade, blocks, score};
@@ -127,7 +128,7 @@ fn missing(app: &App, outside: &Outside, requested: bool) -> String {
     };
     format!(
         "the patient has given no consent to {name}: needed is an active Consent that permits the actor {PARTICIPANT}|{participant} \
-         to access the record for {}; the patient gives it at {base}/me/shares when asked, or it is PUT as a Consent; {how}",
+         to access the record for {}; the patient gives it at {base}/me/shares when asked, or a system of this house writes down what the patient has said; {how}",
         purpose.code
     )
 }
@@ -145,7 +146,7 @@ async fn ask_patient(
     // Once for each purpose that there is; whatever else somebody calls his own is one more.
     let code = PURPOSES.iter().find(|code| is_act_reason(purpose, code)).copied().unwrap_or_default();
     let parts = [participant.as_str(), code, patient.id.as_str()];
-    let id = derived("consent-request", &parts);
+    let id = derived(request::CODE, &parts);
     let before = current(app, &Name { kind, id: id.clone() }).await?;
     if before.as_ref().is_some_and(|task| task.text("status") != Some("completed")) {
         return Ok(());
@@ -153,7 +154,7 @@ async fn ask_patient(
     let version = before.as_ref().and_then(|task| Version::parse(task.get("meta")?.text("versionId")?));
     let mut task = json!({
         "resourceType": "Task", "id": id.as_str(), "status": "requested", "intent": "proposal",
-        "code": {"coding": [{"system": "urn:medseal:task", "code": "consent-request"}]},
+        "code": {"coding": [{"system": request::SYSTEM, "code": request::CODE}]},
         "description": format!("{name} asks to see the record"),
         "for": {"reference": patient.to_string()},
         "authoredOn": instant(app.core.clock.now()),

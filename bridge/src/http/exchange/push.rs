@@ -8,7 +8,7 @@ use crate::clock::instant;
 use crate::config::ParticipantId;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::of;
-use crate::exchange::order::{Order, Wanted, order};
+use crate::exchange::order::{Order, Wanted, by, order};
 use crate::ids::Name;
 use crate::index::pushes::Push;
 use crate::read::in_background;
@@ -58,7 +58,7 @@ pub(super) async fn state(call: Call<'_>, id: &str) -> Result<Reply, Reply> {
     let (store, key) = (call.app.core.store.clone(), id.to_owned());
     let found = in_background(move || store.push(&key)).await.map_err(|error| refused(&error.into()))?;
     let found = found.and_then(|push| Order::open(&call.app.core, &push).map(|order| (push, order)));
-    let (push, order) = found.filter(|(_, order)| order.by == call.caller.subject).ok_or_else(not_found)?;
+    let (push, order) = found.filter(|(_, order)| order.by == by(&call.caller)).ok_or_else(not_found)?;
     Ok(body(StatusCode::OK, "application/json", told(&push, &order).to_string()))
 }
 

@@ -15,6 +15,7 @@ use crate::commit::{Author, Transaction};
 use crate::config::ParticipantId;
 use crate::consent::grant::{Choice, Purpose, Recipient};
 use crate::consent::outside::PARTICIPANT;
+use crate::consent::request;
 use crate::error::IngestError;
 use crate::exchange::peers;
 use crate::fhir::display::items;
@@ -36,8 +37,6 @@ use std::sync::Arc;
 use warp::http::StatusCode;
 
 pub(super) const SHARES: &str = "/me/shares";
-/// As `exchange::respond` has it.
-const REQUEST: &str = "urn:medseal:task|consent-request";
 /// Requests of the page: each is looked up in the directory.
 const WISHES: &str = "20";
 /// Handed over and received parcels of the page.
@@ -88,7 +87,7 @@ async fn wishes(visit: &Visit<'_>) -> Result<Vec<Wish>, Refusal> {
     let kind = TypeName::parse("Task").ok_or(Refusal::Nothing)?;
     let asked = [
         ("patient", visit.resource()?.to_string()),
-        ("code", REQUEST.to_owned()),
+        ("code", format!("{}|{}", request::SYSTEM, request::CODE)),
         ("status", "requested".to_owned()),
         ("_sort", "-authored-on".to_owned()),
         ("_count", WISHES.to_owned()),
@@ -137,11 +136,12 @@ pub(super) async fn waiting(visit: &Visit<'_>, id: &str) -> Result<Wish, Refusal
     let json = task.json();
     let own = visit.resource()?.to_string();
     let is_ours = json.get("for").and_then(|whose| whose.text("reference")) == Some(own.as_str());
-    let coded = json.get("code").map_or(&[][..], |code| items(code, "coding"));
-    let is_request =
-        coded.iter().any(|coding| REQUEST.split_once('|') == coding.text("system").zip(coding.text("code")));
     let waits = json.text("status") == Some("requested");
-    if is_ours && is_request && waits { wish(visit, task).await.ok_or(Refusal::Nothing) } else { Err(Refusal::Nothing) }
+    if is_ours && request::is_request(&json) && waits {
+        wish(visit, task).await.ok_or(Refusal::Nothing)
+    } else {
+        Err(Refusal::Nothing)
+    }
 }
 
 /// `POST /me/shares/refuse`: it is not asked again.
@@ -151,7 +151,7 @@ pub(super) async fn refuse(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let wish = waiting(&visit, form.get("request").map_or("", String::as_str)).await?;
     let by = Caller { scopes: scopes::parse_known("patient/Task.u"), ..visit.caller.clone() };
-    close(app, Author::Client(Box::new(by)), &wish.task, "rejected").await?;
+    close(app, Author::Desk(Box::new(by)), &wish.task, "rejected").await?;
     news(&visit.session.account.id, "a request for access was refused");
     Ok(see_other(&visit.site.path(SHARES)))
 }
