@@ -98,6 +98,11 @@ impl Order {
         true
     }
 
+    /// Which queue it stands in: whom it goes to is nobody's who reads the database.
+    fn queue(&self, core: &Core) -> String {
+        hex::encode(core.tokens.token(&["receiver", self.to.as_str()]).0)
+    }
+
     /// Seals it for the queue.
     pub fn seal(&self, core: &Core) -> Result<Vec<u8>, NoRandomness> {
         // Strings and numbers only: serialisation cannot fail.
@@ -135,7 +140,8 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
         taken: Vec::new(),
     };
     let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
-    let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
+    let (key, receiver) = (id.clone(), order.queue(&app.core));
+    let push = Push { id: key, receiver, state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
     let store = app.core.store.clone();
     match in_background(move || store.add_push(&push, MAX_PUSHES)).await {
         Ok(true) => Ok(id),
