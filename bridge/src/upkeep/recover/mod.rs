@@ -133,6 +133,8 @@ pub(super) async fn recover_into(
     let recovery = Recovery { keep, base, erased, positions, displaced };
     let mut report = Report { erased: recovery.erased.len(), ..Report::default() };
     recovery.packs(&mut report, tell).await?;
+    // Who has lost PostgreSQL's session may not be the only one any more: another recovery goes on where this one was.
+    alone.check()?;
     let mut ledger = ledger(config, recovery.keep.clock.as_ref())?;
     if let Some(published) = &published {
         recovery.log(&Signed { published, signer: &signer }, &mut report, ledger.as_mut())?;
@@ -141,6 +143,7 @@ pub(super) async fn recover_into(
     erase::finish_each(&alone, &recovery.keep).await?;
     recovery.followed()?;
     report.evidence = witness::restore_all(&recovery.keep.objects, &recovery.keep.store).await?;
+    alone.check()?;
     recovery.keep.store.set_setting(LOST, "yes")?;
     recovery.keep.store.set_setting(RECOVERING, "no")?;
     recovery.keep.store.let_go(RECOVERY)?;
