@@ -29,6 +29,7 @@ use crate::vault::objects::ObjectError;
 use crate::vault::pack::{PackWriter, Record};
 use crate::vault::seal::{Label, RecordKind};
 use allowed::Rights;
+use seal::Links;
 use moment::Moment;
 use notary::commitment::Digest;
 use std::collections::HashMap;
@@ -297,7 +298,8 @@ impl<'c> Group<'c> {
     ) -> Result<Vec<Done>, IngestError> {
         allowed::conditions(by, &writes)?;
         let intended = told::intended(&writes);
-        let goals = self.resolve_all(&writes, stage).await?;
+        let goals = self.resolve_all(by, &writes, stage).await?;
+        let links = Links { by, by_url: &goals.by_url };
         let mut writes: Vec<_> = writes.into_iter().zip(goals.goals).enumerate().collect();
         writes.sort_by_key(|(_, (write, _))| write.act.rank());
         let mut done = Vec::with_capacity(writes.len());
@@ -305,7 +307,7 @@ impl<'c> Group<'c> {
             let entry = write.entry;
             let rights = Rights::of(by, &write.act);
             let written = match rights {
-                Ok(rights) => self.write_one(&rights, write.act, goal, &goals.by_url, raw, stage).await,
+                Ok(rights) => self.write_one(&rights, write.act, goal, links, raw, stage).await,
                 Err(denied) => Err(denied),
             };
             done.push((n, written.map_err(|error| located(error, entry))?));

@@ -7,16 +7,18 @@ use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
 use crate::consent::decide::{Denied, Permit, decide, decide_over, decide_whole};
 use crate::consent::grant::rests_on_grant;
-use crate::consent::policy::is_about_privacy;
+use crate::consent::outside::PARTICIPANT;
+use crate::consent::policy::{Consent, is_about_privacy};
 use crate::consent::request::is_request;
 use crate::error::{IngestError, Issue};
 use crate::fhir::references;
-use crate::fhir::search::criterion::Surroundings;
+use crate::fhir::search::criterion::{Surroundings, normal};
 use crate::fhir::write::{Act, Write};
 use crate::ids::Name;
 use crate::limits::MAX_MERGED;
 use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
+use std::collections::BTreeSet;
 
 /// Who writes, as far as it matters for what he may.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,9 +186,22 @@ impl Rights {
         }
     }
 
-    /// Who deletes a Patient would do away with what it was merged with.
+    /// Who deletes a Patient would do away with what it was merged with, with the death and the age that it tells.
     pub(super) fn hold_deletion(&self, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
-        self.keeps_who(name, newest.and_then(|newest| newest.resource.as_ref()), None)
+        if name.kind.as_str() == "Patient" && self.writer.is_person() {
+            return refused("a Patient is deleted by systems: whose the record is, and who acts for him, is in it");
+        }
+        self.keeps_participants(newest.and_then(|newest| newest.resource.as_ref()), None)
+    }
+
+    /// What names an organisation of the network decides what that is shown, and is shown to patients as whom something was given
+    /// to: this service and systems say it.
+    fn keeps_participants(&self, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
+        let named = |resource: Option<&Json>| resource.map(participants).unwrap_or_default();
+        match self.writer.is_person() && named(old) != named(new) {
+            true => refused("who is which organisation of the network comes from systems: leave `urn:medseal:participant` as it is"),
+            false => Ok(()),
+        }
     }
 
     /// Nobody changes or deletes what was told of an access, or a patient of an emergency, and people do not tell it of themselves or of
@@ -219,7 +234,10 @@ impl Rights {
             return outside();
         }
         self.hold_consent(name, new)?;
-        self.keeps_who(name, newest.and_then(|newest| newest.resource.as_ref()), Some(new))?;
+        let old = newest.and_then(|newest| newest.resource.as_ref());
+        self.keeps_who(name, old, new)?;
+        self.keeps_participants(old, Some(new))?;
+        names_its_patient(name, new, around.base)?;
         match () {
             () if self.is_service() => Ok(()),
             () if is_notice(new) => refused(
@@ -233,16 +251,18 @@ impl Rights {
 
     /// Whose record a Patient is, and with which it was merged, decides who sees what, and whose the messages are that come in: systems say
     /// it. People's apps leave it as it is, and patients' apps also what makes somebody known, of age, or dead.
-    fn keeps_who(&self, name: &Name, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
+    fn keeps_who(&self, name: &Name, old: Option<&Json>, new: &Json) -> Result<(), IngestError> {
         if name.kind.as_str() != "Patient" || !self.writer.is_person() {
             return Ok(());
         }
-        if old.map_or_else(Vec::new, merges) != new.map_or_else(Vec::new, merges) {
+        if old.map_or_else(Vec::new, merges) != merges(new) {
             return refused(
                 "a Patient's links to the records that were merged with it come from systems: leave them as they are",
             );
         }
-        let Some(new) = new.filter(|_| self.writer == Writer::Patient) else { return Ok(()) };
+        if self.writer != Writer::Patient {
+            return Ok(());
+        }
         let part_of = |patient: Option<&Json>, part: &str| patient.and_then(|one| one.get(part)).map(Json::canonical);
         let same = |part: &&str| part_of(old, part) == part_of(Some(new), part);
         match WHO.iter().find(|part| !same(part)) {
@@ -261,6 +281,32 @@ fn merges(patient: &Json) -> Vec<Vec<u8>> {
     links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by"))).map(Json::canonical).collect()
 }
 
+/// The organisations of the network that a resource names anywhere.
+fn participants(resource: &Json) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    gather(resource, &mut found);
+    found
+}
+
+fn gather(json: &Json, found: &mut BTreeSet<String>) {
+    if json.text("system") == Some(PARTICIPANT) {
+        found.insert(json.text("value").unwrap_or_default().to_owned());
+    }
+    json.items().iter().for_each(|item| gather(item, found));
+    json.members().iter().for_each(|(_, value)| gather(value, found));
+}
+
+/// A Consent that speaks of nobody whom this server knows would be stored, and would decide nothing.
+fn names_its_patient(name: &Name, consent: &Json, base: &str) -> Result<(), IngestError> {
+    let patient = consent.get("patient").and_then(|patient| patient.text("reference"));
+    let known = patient.and_then(|text| Name::parse(normal(text, base))).is_some_and(|name| name.kind.as_str() == "Patient");
+    if name.kind.as_str() != "Consent" || known || Consent::read(consent, base).is_none() {
+        return Ok(());
+    }
+    let text = "a Consent about privacy names its patient as `Patient/id` of this server: else it would decide nothing";
+    Err(IngestError::Invalid(vec![Issue::at("value", "Consent.patient", text)]))
+}
+
 fn refused(text: &str) -> Result<(), IngestError> {
     Err(IngestError::Forbidden(Issue::new("forbidden", text)))
 }
@@ -269,7 +315,7 @@ fn outside() -> Result<(), IngestError> {
     refused("the token's scopes are for a part of the resources, and this one is or would be outside of it")
 }
 
-fn forbidden(denied: &Denied) -> IngestError {
+pub(super) fn forbidden(denied: &Denied) -> IngestError {
     IngestError::Forbidden(Issue::new("forbidden", denied.to_string()))
 }
 

@@ -1,7 +1,7 @@
 //! Resolution: which resource each write means. Ids, conditions, identities of messages, and the names that the entries of a
 //! transaction call each other by.
 
-use super::{Group, Stage, located};
+use super::{Author, Group, Stage, located};
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::references;
 use crate::fhir::search::criterion::{System, Token as Asked};
@@ -55,7 +55,12 @@ impl Goal {
 impl Group<'_> {
     /// In the standard's order, those with conditions last among their like: a condition sees what the entries before it will
     /// do (R4 3.1.0.11.2).
-    pub(super) async fn resolve_all(&mut self, writes: &[Write], stage: &mut Stage) -> Result<Goals, IngestError> {
+    pub(super) async fn resolve_all(
+        &mut self,
+        by: &Author,
+        writes: &[Write],
+        stage: &mut Stage,
+    ) -> Result<Goals, IngestError> {
         let conditions = writes.len() > 1 && writes.iter().any(is_conditional);
         let mut order: Vec<usize> = (0..writes.len()).collect();
         order.sort_by_key(|n| (writes[*n].act.rank(), writes[*n].act.criteria().is_some()));
@@ -63,7 +68,7 @@ impl Group<'_> {
         let mut taken = Taken::default();
         for n in order {
             let write = &writes[n];
-            let goal = self.resolve(&write.act, stage).await.map_err(|error| located(error, write.entry))?;
+            let goal = self.resolve(by, &write.act, stage).await.map_err(|error| located(error, write.entry))?;
             taken.add(write, &goal).map_err(|error| located(error, write.entry))?;
             if let (true, Goal::Resource(name) | Goal::New(name)) = (conditions, &goal) {
                 self.draft(write, name);
@@ -74,31 +79,35 @@ impl Group<'_> {
         Ok(Goals { goals, by_url })
     }
 
-    async fn resolve(&mut self, act: &Act, stage: &mut Stage) -> Result<Goal, IngestError> {
+    async fn resolve(&mut self, by: &Author, act: &Act, stage: &mut Stage) -> Result<Goal, IngestError> {
         let kind = act.kind();
         Ok(match act {
             Act::Create { if_none_exist: None, .. } => Goal::New(Name { kind, id: self.new_id()? }),
             Act::Create { if_none_exist: Some(criteria), .. } => {
                 let claim = self.before_search(self.condition_token(kind, criteria))?;
-                match self.one_match(kind, criteria).await? {
+                let found = self.one_match(by, kind, criteria).await?;
+                match found.shown {
                     Some(name) => Goal::Found(name),
                     // The server gives the id, also where the condition names one (R4 3.1.0.8).
+                    None if found.withholds => Goal::New(Name { kind, id: self.new_id()? }),
                     None => Goal::Resource(self.claim(claim, Name { kind, id: self.new_id()? }, stage)),
                 }
             }
             Act::Update { target, resource } => {
-                Goal::Resource(self.target(target, resource.json().text("id"), stage).await?)
+                Goal::Resource(self.target(by, target, resource.json().text("id"), stage).await?)
             }
             Act::Patch { target, .. } => match &target.by {
                 By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
                 By::Search(criteria) => {
                     let none = || IngestError::NotFound(Issue::new("not-found", "the condition matches no resource"));
-                    Goal::Resource(self.one_match(kind, criteria).await?.ok_or_else(none)?)
+                    Goal::Resource(self.one_match(by, kind, criteria).await?.shown.ok_or_else(none)?)
                 }
             },
             Act::Delete { target } => match &target.by {
                 By::Id(id) => Goal::Resource(Name { kind, id: id.clone() }),
-                By::Search(criteria) => self.one_match(kind, criteria).await?.map_or(Goal::Nothing, Goal::Resource),
+                By::Search(criteria) => {
+                    self.one_match(by, kind, criteria).await?.shown.map_or(Goal::Nothing, Goal::Resource)
+                }
             },
             Act::Recognise { identity: None, .. } => Goal::New(Name { kind, id: self.new_id()? }),
             Act::Recognise { identity: Some(identity), .. } => {
@@ -108,7 +117,13 @@ impl Group<'_> {
     }
 
     /// The resource of an update (R4 3.1.0.7.1).
-    async fn target(&mut self, target: &Target, own: Option<&str>, stage: &mut Stage) -> Result<Name, IngestError> {
+    async fn target(
+        &mut self,
+        by: &Author,
+        target: &Target,
+        own: Option<&str>,
+        stage: &mut Stage,
+    ) -> Result<Name, IngestError> {
         let kind = target.kind;
         let criteria = match &target.by {
             By::Id(id) => return Ok(Name { kind, id: id.clone() }),
@@ -116,7 +131,8 @@ impl Group<'_> {
         };
         let path = format!("{kind}.id");
         let claim = self.before_search(self.condition_token(kind, criteria))?;
-        match self.one_match(kind, criteria).await? {
+        let found = self.one_match(by, kind, criteria).await?;
+        match found.shown {
             Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
                 let text = "the condition matches another resource than the id says";
                 Err(IngestError::Contradiction(Issue::at("value", &path, text)))
@@ -127,7 +143,8 @@ impl Group<'_> {
                     Some(id) => id,
                     None => self.new_id()?,
                 };
-                let name = self.claim(claim, Name { kind, id }, stage);
+                let name = Name { kind, id };
+                let name = if found.withholds { name } else { self.claim(claim, name, stage) };
                 if self.current(&name).await?.is_some() {
                     let text = "the condition matches nothing, and the resource's own id is taken by another resource";
                     return Err(IngestError::Conflict(Issue::at("duplicate", &path, text)));
@@ -191,7 +208,7 @@ impl Group<'_> {
         // Somebody may have sent the same business identifier over FHIR.
         if let Identity::Identifier { system: Some(system), value, .. } = identity {
             let criteria = Criteria::identifier(system, value);
-            if let Some(name) = self.one_match(kind, &criteria).await? {
+            if let Some(name) = self.one_match(&Author::Service, kind, &criteria).await?.shown {
                 return Ok(self.claim(claim, name, stage));
             }
         }

@@ -3,7 +3,7 @@
 use super::allowed::Rights;
 use super::resolve::Goal;
 use super::view::{Newest, Pending};
-use super::{Deleted, Done, Group, Stage, Written};
+use super::{Author, Deleted, Done, Group, Stage, Written};
 use crate::audit::{is_trail, tells_of_emergency};
 use crate::clock::instant;
 use crate::error::{IngestError, Issue, VaultError};
@@ -35,6 +35,15 @@ fn not_its_own(json: &Json, name: &Name) -> Result<(), IngestError> {
     Err(IngestError::Invalid(vec![Issue::at("invariant", "Patient.link", text)]))
 }
 
+/// What references are resolved by.
+#[derive(Clone, Copy)]
+pub(super) struct Links<'a> {
+    /// Whose conditions they are.
+    pub(super) by: &'a Author,
+    /// What the entries call each other.
+    pub(super) by_url: &'a HashMap<String, String>,
+}
+
 /// What a version holds.
 enum Content {
     Resource(Json, Made, Kind),
@@ -48,7 +57,7 @@ impl Group<'_> {
         rights: &Rights,
         act: Act,
         goal: Goal,
-        by_url: &HashMap<String, String>,
+        links: Links<'_>,
         raw: Option<Digest>,
         stage: &mut Stage,
     ) -> Result<Done, IngestError> {
@@ -75,9 +84,9 @@ impl Group<'_> {
                 return self.delete(name, newest, stage).await;
             }
             Act::Create { resource, .. } | Act::Update { resource, .. } => {
-                self.with_references(resource.into_json(), by_url).await?
+                self.with_references(resource.into_json(), links).await?
             }
-            Act::Patch { patch, .. } => match (self.patched(old, &patch, by_url).await, rights.reads(), &newest) {
+            Act::Patch { patch, .. } => match (self.patched(old, &patch, links).await, rights.reads(), &newest) {
                 // Its tests have told him something of what is there.
                 (Err(error), Some(permit), Some(newest)) => {
                     self.seen_as(&name, newest).into_iter().for_each(|one| permit.seen().withholds(one));
@@ -86,7 +95,7 @@ impl Group<'_> {
                 (patched, ..) => patched?,
             },
             Act::Recognise { resource, deleted, weak, gaps, .. } => {
-                let news = self.with_references(resource.into_json(), by_url).await?;
+                let news = self.with_references(resource.into_json(), links).await?;
                 match self.merged(&name, old, news, &deleted, weak, &gaps).await? {
                     Some(merged) => {
                         self.notice_newer(&name, newest.as_ref(), stage);
@@ -154,7 +163,7 @@ impl Group<'_> {
         &self,
         old: Option<&Json>,
         patch: &Patch,
-        by_url: &HashMap<String, String>,
+        links: Links<'_>,
     ) -> Result<Json, IngestError> {
         let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
         // What is stored has none: it came with the patch, and nobody asked whether its sender may search there.
@@ -162,7 +171,7 @@ impl Group<'_> {
             let text = "a patch cannot bring a conditional reference";
             return Err(IngestError::Invalid(vec![Issue::new("not-supported", text)]));
         }
-        let patched = self.with_references(patched, by_url).await?;
+        let patched = self.with_references(patched, links).await?;
         Ok(validate(patched).map_err(IngestError::Invalid)?.into_json())
     }
 
@@ -221,7 +230,8 @@ impl Group<'_> {
     }
 
     /// The resource with the references that its sender left to be resolved.
-    async fn with_references(&self, mut json: Json, by_url: &HashMap<String, String>) -> Result<Json, IngestError> {
+    async fn with_references(&self, mut json: Json, links: Links<'_>) -> Result<Json, IngestError> {
+        let Links { by, by_url } = links;
         let mut conditional = Vec::new();
         references::rename(&mut json, by_url);
         references::rewrite(&mut json, &mut |reference| {
@@ -238,7 +248,7 @@ impl Group<'_> {
         for reference in conditional {
             let Some((kind, criteria)) = conditional_reference(&reference) else { continue };
             let criteria = criteria.map_err(|issue| IngestError::Invalid(vec![issue]))?;
-            let name = self.one_match(kind, &criteria).await?.ok_or_else(|| {
+            let name = self.one_match(by, kind, &criteria).await?.shown.ok_or_else(|| {
                 IngestError::Precondition(Issue::new("not-found", "a conditional reference matches no resource"))
             })?;
             found.insert(reference, name.to_string());
@@ -321,7 +331,7 @@ impl Group<'_> {
 }
 
 /// Whose key seals a resource: its patient's, else the custodian's.
-fn owner(name: &Name, json: &Json, base: &str) -> Owner {
+pub(super) fn owner(name: &Name, json: &Json, base: &str) -> Owner {
     membership::keeper(name, json, base).map_or_else(Owner::custodian, |patient| Owner::patient(&patient.id))
 }
 

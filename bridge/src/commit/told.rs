@@ -2,7 +2,8 @@
 
 use super::allowed::Rights;
 use super::resolve::Goal;
-use super::{Done, Group, Stage};
+use super::seal::Links;
+use super::{Author, Done, Group, Stage};
 use crate::audit::TYPE;
 use crate::audit::event::{Access, Detail, Did, Naming, Outcome};
 use crate::audit::worker::act;
@@ -41,7 +42,8 @@ impl Group<'_> {
             let act = act(&access, &detail, Naming::Reference, &self.core.custodian, &self.core.base)?;
             let Some(kind) = TypeName::parse(TYPE) else { return Ok(()) };
             let goal = Goal::New(Name { kind, id: self.new_id()? });
-            self.write_one(&Rights::service(), act, goal, &HashMap::new(), None, stage).await?;
+            let links = Links { by: &Author::Service, by_url: &HashMap::new() };
+            self.write_one(&Rights::service(), act, goal, links, None, stage).await?;
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! What the store holds as the group sees it: committed, done by earlier transactions of the group, done by this one; and
 //! for conditions, what this one is about to do.
 
-use super::Group;
+use super::seal::owner;
+use super::{Author, Group};
+use crate::consent::decide::decide;
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::search::check::holds;
 use crate::fhir::search::criterion::Surroundings;
@@ -11,6 +13,7 @@ use crate::ids::{Name, TypeName, Version};
 use crate::index::blind::{Clause, Mark};
 use crate::index::scan::Scan;
 use crate::limits::{MAX_CONDITION_MATCHES, MAX_CONDITIONS_MATCHES};
+use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +42,13 @@ pub(super) struct Drafts {
     /// None for what will be deleted.
     resources: HashMap<Name, Option<Json>>,
     marks: HashMap<TypeName, Vec<(Name, Vec<Mark>)>>,
+}
+
+/// What a condition finds.
+pub(super) struct Match {
+    pub(super) shown: Option<Name>,
+    /// It fits what its author is not shown, too: for him that is not there, and he claims nothing of it.
+    pub(super) withholds: bool,
 }
 
 impl Group<'_> {
@@ -86,18 +96,39 @@ impl Group<'_> {
         self.drafts.resources.insert(name.clone(), resource);
     }
 
-    /// The only resource that a condition finds; several are an error (R4 3.1.0.8.1).
-    pub(super) async fn one_match(&self, kind: TypeName, criteria: &Criteria) -> Result<Option<Name>, IngestError> {
+    /// What a condition finds of what its author is shown; several are an error (R4 3.1.0.8.1).
+    pub(super) async fn one_match(&self, by: &Author, kind: TypeName, criteria: &Criteria) -> Result<Match, IngestError> {
         let around = Surroundings { base: &self.core.base, now: self.now * 1_000 };
         let filters = criteria.filters(kind, &around).map_err(|issue| IngestError::Invalid(vec![issue]))?;
-        let mut matches = self.matches(kind, &filters, &around).await?;
-        if matches.len() > 1 {
+        let found = self.matches(kind, &filters, &around).await?;
+        let count = found.len();
+        let mut shown = self.shown_to(by, found).await?;
+        if shown.len() > 1 {
             return Err(IngestError::Precondition(Issue::new(
                 "multiple-matches",
                 "the condition matches several resources",
             )));
         }
-        Ok(matches.pop())
+        Ok(Match { withholds: shown.len() < count, shown: shown.pop() })
+    }
+
+    /// Those of some resources that an author is shown: by what a condition finds he would learn what is in it.
+    async fn shown_to(&self, by: &Author, found: Vec<Name>) -> Result<Vec<Name>, IngestError> {
+        let Some(caller) = by.caller() else { return Ok(found) };
+        let mut shown = Vec::with_capacity(found.len());
+        for name in found {
+            let permit = decide(caller, Interaction::Search, Some(name.kind));
+            let permit = permit.map_err(|denied| super::allowed::forbidden(&denied))?;
+            match self.newest(&name).await? {
+                Some(Newest { resource: Some(json), version, .. })
+                    if !self.core.consents_to(&permit, &name, &json).await? =>
+                {
+                    permit.seen().withholds((owner(&name, &json, &self.core.base), name, version));
+                }
+                _ => shown.push(name),
+            }
+        }
+        Ok(shown)
     }
 
     /// The resources that the filters find, tested on their opened content, including those of this group.

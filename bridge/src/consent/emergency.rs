@@ -19,7 +19,8 @@ use crate::ingest::commit;
 use crate::limits::{MAX_EMERGENCIES, MAX_EMERGENCIES_BEGUN, MAX_EMERGENCY_REASON, MAX_EMERGENCY_ROLE, MAX_MERGED};
 use crate::people::{AccountId, Role};
 use crate::read::in_background;
-use crate::smart::scopes::Interaction;
+use crate::smart::grant::has;
+use crate::smart::scopes::{EMERGENCY, Interaction};
 use crate::smart::token::Caller;
 use jiff::Timestamp;
 use notary::canonical::Json;
@@ -60,6 +61,8 @@ pub enum EmergencyError {
     Off,
     #[error("only a clinician can declare an emergency: a person who is some Practitioner/id")]
     Role,
+    #[error("this app was not let in to declare emergencies: it needs the scope `{EMERGENCY}`")]
+    App,
     #[error("{0}")]
     Plea(String),
     #[error("there is no such patient")]
@@ -126,6 +129,9 @@ pub async fn holder(core: &Core, caller: &Caller) -> Result<Holder, EmergencyErr
         // A client that nobody let in acts for nobody.
         return if caller.client.is_none() { Ok(Holder { name, account: None }) } else { Err(EmergencyError::Role) };
     };
+    if !has(&caller.scopes, EMERGENCY) {
+        return Err(EmergencyError::App);
+    }
     let store = core.store.clone();
     let account = in_background(move || match store.app_grant(&grant)? {
         Some(grant) => store.account(&grant.account),

@@ -2,7 +2,7 @@
 //! what is here, with the parcel itself and a Provenance that says from whom. Storing the same again stores nothing.
 
 use super::error::ExchangeError;
-use super::parcel::Checked;
+use super::parcel::{Checked, Parcel};
 use super::participants::Partner;
 use super::respond::{derived, is_of_record};
 use crate::app::App;
@@ -236,4 +236,9 @@ pub(super) fn signature(text: &str, now: &str, who: &Value) -> Value {
 pub fn signed(provenance: &Json) -> Option<String> {
     let data = provenance.get("signature")?.items().first()?.text("data")?;
     String::from_utf8(STANDARD.decode(data).ok()?).ok()
+}
+
+/// The parcel that a Binary keeps.
+pub fn kept(binary: &Json) -> Option<Parcel> {
+    Parcel::read(&STANDARD.decode(binary.text("data")?).ok()?)
 }

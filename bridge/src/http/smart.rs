@@ -55,7 +55,7 @@ fn common(app: &App) -> Value {
         "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "scopes_supported": [
-            "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "offline_access", "online_access", "patient/*.cruds",
+            "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "offline_access", "online_access", EMERGENCY, "patient/*.cruds",
             "patient/[type].cruds", "user/*.cruds", "user/[type].cruds", "system/*.cruds", "system/[type].cruds",
         ],
         "response_types_supported": ["code"],

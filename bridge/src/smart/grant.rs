@@ -2,7 +2,7 @@
 //! shows an old one: somebody has a copy, and all ends that came of it (RFC 9700, section 4.14.2). Pure.
 
 use super::launch::Launch;
-use super::scopes::{self, Context, Scope};
+use super::scopes::{self, Context, EMERGENCY, Scope};
 use crate::ids::Name;
 use crate::people::secrets::Bearer;
 use crate::people::{Account, AccountId, Role};
@@ -126,6 +126,7 @@ pub fn allowed(asked: &[Scope], registered: &[Scope], account: &Account, launch:
         Scope::Word("launch") => launch.is_some(),
         Scope::Word("launch/encounter") => launch.is_some_and(|launch| launch.encounter.is_some()),
         Scope::Word("fhirUser") => account.person.resource.is_some(),
+        Scope::Word(EMERGENCY) => role == Role::Clinician,
         Scope::Word(word) => ["openid", "offline_access", "online_access"].contains(word),
     });
     let (openid, offline) = (has(&granted, "openid"), has(&granted, "offline_access"));

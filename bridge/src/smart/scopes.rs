@@ -35,7 +35,11 @@ const WORDS: &[&str] = &[
     "launch/encounter",
     "offline_access",
     "online_access",
+    EMERGENCY,
 ];
+
+/// The app declares emergencies for a clinician; two underscores, as SMART App Launch 2.2 section 2.0.8 has it for scopes of one's own.
+pub const EMERGENCY: &str = "__emergency";
 
 impl Interaction {
     /// Its letter in a scope.

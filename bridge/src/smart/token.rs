@@ -319,6 +319,11 @@ impl TokenKey {
         jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
     }
 
+    /// Whether what was signed names this key, and not one that we had before.
+    pub fn is_named_in(&self, signed: &str) -> bool {
+        jsonwebtoken::decode_header(signed).is_ok_and(|header| header.kid == self.header().kid)
+    }
+
     fn header(&self) -> Header {
         Header { kid: self.public["kid"].as_str().map(str::to_owned), ..Header::new(Algorithm::ES384) }
     }

@@ -188,6 +188,35 @@ async fn wherever_the_connection_is_cut_a_push_arrives_whole_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_another_key_since_signs_anew_for_what_was_kept() {
+    let Some(mut network) = Network::of(2).await else { return };
+    let b = network.hospitals.pop().unwrap();
+    let a = &network.hospitals[0];
+    a.knows_ada("ada").await;
+    a.consent("ada", &b.id, "active", json!({})).await;
+    // It arrives, and no answer gets through.
+    b.cutter.as_ref().unwrap().next(&[Fault::Answering(0); 200]);
+    let push = json!({"to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
+    let id = a.ask("POST", "/exchange/push", &push).await.1["id"].as_str().unwrap().to_owned();
+    for _ in 0..1_500 {
+        if b.world.get("/fhir/Observation").await.1["total"] == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let before = b.world.get("/fhir/Provenance").await.1["entry"][0]["resource"].clone();
+    let b = b.with_another_key().await;
+    b.cutter.as_ref().unwrap().heals();
+    let core = &a.world.running.app.core;
+    core.store.retry_push(&id, core.clock.now().as_millisecond()).unwrap();
+    let state = a.ended(&id).await;
+    assert_eq!(state["state"], "delivered", "{state}");
+    let sent = a.world.get(&format!("/fhir/{}", state["receipt"].as_str().unwrap())).await.1;
+    assert_ne!(sent["signature"][0]["data"], before["signature"][0]["data"], "signed with the key of now");
+    assert_eq!(b.world.only("/fhir/Observation").await["meta"]["versionId"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plain_fhir_server_gets_a_transaction() {
     let plain = World::new().await;
     let (http, token) = (plain.running.http, &plain.token);

@@ -55,6 +55,11 @@ impl Cutter {
         self.shared.faults.lock().unwrap().extend(faults);
     }
 
+    /// Nothing more happens.
+    pub fn heals(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
     /// Nobody is there any more.
     pub fn dies(&self) {
         *self.shared.to.lock().unwrap() = None;

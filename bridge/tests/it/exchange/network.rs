@@ -2,6 +2,7 @@
 
 use super::cutter::Cutter;
 use crate::anvil::{Anvil, KEY};
+use crate::recovery::stopped;
 use crate::world::{World, config};
 use bridge::commands::participants::{Act, Word, apply, say};
 use bridge::config::{Config, ParticipantId};
@@ -146,6 +147,16 @@ impl Hospital {
         cutter.iter().for_each(|cutter| cutter.lead_to(world.running.http));
         let config = world.running.app.config.clone();
         Self { world, id, config, cutter }
+    }
+
+    /// Starts again with another key, and applies with it.
+    pub async fn with_another_key(self) -> Self {
+        let (directory, data) = stopped(self.world).await;
+        std::fs::remove_file(data.join("token.key")).unwrap();
+        let world = World::with(directory, self.config).await;
+        let config = world.running.app.config.clone();
+        apply(&config, None).await.unwrap();
+        Self { world, config, ..self }
     }
 
     pub async fn put(&self, resource: &Value) {

@@ -17,6 +17,10 @@ use std::time::Duration;
 
 /// How long one question may take. A node behind a busy proxy answers within a few seconds or not at all.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How often a proof is asked for: a node that takes up the next block at that moment (or another one behind the same balancer) proves
+/// another state than that of the block it was asked for. What proves nothing then never does.
+const PROOF_TRIES: usize = 4;
+const PROOF_PAUSE: Duration = Duration::from_millis(50);
 /// How much of a node's own words stands in a message, in characters.
 const MOST_WORDS: usize = 200;
 /// The slot of the head's size in `NotaryAnchor`, which its storage layout promises.
@@ -182,6 +186,16 @@ impl Node {
 
     /// The values of slots in the state of a block; nothing where there is no such account, which is proved too.
     pub async fn held(&self, block: &Block, contract: Address, slots: &[B256]) -> Result<Option<Held>, EvmError> {
+        for _ in 1..PROOF_TRIES {
+            match self.held_once(block, contract, slots).await {
+                Err(EvmError::Unproved { .. }) => tokio::time::sleep(PROOF_PAUSE).await,
+                answered => return answered,
+            }
+        }
+        self.held_once(block, contract, slots).await
+    }
+
+    async fn held_once(&self, block: &Block, contract: Address, slots: &[B256]) -> Result<Option<Held>, EvmError> {
         let answer = self.ask(self.provider.get_proof(contract, slots.to_vec()).number(block.number)).await?;
         if proved_absent(block.state_root, contract, &answer.account_proof).is_ok() {
             return Ok(None);

@@ -7,7 +7,7 @@ use crate::people::session::Session;
 use crate::people::site::Site;
 use crate::smart::grant::{Grant, asks_for_patient, has};
 use crate::smart::launch::Launch;
-use crate::smart::scopes::{self, Access, Context, Interaction, Scope};
+use crate::smart::scopes::{self, Access, Context, EMERGENCY, Interaction, Scope};
 use maud::{Markup, html};
 
 /// An app that asks to be let in.
@@ -103,6 +103,7 @@ fn words(scope: &Scope, role: Role) -> String {
         Scope::Word("launch/patient") => "know which patient you have chosen".into(),
         Scope::Word("offline_access") => "come again without you, until you end it".into(),
         Scope::Word("online_access") => "come again while you are signed in".into(),
+        Scope::Word(EMERGENCY) => "declare emergencies in your name, and so open records that are closed to you".into(),
         Scope::Word(word) => (*word).to_owned(),
     }
 }
