@@ -267,6 +267,9 @@ pub const MAX_LETTERS: usize = 1_000;
 pub const MAX_UNCARRIED: usize = 100;
 /// Pushes that wait, of all receivers together.
 pub const MAX_PUSHES: usize = 10_000;
+/// Those of them that rules have made, of all rules together: a receiver that is dead for long leaves room for the others. Each rule has its
+/// equal part.
+pub const MAX_RULED: usize = MAX_PUSHES / 2;
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;
 /// Apps that register themselves at once: a name that they give is looked up for each, for seconds where its server does not answer, and

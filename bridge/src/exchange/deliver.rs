@@ -9,7 +9,7 @@ use super::peers::{Intent, ask, granted, outside_of};
 use super::respond::{caller, derived};
 use super::signed::{Delivery, check_delivery};
 use super::store::{participant, signature};
-use super::{hl7v2, of, peers, plain};
+use super::{hl7v2, of, peers, plain, rules};
 use crate::app::App;
 use crate::audit::event::{Access, Detail, Did, Outcome};
 use crate::audit::worker::add;
@@ -180,6 +180,7 @@ async fn settle(app: &App, before: &Push, after: Push) -> Result<(), ExchangeErr
 async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done, ExchangeError> {
     let exchange = of(app)?;
     let patient = Name::parse(&order.patient).ok_or(ExchangeError::NoPatient)?;
+    rules::in_time(app, push, order).await?;
     if let Some(server) = exchange.settings.fhir.iter().find(|server| server.id == order.to) {
         let going = consented(app, order, &patient, server.id.as_str()).await?;
         tell(app, &going.caller).await?;
@@ -234,7 +235,8 @@ async fn consented(app: &App, order: &Order, patient: &Name, name: &str) -> Resu
             places.push(place);
         }
     }
-    if opened.first().is_none_or(|first| first.stored.name != *patient) {
+    let lacks = order.whole && places.len() < order.places.len();
+    if lacks || opened.first().is_none_or(|first| first.stored.name != *patient) {
         let text = format!("the patient has not consented that {name} gets this for {purpose}, or not with who he is");
         return Err(ExchangeError::Consent(text));
     }

@@ -67,6 +67,9 @@ pub struct Order {
     /// Control ids of its HL7 v2 messages that the receiver has taken.
     #[serde(default)]
     pub taken: Vec<String>,
+    /// It is sent with all that is in it, or not at all.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// What one try sent.
@@ -81,6 +84,25 @@ pub struct Sent {
 crate::redacted_debug!(Order);
 
 impl Order {
+    /// One of which nothing has left yet.
+    pub fn new(by: String, to: ParticipantId, patient: &Name, places: Vec<(String, u32)>, intent: Intent) -> Self {
+        Self {
+            by,
+            to,
+            patient: patient.to_string(),
+            places,
+            user: intent.user,
+            purpose: (intent.purpose.system, intent.purpose.code),
+            withheld: 0,
+            why: None,
+            receipt: None,
+            sent: Vec::new(),
+            uncarried: Vec::new(),
+            taken: Vec::new(),
+            whole: false,
+        }
+    }
+
     /// On whose behalf, and what for.
     pub fn intent(&self) -> Intent {
         Intent { user: self.user.clone(), purpose: Coding::new(&self.purpose.0, &self.purpose.1) }
@@ -120,20 +142,7 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     }
     let places = places(app, caller, &wanted).await?;
     let Wanted { to, patient, intent, .. } = wanted;
-    let order = Order {
-        by: by(caller),
-        to,
-        patient: patient.to_string(),
-        places,
-        user: intent.user,
-        purpose: (intent.purpose.system, intent.purpose.code),
-        withheld: 0,
-        why: None,
-        receipt: None,
-        sent: Vec::new(),
-        uncarried: Vec::new(),
-        taken: Vec::new(),
-    };
+    let order = Order::new(by(caller), to, &patient, places, intent);
     let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
     let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
     let store = app.core.store.clone();

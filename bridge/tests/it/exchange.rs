@@ -5,6 +5,7 @@ mod cutter;
 mod legacy;
 mod network;
 mod pages;
+mod rules;
 mod urgent;
 
 use super::world::{World, issue};
