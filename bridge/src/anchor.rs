@@ -179,8 +179,10 @@ pub async fn run(core: Arc<Core>, settings: Log, stop: CancellationToken) {
 
 async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration, stop: &CancellationToken) {
     while stop.run_until_cancelled(core.lease.wait()).await.is_some() {
-        if let Err(error) = sign(core).await {
-            tracing::error!(%error, "the log does not go on; entries wait in the outbox");
+        match sign(core).await {
+            // Another replica goes on with it.
+            Ok(()) | Err(AnchorError::NotHeld | AnchorError::Store(StoreError::Fenced)) => {}
+            Err(error) => tracing::error!(%error, "the log does not go on; entries wait in the outbox"),
         }
         // Entries gather for a while.
         let gather = async {

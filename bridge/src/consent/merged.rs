@@ -43,7 +43,7 @@ impl Core {
                 }
             }
             patients.push(json);
-            if names.len() > MAX_MERGED {
+            if names.len() > 1 + MAX_MERGED {
                 return Err(StoreError::Nonsense("a patient was merged with too many others").into());
             }
         }

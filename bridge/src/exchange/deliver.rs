@@ -15,7 +15,6 @@ use crate::audit::event::{Access, Detail, Did, Outcome};
 use crate::audit::worker::add;
 use crate::clock::instant;
 use crate::commit::{Author, Transaction};
-use crate::config::ParticipantId;
 use crate::consent::decide::decide;
 use crate::error::{IngestError, VaultError};
 use crate::exchange::document::reference;
@@ -28,12 +27,12 @@ use crate::limits::{FIRST_RETRY, GIVE_UP, LAST_RETRY};
 use crate::read::{self, Opened, in_background};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use notary::canonical::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +40,9 @@ use std::time::Duration;
 pub const PATH: &str = "/exchange/peer/push";
 /// How often it is looked for what is due.
 const LOOK: Duration = Duration::from_millis(500);
-/// Receivers that are written to at the same time.
-const AT_ONCE: usize = 8;
-/// The most that one round looks at: those of one receiver stand behind each other.
+/// Receivers that are written to at the same time; each holds a parcel in memory.
+const AT_ONCE: usize = 16;
+/// Pushes to one receiver that are held in memory: those after them are looked for again.
 const LOOKED_AT: usize = 64;
 
 /// What is sent.
@@ -74,45 +73,58 @@ pub(super) enum Done {
     NotYet,
 }
 
-/// Delivers for ever.
+/// Delivers for ever, a queue for each receiver: a slow or dead one takes no time of others.
 pub async fn run(app: Arc<App>) {
     if app.exchange.is_none() {
         return;
     }
+    let (mut queues, mut busy) = (FuturesUnordered::new(), BTreeSet::new());
     loop {
-        app.core.lease.wait().await;
-        if let Err(error) = round(&app).await {
-            tracing::error!(%error, "the queue of pushes does not go on; it will be tried again");
+        tokio::select! {
+            Some(receiver) = queues.next() => {
+                busy.remove(&receiver);
+            }
+            due = look(&app) => for receiver in due {
+                if busy.len() < AT_ONCE && busy.insert(receiver.clone()) {
+                    queues.push(queue(&app, receiver));
+                }
+            },
         }
-        tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn round(app: &Arc<App>) -> Result<(), ExchangeError> {
+/// The receivers of what is due, after a while.
+async fn look(app: &App) -> Vec<String> {
+    tokio::time::sleep(LOOK).await;
+    app.core.lease.wait().await;
     let (store, now) = (app.core.store.clone(), now(app));
     let due = in_background(move || {
         store.forget_pushes(now - 4 * GIVE_UP.as_millis() as i64)?;
-        store.due_pushes(now, LOOKED_AT)
+        store.due_receivers(now)
     });
-    let mut by_receiver: BTreeMap<ParticipantId, Vec<(Push, Order)>> = BTreeMap::new();
-    for push in due.await? {
-        match Order::open(&app.core, &push) {
-            Some(order) => by_receiver.entry(order.to.clone()).or_default().push((push, order)),
-            None => {
-                tracing::error!(push = %push.id, "a push cannot be read and is given up");
-                settle(app, &push, Push { state: State::GivenUp, ..push.clone() }).await?;
-            }
-        }
-    }
-    let queues = by_receiver.into_values().map(|queue| in_turn(app, queue));
-    stream::iter(queues).buffer_unordered(AT_ONCE).try_collect().await
+    due.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the queue of pushes does not go on; it will be tried again");
+        Vec::new()
+    })
 }
 
-/// The pushes to one receiver. Once one could not be handed over, the others wait as long as that one: a slow or dead receiver takes no
-/// time of others.
-async fn in_turn(app: &Arc<App>, queue: Vec<(Push, Order)>) -> Result<(), ExchangeError> {
+async fn queue(app: &Arc<App>, receiver: String) -> String {
+    if let Err(error) = in_turn(app, &receiver).await {
+        tracing::error!(%error, "a queue of pushes does not go on; it will be tried again");
+    }
+    receiver
+}
+
+/// The pushes to one receiver. Once one could not be handed over, the others wait as long as that one.
+async fn in_turn(app: &Arc<App>, receiver: &str) -> Result<(), ExchangeError> {
+    let (store, now, receiver) = (app.core.store.clone(), now(app), receiver.to_owned());
     let mut away = None;
-    for (push, order) in queue {
+    for push in in_background(move || store.due_pushes(&receiver, now, LOOKED_AT)).await? {
+        let Some(order) = Order::open(&app.core, &push) else {
+            tracing::error!(push = %push.id, "a push cannot be read and is given up");
+            settle(app, &push, Push { state: State::GivenUp, ..push.clone() }).await?;
+            continue;
+        };
         match away {
             Some(due) => settle(app, &push, Push { due, ..push.clone() }).await?,
             None => away = turn(app, &push, order).await?,

@@ -120,6 +120,18 @@ impl Order {
         true
     }
 
+    /// Which queue it stands in: whom it goes to is nobody's who reads the database.
+    fn queue(&self, core: &Core) -> String {
+        hex::encode(core.tokens.token(&["receiver", self.to.as_str()]).0)
+    }
+
+    /// As it is queued now.
+    pub fn queued(&self, core: &Core, id: String) -> Result<Push, ExchangeError> {
+        let (sealed, made) = (self.seal(core).map_err(VaultError::from)?, core.clock.now().as_millisecond());
+        let receiver = self.queue(core);
+        Ok(Push { id, receiver, state: State::Waits, failures: 0, due: made, made, changed: made, sealed })
+    }
+
     /// Seals it for the queue.
     pub fn seal(&self, core: &Core) -> Result<Vec<u8>, NoRandomness> {
         // Strings and numbers only: serialisation cannot fail.
@@ -143,8 +155,7 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     let places = places(app, caller, &wanted).await?;
     let Wanted { to, patient, intent, .. } = wanted;
     let order = Order::new(by(caller), to, &patient, places, intent);
-    let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
-    let push = Push { id: id.clone(), state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
+    let push = order.queued(&app.core, id.clone())?;
     let store = app.core.store.clone();
     match in_background(move || store.add_push(&push, MAX_PUSHES)).await {
         Ok(true) => Ok(id),

@@ -12,7 +12,6 @@ use crate::config::{Exchange as Settings, PushRule};
 use crate::consent::decide::decide;
 use crate::consent::outside::Outside;
 use crate::consent::policy::Coding;
-use crate::error::VaultError;
 use crate::fhir::subscription::Criteria;
 use crate::ids::{Name, Version};
 use crate::index::pushes::{Push, Ruled, State};
@@ -106,9 +105,7 @@ impl Rule {
         let by = format!("rule {}", self.said.name);
         let mut order = Order::new(by, self.said.to.clone(), patient, places, intent);
         order.whole = true;
-        let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
-        let id = self.id(&row.name, row.version);
-        Ok(Push { id, state: State::Waits, failures: 0, due: made, made, changed: made, sealed })
+        order.queued(&app.core, self.id(&row.name, row.version))
     }
 }
 

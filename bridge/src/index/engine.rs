@@ -13,7 +13,8 @@ use std::time::Duration;
 /// The version of the schema in `schema.sql`, the steps that were added since, and the version after them, which is kept in
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
-const STEPS: &[&str] = &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS, EMERGENCY];
+const STEPS: &[&str] =
+    &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS, EMERGENCY, RECEIVERS];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -26,6 +27,7 @@ const REPLICAS: &str = include_str!("schema.replicas.sql");
 const LAUNCH: &str = include_str!("schema.launch.sql");
 const GUARDIANS: &str = include_str!("schema.guardians.sql");
 const EMERGENCY: &str = include_str!("schema.emergency.sql");
+const RECEIVERS: &str = include_str!("schema.receivers.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -44,6 +46,7 @@ const MIGRATIONS: &[&str] = &[
     LAUNCH,
     GUARDIANS,
     EMERGENCY,
+    RECEIVERS,
 ];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";

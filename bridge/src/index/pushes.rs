@@ -8,6 +8,8 @@ use super::store::{Store, StoreError, set};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
     pub id: String,
+    /// Which queue it stands in: its receiver, as a blind token.
+    pub receiver: String,
     pub state: State,
     pub failures: u32,
     /// When to try next; all times in milliseconds since 1970.
@@ -51,15 +53,16 @@ pub struct Ruled {
     pub pushes: Vec<Push>,
 }
 
-const COLUMNS: &str = "id, state, failures, due, made, changed, sealed";
+const COLUMNS: &str = "id, state, failures, due, made, changed, sealed, receiver";
 
 impl Store {
     /// Queues a push, unless so many wait already.
     pub fn add_push(&self, push: &Push, most: usize) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO push (id, state, failures, due, made, changed, sealed) \
-             SELECT ?1, 0, 0, ?2, ?3, ?3, ?4 WHERE (SELECT count(*) FROM push WHERE state = 0) < ?5";
+        const SQL: &str = "INSERT INTO push (id, state, failures, due, made, changed, sealed, receiver) \
+             SELECT ?1, 0, 0, ?2, ?3, ?3, ?4, ?6 WHERE (SELECT count(*) FROM push WHERE state = 0) < ?5";
         let sealed = hex::encode(&push.sealed);
-        self.with(|c| Ok(c.execute(SQL, values![&push.id, push.due, push.made, &sealed, most as i64])? == 1))
+        let values = values![&push.id, push.due, push.made, &sealed, most as i64, &push.receiver];
+        self.with(|c| Ok(c.execute(SQL, values)? == 1))
     }
 
     /// How far a rule has followed the rows; nothing: it is new.
@@ -70,12 +73,13 @@ impl Store {
 
     /// Queues what a rule found and notes how far it came, all or nothing.
     pub fn rule(&self, ruled: &Ruled) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO push (id, state, failures, due, made, changed, sealed) \
-             VALUES (?1, 0, 0, ?2, ?3, ?3, ?4) ON CONFLICT (id) DO NOTHING";
+        const SQL: &str = "INSERT INTO push (id, state, failures, due, made, changed, sealed, receiver) \
+             VALUES (?1, 0, 0, ?2, ?3, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING";
         self.transaction(|c| {
             lease::check(c, ruled.epoch)?;
             for push in &ruled.pushes {
-                c.execute(SQL, values![&push.id, push.due, push.made, &hex::encode(&push.sealed)])?;
+                let sealed = hex::encode(&push.sealed);
+                c.execute(SQL, values![&push.id, push.due, push.made, &sealed, &push.receiver])?;
             }
             set(c, &position(&ruled.rule), &ruled.upto.to_string())
         })
@@ -94,10 +98,18 @@ impl Store {
         self.read(|c| c.first(&sql, values![id], push))
     }
 
-    /// Those that are due, the oldest first.
-    pub fn due_pushes(&self, now: i64, limit: usize) -> Result<Vec<Push>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM push WHERE state = 0 AND due <= ?1 ORDER BY due, made, id LIMIT ?2");
-        self.read(|c| c.rows(&sql, values![now, limit as i64], push))
+    /// The receivers of those that are due.
+    pub fn due_receivers(&self, now: i64) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = "SELECT DISTINCT receiver FROM push WHERE state = 0 AND due <= ?1";
+        self.read(|c| c.rows(SQL, values![now], |r| r.string(0)))
+    }
+
+    /// Those to a receiver that are due, the oldest first.
+    pub fn due_pushes(&self, receiver: &str, now: i64, limit: usize) -> Result<Vec<Push>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM push WHERE state = 0 AND receiver = ?1 AND due <= ?2 ORDER BY due, made, id LIMIT ?3"
+        );
+        self.read(|c| c.rows(&sql, values![receiver, now, limit as i64], push))
     }
 
     /// Those that have not arrived, the newest change first.
@@ -149,6 +161,7 @@ fn push(r: &Row<'_>) -> Result<Push, StoreError> {
         made: r.int(4)?,
         changed: r.int(5)?,
         sealed: hex::decode(r.text(6)?).map_err(|_| BAD)?,
+        receiver: r.string(7)?,
     })
 }
 
@@ -163,6 +176,7 @@ mod tests {
             let epoch = store.hold("me", std::time::Duration::from_secs(9)).unwrap().unwrap();
             let one = |id: &str| Push {
                 id: id.into(),
+                receiver: "r".into(),
                 state: State::Waits,
                 failures: 0,
                 due: 10,
@@ -193,27 +207,41 @@ mod tests {
     fn a_push_waits_until_it_is_due_and_ends_once() {
         for (_keep, store) in stores() {
             let sealed = vec![1, 2];
-            let one = Push { id: "a".into(), state: State::Waits, failures: 0, due: 10, made: 5, changed: 5, sealed };
+            let receiver = "r".to_owned();
+            let one = Push {
+                id: "a".into(),
+                receiver,
+                state: State::Waits,
+                failures: 0,
+                due: 10,
+                made: 5,
+                changed: 5,
+                sealed,
+            };
+            let due = |now| store.due_pushes("r", now, 9).unwrap();
             assert!(store.add_push(&one, 1).unwrap());
             assert!(!store.add_push(&Push { id: "b".into(), ..one.clone() }, 1).unwrap(), "one too many");
             assert_eq!(store.push("a").unwrap(), Some(one.clone()));
-            assert_eq!(store.due_pushes(9, 9).unwrap(), []);
-            assert_eq!(store.due_pushes(10, 9).unwrap(), std::slice::from_ref(&one));
+            assert_eq!(due(9), []);
+            assert_eq!(due(10), std::slice::from_ref(&one));
+            assert_eq!(store.due_pushes("another", 10, 9).unwrap(), []);
+            assert_eq!(store.due_receivers(9).unwrap(), [""; 0]);
+            assert_eq!(store.due_receivers(10).unwrap(), ["r"]);
             let later = Push { failures: 1, due: 20, changed: 11, ..one.clone() };
             assert!(store.settle_push(&one, &later).unwrap());
             assert!(!store.settle_push(&one, &later).unwrap(), "somebody has noted something since");
             let refused = Push { state: State::Refused, changed: 12, ..later.clone() };
             assert!(store.settle_push(&later, &refused).unwrap());
-            assert_eq!(store.due_pushes(99, 9).unwrap(), []);
+            assert_eq!(due(99), []);
             assert_eq!(store.open_pushes(9).unwrap(), std::slice::from_ref(&refused));
             assert!(store.retry_push("a", 20).unwrap() && !store.retry_push("none", 20).unwrap());
-            assert_eq!(store.due_pushes(20, 9).unwrap().len(), 1, "it is tried again");
+            assert_eq!(due(20).len(), 1, "it is tried again");
             let done = Push { state: State::Delivered, changed: 21, sealed: vec![3], ..later.clone() };
             assert!(store.settle_push(&later, &done).unwrap());
             assert!(!store.settle_push(&done, &later).unwrap(), "what has ended stays so");
             assert!(!store.retry_push("a", 30).unwrap(), "what has arrived is not sent again");
             assert_eq!(store.open_pushes(9).unwrap(), []);
-            assert_eq!(store.due_pushes(99, 9).unwrap(), []);
+            assert_eq!(due(99), []);
             store.forget_pushes(21).unwrap();
             assert_eq!(store.push("a").unwrap(), Some(done));
             store.forget_pushes(22).unwrap();

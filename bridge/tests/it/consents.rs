@@ -220,15 +220,24 @@ async fn who_is_refused_writes_neither_over_it_nor_himself_a_permission() {
     let patient = json!({"resourceType": "Patient", "id": "ada", "active": false});
     for (what, method, path, body, status) in [
         ("over his refusal", "PUT", "/fhir/Consent/k", &permit, 403),
-        ("away with it", "DELETE", "/fhir/Consent/k", &Value::Null, 403),
+        ("away with it", "DELETE", "/fhir/Consent/k", &Value::Null, 204),
         ("another beside it", "POST", "/fhir/Consent", &permit, 403),
         ("over a result", "PUT", "/fhir/Observation/o-ada", &observation("ada"), 403),
         ("a result to another", "PUT", "/fhir/Observation/o-ada", &observation("bea"), 403),
-        ("away with a result", "DELETE", "/fhir/Observation/o-ada", &Value::Null, 404),
+        ("away with a result", "DELETE", "/fhir/Observation/o-ada", &Value::Null, 204),
         ("over the patient", "PUT", "/fhir/Patient/ada", &patient, 403),
-        ("away with the patient", "DELETE", "/fhir/Patient/ada", &Value::Null, 404),
+        ("away with the patient", "DELETE", "/fhir/Patient/ada", &Value::Null, 204),
+        ("away with nothing", "DELETE", "/fhir/Patient/nobody", &Value::Null, 204),
     ] {
         assert_eq!(write_as(&world, DOCTOR, method, path, body).await, status, "{what}");
+    }
+    for path in ["/fhir/Consent/k", "/fhir/Observation/o-ada", "/fhir/Patient/ada"] {
+        let (status, kept) = world.get(path).await;
+        assert_eq!(
+            (status, &kept["meta"]["versionId"]),
+            (200, &json!("1")),
+            "what is withheld is not there for him: {path}"
+        );
     }
     assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 404, "as before");
     assert_eq!(write_as(&world, "Patient/bea", "POST", "/fhir/Consent", &permit).await, 403, "for another patient");
@@ -321,6 +330,31 @@ async fn whose_a_record_is_comes_from_systems() {
         403,
         "nor does a system tell of emergencies"
     );
+}
+
+#[tokio::test]
+async fn nobody_asks_a_patient_for_consent_in_the_name_of_another() {
+    let world = World::new().await;
+    ward(&world).await;
+    let mut task = json!({"resourceType": "Task", "id": "t", "status": "requested", "intent": "proposal",
+        "for": {"reference": "Patient/ada"}, "requester": {"identifier": {"system": "urn:medseal:participant", "value": "x"}},
+        "code": {"coding": [{"system": "urn:medseal:task", "code": "consent-request"}]}});
+    assert_eq!(world.call("PUT", "/fhir/Task/t", &task.to_string()).await.0, 403, "a system");
+    assert_eq!(write_as(&world, OTHER, "POST", "/fhir/Task", &task).await, 403, "a clinician");
+    assert_eq!(world.get("/fhir/Task/t").await.0, 404);
+    task["code"]["coding"][0]["code"] = "fulfill".into();
+    assert_eq!(world.call("PUT", "/fhir/Task/t", &task.to_string()).await.0, 201, "another Task");
+}
+
+#[tokio::test]
+async fn more_merged_records_than_are_followed_are_refused() {
+    let world = World::new().await;
+    let linked = |count: usize| {
+        let links = (0..count).map(|n| json!({"type": "replaces", "other": {"reference": format!("Patient/x{n}")}}));
+        json!({"resourceType": "Patient", "id": "ada", "link": links.collect::<Vec<_>>()})
+    };
+    assert_eq!(world.call("PUT", "/fhir/Patient/ada", &linked(21).to_string()).await.0, 403);
+    assert_eq!(world.call("PUT", "/fhir/Patient/ada", &linked(20).to_string()).await.0, 201);
 }
 
 #[tokio::test]

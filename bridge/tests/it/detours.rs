@@ -218,5 +218,7 @@ async fn people_write_no_audit_events_and_see_no_subscription_of_others() {
     for (method, body, status) in [("PUT", made.to_string(), 403), ("DELETE", String::new(), 404)] {
         assert_eq!(as_user(&world, OTHER, method, &path, &[], &body).await.0, status, "{method} by another");
     }
+    assert_eq!(get_as(&world, DOCTOR, &path).await.0, 200, "it is still there");
     assert_eq!(as_user(&world, DOCTOR, "DELETE", &path, &[], "").await.0, 204);
+    assert_eq!(get_as(&world, DOCTOR, &path).await.0, 410);
 }

@@ -158,6 +158,37 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wherever_the_connection_is_cut_a_push_arrives_whole_and_once() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    a.consent("ada", &b.id, "active", json!({})).await;
+    let cutter = b.cutter.as_ref().unwrap();
+    // A request is some 10,000 bytes long, an answer some 1,000.
+    let cuts = (0..8).flat_map(|n| [Fault::Asking(1 << (2 * n - n / 2)), Fault::Answering(1 << (n + 3))]);
+    let cuts: Vec<Fault> = cuts.chain([Fault::Asking(0), Fault::Answering(0)]).collect();
+    cutter.next(&cuts);
+    let push = json!({"id": "letter", "to": b.id, "patient": "Patient/ada", "queries": ["*"]});
+    let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
+    let (id, app) = (queued["id"].as_str().unwrap(), &a.world.running.app);
+    let state = loop {
+        // Nobody waits for the pauses between the tries.
+        app.core.store.retry_push(id, app.core.clock.now().as_millisecond()).unwrap();
+        let state = a.world.get(&format!("/exchange/push/{id}")).await.1;
+        if state["state"] == "delivered" {
+            break state;
+        }
+        assert!(state["failures"].as_u64().unwrap() <= cuts.len() as u64, "{state}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(state["failures"].as_u64().unwrap() >= 8, "{state}");
+    for kind in ["Patient", "Observation", "Condition"] {
+        let one = b.world.only(&format!("/fhir/{kind}")).await;
+        assert_eq!(one["meta"]["versionId"], "1", "{kind} came once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plain_fhir_server_gets_a_transaction() {
     let plain = World::new().await;
     let (http, token) = (plain.running.http, &plain.token);

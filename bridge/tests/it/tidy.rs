@@ -37,6 +37,7 @@ const LAYERS: &[&[&str]] = &[
         "exchange::document",
         "exchange::signed",
         "consent::policy",
+        "consent::request",
         "smart",
         "intake::frame",
         "http::query",

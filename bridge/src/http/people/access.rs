@@ -177,7 +177,7 @@ pub(super) async fn terms(app: &Arc<App>, request: &Request, ward: Option<&str>)
         None => None,
     };
     let patient = visit.resource()?.to_string();
-    let choice = visit.signs(chosen(app, &form, patient, None).await?);
+    let choice = visit.to_sign(chosen(app, &form, patient, None).await?);
     if instead.as_ref().is_some_and(|old| !choice.is_within(&old.choice)) {
         return Err(Refusal::App("this would be more than before: give a new access for that"));
     }
@@ -213,7 +213,7 @@ pub(super) async fn take(app: &Arc<App>, request: &Request, ward: Option<&str>) 
         return Err(OTHER);
     }
     let given = now(app)?;
-    let choice = visit.signs(Choice { recorded_by: None, given, ..old.choice });
+    let choice = visit.to_sign(Choice { recorded_by: None, given, ..old.choice });
     if choice.is_timely() { shown_terms(&visit, choice, Some(old.key)) } else { Err(OTHER) }
 }
 

@@ -141,7 +141,7 @@ impl<'v> Visit<'v> {
     }
 
     /// What the visitor is to sign: a guardian says that it is he, and gives nothing for longer than he may act.
-    pub(super) fn signs(&self, choice: Choice) -> Choice {
+    pub(super) fn to_sign(&self, choice: Choice) -> Choice {
         Choice { acted_by: self.guardian(), until: self.by_then(choice.until), ..choice }
     }
 

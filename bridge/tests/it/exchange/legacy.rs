@@ -77,10 +77,15 @@ pub fn field(text: &str, n: usize) -> String {
     text.split('\r').next().unwrap().split('|').nth(n).unwrap_or_default().to_owned()
 }
 
-/// A receiver that answers as it is told.
-pub async fn listener() -> (String, Said) {
+async fn bound() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("mllp://{}", listener.local_addr().unwrap());
+    (listener, endpoint)
+}
+
+/// A receiver that answers as it is told.
+pub async fn listener() -> (String, Said) {
+    let (listener, endpoint) = bound().await;
     let said = Said::default();
     let own = said.clone();
     tokio::spawn(async move {
@@ -218,6 +223,45 @@ async fn what_no_message_carries_is_refused_and_nothing_is_sent() {
     let state = pushed(&a, json!({})).await;
     assert_eq!(state["state"], "delivered", "who she is alone is a message: {state}");
     assert_eq!(said.came().first().map(|(event, _)| event.as_str()), Some("ADT^A08^ADT_A01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_says_nothing_holds_up_no_other() {
+    let ((silent, nowhere), (endpoint, said)) = (bound().await, listener().await);
+    let other = format!(
+        "[[exchange.hl7v2]]\nid = 'silent'\nendpoint = '{nowhere}'\nsender = 'MEDSEAL|NORTH'\nreceiver = 'NOBODY|X'\n"
+    );
+    let a = hospital(&endpoint, &other).await;
+    a.knows_ada("ada").await;
+    let mut queued = Vec::new();
+    a.consent("ada", &id("silent"), "active", json!({})).await;
+    for name in ["one", "two"] {
+        let push = json!({"id": name, "to": "silent", "patient": "Patient/ada"});
+        queued.push(a.ask("POST", "/exchange/push", &push).await.1["id"].as_str().unwrap().to_owned());
+    }
+    let mut held = silent.accept().await.unwrap().0;
+    assert!(held.read(&mut [0; 64]).await.unwrap() > 0, "it was written to, and waits for an answer");
+    a.consent("ada", &id("oldlab"), "active", json!({})).await;
+    for name in ["three", "four"] {
+        assert_eq!(pushed(&a, json!({"id": name})).await["state"], "delivered");
+    }
+    assert_eq!(said.came().len(), 2);
+    for push in &queued {
+        let state = a.world.get(&format!("/exchange/push/{push}")).await.1;
+        assert_eq!((&state["state"], &state["failures"]), (&json!("waiting"), &json!(0)), "{state}");
+    }
+    // It breaks off: the one is a failure, and the other waits with it.
+    drop((silent, held));
+    let mut state = Value::Null;
+    for _ in 0..1_500 {
+        state = a.world.get(&format!("/exchange/push/{}", queued[0])).await.1;
+        if state["failures"] != 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(state["state"], "waiting", "{state}");
+    assert_eq!(a.world.get(&format!("/exchange/push/{}", queued[1])).await.1["failures"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

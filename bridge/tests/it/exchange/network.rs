@@ -115,6 +115,8 @@ impl Hospital {
     async fn start(n: usize, anvil: &Anvil, node: &Node, participants: &Deployed, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&directory.path().join("data"));
+        // Where there is a PostgreSQL, the first has it and the others have SQLite.
+        config.index.postgres = config.index.postgres.filter(|_| n == 0);
         let anchor = put_up(node, Contract::NotaryAnchor, &account(n)).await;
         key_file(&config.data.join("anchor.key"), &hex::decode(ACCOUNTS[n]).unwrap());
         key_file(&config.data.join("participant.key"), &hex::decode(ACCOUNTS[n + 3]).unwrap());
