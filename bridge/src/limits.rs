@@ -261,6 +261,8 @@ pub const MAX_PARTICIPANTS: usize = 1_000;
 pub const MAX_TOLD: usize = 20_000;
 /// How long a look at another organisation's record lasts.
 pub const VIEW_LIFE: Duration = Duration::from_secs(600);
+/// Attachments of one document whose content goes along with it: a letter has one, in some forms at most.
+pub const MAX_CONTENTS: usize = 20;
 /// The most HL7 v2 messages that one push becomes: a visit, an appointment each. A life's visits to one hospital stay below.
 pub const MAX_LETTERS: usize = 1_000;
 /// The most that is told of what HL7 v2 does not carry: paths of a record's types repeat themselves.

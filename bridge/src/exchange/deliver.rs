@@ -1,6 +1,7 @@
 //! Delivers what was pushed: again and again, later and later, until the receiver has signed for it or has refused it. What the patient
 //! consents to is asked anew each time.
 
+use super::contents::{self, is_content};
 use super::error::ExchangeError;
 use super::order::{Order, Sent};
 use super::parcel::{Parcel, pack};
@@ -242,7 +243,11 @@ async fn consented(app: &App, order: &Order, patient: &Name, name: &str) -> Resu
         let Some(name) = Name::parse(name) else { continue };
         let permit = decide(&caller, Interaction::Read, Some(name.kind));
         let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
-        if let Some(one) = read::read(&app.core, &permit, &name, Some(Version(*version))).await? {
+        let one = match is_content(&name) {
+            true => contents::again(&app.core, &caller, patient, &opened, (&name, Version(*version))).await?,
+            false => read::read(&app.core, &permit, &name, Some(Version(*version))).await?,
+        };
+        if let Some(one) = one {
             opened.push(one);
             places.push(place);
         }

@@ -1,6 +1,7 @@
 //! Exchange between organisations: push, pull and view between bridges that find each other in the directory of participants,
 //! sign what they ask and what they answer, and prove each resource by its receipt (`docs/exchange.md`).
 
+pub mod contents;
 pub mod deliver;
 pub mod document;
 pub mod emergency;

@@ -1,5 +1,6 @@
 //! What somebody has pushed: who asked, for whom, what, and why. Kept sealed until it has arrived.
 
+use super::contents::{contents, is_document};
 use super::error::ExchangeError;
 use super::peers::Intent;
 use super::respond::select;
@@ -197,7 +198,29 @@ async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(Stri
     }
     let mut known = std::collections::HashSet::new();
     places.retain(|(name, _)| known.insert(name.clone()));
+    places.extend(held(app, &of_one, &wanted.patient, &places).await?);
     if places.len() > MAX_PARCEL_ITEMS { Err(ExchangeError::TooMuch) } else { Ok(places) }
+}
+
+/// What the documents among the places hold.
+async fn held(
+    app: &App,
+    caller: &Caller,
+    patient: &Name,
+    places: &[(String, u32)],
+) -> Result<Vec<(String, u32)>, ExchangeError> {
+    let mut documents = Vec::new();
+    for (name, version) in places.iter().filter_map(|(name, version)| Some((Name::parse(name)?, *version))) {
+        if is_document(&name) {
+            let permit = decide(caller, Interaction::Read, Some(name.kind));
+            let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
+            documents.extend(read::read(&app.core, &permit, &name, Some(Version(version))).await?);
+        }
+    }
+    match contents(&app.core, caller, patient, &documents).await? {
+        (_, true) => Err(ExchangeError::TooMuch),
+        (held, false) => Ok(held.iter().map(|one| (one.stored.name.to_string(), one.stored.version.0)).collect()),
+    }
 }
 
 async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), ExchangeError> {

@@ -2,6 +2,7 @@
 //! patient consents to give. How far it came is kept with the orders, so that a crash loses none and makes none twice. Of one rule's orders
 //! so many wait at most: then it stands still, and what it has not looked at yet waits where it is, in the record.
 
+use super::contents::contents;
 use super::error::ExchangeError;
 use super::of;
 use super::order::Order;
@@ -18,7 +19,7 @@ use crate::index::pushes::{Push, Ruled, State};
 use crate::index::store::Stored;
 use crate::limits::{FOLLOW_RETRY, FOLLOWED_AT_ONCE, MAX_RULED};
 use crate::notify::open_or_leave;
-use crate::read::in_background;
+use crate::read::{Opened, in_background};
 use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
@@ -273,9 +274,8 @@ impl Rule {
 
     async fn event(&self, app: &App, outside: &Outside, row: &Stored) -> Result<Event, ExchangeError> {
         let opened = if row.deleted { None } else { open_or_leave(&app.core, row).await? };
-        let Some((patient, json)) = opened.and_then(|o| Some((o.owner.as_patient()?, o.json()))) else {
-            return Ok(Event::Nothing);
-        };
+        let Some(opened) = opened else { return Ok(Event::Nothing) };
+        let (Some(patient), json) = (opened.owner.as_patient(), opened.json()) else { return Ok(Event::Nothing) };
         if !self.criteria.takes(&json, &app.core.around()) {
             return Ok(Event::Nothing);
         }
@@ -283,8 +283,7 @@ impl Rule {
             return Ok(Event::Foreign);
         }
         let caller = caller(&patient, outside.clone())?;
-        let places = places(&app.core, &caller, &patient, (row, &json)).await?;
-        match places {
+        match places(&app.core, &caller, &patient, opened).await? {
             Some(places) => Ok(Event::Push(Box::new(self.push(app, &patient, places, row)?))),
             None => Ok(Event::Withheld),
         }
@@ -310,26 +309,30 @@ pub(super) async fn in_time(app: &App, push: &Push, order: &Order) -> Result<(),
     if arrived.await? { Err(ExchangeError::Late) } else { Ok(()) }
 }
 
-/// The patient as he stands, and the version; nothing where he does not consent to either, or is there no more.
+/// The patient as he stands, the version, and what it holds; nothing where he does not consent to either, or is there no more.
 async fn places(
     core: &Core,
     caller: &Caller,
     patient: &Name,
-    (row, json): (&Stored, &Json),
+    opened: Opened,
 ) -> Result<Option<Vec<(String, u32)>>, ExchangeError> {
     let place = |stored: &Stored| (stored.name.to_string(), stored.version.0);
-    if !is_given(core, caller, &row.name, json).await? {
+    if !is_given(core, caller, &opened.stored.name, &opened.json()).await? {
         return Ok(None);
     }
-    if row.name == *patient {
-        return Ok(Some(vec![place(row)]));
+    if opened.stored.name == *patient {
+        return Ok(Some(vec![place(&opened.stored)]));
     }
     let (store, name) = (core.store.clone(), patient.clone());
     let stored = in_background(move || store.current(&name)).await?.filter(|stored| !stored.deleted);
     let Some(stored) = stored else { return Ok(None) };
-    let Some(opened) = open_or_leave(core, &stored).await? else { return Ok(None) };
-    let given = is_given(core, caller, patient, &opened.json()).await?;
-    Ok(given.then(|| vec![place(&stored), place(row)]))
+    let Some(himself) = open_or_leave(core, &stored).await? else { return Ok(None) };
+    if !is_given(core, caller, patient, &himself.json()).await? {
+        return Ok(None);
+    }
+    let sent = [himself, opened];
+    let (held, _) = contents(core, caller, patient, &sent).await?;
+    Ok(Some(sent.iter().chain(&held).map(|one| place(&one.stored)).collect()))
 }
 
 /// Whether it would be shown to the receiver now. When it is delivered it is asked again: this keeps out of the queue what would be refused.
@@ -340,7 +343,7 @@ async fn is_given(core: &Core, caller: &Caller, name: &Name, resource: &Json) ->
 }
 
 /// What came from another server, as its source says: passed on by a rule there and a rule here it would never come to rest.
-fn is_foreign(resource: &Json, base: &str) -> bool {
+pub(super) fn is_foreign(resource: &Json, base: &str) -> bool {
     let source = resource.get("meta").and_then(|meta| meta.text("source")).unwrap_or_default();
     let Some((address, _)) = source.split_once("/_history/") else { return false };
     let Some((n, _)) = address.rmatch_indices('/').nth(1) else { return false };

@@ -1,6 +1,7 @@
 //! Exchange between hospitals, each a service of its own, on one chain. All people are invented.
 
 mod attacks;
+mod contents;
 mod cutter;
 mod legacy;
 mod network;
