@@ -3,12 +3,14 @@
 use super::cutter::Cutter;
 use super::legacy::{Said, hospital, id, listener, told_of};
 use super::network::{Hospital, Network};
+use super::pages::person;
 use crate::world::{World, config};
 use bridge::commands::serve;
 use bridge::config::Config;
 use bridge::exchange::rules::Rules;
 use bridge::ids::{Name, Version};
 use bridge::index::pushes::{Push, State};
+use bridge::people::Role;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -157,6 +159,11 @@ async fn a_rule_stands_still_while_nobody_takes_what_it_pushes_and_loses_nothing
     assert_eq!(waiting(&a), 2);
     let (at, between) = (followed(&a).unwrap(), row(&a, "Observation/r2", 1)..row(&a, "Observation/r3", 1));
     assert!(between.contains(&at), "{at}: {between:?}");
+    let (mut chief, _) = person(&a.world, Role::Administrator, None).await;
+    let page = chief.page("/me/network").await;
+    for words in ["What is pushed by rules", "Observation?status=final", "stands still: 2 of at most 2 wait"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     // What a person or a program pushes has room all the same.
     let (status, queued) = a.ask("POST", "/exchange/push", &json!({"to": "oldlab", "patient": "Patient/ada"})).await;
     assert_eq!(status, 202, "{queued}");
