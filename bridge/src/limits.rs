@@ -261,12 +261,17 @@ pub const MAX_PARTICIPANTS: usize = 1_000;
 pub const MAX_TOLD: usize = 20_000;
 /// How long a look at another organisation's record lasts.
 pub const VIEW_LIFE: Duration = Duration::from_secs(600);
+/// Attachments of one document whose content goes along with it: a letter has one, in some forms at most.
+pub const MAX_CONTENTS: usize = 20;
 /// The most HL7 v2 messages that one push becomes: a visit, an appointment each. A life's visits to one hospital stay below.
 pub const MAX_LETTERS: usize = 1_000;
 /// The most that is told of what HL7 v2 does not carry: paths of a record's types repeat themselves.
 pub const MAX_UNCARRIED: usize = 100;
 /// Pushes that wait, of all receivers together.
 pub const MAX_PUSHES: usize = 10_000;
+/// Those of them that rules have made, of all rules together: a receiver that is dead for long leaves room for the others. Each rule has its
+/// equal part.
+pub const MAX_RULED: usize = MAX_PUSHES / 2;
 /// Requests of people who are signing in that are looked at together: each is a signature and a transaction, and anybody may send them.
 pub const MAX_SIGN_INS: usize = 16;
 /// Apps that register themselves at once: a name that they give is looked up for each, for seconds where its server does not answer, and

@@ -69,6 +69,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
         tokio::spawn(exchange::deliver::run(app.clone())),
+        tokio::spawn(exchange::rules::run(app.clone())),
         tokio::spawn(worker::run(app.clone())),
     ];
     Ok((app, Workers { committer, anchor, stop, others }))

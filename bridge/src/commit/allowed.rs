@@ -199,7 +199,9 @@ impl Rights {
     fn keeps_participants(&self, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
         let named = |resource: Option<&Json>| resource.map(participants).unwrap_or_default();
         match self.writer.is_person() && named(old) != named(new) {
-            true => refused("who is which organisation of the network comes from systems: leave `urn:medseal:participant` as it is"),
+            true => refused(
+                "who is which organisation of the network comes from systems: leave `urn:medseal:participant` as it is",
+            ),
             false => Ok(()),
         }
     }
@@ -299,7 +301,8 @@ fn gather(json: &Json, found: &mut BTreeSet<String>) {
 /// A Consent that speaks of nobody whom this server knows would be stored, and would decide nothing.
 fn names_its_patient(name: &Name, consent: &Json, base: &str) -> Result<(), IngestError> {
     let patient = consent.get("patient").and_then(|patient| patient.text("reference"));
-    let known = patient.and_then(|text| Name::parse(normal(text, base))).is_some_and(|name| name.kind.as_str() == "Patient");
+    let known =
+        patient.and_then(|text| Name::parse(normal(text, base))).is_some_and(|name| name.kind.as_str() == "Patient");
     if name.kind.as_str() != "Consent" || known || Consent::read(consent, base).is_none() {
         return Ok(());
     }

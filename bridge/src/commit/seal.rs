@@ -159,12 +159,7 @@ impl Group<'_> {
     }
 
     /// The resource that is there, patched; what comes out is validated like anything that comes in.
-    async fn patched(
-        &self,
-        old: Option<&Json>,
-        patch: &Patch,
-        links: Links<'_>,
-    ) -> Result<Json, IngestError> {
+    async fn patched(&self, old: Option<&Json>, patch: &Patch, links: Links<'_>) -> Result<Json, IngestError> {
         let patched = patch.apply(old.unwrap_or(&Json::Null)).map_err(|issue| IngestError::Invalid(vec![issue]))?;
         // What is stored has none: it came with the patch, and nobody asked whether its sender may search there.
         if references::has_conditional(&patched) {

@@ -97,7 +97,12 @@ impl Group<'_> {
     }
 
     /// What a condition finds of what its author is shown; several are an error (R4 3.1.0.8.1).
-    pub(super) async fn one_match(&self, by: &Author, kind: TypeName, criteria: &Criteria) -> Result<Match, IngestError> {
+    pub(super) async fn one_match(
+        &self,
+        by: &Author,
+        kind: TypeName,
+        criteria: &Criteria,
+    ) -> Result<Match, IngestError> {
         let around = Surroundings { base: &self.core.base, now: self.now * 1_000 };
         let filters = criteria.filters(kind, &around).map_err(|issue| IngestError::Invalid(vec![issue]))?;
         let found = self.matches(kind, &filters, &around).await?;

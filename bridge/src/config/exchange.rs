@@ -1,6 +1,6 @@
 //! `[exchange]`: this organisation among others, and where it finds them.
 
-use super::Hl7Receiver;
+use super::{Hl7Receiver, PushRule};
 use notary::chain::evm::{Address, B256};
 use notary::commitment::Digest;
 use serde::Deserialize;
@@ -41,6 +41,9 @@ pub struct Exchange {
     /// Systems that take HL7 v2 over MLLP: they get messages, without receipts.
     #[serde(default)]
     pub hl7v2: Vec<Hl7Receiver>,
+    /// What is pushed by itself.
+    #[serde(default)]
+    pub rules: Vec<PushRule>,
     /// How far a received resource must be proved before it is shown or stored.
     #[serde(default)]
     pub accept: Accept,
@@ -171,6 +174,7 @@ impl Exchange {
         }
         self.hl7v2.iter().try_for_each(Hl7Receiver::check)?;
         self.check_ids()?;
+        super::rules::check(&self.rules, |id| self.is_receiver(id))?;
         self.check_directory(has_chain)
     }
 
@@ -182,6 +186,13 @@ impl Exchange {
             Some(id) => Err(format!("exchange: `{id}` is the id of two")),
             None => Ok(()),
         }
+    }
+
+    /// Whether something can be pushed to this one, as far as the configuration tells: who is in the directory the chain knows.
+    fn is_receiver(&self, id: &ParticipantId) -> bool {
+        let enrolled = self.directory.is_some() && id.account().is_some() && *id != self.id;
+        let mut listed = self.peer.iter().map(|one| &one.id).chain(self.fhir.iter().map(|one| &one.id));
+        enrolled || listed.any(|one| one == id) || self.hl7v2.iter().any(|one| one.id == *id)
     }
 
     fn check_directory(&self, has_chain: bool) -> Result<(), String> {

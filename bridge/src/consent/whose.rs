@@ -7,7 +7,7 @@ use crate::fhir::search::criterion::normal;
 use crate::fhir::{membership, references};
 use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::limits::MAX_FOLLOWED;
-use crate::read::in_background;
+use crate::read::{Opened, in_background};
 use notary::canonical::Json;
 use std::convert::Infallible;
 
@@ -43,6 +43,17 @@ impl Core {
             false => Whose::Of(patients),
             true if membership::is_nobodys(about.name.kind) => Whose::Nobodys,
             true => Whose::Unknown,
+        })
+    }
+
+    /// Whether a resource is this patient's and nobody else's; nothing, where nobody can tell whose it is.
+    pub(crate) async fn is_only_of(&self, opened: &Opened, patient: &Name) -> Result<Option<bool>, VaultError> {
+        let resource = opened.json();
+        let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
+        Ok(match self.whose(&about).await? {
+            Whose::Of(patients) => Some(patients.iter().all(|one| one == patient)),
+            Whose::Nobodys => Some(false),
+            Whose::Unknown => None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Delivers what was pushed: again and again, later and later, until the receiver has signed for it or has refused it. What the patient
 //! consents to is asked anew each time.
 
+use super::contents::{self, is_content};
 use super::error::ExchangeError;
 use super::order::{Order, Sent};
 use super::parcel::{Parcel, pack};
@@ -9,7 +10,7 @@ use super::peers::{Intent, ask, granted, outside_of};
 use super::respond::{caller, derived};
 use super::signed::{Delivery, check_delivery};
 use super::store::{participant, signature};
-use super::{hl7v2, of, peers, plain};
+use super::{hl7v2, of, peers, plain, rules};
 use crate::app::App;
 use crate::audit::event::{Access, Detail, Did, Outcome};
 use crate::audit::worker::add;
@@ -192,6 +193,7 @@ async fn settle(app: &App, before: &Push, after: Push) -> Result<(), ExchangeErr
 async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done, ExchangeError> {
     let exchange = of(app)?;
     let patient = Name::parse(&order.patient).ok_or(ExchangeError::NoPatient)?;
+    rules::in_time(app, push, order).await?;
     if let Some(server) = exchange.settings.fhir.iter().find(|server| server.id == order.to) {
         let going = consented(app, order, &patient, server.id.as_str()).await?;
         tell(app, &going.caller).await?;
@@ -241,12 +243,17 @@ async fn consented(app: &App, order: &Order, patient: &Name, name: &str) -> Resu
         let Some(name) = Name::parse(name) else { continue };
         let permit = decide(&caller, Interaction::Read, Some(name.kind));
         let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
-        if let Some(one) = read::read(&app.core, &permit, &name, Some(Version(*version))).await? {
+        let one = match is_content(&name) {
+            true => contents::again(&app.core, &caller, patient, &opened, (&name, Version(*version))).await?,
+            false => read::read(&app.core, &permit, &name, Some(Version(*version))).await?,
+        };
+        if let Some(one) = one {
             opened.push(one);
             places.push(place);
         }
     }
-    if opened.first().is_none_or(|first| first.stored.name != *patient) {
+    let lacks = order.whole && places.len() < order.places.len();
+    if lacks || opened.first().is_none_or(|first| first.stored.name != *patient) {
         let text = format!("the patient has not consented that {name} gets this for {purpose}, or not with who he is");
         return Err(ExchangeError::Consent(text));
     }

@@ -35,6 +35,8 @@ pub enum ExchangeError {
     /// What to ask the patient for, in words.
     #[error("the patient has not consented to this")]
     Consent(String),
+    #[error("a newer version of it has been delivered: this one came too late")]
+    Late,
     #[error("what is asked for is more than one parcel holds")]
     TooMuch,
     #[error("a resource is not proved: nothing was stored ({0})")]
@@ -79,7 +81,7 @@ impl ExchangeError {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::Forbidden(_) | Self::Consent(_) => StatusCode::FORBIDDEN,
-            Self::Uncertain(_) => StatusCode::CONFLICT,
+            Self::Uncertain(_) | Self::Late => StatusCode::CONFLICT,
             Self::TooMuch => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Ended => StatusCode::GONE,
             // What the other says of patient and consent is what our client is told.
@@ -101,7 +103,7 @@ impl ExchangeError {
             Self::Directory(DirectoryError::NotActive { .. } | DirectoryError::Unknown(_)) => one("security"),
             Self::Directory(_) | Self::Send(_) | Self::Answer | Self::Unacked => one("transient"),
             Self::Unmapped(_) | Self::NotMade(_) => one("not-supported"),
-            Self::Nacked { .. } => one("processing"),
+            Self::Nacked { .. } | Self::Late => one("processing"),
             Self::Signed(_) | Self::Replayed => one("login"),
             Self::Malformed(_) | Self::Plea(_) | Self::Unproved(_) => one("value"),
             Self::Invalid(issues) => issues.clone(),
@@ -131,7 +133,7 @@ impl ExchangeError {
             Self::Directory(_) | Self::Send(_) | Self::Answer | Self::Unacked => true,
             Self::Nacked { again, .. } => *again,
             Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::UNAUTHORIZED,
-            Self::Vault(error) => error.fault() == Fault::RetryLater,
+            Self::Search(SearchError::Vault(error)) | Self::Vault(error) => error.fault() == Fault::RetryLater,
             Self::Ingest(error) => error.fault() == Fault::RetryLater,
             _ => false,
         }

@@ -1,6 +1,7 @@
 //! Exchange between organisations: push, pull and view between bridges that find each other in the directory of participants,
 //! sign what they ask and what they answer, and prove each resource by its receipt (`docs/exchange.md`).
 
+pub mod contents;
 pub mod deliver;
 pub mod document;
 pub mod emergency;
@@ -16,6 +17,7 @@ pub mod plain;
 pub mod pull;
 pub mod receive;
 pub mod respond;
+pub mod rules;
 pub mod signed;
 pub mod store;
 pub mod view;
@@ -41,6 +43,7 @@ pub struct Exchange {
     pub met: met::Met,
     /// The maps to HL7 v2, where somebody takes that.
     pub to_v2: Option<mappings::to_v2::Set>,
+    pub rules: rules::Rules,
 }
 
 impl Exchange {
@@ -50,13 +53,15 @@ impl Exchange {
         let (settings, log) = (settings.clone(), core.signer.key().to_string());
         let document =
             document::own(&settings, &core.base, &core.custodian, &log, &anchor(config, core), &key.public());
+        let (to_v2, rules) = (hl7v2::maps(config)?, rules::Rules::read(&settings, core)?);
         Ok(Some(Self {
             settings,
             directory,
             document,
             proved: Proved::default(),
             met: met::Met::default(),
-            to_v2: hl7v2::maps(config)?,
+            to_v2,
+            rules,
         }))
     }
 }

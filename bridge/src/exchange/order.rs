@@ -1,5 +1,6 @@
 //! What somebody has pushed: who asked, for whom, what, and why. Kept sealed until it has arrived.
 
+use super::contents::{contents, is_document};
 use super::error::ExchangeError;
 use super::peers::Intent;
 use super::respond::select;
@@ -67,6 +68,9 @@ pub struct Order {
     /// Control ids of its HL7 v2 messages that the receiver has taken.
     #[serde(default)]
     pub taken: Vec<String>,
+    /// It is sent with all that is in it, or not at all.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// What one try sent.
@@ -81,6 +85,25 @@ pub struct Sent {
 crate::redacted_debug!(Order);
 
 impl Order {
+    /// One of which nothing has left yet.
+    pub fn new(by: String, to: ParticipantId, patient: &Name, places: Vec<(String, u32)>, intent: Intent) -> Self {
+        Self {
+            by,
+            to,
+            patient: patient.to_string(),
+            places,
+            user: intent.user,
+            purpose: (intent.purpose.system, intent.purpose.code),
+            withheld: 0,
+            why: None,
+            receipt: None,
+            sent: Vec::new(),
+            uncarried: Vec::new(),
+            taken: Vec::new(),
+            whole: false,
+        }
+    }
+
     /// On whose behalf, and what for.
     pub fn intent(&self) -> Intent {
         Intent { user: self.user.clone(), purpose: Coding::new(&self.purpose.0, &self.purpose.1) }
@@ -101,6 +124,13 @@ impl Order {
     /// Which queue it stands in: whom it goes to is nobody's who reads the database.
     fn queue(&self, core: &Core) -> String {
         hex::encode(core.tokens.token(&["receiver", self.to.as_str()]).0)
+    }
+
+    /// As it is queued now.
+    pub fn queued(&self, core: &Core, id: String) -> Result<Push, ExchangeError> {
+        let (sealed, made) = (self.seal(core).map_err(VaultError::from)?, core.clock.now().as_millisecond());
+        let receiver = self.queue(core);
+        Ok(Push { id, receiver, state: State::Waits, failures: 0, due: made, made, changed: made, sealed })
     }
 
     /// Seals it for the queue.
@@ -125,23 +155,8 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     }
     let places = places(app, caller, &wanted).await?;
     let Wanted { to, patient, intent, .. } = wanted;
-    let order = Order {
-        by: by(caller),
-        to,
-        patient: patient.to_string(),
-        places,
-        user: intent.user,
-        purpose: (intent.purpose.system, intent.purpose.code),
-        withheld: 0,
-        why: None,
-        receipt: None,
-        sent: Vec::new(),
-        uncarried: Vec::new(),
-        taken: Vec::new(),
-    };
-    let (sealed, made) = (order.seal(&app.core).map_err(VaultError::from)?, app.core.clock.now().as_millisecond());
-    let (key, receiver) = (id.clone(), order.queue(&app.core));
-    let push = Push { id: key, receiver, state: State::Waits, failures: 0, due: made, made, changed: made, sealed };
+    let order = Order::new(by(caller), to, &patient, places, intent);
+    let push = order.queued(&app.core, id.clone())?;
     let store = app.core.store.clone();
     match in_background(move || store.add_push(&push, MAX_PUSHES)).await {
         Ok(true) => Ok(id),
@@ -183,7 +198,29 @@ async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(Stri
     }
     let mut known = std::collections::HashSet::new();
     places.retain(|(name, _)| known.insert(name.clone()));
+    places.extend(held(app, &of_one, &wanted.patient, &places).await?);
     if places.len() > MAX_PARCEL_ITEMS { Err(ExchangeError::TooMuch) } else { Ok(places) }
+}
+
+/// What the documents among the places hold.
+async fn held(
+    app: &App,
+    caller: &Caller,
+    patient: &Name,
+    places: &[(String, u32)],
+) -> Result<Vec<(String, u32)>, ExchangeError> {
+    let mut documents = Vec::new();
+    for (name, version) in places.iter().filter_map(|(name, version)| Some((Name::parse(name)?, *version))) {
+        if is_document(&name) {
+            let permit = decide(caller, Interaction::Read, Some(name.kind));
+            let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
+            documents.extend(read::read(&app.core, &permit, &name, Some(Version(version))).await?);
+        }
+    }
+    match contents(&app.core, caller, patient, &documents).await? {
+        (_, true) => Err(ExchangeError::TooMuch),
+        (held, false) => Ok(held.iter().map(|one| (one.stored.name.to_string(), one.stored.version.0)).collect()),
+    }
 }
 
 async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), ExchangeError> {

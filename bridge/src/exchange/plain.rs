@@ -1,6 +1,7 @@
 //! A push to a server that speaks FHIR and knows nothing of medseal: one transaction, under ids that follow from ours, so that the same
 //! push again changes nothing there. It proves nothing, and signs for nothing.
 
+use super::contents::readdress;
 use super::error::ExchangeError;
 use super::respond::derived;
 use crate::app::App;
@@ -44,8 +45,11 @@ fn bundle(base: &str, opened: &[Opened]) -> Json {
         let url = names.get(&one.stored.name.to_string())?;
         let mut resource = one.json();
         resource.set("id", Json::from(id(&one.stored.name).as_str()));
-        resource.remove("meta");
+        // Where it is from: by that a bridge there knows that it need not pass it on.
+        let source = format!("{base}/{}/_history/{}", one.stored.name, one.stored.version);
+        resource.set("meta", Json::from(serde_json::json!({"source": source})));
         let Ok(()) = references::rewrite(&mut resource, &mut |text| Ok::<_, Infallible>(turned(text, base, &names)));
+        readdress(&mut resource, base, |name| names.get(&name.to_string()).cloned());
         let request = Json::from(serde_json::json!({"method": "PUT", "url": url}));
         Some(Json::Object(vec![("resource".to_owned(), resource), ("request".to_owned(), request)]))
     });

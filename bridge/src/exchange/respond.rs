@@ -1,5 +1,6 @@
 //! The side that answers: who is meant, whether he consents, what is shown.
 
+use super::contents::contents;
 use super::emergency::{self, Urgent};
 use super::error::ExchangeError;
 use super::parcel::{Parcel, pack};
@@ -87,7 +88,10 @@ pub async fn pull(
     let_in(app, &seeking, &patient, &outside, (asks, plea.is_some())).await?;
     let (outside, _) = emergency::declared(app, by, (&patient, plea.as_ref()), (&seeking, outside)).await?;
     let caller = caller(&patient, outside)?.asks(seen);
-    let (opened, more) = select(app, &caller, &patient, &asked.queries).await?;
+    let (mut opened, mut more) = select(app, &caller, &patient, &asked.queries).await?;
+    let (held, too_much) = contents(&app.core, &caller, &patient, &opened).await?;
+    opened.extend(held);
+    more |= too_much;
     let mut parcel = pack(&app.core, &patient, opened).await?;
     parcel.more |= more;
     Ok(parcel)
@@ -334,8 +338,8 @@ pub fn is_of_record(kind: TypeName) -> bool {
     !is_trail(kind) && (kind.as_str() == "Patient" || !membership::by(kind, "Patient").is_empty())
 }
 
-/// Whether resources of a type leave at all, also beside what was asked for: the trail is this organisation's own, and what lies in a
-/// Binary was not looked at.
+/// Whether resources of a type leave at all, also beside what was asked for: the trail is this organisation's own, and a Binary goes with
+/// the document that holds it.
 fn leaves(kind: TypeName) -> bool {
     !is_trail(kind) && kind.as_str() != "Binary"
 }

@@ -1,6 +1,7 @@
 //! What was received and proved becomes part of a record here: under ids that follow from where it came from, its references turned to
 //! what is here, with the parcel itself and a Provenance that says from whom. Storing the same again stores nothing.
 
+use super::contents::{attached, is_content, readdress};
 use super::error::ExchangeError;
 use super::parcel::{Checked, Parcel};
 use super::participants::Partner;
@@ -22,7 +23,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::canonical::Json;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -67,8 +68,9 @@ pub async fn keep(
     checked: &[Checked],
     evidence: Evidence,
 ) -> Result<Kept, ExchangeError> {
+    let held = origin.held(checked);
     let names: HashMap<&str, Name> =
-        checked.iter().filter_map(|one| Some((one.name.as_str(), origin.name(one)?))).collect();
+        checked.iter().filter_map(|one| Some((one.name.as_str(), origin.name(one, &held)?))).collect();
     let (mut writes, mut told) = (Vec::new(), Vec::new());
     for one in checked.iter().filter(|one| one.verdict.is_ok()) {
         let Some(name) = names.get(one.name.as_str()) else { continue };
@@ -137,15 +139,21 @@ impl Origin<'_> {
         format!("{}/{name}/_history/", self.endpoint())
     }
 
+    /// The contents of the documents that are proved.
+    fn held(&self, checked: &[Checked]) -> HashSet<Name> {
+        let proved = checked.iter().filter(|one| one.verdict.is_ok());
+        proved.flat_map(|one| attached(&one.json, self.endpoint())).map(|(name, _)| name).collect()
+    }
+
     /// What a resource is called here; nothing where it is not kept.
-    fn name(&self, one: &Checked) -> Option<Name> {
+    fn name(&self, one: &Checked, held: &HashSet<Name>) -> Option<Name> {
         let (name, _) = one.named()?;
         if one.name == self.there {
             return self.begins.then(|| self.here.clone());
         }
         let kept =
             is_of_record(name.kind) && name.kind.as_str() != "Patient" && !NOT_OURS.contains(&name.kind.as_str());
-        kept.then(|| Name { kind: name.kind, id: adopted(self.partner, &one.name) })
+        (kept || held.contains(&name)).then(|| Name { kind: name.kind, id: adopted(self.partner, &one.name) })
     }
 
     /// The resource as it is to stand here.
@@ -159,6 +167,11 @@ impl Origin<'_> {
         meta.set("source", Json::from(format!("{}{}", self.versions(&one.name), one.version).as_str()));
         json.set("meta", meta);
         let Ok(()) = references::rewrite(&mut json, &mut |text| Ok::<_, Infallible>(self.turned(text, names)));
+        readdress(&mut json, self.endpoint(), |name| names.get(name.to_string().as_str()).map(ToString::to_string));
+        if is_content(name) {
+            // It is this patient's, whatever it says or does not say: it is sealed, shown and erased with his record.
+            json.set("securityContext", Json::from(json!({"reference": self.here.to_string()})));
+        }
         json
     }
 

@@ -39,6 +39,26 @@ pub struct Wanted {
     pub maker: Option<String>,
 }
 
+/// Criteria alone: a search in one type, without chains.
+#[derive(Debug, Clone)]
+pub struct Criteria {
+    pub kind: TypeName,
+    filters: Vec<Filter>,
+}
+
+impl Criteria {
+    /// Reads them.
+    pub fn read(text: &str, around: &Surroundings<'_>) -> Result<Self, Issue> {
+        let (kind, filters, _) = searched(text, around)?;
+        Ok(Self { kind, filters })
+    }
+
+    /// Whether a resource of the type fits.
+    pub fn takes(&self, resource: &Json, around: &Surroundings<'_>) -> bool {
+        self.filters.iter().all(|filter| holds(filter, resource, around))
+    }
+}
+
 /// The two forms.
 #[derive(Clone, Copy)]
 pub enum Form {

@@ -86,9 +86,11 @@ fn of_body(call: &Call<'_>) -> Result<(), Reply> {
 /// How a refusal is told.
 pub(super) fn told(error: &EmergencyError) -> Reply {
     let (status, code) = match error {
-        EmergencyError::Off | EmergencyError::Role | EmergencyError::Scope | EmergencyError::Denied(_) => {
-            (StatusCode::FORBIDDEN, "forbidden")
-        }
+        EmergencyError::Off
+        | EmergencyError::Role
+        | EmergencyError::App
+        | EmergencyError::Scope
+        | EmergencyError::Denied(_) => (StatusCode::FORBIDDEN, "forbidden"),
         EmergencyError::Plea(_) => (StatusCode::BAD_REQUEST, "required"),
         EmergencyError::Nobody => (StatusCode::NOT_FOUND, "not-found"),
         EmergencyError::TooMany => (StatusCode::CONFLICT, "business-rule"),

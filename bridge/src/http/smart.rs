@@ -3,6 +3,7 @@
 
 use super::reply::{Reply, body};
 use crate::app::App;
+use crate::smart::scopes::EMERGENCY;
 use crate::smart::token::Server;
 use serde_json::{Value, json};
 use warp::http::StatusCode;

@@ -1,7 +1,8 @@
 //! The queue of what is pushed to other organisations. What it holds is sealed: here are ids, times and states.
 
+use super::lease;
 use super::sql::{Row, values};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, set};
 
 /// A push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,17 @@ impl State {
     }
 }
 
+/// What a rule found in the rows up to one.
+#[derive(Debug)]
+pub struct Ruled {
+    /// The rule's name.
+    pub rule: String,
+    /// Of the lease: what was followed under another one may have been followed by another replica since.
+    pub epoch: i64,
+    pub upto: i64,
+    pub pushes: Vec<Push>,
+}
+
 const COLUMNS: &str = "id, state, failures, due, made, changed, sealed, receiver";
 
 impl Store {
@@ -51,6 +63,33 @@ impl Store {
         let sealed = hex::encode(&push.sealed);
         let values = values![&push.id, push.due, push.made, &sealed, most as i64, &push.receiver];
         self.with(|c| Ok(c.execute(SQL, values)? == 1))
+    }
+
+    /// How far a rule has followed the rows; nothing: it is new.
+    pub fn ruled(&self, rule: &str) -> Result<Option<i64>, StoreError> {
+        let value = self.setting(&position(rule))?;
+        value.map(|v| v.parse().map_err(|_| StoreError::Nonsense("the row of a rule"))).transpose()
+    }
+
+    /// Queues what a rule found and notes how far it came, all or nothing.
+    pub fn rule(&self, ruled: &Ruled) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO push (id, state, failures, due, made, changed, sealed, receiver) \
+             VALUES (?1, 0, 0, ?2, ?3, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING";
+        self.transaction(|c| {
+            lease::check(c, ruled.epoch)?;
+            for push in &ruled.pushes {
+                let sealed = hex::encode(&push.sealed);
+                c.execute(SQL, values![&push.id, push.due, push.made, &sealed, &push.receiver])?;
+            }
+            set(c, &position(&ruled.rule), &ruled.upto.to_string())
+        })
+    }
+
+    /// How many wait whose ids begin so: with letters, digits and `-`.
+    pub fn waiting_pushes(&self, prefix: &str) -> Result<usize, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM push WHERE state = 0 AND id LIKE ?1";
+        let like = format!("{prefix}%");
+        self.read(|c| Ok(c.number(SQL, values![&like])? as usize))
     }
 
     /// A push.
@@ -68,7 +107,7 @@ impl Store {
     /// Those to a receiver that are due, the oldest first.
     pub fn due_pushes(&self, receiver: &str, now: i64, limit: usize) -> Result<Vec<Push>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM push WHERE state = 0 AND receiver = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3"
+            "SELECT {COLUMNS} FROM push WHERE state = 0 AND receiver = ?1 AND due <= ?2 ORDER BY due, made, id LIMIT ?3"
         );
         self.read(|c| c.rows(&sql, values![receiver, now, limit as i64], push))
     }
@@ -100,6 +139,11 @@ impl Store {
     }
 }
 
+/// What the setting is called that holds a rule's row.
+fn position(rule: &str) -> String {
+    format!("exchange.rule.{rule}")
+}
+
 fn push(r: &Row<'_>) -> Result<Push, StoreError> {
     const BAD: StoreError = StoreError::Nonsense("a push");
     let state = match r.int(1)? {
@@ -125,6 +169,39 @@ fn push(r: &Row<'_>) -> Result<Push, StoreError> {
 mod tests {
     use super::*;
     use crate::index::stores;
+
+    #[test]
+    fn a_rule_queues_a_version_once_and_comes_on_with_it() {
+        for (_keep, store) in stores() {
+            let epoch = store.hold("me", std::time::Duration::from_secs(9)).unwrap().unwrap();
+            let one = |id: &str| Push {
+                id: id.into(),
+                receiver: "r".into(),
+                state: State::Waits,
+                failures: 0,
+                due: 10,
+                made: 10,
+                changed: 10,
+                sealed: vec![1],
+            };
+            let ruled = |upto, pushes| Ruled { rule: "r".into(), epoch, upto, pushes };
+            assert_eq!(store.ruled("r").unwrap(), None);
+            store.rule(&ruled(3, vec![])).unwrap();
+            assert_eq!((store.ruled("r").unwrap(), store.ruled("q").unwrap()), (Some(3), None));
+            store.rule(&ruled(4, vec![one("rule-r-a"), one("rule-s-a")])).unwrap();
+            assert_eq!((store.waiting_pushes("rule-r-").unwrap(), store.waiting_pushes("rule-").unwrap()), (1, 2));
+            let gone = Push { state: State::Refused, changed: 11, ..one("rule-r-a") };
+            assert!(store.settle_push(&one("rule-r-a"), &gone).unwrap());
+            store.rule(&ruled(5, vec![one("rule-r-a")])).unwrap();
+            assert_eq!(store.push("rule-r-a").unwrap(), Some(gone), "what has ended does not begin again");
+            assert_eq!((store.ruled("r").unwrap(), store.waiting_pushes("rule-r-").unwrap()), (Some(5), 0));
+            if store.is_shared() {
+                let late = Ruled { epoch: epoch + 1, ..ruled(6, vec![one("rule-r-c")]) };
+                assert!(matches!(store.rule(&late), Err(StoreError::Fenced)), "another one's lease");
+                assert_eq!((store.push("rule-r-c").unwrap(), store.ruled("r").unwrap()), (None, Some(5)));
+            }
+        }
+    }
 
     #[test]
     fn a_push_waits_until_it_is_due_and_ends_once() {

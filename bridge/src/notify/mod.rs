@@ -88,12 +88,12 @@ crate::redacted_debug!(Live);
 
 /// Opens a version; nothing, and a line in the log, where it is damaged: one record must not stop what comes after it. What may
 /// well succeed later is an error.
-async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, VaultError> {
+pub(crate) async fn open_or_leave(core: &Core, stored: &Stored) -> Result<Option<Opened>, VaultError> {
     match core.open(stored).await {
         Ok(opened) => Ok(Some(opened)),
         Err(VaultError::Erased) => Ok(None),
         Err(error) if error.fault() == Fault::Us => {
-            tracing::error!(%error, row = stored.row, "a damaged record is left out of the subscriptions");
+            tracing::error!(%error, row = stored.row, "a damaged record is left out of subscriptions and rules");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -190,6 +190,11 @@ pub fn watch(app: &Arc<App>) {
     process(&make);
     feeds(&make);
     copies(&make);
+    make.of_app(
+        "medseal_exchange_rules_paused",
+        "Rules that stand still, since nobody takes what they pushed",
+        |app| Some(app.exchange.as_ref().map_or(0, |exchange| exchange.rules.paused()) as u64),
+    );
     make.of_index("medseal_subscriptions", "Subscriptions that are on", |index| index.subscriptions);
     make.of_index("medseal_subscriptions_failing", "Subscriptions whose receivers take nothing", |index| index.failing);
 }

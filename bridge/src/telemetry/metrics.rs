@@ -38,6 +38,8 @@ pub struct Metrics {
     /// What became of what is told of accesses.
     pub audit: Count,
     pub notifications: Count,
+    /// What rules made of what they found.
+    pub ruled: Count,
     /// Runs of bytes that are no frame, on MLLP connections.
     pub garbage: Counter<u64>,
     /// Connections that are refused because too many are open.
@@ -154,6 +156,12 @@ impl Metrics {
                 "Notifications of Subscriptions",
                 "outcome",
                 &["taken", "missed"],
+            ),
+            ruled: make.count(
+                "medseal_exchange_ruled",
+                "Versions that a rule's criteria found; withheld: by the patient, foreign: from another server",
+                "outcome",
+                &["queued", "withheld", "foreign"],
             ),
             refused_connections: make.count(
                 "medseal_connections_refused",

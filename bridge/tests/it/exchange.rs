@@ -1,10 +1,12 @@
 //! Exchange between hospitals, each a service of its own, on one chain. All people are invented.
 
 mod attacks;
+mod contents;
 mod cutter;
 mod legacy;
 mod network;
 mod pages;
+mod rules;
 mod urgent;
 
 use super::world::{World, issue};

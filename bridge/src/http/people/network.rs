@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::exchange::document::Document;
 use crate::exchange::order::Order;
 use crate::exchange::participants::Participant;
+use crate::exchange::rules::Rule;
 use crate::http::exchange::own::listed;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
@@ -18,6 +19,7 @@ use crate::people::Role;
 use maud::{Markup, html};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use warp::http::StatusCode;
 
 const NETWORK: &str = "/me/network";
@@ -41,8 +43,14 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
     if let Err(error) = &network {
         tracing::warn!(%error, "the network cannot be shown");
     }
-    let pushes = at_desk(app, |desk| Ok(desk.store.open_pushes(SHOWN)?)).await?;
-    Ok(page(StatusCode::OK, &shown(&visit, network.ok().as_ref(), &pushes)))
+    let prefixes: Vec<String> = rules(app).map(|rule| rule.prefix.clone()).collect();
+    let (pushes, waiting) = at_desk(app, move |desk| {
+        let waiting = prefixes.iter().map(|prefix| desk.store.waiting_pushes(prefix)).collect::<Result<Vec<_>, _>>()?;
+        Ok((desk.store.open_pushes(SHOWN)?, waiting))
+    })
+    .await?;
+    let rules: Vec<(&Rule, usize)> = rules(app).zip(waiting).collect();
+    Ok(page(StatusCode::OK, &shown(&visit, network.ok().as_ref(), &rules, &pushes)))
 }
 
 /// `POST /me/network/retry`, by an administrator who signed in lately.
@@ -68,7 +76,11 @@ fn framed(visit: &Visit<'_>, content: &Markup) -> Markup {
     Frame { site: &visit.site, title, here: NETWORK, script: false, role: Some(Role::Administrator) }.around(content)
 }
 
-fn shown(visit: &Visit<'_>, network: Option<&Listed>, pushes: &[Push]) -> Markup {
+fn rules(app: &App) -> impl Iterator<Item = &Rule> {
+    app.exchange.iter().flat_map(|exchange| &exchange.rules.all)
+}
+
+fn shown(visit: &Visit<'_>, network: Option<&Listed>, rules: &[(&Rule, usize)], pushes: &[Push]) -> Markup {
     let content = html! {
         p.lead { "Who takes part in the network, and what was sent from here and has not arrived. Who is admitted and who is suspended is the "
             "steward’s word, on the chain: " code { "medseal participants" } "." }
@@ -82,6 +94,7 @@ fn shown(visit: &Visit<'_>, network: Option<&Listed>, pushes: &[Push]) -> Markup
                 }
             }
         }
+        @if !rules.is_empty() { (ruled(visit, rules)) }
         section.panel aria-labelledby="deliveries-title" {
             h2 #deliveries-title { "Deliveries that have not arrived" }
             @if pushes.is_empty() { p role="status" { "Everything has arrived." } } @else { (deliveries(visit, pushes)) }
@@ -128,6 +141,28 @@ fn organisation(visit: &Visit<'_>, one: &Participant, document: Option<&Document
                 } @else { br; "not fetched" }
             }
             td.time { @if let Some(met) = met { (time(met * 1_000)) } @else { "not yet" } }
+        }
+    }
+}
+
+/// The rules, and how many of their orders wait.
+fn ruled(visit: &Visit<'_>, rules: &[(&Rule, usize)]) -> Markup {
+    let most = visit.app.exchange.as_ref().map_or(0, |exchange| exchange.rules.most.load(Ordering::Relaxed));
+    html! {
+        section.panel aria-labelledby="rules-title" {
+            h2 #rules-title { "What is pushed by rules" }
+            div.table tabindex="0" role="region" aria-labelledby="rules-title" {
+                table {
+                    thead { tr { th scope="col" { "Rule" } th scope="col" { "What" } th scope="col" { "To" } th scope="col" { "State" } } }
+                    tbody { @for (rule, waiting) in rules { tr {
+                        td.id { (rule.said.name) }
+                        td.mono { (rule.said.criteria) }
+                        td.mono { (rule.said.to) }
+                        td { @if *waiting >= most { "stands still: " } (waiting) " of at most " (most) " wait" }
+                    } } }
+                }
+            }
+            p.hint { "A rule stands still while its receiver takes nothing, and goes on where it was." }
         }
     }
 }

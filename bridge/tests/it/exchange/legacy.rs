@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A hospital that nobody else is connected with but a receiver at some address.
-async fn hospital(endpoint: &str, more: &str) -> Hospital {
+pub async fn hospital(endpoint: &str, more: &str) -> Hospital {
     let parsed = Config::parse(&format!(
         "[outgoing]\nallow_private = true\nallow_http = true\n[exchange]\nid = 'north'\nname = 'Hospital North'\n\
          [[exchange.hl7v2]]\nid = 'oldlab'\nendpoint = '{endpoint}'\nsender = 'MEDSEAL|NORTH'\nreceiver = 'LAB|WEST'\n{more}"
@@ -27,7 +27,7 @@ async fn hospital(endpoint: &str, more: &str) -> Hospital {
     Hospital { world, id: id("north"), config, cutter: None }
 }
 
-fn id(text: &str) -> ParticipantId {
+pub fn id(text: &str) -> ParticipantId {
     ParticipantId::parse(text).unwrap()
 }
 
@@ -41,7 +41,7 @@ async fn pushed(from: &Hospital, more: Value) -> Value {
 }
 
 /// What the trail tells that the receiver was given.
-async fn told_of(hospital: &Hospital) -> String {
+pub async fn told_of(hospital: &Hospital) -> String {
     bridge::audit::worker::flush(&hospital.world.running.app).await.unwrap();
     let events = hospital.world.get("/fhir/AuditEvent?patient=Patient/ada&subtype=operation").await.1;
     let all = events["entry"].as_array().into_iter().flatten().map(|entry| &entry["resource"]);
@@ -51,17 +51,17 @@ async fn told_of(hospital: &Hospital) -> String {
 }
 
 /// An acknowledgement's code and more segments; nothing: it breaks off.
-type Answer = Option<(&'static str, &'static str)>;
+pub type Answer = Option<(&'static str, &'static str)>;
 
 /// What a receiver was sent, and what it answers. When nothing is left it accepts.
 #[derive(Clone, Default)]
-struct Said {
-    got: Arc<Mutex<Vec<String>>>,
+pub struct Said {
+    pub got: Arc<Mutex<Vec<String>>>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Said {
-    fn next(&self, answers: &[Answer]) {
+    pub fn next(&self, answers: &[Answer]) {
         self.answers.lock().unwrap().extend(answers);
     }
 
@@ -73,7 +73,7 @@ impl Said {
 }
 
 /// A field of the header, counted as it is written.
-fn field(text: &str, n: usize) -> String {
+pub fn field(text: &str, n: usize) -> String {
     text.split('\r').next().unwrap().split('|').nth(n).unwrap_or_default().to_owned()
 }
 
@@ -84,7 +84,7 @@ async fn bound() -> (TcpListener, String) {
 }
 
 /// A receiver that answers as it is told.
-async fn listener() -> (String, Said) {
+pub async fn listener() -> (String, Said) {
     let (listener, endpoint) = bound().await;
     let said = Said::default();
     let own = said.clone();

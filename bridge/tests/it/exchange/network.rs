@@ -75,7 +75,7 @@ impl Network {
         Self::beside(count, "").await
     }
 
-    /// The same, with more in their configuration.
+    /// The same, with more in their configuration. `THE-NEXT` in it is who comes after, and after the last one the first.
     pub async fn beside(count: usize, more: &str) -> Option<Self> {
         Self::built(count, more, false).await
     }
@@ -95,7 +95,8 @@ impl Network {
         let mut network = Self { hospitals: Vec::new(), steward, _anvil: anvil, _keys: keys };
         for n in 0..count {
             let registry = if grants { registry(n, &node).await } else { String::new() };
-            let more = format!("{more}\n{registry}");
+            let next = ParticipantId::of(account((n + 1) % count + 3).address());
+            let more = format!("{}\n{registry}", more.replace("THE-NEXT", next.as_str()));
             let hospital = Hospital::start(n, &network._anvil, &node, &directory, &more).await;
             apply(&hospital.config, None).await.unwrap();
             network.say(&hospital, Act::Admit).await;

@@ -26,7 +26,7 @@ fn browser(world: &World) -> Browser<'_> {
     Browser { origin: Site::of(&world.running.app.core.base).origin, ..Browser::new(world) }
 }
 
-async fn person<'w>(world: &'w World, role: Role, of: Option<&str>) -> (Browser<'w>, Passkey) {
+pub async fn person<'w>(world: &'w World, role: Role, of: Option<&str>) -> (Browser<'w>, Passkey) {
     let organisation = (role == Role::Clinician).then_some("Organization/clinic");
     let mut browser = browser(world);
     let passkey = browser.join(&invitation(world, role, of, organisation)).await;
