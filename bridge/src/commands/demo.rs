@@ -60,6 +60,8 @@ async fn start(data: &Path) -> Result<Running, Failed> {
     config.log.checkpoint_ms = 100;
     config.log.anchor_ms = 200;
     config.feed.zone = Some("Europe/Berlin".into());
+    // The app to try asks from its page.
+    config.cors = vec![APP_REDIRECT.trim_end_matches('/').to_owned()];
     // Where people are invited to: passkeys know names alone, and apps are to send people to the very same.
     config.base_url = Some(format!("http://localhost:{}/fhir", config.http.port()));
     match serve::start(config.clone()).await {

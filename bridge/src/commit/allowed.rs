@@ -29,7 +29,7 @@ enum Writer {
     Desk,
     /// A system: its token speaks of no person.
     System,
-    /// Another organisation, by exchange.
+    /// What another organisation gives, which exchange has proved, whoever asked for it.
     Organisation,
     /// Somebody in his own name, or an app of his.
     Person,
@@ -43,8 +43,8 @@ impl Writer {
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
         match (by, &caller.user, &caller.patient) {
             (Author::Desk(_), ..) => Self::Desk,
+            (Author::Exchange(_), ..) => Self::Organisation,
             (_, None, None) => Self::System,
-            _ if caller.outside.is_some() => Self::Organisation,
             (_, Some(user), _) if !is_patient(user) => Self::Person,
             _ => Self::Patient,
         }
@@ -188,10 +188,11 @@ impl Rights {
 
     /// Who deletes a Patient would do away with what it was merged with, with the death and the age that it tells.
     pub(super) fn hold_deletion(&self, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
+        let Some(old) = newest.and_then(|newest| newest.resource.as_ref()) else { return Ok(()) };
         if name.kind.as_str() == "Patient" && self.writer.is_person() {
             return refused("a Patient is deleted by systems: whose the record is, and who acts for him, is in it");
         }
-        self.keeps_participants(newest.and_then(|newest| newest.resource.as_ref()), None)
+        self.keeps_participants(Some(old), None)
     }
 
     /// What names an organisation of the network decides what that is shown, and is shown to patients as whom something was given

@@ -24,6 +24,8 @@ pub enum Author {
     Service,
     /// A client: each resource is held against what it may do, as it was and as it will be.
     Client(Box<Caller>),
+    /// Exchange, for who asked or for another organisation: what is proved, and who gave it.
+    Exchange(Box<Caller>),
     /// A client where grants are given: the patient has signed what is written, or told somebody to write it down.
     Desk(Box<Caller>),
 }
@@ -33,7 +35,7 @@ impl Author {
     pub fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Service => None,
-            Self::Client(caller) | Self::Desk(caller) => Some(caller),
+            Self::Client(caller) | Self::Exchange(caller) | Self::Desk(caller) => Some(caller),
         }
     }
 }

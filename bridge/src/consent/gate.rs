@@ -15,6 +15,7 @@ use crate::app::Core;
 use crate::audit::emergency::is_notice;
 use crate::audit::is_trail;
 use crate::error::{Fault, VaultError};
+use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
 use crate::ids::{Name, Owner, TypeName, Version};
 use crate::limits::{MAX_CONSENTS, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
@@ -92,6 +93,8 @@ struct Asking<'p> {
     asker: &'p Asker,
     /// The row of the newest Consent.
     newest: i64,
+    /// The question, but for when: made once.
+    ask: OnceCell<Ask>,
     /// The emergencies of who asks: looked up once, where something is refused.
     emergencies: OnceCell<Vec<(Name, Declared)>>,
 }
@@ -193,13 +196,17 @@ impl Core {
         if trail && asking.asker.audits() {
             return Ok(true);
         }
+        if !self.shows_context(asking, &about).await? {
+            return Ok(false);
+        }
         let patients = match self.whose(&about).await? {
             Whose::Of(patients) => patients,
             Whose::Nobodys => return Ok(true),
             Whose::Unknown => return Ok(self.gate.is_open(asking.asker)),
         };
         for patient in &self.others(asking.asker, patients).await {
-            let ask = asking.asker.ask(&self.gate.purpose);
+            let ask =
+                asking.ask.get_or_try_init(|| self.belonging(asking.asker.ask(&self.gate.purpose))).await?.clone();
             let policy = self.gate.policy(asking.asker);
             let mut decision = self.decided(ask.clone(), asking.newest, (patient, &facts), policy).await?;
             if decision.effect != Effect::Permit {
@@ -216,6 +223,24 @@ impl Core {
             }
         }
         Ok(true)
+    }
+
+    /// Whether what a Binary's `securityContext` names is shown: it is as confidential as that (R4 2.42.4).
+    async fn shows_context(&self, asking: &Asking<'_>, about: &About<'_>) -> Result<bool, VaultError> {
+        let context = about.resource.get("securityContext").filter(|_| about.name.kind.as_str() == "Binary");
+        let named = context.and_then(|context| Name::parse(normal(context.text("reference")?, &self.base)));
+        match named {
+            Some(name) if name.kind.as_str() == "Binary" => Ok(false),
+            Some(name) if name.kind.as_str() != "Patient" => {
+                let store = self.store.clone();
+                let Some(stored) = in_background(move || store.current(&name)).await? else { return Ok(true) };
+                match self.open_unless_erased(&stored).await? {
+                    Some(opened) => Box::pin(self.shows(asking, &opened)).await,
+                    None => Ok(false),
+                }
+            }
+            _ => Ok(true),
+        }
     }
 
     /// The patients who are not who asks. What names him may name his numbers that were merged, too: his own Patient does.
@@ -244,7 +269,8 @@ impl Core {
     }
 
     async fn asking<'p>(&self, permit: &'p Permit, asker: &'p Asker) -> Result<Asking<'p>, VaultError> {
-        Ok(Asking { permit, asker, newest: self.newest_consent().await?, emergencies: OnceCell::new() })
+        let newest = self.newest_consent().await?;
+        Ok(Asking { permit, asker, newest, ask: OnceCell::new(), emergencies: OnceCell::new() })
     }
 
     /// What holds of a refusal in an emergency that was declared for this patient.
@@ -266,7 +292,8 @@ impl Core {
     pub(crate) async fn is_let_in(&self, permit: &Permit, patient: &Name, urgent: bool) -> Result<bool, VaultError> {
         let Some(asker) = permit.asker().filter(|asker| !asker.is(patient)) else { return Ok(true) };
         let consents = self.consents_of(patient, self.newest_consent().await?).await?;
-        let ask = Ask { now: self.clock.now().as_microsecond(), ..asker.ask(&self.gate.purpose) };
+        let asked = self.belonging(asker.ask(&self.gate.purpose)).await?;
+        let ask = Ask { now: self.clock.now().as_microsecond(), ..asked };
         let opened = || urgent && opens_in_emergency(&consents, &ask, self.gate.terms.overrides);
         Ok(opens_by(&consents, &ask, self.gate.policy(asker), &self.standing()) || opened())
     }
@@ -285,7 +312,7 @@ impl Core {
         opened: &Opened,
         known: impl Fn(&Name) -> bool,
     ) -> Result<Vec<(Name, Decision)>, VaultError> {
-        let newest = self.newest_consent().await?;
+        let (ask, newest) = (&self.belonging(ask.clone()).await?, self.newest_consent().await?);
         let mut resource = opened.json();
         Rules::built_in().apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);

@@ -1,6 +1,7 @@
 //! Who may see what: the token's scopes decide (`decide`), then the patients' own Consents (`gate`), those of them that name a grant
 //! (`grant`) while it stands on the registry (`registry`).
 
+mod belong;
 pub mod decide;
 pub mod emergency;
 pub mod gate;

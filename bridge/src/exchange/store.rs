@@ -84,7 +84,7 @@ pub async fn keep(
         return Ok(Kept { names: told, provenance: None, before: true });
     }
     writes.extend(origin.evidence(app, &evidence, &told)?);
-    let author = Author::Client(Box::new(caller.clone()));
+    let author = Author::Exchange(Box::new(caller.clone()));
     let kept = |before| Kept { names: told, provenance: Some(provenance), before };
     match commit(app, Transaction { by: author, writes, message: None }).await {
         Ok(Committed { .. }) => Ok(kept(false)),

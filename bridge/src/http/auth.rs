@@ -24,6 +24,7 @@ use form::Form;
 use refusal::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use warp::http::{StatusCode, header};
 
 const GRANT: &str = "client_credentials";
@@ -73,13 +74,19 @@ async fn by_itself(app: &Arc<App>, form: &Form) -> Result<Reply, Refusal> {
     let scope = scopes::text(&granted);
     let purpose = client.purpose.clone().unwrap_or_else(|| app.core.gate.purpose.code.clone());
     let caller = Caller { client: Some(client.id.clone()), purpose: Some(purpose), ..Caller::new(&client.id, granted) };
-    let token = app.token_key.issue(&caller, seconds(app), CLIENT_TOKEN_LIFE).map_err(|error| {
+    let life = life(app);
+    let token = app.token_key.issue(&caller, seconds(app), life).map_err(|error| {
         tracing::error!(%error, "a token could not be issued");
         Refusal::Server
     })?;
     used(app, &client.id).await;
-    let life = CLIENT_TOKEN_LIFE.as_secs();
+    let life = life.as_secs();
     Ok(answered(&json!({"access_token": token, "token_type": "bearer", "expires_in": life, "scope": scope})))
+}
+
+/// How long a token counts: no longer than what is known of consents may be old.
+fn life(app: &App) -> Duration {
+    CLIENT_TOKEN_LIFE.min(Duration::from_secs(app.config.consent.stale_seconds))
 }
 
 /// Remembers that a client had a token. One that has it is not refused because that cannot be remembered.

@@ -105,6 +105,13 @@ impl Store {
         Ok(self.read(|c| c.number(SQL, values![&patient, passkey, wallet]))? > 0)
     }
 
+    /// The organisations that somebody belongs to, by open accounts.
+    pub fn organisations(&self, person: &Name) -> Result<Vec<String>, StoreError> {
+        const SQL: &str =
+            "SELECT DISTINCT organisation FROM account WHERE person = ?1 AND disabled = 0 AND organisation <> ''";
+        self.read(|c| c.rows(SQL, values![&person.to_string()], |r| r.string(0)))
+    }
+
     /// What is signed in with, by its name.
     pub fn credential(&self, name: &Blind) -> Result<Option<Credential>, StoreError> {
         let sql = format!("{CREDENTIAL} WHERE name = ?1");

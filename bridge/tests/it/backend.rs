@@ -1,7 +1,7 @@
 //! SMART backend services: a registered client gets a token by its own key, and nobody else does.
 
 use super::replicas;
-use super::world::{World, mint};
+use super::world::{World, config, mint};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
@@ -163,6 +163,13 @@ async fn a_client_gets_a_token_by_its_key_and_reads_what_it_is_registered_for() 
         assert_eq!(get(&world, token, "/fhir/Patient").await, 200);
         assert_eq!(get(&world, token, "/fhir/Encounter").await, 403);
     }
+    let directory = tempfile::tempdir().unwrap();
+    let mut strict = config(&directory.path().join("data"));
+    strict.consent.stale_seconds = 30;
+    let strict = World::with(directory, strict).await;
+    register(&strict, "c", inline(&[&EC]), SCOPE);
+    let (_, short) = ask(&strict, &signed(&EC, &claims(&strict, "c")), SCOPE).await;
+    assert_eq!(short["expires_in"], 30, "no longer than what is known of consents may be old");
     let narrow = token(&world, "system/Patient.r").await;
     assert_eq!(
         (get(&world, &narrow, "/fhir/Patient").await, get(&world, &narrow, "/fhir/Patient/x").await),

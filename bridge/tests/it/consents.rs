@@ -198,7 +198,7 @@ async fn the_audit_trail_quotes_the_provision_that_decided() {
 }
 
 /// The status of a write by somebody's own token.
-async fn write_as(world: &World, user: &str, method: &str, path: &str, body: &Value) -> u16 {
+pub async fn write_as(world: &World, user: &str, method: &str, path: &str, body: &Value) -> u16 {
     let scope = if user.starts_with("Patient/") { "patient/*.cruds" } else { "user/*.cruds" };
     let patient = user.starts_with("Patient/").then_some(user);
     let token = format!("Bearer {}", issue(&world.running, scope, patient, Some(user)));

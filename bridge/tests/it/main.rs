@@ -61,5 +61,6 @@ mod telemetry;
 mod tidy;
 mod topics;
 mod validate;
+mod withheld;
 mod witness;
 mod world;

@@ -67,6 +67,7 @@ const LAYERS: &[&[&str]] = &[
         "export",
         "notify",
         "audit",
+        "consent::belong",
         "consent::emergency",
         "consent::gate",
         "consent::merged",

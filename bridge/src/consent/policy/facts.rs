@@ -23,6 +23,9 @@ pub struct Facts {
     pub(super) kind: String,
     /// `Type/id`.
     pub(super) name: String,
+    /// Type and name of each resource that it holds: contained, or in a Bundle.
+    pub(super) inside: Vec<(String, String)>,
+    /// Its own, and of what it holds.
     pub(super) labels: Vec<Coding>,
     /// Every code anywhere in it.
     pub(super) codes: Vec<Coding>,
@@ -37,24 +40,17 @@ crate::redacted_debug!(Facts);
 impl Facts {
     /// Reads a resource. `base` is the address of this server, which references may be written with.
     pub fn of(resource: &Json, base: &str) -> Self {
-        let kind = resource.text("resourceType").unwrap_or_default().to_owned();
-        let security = resource.get("meta").and_then(|meta| meta.get("security")).map_or(&[][..], Json::items);
-        let (mut codes, mut references, mut authors) = (Vec::new(), Vec::new(), Vec::new());
+        let (kind, name) = called(resource);
+        let (mut found, mut authors) = (Found { labels: labels(resource), ..Found::default() }, Found::default());
         for (name, value) in resource.members().iter().filter(|(name, _)| name != "meta") {
-            gather(value, base, &mut codes, &mut references);
+            found.gather(value, base);
             if AUTHORS.contains(&name.as_str()) {
-                gather(value, base, &mut Vec::new(), &mut authors);
+                authors.gather(value, base);
             }
         }
-        Self {
-            name: format!("{kind}/{}", resource.text("id").unwrap_or_default()),
-            labels: security.iter().filter_map(coding).collect(),
-            span: span(&kind, resource),
-            kind,
-            codes,
-            references,
-            authors,
-        }
+        let Found { inside, labels, codes, references } = found;
+        let (span, authors) = (span(&kind, resource), authors.references);
+        Self { kind, name, inside, labels, codes, span, references, authors }
     }
 
     /// How confidential it is: the highest of its labels, normal where it has none.
@@ -79,12 +75,39 @@ pub(super) fn reference(literal: &str, base: &str) -> String {
     normal(literal, base).to_owned()
 }
 
-fn gather(json: &Json, base: &str, codes: &mut Vec<Coding>, references: &mut Vec<String>) {
-    // A quantity has a system and a code too: that of its unit.
-    codes.extend(coding(json).filter(|_| json.get("value").is_none()));
-    references.extend(json.text("reference").map(|literal| reference(literal, base)));
-    json.items().iter().for_each(|item| gather(item, base, codes, references));
-    json.members().iter().for_each(|(_, value)| gather(value, base, codes, references));
+/// What lies anywhere in a resource.
+#[derive(Default)]
+struct Found {
+    inside: Vec<(String, String)>,
+    labels: Vec<Coding>,
+    codes: Vec<Coding>,
+    references: Vec<String>,
+}
+
+impl Found {
+    fn gather(&mut self, json: &Json, base: &str) {
+        // A quantity has a system and a code too: that of its unit.
+        self.codes.extend(coding(json).filter(|_| json.get("value").is_none()));
+        self.references.extend(json.text("reference").map(|literal| reference(literal, base)));
+        if json.text("resourceType").is_some() {
+            self.inside.push(called(json));
+            self.labels.extend(labels(json));
+        }
+        json.items().iter().for_each(|item| self.gather(item, base));
+        json.members().iter().for_each(|(_, value)| self.gather(value, base));
+    }
+}
+
+/// A resource's type, and `Type/id`.
+fn called(resource: &Json) -> (String, String) {
+    let kind = resource.text("resourceType").unwrap_or_default().to_owned();
+    let name = format!("{kind}/{}", resource.text("id").unwrap_or_default());
+    (kind, name)
+}
+
+fn labels(resource: &Json) -> Vec<Coding> {
+    let security = resource.get("meta").and_then(|meta| meta.get("security")).map_or(&[][..], Json::items);
+    security.iter().filter_map(coding).collect()
 }
 
 /// From the first to the last that the first parameter finds which finds anything.

@@ -46,6 +46,9 @@ pub struct Ask {
     pub now: i64,
 }
 
+/// Actors that are several people, or somebody as one of several.
+const MANY: [&str; 4] = ["CareTeam/", "Group/", "HealthcareService/", "PractitionerRole/"];
+
 /// How a condition fits, in the order of how well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
@@ -92,7 +95,10 @@ impl Actor {
     fn fit(&self, ask: &Ask) -> Fit {
         match &self.who {
             _ if !self.receives => Unknown,
-            Who::Reference(reference) => Fit::of(ask.actors.contains(reference)),
+            Who::Reference(reference) if ask.actors.contains(reference) => Yes,
+            // Who is among those, nobody has told us.
+            Who::Reference(reference) if MANY.iter().any(|kind| reference.starts_with(kind)) => Unknown,
+            Who::Reference(_) => No,
             Who::Identifier(identifier) => Fit::of(ask.identifiers.contains(identifier)),
             Who::Unknown => Unknown,
         }
@@ -113,7 +119,12 @@ impl Matter {
 }
 
 fn kind(class: &Coding, facts: &Facts) -> Fit {
-    if class.system == RESOURCE_TYPES { Fit::of(class.code == facts.kind) } else { Unknown }
+    match class.system == RESOURCE_TYPES {
+        true if class.code == facts.kind => Yes,
+        // One that it holds: what is said of that is not said of the whole, and cannot be done to a part.
+        true if !facts.inside.iter().any(|(kind, _)| *kind == class.code) => No,
+        _ => Unknown,
+    }
 }
 
 fn code(concept: &[Coding], facts: &Facts) -> Fit {
@@ -134,6 +145,7 @@ impl Data {
     fn fit(&self, facts: &Facts) -> Fit {
         let Some(reference) = &self.reference else { return Unknown };
         match self.meaning {
+            Meaning::Instance if facts.inside.iter().any(|(_, name)| name == reference) => Unknown,
             Meaning::Instance => Fit::of(facts.name == *reference),
             // PCF names an Encounter, and means what was done in it.
             Meaning::Related | Meaning::Dependents => {

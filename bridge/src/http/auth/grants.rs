@@ -177,8 +177,9 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
         purpose: Some(purpose(given.purpose.as_deref(), account.person.role, &app.core.gate.purpose.code)),
         ..Caller::new(&grant.client, scopes.clone())
     };
-    let token = app.token_key.issue(&caller, now, CLIENT_TOKEN_LIFE).map_err(unsigned)?;
-    let life = CLIENT_TOKEN_LIFE.as_secs();
+    let life = super::life(app);
+    let token = app.token_key.issue(&caller, now, life).map_err(unsigned)?;
+    let life = life.as_secs();
     let scope = scopes::text(scopes);
     let mut told = json!({"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": scope});
     context(app, grant, &mut told);

@@ -194,8 +194,11 @@ pub(super) async fn terms_for(app: &Arc<App>, request: &Request, id: &str) -> Re
     let person = &visit.session.account.person;
     let by = person.resource.as_ref().zip(person.organisation.as_ref()).ok_or(Refusal::Role)?;
     let by = (by.0.to_string(), by.1.to_string());
-    if give::signs(&app.core, &chart.name().to_string()).await? {
-        return Err(GiveError::Signs.into());
+    let guardians = guardians::of(app, chart.name()).await?;
+    for one in std::iter::once(chart.name()).chain(&guardians) {
+        if give::signs(&app.core, &one.to_string()).await? {
+            return Err(GiveError::Signs.into());
+        }
     }
     let choice = chosen(app, &form, chart.name().to_string(), Some(by)).await?;
     shown_terms(&visit, choice, None)

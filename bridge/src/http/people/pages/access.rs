@@ -1,6 +1,7 @@
 //! Pages about who has access: the list, the form, the terms that are signed, and withdrawing by a code.
 
 use crate::consent::grant::{Choice, MAX_YEARS, Purpose, Recipient, Sensitive};
+use crate::consent::policy::Effect;
 use crate::http::people::access::{Beginning, HOME, Shown, State};
 use crate::http::people::frame::Frame;
 use crate::http::people::visit::Visit;
@@ -62,6 +63,7 @@ pub(in crate::http::people) fn overview(
             @if running.is_empty() { p { "Nobody by your own signature. What else is in force is among your "
                 a href=(path(&format!("{}/Consent", visit.records()))) { "consents" } "." } }
             @for shown in running { (entry(visit, shown)) }
+            p.hint { (otherwise(visit)) }
         }
         @if !over.is_empty() {
             section.panel aria-labelledby="over-title" {
@@ -75,6 +77,17 @@ pub(in crate::http::people) fn overview(
     let here = if visit.ward.is_some() { "/me" } else { HOME };
     Frame { site: &visit.site, title: "Who has access", here, script: false, role: Some(Role::Patient) }
         .around(&content)
+}
+
+/// What holds where the patient has said nothing.
+fn otherwise(visit: &Visit<'_>) -> &'static str {
+    let gate = &visit.app.core.gate;
+    match gate.policy.default_for(&gate.purpose) {
+        Effect::Permit => {
+            "Where no consent says otherwise, all who treat patients in this house see your record, and so do its programs."
+        }
+        Effect::Deny => "Where no consent says so, nobody but you sees your record.",
+    }
 }
 
 /// Who acts for the patient whose page it is.

@@ -1,0 +1,230 @@
+//! What a patient withholds tells nothing of itself by a detour, and nobody changes who is who to get at it. All people are invented.
+
+use super::backend::client;
+use super::consents::{DOCTOR, OTHER, consent, get_as, put, to, ward, write_as};
+use super::door::{Browser, invitation};
+use super::world::{World, issue};
+use bridge::ids::Name;
+use bridge::index::clients::Keys;
+use bridge::people::Role;
+use bridge::smart::grant::{Grant, Handle};
+use bridge::smart::scopes;
+use bridge::smart::token::Caller;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+async fn send_as(
+    world: &World,
+    user: &str,
+    method: &str,
+    path: &str,
+    more: &[(&str, &str)],
+    body: &str,
+) -> (u16, Value) {
+    let token = format!("Bearer {}", issue(&world.running, "user/*.cruds", None, Some(user)));
+    let kind = if method == "PATCH" { "application/json-patch+json" } else { "application/fhir+json" };
+    let mut headers = vec![("authorization", token.as_str()), ("content-type", kind)];
+    headers.extend(more);
+    let reply = world.request(method, path, &headers, body.as_bytes()).await;
+    (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or(Value::Null))
+}
+
+/// Ada denies the doctor; what she has by a number.
+async fn denied(world: &World) {
+    ward(world).await;
+    let number = json!([{"system": "urn:x", "value": "17"}]);
+    put(
+        world,
+        json!({"resourceType": "Observation", "id": "n", "status": "final", "code": {"text": "x"}, "identifier": number,
+            "subject": {"reference": "Patient/ada"}}),
+    )
+    .await;
+    put(world, consent("active", json!({"type": "deny", "actor": to(DOCTOR)}))).await;
+}
+
+#[tokio::test]
+async fn a_condition_finds_what_its_author_is_shown_and_tells_nothing_of_the_rest() {
+    let world = World::new().await;
+    denied(&world).await;
+    let test = r#"[{"op":"test","path":"/resourceType","value":"x"}]"#;
+    for number in ["17", "18"] {
+        let path = format!("/fhir/Observation?identifier=urn:x|{number}");
+        assert_eq!(send_as(&world, DOCTOR, "PATCH", &path, &[], test).await.0, 404, "{number}");
+        let refers = json!({"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": format!("Observation?identifier=urn:x|{number}")}});
+        let entry = json!([{"resource": refers, "request": {"method": "POST", "url": "Basic"}}]);
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entry}).to_string();
+        assert_eq!(send_as(&world, DOCTOR, "POST", "/fhir", &[], &bundle).await.0, 412, "{number}");
+        let new = json!({"resourceType": "Observation", "status": "final", "code": {"text": "y"}});
+        let (status, put) = send_as(&world, DOCTOR, "PUT", &path, &[], &new.to_string()).await;
+        assert_eq!(status, 201, "{number}: {put}");
+    }
+    assert_eq!(send_as(&world, OTHER, "PATCH", "/fhir/Observation?identifier=urn:x|17", &[], test).await.0, 422);
+    let kept = world.get("/fhir/Observation/n").await.1;
+    assert_eq!(kept["meta"]["versionId"], "1");
+    // Who is not shown what bears a number does not take it over: a message about it still finds what bears it.
+    let new = json!({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "5"}]}).to_string();
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "identifier": [{"system": "urn:x", "value": "5"}]}))
+        .await;
+    let none = [("if-none-exist", "identifier=urn:x|5")];
+    assert_eq!(send_as(&world, DOCTOR, "POST", "/fhir/Patient", &none, &new).await.0, 201);
+    let (status, found) = send_as(&world, DOCTOR, "POST", "/fhir/Patient", &none, &new).await;
+    assert_eq!(status, 200, "his own is found the next time: {found}");
+}
+
+#[tokio::test]
+async fn who_is_which_organisation_and_who_has_died_comes_from_systems() {
+    let world = World::new().await;
+    ward(&world).await;
+    let quay = |more: &str| {
+        let mut numbers = vec![json!({"system": "urn:npi", "value": "1"})];
+        numbers.extend((!more.is_empty()).then(|| json!({"system": "urn:medseal:participant", "value": more})));
+        json!({"resourceType": "Organization", "id": "quay", "name": "Quay", "identifier": numbers})
+    };
+    let path = "/fhir/Organization/quay";
+    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &quay("south")).await, 403, "a new one");
+    put(&world, quay("north")).await;
+    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &quay("south")).await, 403, "another one");
+    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &quay("")).await, 403, "none");
+    assert_eq!(write_as(&world, DOCTOR, "DELETE", path, &Value::Null).await, 403);
+    let mut renamed = quay("north");
+    renamed["alias"] = json!(["Q"]);
+    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &renamed).await, 200, "all else is his to write");
+    let agent = json!([{"who": {"identifier": {"system": "urn:medseal:participant", "value": "south"}, "display": "Gossip Ltd"}}]);
+    let forged = json!({"resourceType": "Provenance", "target": [{"reference": "Patient/ada"}], "agent": agent,
+        "recorded": "2026-03-01T12:00:00Z"});
+    assert_eq!(write_as(&world, DOCTOR, "POST", "/fhir/Provenance", &forged).await, 403, "what was sent to whom");
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "deceasedBoolean": true})).await;
+    for who in [DOCTOR, "Patient/ada"] {
+        assert_eq!(write_as(&world, who, "DELETE", "/fhir/Patient/ada", &Value::Null).await, 403, "{who}");
+    }
+    assert_eq!(world.call("DELETE", "/fhir/Patient/bea", "").await.0, 204, "a system does");
+}
+
+#[tokio::test]
+async fn what_lies_in_another_resource_is_withheld_with_it() {
+    let world = World::new().await;
+    ward(&world).await;
+    let hiv = json!({"security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}]});
+    let (subject, text) = (json!({"reference": "Patient/ada"}), json!({"text": "x"}));
+    let inner = json!({"resourceType": "Condition", "id": "c", "meta": hiv, "subject": subject, "code": text});
+    put(
+        &world,
+        json!({"resourceType": "Observation", "id": "holds", "status": "final", "code": text, "subject": subject,
+        "contained": [inner], "hasMember": [{"reference": "#c"}]}),
+    )
+    .await;
+    put(&world, json!({"resourceType": "Bundle", "id": "holds", "type": "collection", "entry": [{"resource": inner}]}))
+        .await;
+    let attachment = json!([{"attachment": {"contentType": "text/plain", "url": "Binary/b"}}]);
+    put(
+        &world,
+        json!({"resourceType": "DocumentReference", "id": "d", "status": "current", "meta": hiv, "subject": subject,
+        "content": attachment}),
+    )
+    .await;
+    put(
+        &world,
+        json!({"resourceType": "Binary", "id": "b", "contentType": "text/plain", "data": "eA==",
+        "securityContext": {"reference": "DocumentReference/d"}}),
+    )
+    .await;
+    let all = ["Observation/holds", "Bundle/holds", "DocumentReference/d", "Binary/b"];
+    let label = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}]);
+    put(&world, consent("active", json!({"type": "deny", "securityLabel": label}))).await;
+    for path in all {
+        assert_eq!(get_as(&world, DOCTOR, &format!("/fhir/{path}")).await.0, 404, "{path}");
+        assert_eq!(world.get(&format!("/fhir/{path}")).await.0, 200, "{path}");
+    }
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200, "what has no such label");
+    let class = |kind: &str| json!([{"system": "http://hl7.org/fhir/resource-types", "code": kind}]);
+    put(&world, consent("active", json!({"type": "deny", "class": class("DocumentReference")}))).await;
+    for (path, expected) in all.into_iter().zip([200, 200, 404, 404]) {
+        assert_eq!(get_as(&world, DOCTOR, &format!("/fhir/{path}")).await.0, expected, "{path}");
+    }
+    put(&world, consent("active", json!({"type": "deny", "class": class("Condition")}))).await;
+    for (path, expected) in all.into_iter().zip([404, 404, 200, 200]) {
+        assert_eq!(get_as(&world, DOCTOR, &format!("/fhir/{path}")).await.0, expected, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_speaks_of_an_organisation_speaks_of_its_people() {
+    let world = World::new().await;
+    ward(&world).await;
+    for id in ["doc", "other"] {
+        put(&world, json!({"resourceType": "Practitioner", "id": id})).await;
+    }
+    put(&world, json!({"resourceType": "Organization", "id": "clinic", "name": "Clinic"})).await;
+    let mut browser = Browser::new(&world);
+    browser.join(&invitation(&world, Role::Clinician, Some(DOCTOR), Some("Organization/clinic"))).await;
+    let read = async |who: &str| get_as(&world, who, "/fhir/Observation/o-ada").await.0;
+    put(&world, consent("active", json!({"type": "deny", "actor": to("Organization/clinic")}))).await;
+    assert_eq!((read(DOCTOR).await, read(OTHER).await), (404, 200));
+    let why = format!("/fhir/Observation/o-ada/$explain-access?actor={DOCTOR}");
+    let (status, told) = world.get(&why).await;
+    assert!(status == 200 && told["parameter"][0]["valueBoolean"] == false, "{told}");
+    let but = json!([{"type": "permit", "actor": to("Organization/clinic")}]);
+    put(&world, consent("active", json!({"type": "deny", "provision": but}))).await;
+    assert_eq!((read(DOCTOR).await, read(OTHER).await), (200, 404));
+    // Who is in a team nobody has told: what forbids it one forbids it everybody.
+    put(&world, consent("active", json!({"type": "deny", "actor": to("CareTeam/t")}))).await;
+    assert_eq!((read(DOCTOR).await, read(OTHER).await), (404, 404));
+    assert_eq!(read("Patient/ada").await, 200);
+}
+
+#[tokio::test]
+async fn a_consent_of_nobody_here_is_refused() {
+    let world = World::new().await;
+    ward(&world).await;
+    let mut lost = consent("active", json!({"type": "deny"}));
+    for patient in [json!({"reference": "http://elsewhere/fhir/Patient/ada"}), json!({"identifier": {"value": "1"}})] {
+        lost["patient"] = patient;
+        let (status, told) = world.call("PUT", "/fhir/Consent/k", &lost.to_string()).await;
+        assert_eq!((status, &told["issue"][0]["expression"][0]), (422, &json!("Consent.patient")), "{told}");
+    }
+    lost["status"] = "inactive".into();
+    assert_eq!(world.call("PUT", "/fhir/Consent/k", &lost.to_string()).await.0, 201, "it decides nothing and says so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_declares_emergencies_where_it_was_let_in_to() {
+    let world = World::new().await;
+    ward(&world).await;
+    put(&world, json!({"resourceType": "Practitioner", "id": "doc"})).await;
+    put(&world, json!({"resourceType": "Organization", "id": "clinic"})).await;
+    let mut browser = Browser::new(&world);
+    browser.join(&invitation(&world, Role::Clinician, Some(DOCTOR), Some("Organization/clinic"))).await;
+    put(&world, consent("active", json!({"type": "deny"}))).await;
+    let core = &world.running.app.core;
+    let now = core.clock.now().as_millisecond();
+    assert!(core.store.add_client(&client("c", Keys::None, "user/*.rs __emergency"), 9).unwrap());
+    let plea = json!({"resourceType": "Parameters", "parameter": [
+        {"name": "role", "valueString": "on call"}, {"name": "reason", "valueString": "unconscious"}]});
+    for (scope, expected) in [("user/*.rs", 403), ("user/*.rs __emergency", 201)] {
+        let grant = Grant {
+            id: scope.into(),
+            client: "c".into(),
+            account: core.store.accounts().unwrap().remove(0).id,
+            session: None,
+            scope: scope.into(),
+            patient: None,
+            encounter: None,
+            code: None,
+            made: 1,
+            expires: now + 3_600_000,
+        };
+        core.store.allow(&grant, &Handle::new(&bridge::secret::system_random).unwrap(), 1).unwrap();
+        let caller = Caller {
+            client: Some("c".into()),
+            grant: Some(scope.into()),
+            user: Name::parse(DOCTOR),
+            ..Caller::new("c", scopes::parse(scope).unwrap())
+        };
+        let token = world.running.app.token_key.issue(&caller, now as u64 / 1_000, Duration::from_secs(300)).unwrap();
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+        let path = "/fhir/Patient/ada/$emergency-access";
+        let reply = world.request("POST", path, &headers, plea.to_string().as_bytes()).await;
+        assert_eq!(reply.status(), expected, "{scope}");
+    }
+}
