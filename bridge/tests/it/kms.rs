@@ -163,7 +163,9 @@ async fn the_root_key_is_the_key_services_and_its_absence_loses_nothing() {
         tokio::task::spawn_blocking(move || served.terminate()).await.unwrap();
     }
     std::fs::write(&config, "").unwrap();
-    let out = medseal(&["serve", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).output();
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    let any = ["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"];
+    let out = medseal(&[&["serve", "--config", config, "--data", data][..], &any].concat()).output();
     let error = String::from_utf8(out.unwrap().stderr).unwrap();
     assert!(error.contains("root.key is missing"), "{error}");
 }

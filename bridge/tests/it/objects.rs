@@ -256,7 +256,7 @@ async fn a_service_over_s3_stores_reads_and_restarts() {
     assert!(!data.join("objects").exists(), "nothing of it lies in the data directory");
     let without = Command::new(MEDSEAL)
         .env_remove("AWS_ACCESS_KEY_ID")
-        .arg("serve")
+        .args(["serve", "--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"])
         .arg("--config")
         .arg(&config)
         .arg("--data")

@@ -18,6 +18,7 @@ use notary::chain::evm::{EvmError, Finality, Node, Nodes, Pins, Sender, SenderKe
 use notary::tree::{self, LeafHash, MemoryTree, Root};
 use serde_json::json;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A log in memory, and what is kept of it.
 #[derive(Default)]
@@ -351,6 +352,23 @@ async fn a_node_that_says_more_than_it_proves_is_not_believed() {
             "{n}: {refused}"
         );
     }
+}
+
+/// One that takes up the next block at this very moment, or is one of several behind a balancer.
+#[tokio::test]
+async fn what_a_node_proves_a_moment_later_is_taken() {
+    static PROVED: AtomicUsize = AtomicUsize::new(0);
+    let Some(chain) = Chain::start(&[]).await else { return };
+    let mut log = Log::default();
+    log.grow(5);
+    chain.settle(&chain.sender(), &log).await;
+    let proxy = Proxy::before(&chain.anvil).await;
+    proxy.fail(|question, answer| {
+        let too_soon = question.contains("eth_getProof") && PROVED.fetch_add(1, Ordering::SeqCst) < 2;
+        Some(if too_soon { answer.replace("\"value\":\"0x5\"", "\"value\":\"0x4\"") } else { answer })
+    });
+    chain.round(&chain.sender_by(&[proxy.url()], None), &log).await.unwrap();
+    assert!(PROVED.load(Ordering::SeqCst) > 2);
 }
 
 #[tokio::test]
