@@ -478,7 +478,7 @@ async fn published_keys_are_kept_no_longer_than_their_server_says() {
     keys.gives(200, &json!({"keys": [EC.jwk]}));
     *keys.keep.lock().unwrap() = "no-store";
     let directory = tempfile::tempdir().unwrap();
-    let mut config = super::world::config(&directory.path().join("data"));
+    let mut config = config(&directory.path().join("data"));
     (config.outgoing.allow_http, config.outgoing.allow_private) = (true, true);
     let world = World::with(directory, config).await;
     register(&world, "c", Keys::At(keys.url.clone()), SCOPE);
@@ -506,7 +506,7 @@ async fn what_is_no_key_set_opens_nothing() {
         let keys = KeyServer::start().await;
         keys.gives(status, &body);
         let directory = tempfile::tempdir().unwrap();
-        let mut config = super::world::config(&directory.path().join("data"));
+        let mut config = config(&directory.path().join("data"));
         (config.outgoing.allow_http, config.outgoing.allow_private) = (true, true);
         let world = World::with(directory, config).await;
         register(&world, "c", Keys::At(keys.url.clone()), SCOPE);
