@@ -216,9 +216,14 @@ impl Store {
         self.with(|c| c.execute(SQL, values![&digest.to_string(), now])).map(|_| ())
     }
 
-    /// Ends a session.
-    pub fn end_session(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.with(|c| c.execute("DELETE FROM session WHERE digest = ?1", values![&digest.to_string()])).map(|_| ())
+    /// Ends a session, and tells which grants of apps end with it.
+    pub fn end_session(&self, digest: &Digest) -> Result<Vec<String>, StoreError> {
+        self.transaction(|c| {
+            let digest = digest.to_string();
+            let ended = c.rows("SELECT id FROM app_grant WHERE session = ?1", values![&digest], |r| r.string(0))?;
+            c.execute("DELETE FROM session WHERE digest = ?1", values![&digest])?;
+            Ok(ended)
+        })
     }
 }
 

@@ -483,8 +483,10 @@ async fn access_ends_with_account_client_and_where_it_says_so_session() {
     let (_, online) = refresh(&world, &online, "").await;
     assert!(is_active(&world, &online).await && is_active(&world, &offline).await);
 
+    assert_eq!(status(&world, &online, "/fhir/Patient/ada").await, 200, "which is believed for a moment");
     let token = browser.token().await;
     browser.form("/auth/logout", &format!("token={token}")).await;
+    assert_eq!(status(&world, &online, "/fhir/Patient/ada").await, 401, "at once");
     assert!(!is_active(&world, &online).await && is_active(&world, &offline).await);
     assert_eq!(refresh(&world, &online, "").await.1["error"], "invalid_grant");
     let (status, offline) = refresh(&world, &offline, "").await;

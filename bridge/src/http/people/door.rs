@@ -76,7 +76,9 @@ pub(super) async fn logout(app: &Arc<App>, request: &Request) -> Result<Reply, R
     let form = form(app, request)?;
     let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
     let digest = session.bearer().digest();
-    at_desk(app, move |desk| Ok(desk.store.end_session(&digest)?)).await?;
+    let ended = at_desk(app, move |desk| Ok(desk.store.end_session(&digest)?)).await?;
+    let now = app.core.clock.now().as_millisecond();
+    ended.iter().for_each(|grant| app.standing.end(grant, now));
     let reply = see_other(&site(app).path("/auth/login"));
     Ok(with_header(reply, header::SET_COOKIE, &no_cookie()))
 }
