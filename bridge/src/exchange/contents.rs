@@ -2,25 +2,22 @@
 //! as part of the document, and only where it is nobody else's.
 
 use super::error::ExchangeError;
-use super::rules::is_foreign;
 use crate::app::Core;
 use crate::consent::decide::decide;
 use crate::consent::outside::PARCEL;
-use crate::fhir::membership;
 use crate::fhir::search::criterion::normal;
-use crate::fhir::search::query;
-use crate::ids::{Name, TypeName, Version};
-use crate::limits::{MAX_CONTENTS, MAX_PAGE, MAX_PARCEL_BYTES};
+use crate::ids::{Name, Version};
+use crate::limits::{MAX_CONTENTS, MAX_PARCEL_BYTES};
 use crate::notify::open_or_leave;
 use crate::read::{Opened, in_background};
-use crate::search::search;
-use crate::smart::scopes::{self, Interaction};
+use crate::smart::scopes::Interaction;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
 use std::collections::HashSet;
 
 const DOCUMENT: &str = "DocumentReference";
 const CONTENT: &str = "Binary";
+const VERSION: &str = "/_history/";
 
 /// Whether a resource may hold others.
 pub fn is_document(name: &Name) -> bool {
@@ -32,23 +29,20 @@ pub fn is_content(name: &Name) -> bool {
     name.kind.as_str() == CONTENT
 }
 
-/// The Binaries at an address that the attachments of a DocumentReference lead to, and the version where one is named: the first of them.
-pub fn attached(document: &Json, base: &str) -> Vec<(Name, Option<Version>)> {
+/// The Binaries at an address that the attachments of a DocumentReference lead to: the first of them. A url that names a version stays
+/// where it is: there would be another version behind it some day.
+pub fn attached(document: &Json, base: &str) -> Vec<Name> {
     if document.text("resourceType") != Some(DOCUMENT) {
         return Vec::new();
     }
     let contents = document.get("content").map_or(&[][..], Json::items);
     let urls = contents.iter().filter_map(|content| content.get("attachment")?.text("url"));
-    urls.filter_map(|url| binary(url, base)).take(MAX_CONTENTS).collect()
+    urls.filter(|url| !url.contains(VERSION)).filter_map(|url| binary(url, base)).take(MAX_CONTENTS).collect()
 }
 
 /// A Binary at an address, by a url.
-fn binary(url: &str, base: &str) -> Option<(Name, Option<Version>)> {
-    let name = Name::parse(normal(url, base)).filter(is_content)?;
-    match url.split_once("/_history/") {
-        Some((_, version)) => Some((name, Some(Version::parse(version)?))),
-        None => Some((name, None)),
-    }
+fn binary(url: &str, base: &str) -> Option<Name> {
+    Name::parse(normal(url, base)).filter(is_content)
 }
 
 /// Turns the urls of a document's contents to where those are: what they are called there, or their address at `base`, where they are from.
@@ -59,9 +53,11 @@ pub fn readdress(document: &mut Json, base: &str, called: impl Fn(&Name) -> Opti
     let Some(Json::Array(contents)) = document.get_mut("content") else { return };
     for attachment in contents.iter_mut().filter_map(|content| content.get_mut("attachment")) {
         let Some(url) = attachment.text("url") else { continue };
-        let Some((name, version)) = binary(url, base) else { continue };
-        let whole = || version.map_or(format!("{base}/{name}"), |version| format!("{base}/{name}/_history/{version}"));
-        let new = called(&name).unwrap_or_else(whole);
+        let Some(name) = binary(url, base) else { continue };
+        let new = match url.split_once(VERSION) {
+            Some((_, version)) => format!("{base}/{name}{VERSION}{version}"),
+            None => called(&name).unwrap_or_else(|| format!("{base}/{name}")),
+        };
         attachment.set("url", Json::from(new.as_str()));
     }
 }
@@ -76,11 +72,11 @@ pub async fn contents(
     let (mut found, mut known) = (Vec::new(), HashSet::new());
     let mut bytes: usize = sent.iter().map(|one| one.resource.len()).sum();
     for document in sent {
-        for (name, version) in attached(&document.json(), &core.base) {
+        for name in attached(&document.json(), &core.base) {
             if known.contains(&name) {
                 continue;
             }
-            let Some(one) = content(core, caller, (patient, document), &name, version).await? else { continue };
+            let Some(one) = content(core, caller, (patient, document), &name, None).await? else { continue };
             bytes += one.resource.len();
             if bytes > MAX_PARCEL_BYTES {
                 return Ok((found, true));
@@ -101,7 +97,7 @@ pub async fn again(
     (name, version): (&Name, Version),
 ) -> Result<Option<Opened>, ExchangeError> {
     for document in sent {
-        if attached(&document.json(), &core.base).iter().any(|(attached, _)| attached == name)
+        if attached(&document.json(), &core.base).contains(name)
             && let Some(one) = content(core, caller, (patient, document), name, Some(version)).await?
         {
             return Ok(Some(one));
@@ -110,8 +106,8 @@ pub async fn again(
     Ok(None)
 }
 
-/// A Binary, where it may go with this document: it, and what it is now, is nobody else's, and the patient consents to the document with the
-/// labels of both. It is told as the document is.
+/// A Binary, where it may go with this document: it, and what it is now, is nobody else's, and the patient consents to the document with
+/// it. It is told as the document is.
 async fn content(
     core: &Core,
     caller: &Caller,
@@ -128,8 +124,8 @@ async fn content(
     let permit = decide(caller, Interaction::Read, Some(document.stored.name.kind));
     let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;
     for one in [&current, &wanted] {
-        let asked = labelled(document.json(), &one.json());
-        let is_given = is_his(core, (patient, document), one).await?
+        let asked = holding(document.json(), &one.json());
+        let is_given = is_his(core, patient, one).await?
             && permit.covers(&document.stored.name, &asked, &core.around())
             && core.consents_to(&permit, &document.stored.name, &asked).await?;
         if !is_given {
@@ -153,43 +149,21 @@ async fn opened(core: &Core, name: &Name, version: Option<Version>) -> Result<Op
     }
 }
 
-/// The document with the labels of what it holds.
-fn labelled(mut document: Json, content: &Json) -> Json {
-    let labels = |resource: &Json| {
-        resource.get("meta").and_then(|meta| meta.get("security")).map_or(Vec::new(), |all| all.items().to_vec())
-    };
-    let all = [labels(&document), labels(content)].concat();
-    let mut meta = document.remove("meta").unwrap_or(Json::Object(Vec::new()));
-    meta.set("security", Json::Array(all));
-    document.set("meta", meta);
+/// The document as one that contains what it holds: what a Consent forbids of that, by its type, its id or its labels, it forbids then.
+fn holding(mut document: Json, content: &Json) -> Json {
+    let part = |name: &str| content.get(name).map(|value| (name.to_owned(), value.clone()));
+    let held = Json::Object(["resourceType", "id", "meta"].into_iter().filter_map(part).collect());
+    let mut contained = document.get("contained").map_or(Vec::new(), |all| all.items().to_vec());
+    contained.push(held);
+    document.set("contained", Json::Array(contained));
     document
 }
 
-/// Whether a Binary is this patient's alone: it says so, or it says nothing, the document was written here, and every other one that leads
-/// to it is his, too. A parcel that was kept never leaves: what came from elsewhere lies in it whole.
-async fn is_his(core: &Core, (patient, document): (&Name, &Opened), content: &Opened) -> Result<bool, ExchangeError> {
-    let json = content.json();
-    if json.text("contentType") == Some(PARCEL) {
-        return Ok(false);
-    }
-    if let Some(is_his) = core.is_only_of(content, patient).await? {
-        return Ok(is_his);
-    }
-    let says_nothing = json.get("securityContext").is_none() && !is_foreign(&document.json(), &core.base);
-    Ok(says_nothing && is_in_his_documents(core, patient, &content.stored.name).await?)
-}
-
-/// Whether all documents here that lead to a Binary are this patient's. The service itself looks.
-async fn is_in_his_documents(core: &Core, patient: &Name, content: &Name) -> Result<bool, ExchangeError> {
-    const BAD: ExchangeError = ExchangeError::Malformed("documents cannot be searched for");
-    let kind = TypeName::parse(DOCUMENT).ok_or(BAD)?;
-    let own = Caller::new("exchange", scopes::parse("system/DocumentReference.rs").map_err(ExchangeError::Forbidden)?);
-    let places = format!("{content},{}/{content}", core.base);
-    let asked = [("location".to_owned(), places), ("_count".to_owned(), MAX_PAGE.to_string())];
-    let asked = query::read(kind, &asked, &core.around()).map_err(|_| BAD)?;
-    let found = search(core, &own, core.around(), &asked, None).await?;
-    let is_his = |one: &Opened| membership::keeper(&one.stored.name, &one.json(), &core.base).as_ref() == Some(patient);
-    Ok(found.next.is_none() && found.matches.iter().all(is_his))
+/// Whether a Binary says that it is this patient's alone. One that says nothing may be anybody's: whoever may write documents into one
+/// record can name any Binary in it. A parcel that was kept never leaves: what came from elsewhere lies in it whole.
+async fn is_his(core: &Core, patient: &Name, content: &Opened) -> Result<bool, ExchangeError> {
+    let is_parcel = content.json().text("contentType") == Some(PARCEL);
+    Ok(!is_parcel && core.is_only_of(content, patient).await? == Some(true))
 }
 
 #[cfg(test)]
@@ -205,22 +179,15 @@ mod tests {
 
     #[test]
     fn a_document_leads_to_a_binary_of_this_server_alone() {
-        for (url, name, version, turned, left) in [
-            ("Binary/b", Some("Binary/b"), None, "Binary/new", "https://a/fhir/Binary/b"),
-            ("https://a/fhir/Binary/b", Some("Binary/b"), None, "Binary/new", "https://a/fhir/Binary/b"),
-            (
-                "Binary/b/_history/2",
-                Some("Binary/b"),
-                Some(Version(2)),
-                "Binary/new",
-                "https://a/fhir/Binary/b/_history/2",
-            ),
-            ("https://b/fhir/Binary/b", None, None, "https://b/fhir/Binary/b", "https://b/fhir/Binary/b"),
-            ("Patient/p", None, None, "Patient/p", "Patient/p"),
-            ("Binary/b/_history/x", None, None, "Binary/b/_history/x", "Binary/b/_history/x"),
+        for (url, name, turned, left) in [
+            ("Binary/b", Some("Binary/b"), "Binary/new", "https://a/fhir/Binary/b"),
+            ("https://a/fhir/Binary/b", Some("Binary/b"), "Binary/new", "https://a/fhir/Binary/b"),
+            ("Binary/b/_history/2", None, "https://a/fhir/Binary/b/_history/2", "https://a/fhir/Binary/b/_history/2"),
+            ("https://b/fhir/Binary/b", None, "https://b/fhir/Binary/b", "https://b/fhir/Binary/b"),
+            ("Patient/p", None, "Patient/p", "Patient/p"),
         ] {
             let found = attached(&document(url), BASE);
-            let expected: Vec<_> = name.into_iter().map(|name| (Name::parse(name).unwrap(), version)).collect();
+            let expected: Vec<_> = name.into_iter().map(|name| Name::parse(name).unwrap()).collect();
             assert_eq!(found, expected, "{url}");
             let (mut with, mut without) = (document(url), document(url));
             readdress(&mut with, BASE, |_| Some("Binary/new".to_owned()));

@@ -132,7 +132,9 @@ impl ExchangeError {
             Self::Directory(DirectoryError::NotActive { .. } | DirectoryError::Unknown(_)) => false,
             Self::Directory(_) | Self::Send(_) | Self::Answer | Self::Unacked => true,
             Self::Nacked { again, .. } => *again,
-            Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::UNAUTHORIZED,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || matches!(status.as_u16(), 401 | 408 | 425 | 429)
+            }
             Self::Search(SearchError::Vault(error)) | Self::Vault(error) => error.fault() == Fault::RetryLater,
             Self::Ingest(error) => error.fault() == Fault::RetryLater,
             _ => false,

@@ -1,6 +1,6 @@
 //! What somebody has pushed: who asked, for whom, what, and why. Kept sealed until it has arrived.
 
-use super::contents::{contents, is_document};
+use super::contents::{contents, is_content, is_document};
 use super::error::ExchangeError;
 use super::peers::Intent;
 use super::respond::select;
@@ -230,6 +230,11 @@ async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), 
         Some((name, version)) => (Name::parse(name), Some(Version::parse(version).ok_or(BAD)?)),
         None => (Name::parse(text), None),
     };
+    if name.as_ref().is_some_and(is_content) {
+        return Err(ExchangeError::Malformed(
+            "`resources`: a Binary goes with the DocumentReference that holds it: name that",
+        ));
+    }
     let name = name.filter(|name| super::respond::is_of_record(name.kind)).ok_or(BAD)?;
     let permit = decide(caller, Interaction::Read, Some(name.kind));
     let permit = permit.map_err(|denied| ExchangeError::Forbidden(denied.to_string()))?;

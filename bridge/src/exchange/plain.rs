@@ -47,7 +47,10 @@ fn bundle(base: &str, opened: &[Opened]) -> Json {
         resource.set("id", Json::from(id(&one.stored.name).as_str()));
         // Where it is from: by that a bridge there knows that it need not pass it on.
         let source = format!("{base}/{}/_history/{}", one.stored.name, one.stored.version);
-        resource.set("meta", Json::from(serde_json::json!({"source": source})));
+        let mut meta = resource.remove("meta").unwrap_or(Json::Object(Vec::new()));
+        ["versionId", "lastUpdated"].into_iter().for_each(|stamp| _ = meta.remove(stamp));
+        meta.set("source", Json::from(source.as_str()));
+        resource.set("meta", meta);
         let Ok(()) = references::rewrite(&mut resource, &mut |text| Ok::<_, Infallible>(turned(text, base, &names)));
         readdress(&mut resource, base, |name| names.get(&name.to_string()).cloned());
         let request = Json::from(serde_json::json!({"method": "PUT", "url": url}));

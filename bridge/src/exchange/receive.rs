@@ -14,6 +14,7 @@ use crate::audit::seen::Seen;
 use crate::consent::whose::replaced_by;
 use crate::ids::{Name, ResourceId, TypeName};
 use crate::limits::MAX_MERGED;
+use crate::read::in_background;
 use crate::smart::token::Caller;
 use notary::canonical::Json;
 use std::sync::Arc;
@@ -82,6 +83,9 @@ async fn whose(app: &App, by: &Requester, there: &str, checked: &[Checked]) -> R
     let described = described.ok_or(missing)?;
     let new = new_patient(&by.partner, there).ok_or(ExchangeError::NoPatient)?;
     let before = current(app, &new).await?;
+    if before.is_none() && is_deleted(app, &new).await? {
+        return Err(ExchangeError::Uncertain("the record that began with this patient was deleted here"));
+    }
     if let Some(other) = before.as_ref().and_then(|before| replaced_by(before, &app.core.base)) {
         return Ok((surviving(app, other).await?, false));
     }
@@ -94,6 +98,11 @@ async fn whose(app: &App, by: &Requester, there: &str, checked: &[Checked]) -> R
         Err(ExchangeError::NoPatient) => Ok((new, true)),
         Err(error) => Err(error),
     }
+}
+
+async fn is_deleted(app: &App, name: &Name) -> Result<bool, ExchangeError> {
+    let (store, name) = (app.core.store.clone(), name.clone());
+    Ok(in_background(move || store.current(&name)).await?.is_some_and(|stored| stored.deleted))
 }
 
 /// The record that one was merged into at last.

@@ -12,9 +12,9 @@ use crate::commit::{Author, Committed, Transaction};
 use crate::consent::outside::PARCEL;
 use crate::error::IngestError;
 use crate::exchange::document::reference;
-use crate::fhir::references;
 use crate::fhir::validate::validate;
 use crate::fhir::write::{Act, By, Target, Write};
+use crate::fhir::{membership, references};
 use crate::ids::{Name, ResourceId, TypeName, Version};
 use crate::ingest::commit;
 use crate::read::in_background;
@@ -113,6 +113,11 @@ async fn is_known(app: &App, origin: &Origin<'_>, name: &Name, one: &Checked) ->
         return Ok(true);
     }
     let Some(there) = current(app, name).await? else { return Ok(false) };
+    if membership::keeper(name, &there, &app.core.base).is_some_and(|whose| whose != *origin.here) {
+        const OTHER: &str =
+            "it was given as another patient's before, and stays that one's here: whoever received it puts it right";
+        return Err(ExchangeError::Uncertain(OTHER));
+    }
     let source = there.get("meta").and_then(|meta| meta.text("source")).unwrap_or_default();
     let version = source.strip_prefix(&origin.versions(&one.name)).and_then(Version::parse);
     Ok(version.is_some_and(|version| one.named().is_none_or(|(_, new)| version >= new)))
@@ -142,7 +147,7 @@ impl Origin<'_> {
     /// The contents of the documents that are proved.
     fn held(&self, checked: &[Checked]) -> HashSet<Name> {
         let proved = checked.iter().filter(|one| one.verdict.is_ok());
-        proved.flat_map(|one| attached(&one.json, self.endpoint())).map(|(name, _)| name).collect()
+        proved.flat_map(|one| attached(&one.json, self.endpoint())).collect()
     }
 
     /// What a resource is called here; nothing where it is not kept.

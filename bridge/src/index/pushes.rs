@@ -104,10 +104,11 @@ impl Store {
         self.read(|c| c.rows(SQL, values![now], |r| r.string(0)))
     }
 
-    /// Those to a receiver that are due, the oldest first.
+    /// Those to a receiver that are due, the oldest first, and after them those that have failed: one that always fails starves no other.
     pub fn due_pushes(&self, receiver: &str, now: i64, limit: usize) -> Result<Vec<Push>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM push WHERE state = 0 AND receiver = ?1 AND due <= ?2 ORDER BY due, made, id LIMIT ?3"
+            "SELECT {COLUMNS} FROM push WHERE state = 0 AND receiver = ?1 AND due <= ?2 \
+             ORDER BY failures, due, made, id LIMIT ?3"
         );
         self.read(|c| c.rows(&sql, values![receiver, now, limit as i64], push))
     }
@@ -229,6 +230,17 @@ mod tests {
             assert_eq!(store.due_receivers(10).unwrap(), ["r"]);
             let later = Push { failures: 1, due: 20, changed: 11, ..one.clone() };
             assert!(store.settle_push(&one, &later).unwrap());
+            let behind = Push { id: "0".into(), due: 21, receiver: "s".into(), ..one.clone() };
+            let failed = Push { id: "1".into(), receiver: "s".into(), ..one.clone() };
+            assert!(store.add_push(&behind, 9).unwrap() && store.add_push(&failed, 9).unwrap());
+            assert!(store.settle_push(&failed, &Push { failures: 1, ..failed.clone() }).unwrap());
+            let turns: Vec<_> = store.due_pushes("s", 21, 9).unwrap().into_iter().map(|push| push.id).collect();
+            assert_eq!(turns, ["0", "1"], "what has failed comes after the others");
+            for ended in [&behind, &Push { failures: 1, ..failed.clone() }] {
+                assert!(
+                    store.settle_push(ended, &Push { state: State::Delivered, changed: 1, ..ended.clone() }).unwrap()
+                );
+            }
             assert!(!store.settle_push(&one, &later).unwrap(), "somebody has noted something since");
             let refused = Push { state: State::Refused, changed: 12, ..later.clone() };
             assert!(store.settle_push(&later, &refused).unwrap());

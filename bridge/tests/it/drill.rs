@@ -63,6 +63,8 @@ async fn a_backup_is_brought_up_to_date_and_proved_beside_a_service() {
     assert_eq!(store.drilled().unwrap(), None);
     let log = store.log_size().unwrap();
     assert_eq!(msa(&world.send(&admission("C9", "99", "Noether")).await).0, "AA");
+    // What was read is told now: no entry comes while the drill looks.
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
     anchored(&world).await;
     let found = proved(&data, &["--backup", copy]).await;
     assert!(found["backup"]["log"].as_u64() >= Some(log) && found["putIn"].as_u64() > Some(0), "{found}");

@@ -219,6 +219,41 @@ async fn who_has_another_key_since_signs_anew_for_what_was_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_anothers_there_by_now_or_was_deleted_is_refused() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    a.put(&json!({"resourceType": "Patient", "id": "bob", "identifier": [{"system": "urn:id", "value": "815"}]})).await;
+    for patient in ["ada", "bob"] {
+        a.consent(patient, &b.id, "active", json!({})).await;
+    }
+    let pushed = async |name: &str, patient: &str| {
+        let push = json!({"id": name, "to": b.id, "patient": format!("Patient/{patient}"), "queries": ["Observation"]});
+        let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
+        a.ended(queued["id"].as_str().unwrap()).await
+    };
+    assert_eq!(pushed("one", "ada").await["state"], "delivered");
+    // It was filed under the wrong name.
+    a.put(&json!({"resourceType": "Observation", "id": "o-ada", "status": "final", "code": {"text": "x"},
+        "subject": {"reference": "Patient/bob"}}))
+        .await;
+    let state = pushed("two", "bob").await;
+    assert_eq!(state["state"], "refused", "{state}");
+    assert!(state["why"].as_str().unwrap().contains("another patient's before"), "{state}");
+    let observation = b.world.only("/fhir/Observation").await;
+    assert_eq!(observation["meta"]["versionId"], "1");
+    for path in [
+        format!("Observation/{}", observation["id"].as_str().unwrap()),
+        observation["subject"]["reference"].as_str().unwrap().into(),
+    ] {
+        assert_eq!(b.world.call("DELETE", &format!("/fhir/{path}"), "").await.0, 204);
+    }
+    let state = pushed("three", "ada").await;
+    assert_eq!(state["state"], "refused", "{state}");
+    assert!(state["why"].as_str().unwrap().contains("deleted"), "{state}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plain_fhir_server_gets_a_transaction() {
     let plain = World::new().await;
     let (http, token) = (plain.running.http, &plain.token);
@@ -227,6 +262,11 @@ async fn a_plain_fhir_server_gets_a_transaction() {
     let [a] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
     a.consent("ada", &ParticipantId::parse("registry").unwrap(), "active", json!({})).await;
+    let label = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}]);
+    let subject = json!({"reference": "Patient/ada"});
+    a.put(&json!({"resourceType": "Observation", "id": "o-ada", "meta": {"security": label}, "status": "final",
+        "code": {"text": "x"}, "subject": subject}))
+        .await;
     let push = json!({"to": "registry", "patient": "Patient/ada", "queries": ["Observation"]});
     for _ in 0..2 {
         let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
@@ -234,7 +274,12 @@ async fn a_plain_fhir_server_gets_a_transaction() {
         let state = a.ended(queued["id"].as_str().unwrap()).await;
         assert_eq!(state["state"], "delivered", "{state}");
         let patient = plain.only("/fhir/Patient?identifier=urn:id|4711").await;
-        plain.only(&format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap())).await;
+        let path = format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap());
+        assert_eq!(
+            plain.only(&path).await["meta"]["security"],
+            label,
+            "who receives it must know how confidential it is"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::legacy::{hospital, id};
 use super::network::{Hospital, Network, names};
+use super::with;
 use crate::world::World;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,20 +39,22 @@ async fn documents(at: &Hospital) {
     at.put(&json!({"resourceType": "Patient", "id": "bob", "identifier": [{"system": "urn:id", "value": "815"}]}))
         .await;
     binary(at, "scan", Some("Patient/ada"), None).await;
-    binary(at, "letter", None, None).await;
+    binary(at, "letter", Some("Patient/ada"), None).await;
+    binary(at, "unsaid", None, None).await;
     binary(at, "secret", Some("Patient/ada"), Some("V")).await;
     binary(at, "bobs", Some("Patient/bob"), None).await;
     document(at, "of-bob", "Patient/bob", &["Binary/shared".into()]).await;
     binary(at, "shared", None, None).await;
     binary(at, "behind", Some("DocumentReference/of-bob"), None).await;
     let base = &at.world.running.app.core.base;
-    let urls = [
-        "Binary/scan".into(),
-        format!("{base}/Binary/letter/_history/1"),
-        "Binary/secret".into(),
-        "Binary/bobs".into(),
+    let urls = ["Binary/scan".into(), format!("{base}/Binary/letter"), "Binary/secret".into(), "Binary/bobs".into()];
+    let more = [
+        format!("{base}/Binary/shared"),
+        "Binary/behind".into(),
+        "Binary/unsaid".into(),
+        "Binary/scan/_history/1".into(),
+        "https://elsewhere.example/scan.pdf".into(),
     ];
-    let more = [format!("{base}/Binary/shared"), "Binary/behind".into(), "https://elsewhere.example/scan.pdf".into()];
     document(at, "d", "Patient/ada", &[urls.as_slice(), &more].concat()).await;
 }
 
@@ -82,9 +85,9 @@ async fn came(at: &World, from: &Hospital, whose: &str) {
     assert_eq!(behind(at, &urls[0]).await, ("what scan says".into(), whose.to_owned()));
     assert_eq!(behind(at, &urls[1]).await, ("what letter says".into(), whose.to_owned()));
     let base = &from.world.running.app.core.base;
-    let left = ["secret", "bobs", "shared", "behind"].map(|id| format!("{base}/Binary/{id}"));
-    assert_eq!(urls[2..6], left);
-    assert_eq!(urls[6], "https://elsewhere.example/scan.pdf");
+    let left = ["secret", "bobs", "shared", "behind", "unsaid", "scan/_history/1"];
+    assert_eq!(urls[2..8], left.map(|id| format!("{base}/Binary/{id}")));
+    assert_eq!(urls[8], "https://elsewhere.example/scan.pdf");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,9 +138,9 @@ async fn what_became_anothers_before_it_was_delivered_stays_here() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The scan was filed under the wrong name, and somebody else's document has the letter, too.
+    // Both were filed under the wrong name.
     binary(a, "scan", Some("Patient/bob"), None).await;
-    document(a, "of-bob-too", "Patient/bob", &["Binary/letter".into()]).await;
+    binary(a, "letter", Some("Patient/bob"), None).await;
     b.cutter.as_ref().unwrap().lead_to(b.world.running.http);
     let app = &a.world.running.app;
     app.core.store.retry_push(queued["id"].as_str().unwrap(), app.core.clock.now().as_millisecond()).unwrap();
@@ -145,7 +148,7 @@ async fn what_became_anothers_before_it_was_delivered_stays_here() {
     assert_eq!((&state["state"], &state["withheld"]), (&json!("delivered"), &json!(3)), "{state}");
     let document = b.world.only("/fhir/DocumentReference").await;
     let base = &a.world.running.app.core.base;
-    let left = [format!("{base}/Binary/scan"), format!("{base}/Binary/letter/_history/1")];
+    let left = [format!("{base}/Binary/scan"), format!("{base}/Binary/letter")];
     assert_eq!(urls(&document)[..2], left);
 }
 
@@ -177,11 +180,15 @@ async fn a_document_from_elsewhere_lures_nothing_out() {
         (&json!("delivered"), &json!(2)),
         "she and the document: {state}"
     );
-    // Of a document that was written there it would have gone along.
-    document(b, "own", &format!("Patient/{whose}"), &["Binary/orphan".into()]).await;
-    let own = json!({"to": a.id, "patient": format!("Patient/{whose}"), "resources": ["DocumentReference/own"]});
-    let (_, queued) = b.ask("POST", "/exchange/push", &own).await;
-    assert_eq!(b.ended(queued["id"].as_str().unwrap()).await["resources"], 3);
+    // Nor of a document that was written there, as long as it does not say whose it is.
+    let patient = format!("Patient/{whose}");
+    document(b, "own", &patient, &["Binary/orphan".into()]).await;
+    for (context, count) in [(None, 2), (Some(patient.as_str()), 3)] {
+        binary(b, "orphan", context, None).await;
+        let own = json!({"to": a.id, "patient": patient, "resources": ["DocumentReference/own"]});
+        let (_, queued) = b.ask("POST", "/exchange/push", &own).await;
+        assert_eq!(b.ended(queued["id"].as_str().unwrap()).await["resources"], count, "{context:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,6 +217,17 @@ async fn a_document_is_pulled_with_what_it_holds_as_far_as_the_patient_consents(
     assert_eq!(status, 200, "{pulled}");
     assert_eq!(names(&pulled), ["Binary/letter", "Binary/scan", "DocumentReference/d", "Patient/ada"]);
     came(&b.world, a, "Patient/lovelace").await;
+    // What is forbidden by itself does not go with what holds it.
+    let scan = json!([{"meaning": "instance", "reference": {"reference": "Binary/scan"}}]);
+    let looked = with(&pull, "store", json!(false));
+    for (deny, left) in [(class(&["Binary"]), vec![]), (json!({"data": scan}), vec!["Binary/letter"])] {
+        let mut but = but_secrets();
+        let deny = with(&deny, "type", json!("deny"));
+        but["provision"].as_array_mut().unwrap().push(deny);
+        a.consent("ada", &b.id, "active", but).await;
+        let (_, pulled) = b.ask("POST", "/exchange/pull", &looked).await;
+        assert_eq!(names(&pulled), [left, vec!["DocumentReference/d"]].concat(), "{pulled}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -250,7 +250,7 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
         let state = a.world.get(&format!("/exchange/push/{push}")).await.1;
         assert_eq!((&state["state"], &state["failures"]), (&json!("waiting"), &json!(0)), "{state}");
     }
-    // It breaks off: the one is a failure, and the other waits with it.
+    // It breaks off: that is a failure.
     drop((silent, held));
     let mut state = Value::Null;
     for _ in 0..1_500 {
@@ -261,7 +261,6 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(state["state"], "waiting", "{state}");
-    assert_eq!(a.world.get(&format!("/exchange/push/{}", queued[1])).await.1["failures"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
