@@ -18,7 +18,6 @@ use crate::ids::Name;
 use crate::limits::MAX_MERGED;
 use crate::smart::scopes::Interaction;
 use notary::canonical::Json;
-use std::collections::BTreeSet;
 
 /// Who writes, as far as it matters for what he may.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,6 +106,8 @@ impl Rights {
             Act::Delete { .. } => (&[Delete], &[], &[]),
         };
         let learns = matches!(act, Act::Patch { .. }) || act.criteria().is_some();
+        // Exchange has looked whose it was, under all numbers that were merged.
+        let old = if matches!(by, Author::Exchange(_)) { &[] } else { old };
         let reads = learns.then(|| decide(caller, Read, Some(act.kind()))).transpose();
         let writer = Writer::of(by);
         let touches = match act {
@@ -196,12 +197,11 @@ impl Rights {
     }
 
     /// What names an organisation of the network decides what that is shown, and is shown to patients as whom something was given
-    /// to: this service and systems say it.
+    /// to: this service and systems say it, and people's apps leave it as it is.
     fn keeps_participants(&self, old: Option<&Json>, new: Option<&Json>) -> Result<(), IngestError> {
-        let named = |resource: Option<&Json>| resource.map(participants).unwrap_or_default();
-        match self.writer.is_person() && named(old) != named(new) {
+        match self.writer.is_person() && [old, new].into_iter().flatten().any(names_participant) {
             true => refused(
-                "who is which organisation of the network comes from systems: leave `urn:medseal:participant` as it is",
+                "what names an organisation of the network (`urn:medseal:participant`) is written by systems alone",
             ),
             false => Ok(()),
         }
@@ -284,19 +284,11 @@ fn merges(patient: &Json) -> Vec<Vec<u8>> {
     links.filter(|link| matches!(link.text("type"), Some("replaces" | "replaced-by"))).map(Json::canonical).collect()
 }
 
-/// The organisations of the network that a resource names anywhere.
-fn participants(resource: &Json) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    gather(resource, &mut found);
-    found
-}
-
-fn gather(json: &Json, found: &mut BTreeSet<String>) {
-    if json.text("system") == Some(PARTICIPANT) {
-        found.insert(json.text("value").unwrap_or_default().to_owned());
-    }
-    json.items().iter().for_each(|item| gather(item, found));
-    json.members().iter().for_each(|(_, value)| gather(value, found));
+/// Whether a resource names an organisation of the network anywhere.
+fn names_participant(json: &Json) -> bool {
+    json.text("system") == Some(PARTICIPANT)
+        || json.items().iter().any(names_participant)
+        || json.members().iter().any(|(_, value)| names_participant(value))
 }
 
 /// A Consent that speaks of nobody whom this server knows would be stored, and would decide nothing.

@@ -1,6 +1,7 @@
 //! Resolution: which resource each write means. Ids, conditions, identities of messages, and the names that the entries of a
 //! transaction call each other by.
 
+use super::view::Match;
 use super::{Author, Group, Stage, located};
 use crate::error::{IngestError, Issue, VaultError};
 use crate::fhir::references;
@@ -86,6 +87,7 @@ impl Group<'_> {
             Act::Create { if_none_exist: Some(criteria), .. } => {
                 let claim = self.before_search(self.condition_token(kind, criteria))?;
                 let found = self.one_match(by, kind, criteria).await?;
+                unclaimed(&found, criteria)?;
                 match found.shown {
                     Some(name) => Goal::Found(name),
                     // The server gives the id, also where the condition names one (R4 3.1.0.8).
@@ -132,6 +134,7 @@ impl Group<'_> {
         let path = format!("{kind}.id");
         let claim = self.before_search(self.condition_token(kind, criteria))?;
         let found = self.one_match(by, kind, criteria).await?;
+        unclaimed(&found, criteria)?;
         match found.shown {
             Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
                 let text = "the condition matches another resource than the id says";
@@ -183,10 +186,7 @@ impl Group<'_> {
 
     /// A condition on one identifier claims what a message with that identifier claims.
     fn condition_token(&self, kind: TypeName, criteria: &Criteria) -> Token {
-        if let [(name, value)] = criteria.pairs.as_slice()
-            && let Some(Asked { system: System::Is(system), code: Some(value) }) = Asked::parse(value)
-            && name == "identifier"
-        {
+        if let Some((system, value)) = identifier(criteria) {
             let identity = Identity::Identifier { system: Some(system), value, scope: String::new() };
             return self.identity_token(kind, &identity);
         }
@@ -223,6 +223,25 @@ impl Group<'_> {
             return Ok(self.fresh.identities.values().any(|n| n == name));
         };
         Ok(bears(&json, system.as_deref(), value))
+    }
+}
+
+/// The one identifier that a condition asks for.
+fn identifier(criteria: &Criteria) -> Option<(String, String)> {
+    let [(name, value)] = criteria.pairs.as_slice() else { return None };
+    match Asked::parse(value) {
+        Some(Asked { system: System::Is(system), code: Some(value) }) if name == "identifier" => Some((system, value)),
+        _ => None,
+    }
+}
+
+/// Of one number there is one resource: who asks by it for what is withheld from him is told so much, and makes no second one.
+fn unclaimed(found: &Match, criteria: &Criteria) -> Result<(), IngestError> {
+    match found.withholds && identifier(criteria).is_some() {
+        true => {
+            Err(IngestError::Precondition(Issue::new("conflict", "the condition finds a resource that is not for you")))
+        }
+        false => Ok(()),
     }
 }
 

@@ -228,18 +228,20 @@ impl Core {
     /// Whether what a Binary's `securityContext` names is shown: it is as confidential as that (R4 2.42.4).
     async fn shows_context(&self, asking: &Asking<'_>, about: &About<'_>) -> Result<bool, VaultError> {
         let context = about.resource.get("securityContext").filter(|_| about.name.kind.as_str() == "Binary");
-        let named = context.and_then(|context| Name::parse(normal(context.text("reference")?, &self.base)));
-        match named {
+        let Some(context) = context else { return Ok(true) };
+        match context.text("reference").and_then(|literal| Name::parse(normal(literal, &self.base))) {
             Some(name) if name.kind.as_str() == "Binary" => Ok(false),
             Some(name) if name.kind.as_str() != "Patient" => {
                 let store = self.store.clone();
-                let Some(stored) = in_background(move || store.current(&name)).await? else { return Ok(true) };
+                let Some(stored) = in_background(move || store.current(&name)).await? else { return Ok(false) };
                 match self.open_unless_erased(&stored).await? {
                     Some(opened) => Box::pin(self.shows(asking, &opened)).await,
                     None => Ok(false),
                 }
             }
-            _ => Ok(true),
+            Some(_) => Ok(true),
+            // Nobody here can tell what it leads to.
+            None => Ok(false),
         }
     }
 

@@ -113,7 +113,11 @@ async fn is_known(app: &App, origin: &Origin<'_>, name: &Name, one: &Checked) ->
         return Ok(true);
     }
     let Some(there) = current(app, name).await? else { return Ok(false) };
-    if membership::keeper(name, &there, &app.core.base).is_some_and(|whose| whose != *origin.here) {
+    let whose = membership::keeper(name, &there, &app.core.base).filter(|whose| whose != origin.here);
+    // Under another number that was merged with this one it is his as well.
+    if let Some(whose) = whose
+        && !app.core.merged(origin.here).await?.names.contains(&whose)
+    {
         const OTHER: &str =
             "it was given as another patient's before, and stays that one's here: whoever received it puts it right";
         return Err(ExchangeError::Uncertain(OTHER));

@@ -254,6 +254,37 @@ async fn what_is_anothers_there_by_now_or_was_deleted_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_was_merged_there_is_kept_up() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = network.hospitals.as_slice() else { panic!() };
+    a.knows_ada("ada").await;
+    a.consent("ada", &b.id, "active", json!({})).await;
+    for (name, status) in [("one", "final"), ("two", "amended")] {
+        a.put(&json!({"resourceType": "Observation", "id": "o-ada", "status": status, "code": {"text": "x"},
+            "subject": {"reference": "Patient/ada"}}))
+            .await;
+        let push = json!({"id": name, "to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
+        let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
+        let state = a.ended(queued["id"].as_str().unwrap()).await;
+        assert_eq!(state["state"], "delivered", "{state}");
+        if name == "one" {
+            let mut began = b.world.only("/fhir/Patient").await;
+            let own = began["id"].as_str().unwrap().to_owned();
+            let link =
+                |kind: &str, other: &str| json!([{"type": kind, "other": {"reference": format!("Patient/{other}")}}]);
+            b.put(&json!({"resourceType": "Patient", "id": "survivor", "link": link("replaces", &own)})).await;
+            began["link"] = link("replaced-by", "survivor");
+            b.put(&began).await;
+        }
+    }
+    let observation = b.world.only("/fhir/Observation").await;
+    assert_eq!(
+        (&observation["status"], &observation["subject"]["reference"]),
+        (&json!("amended"), &json!("Patient/survivor"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plain_fhir_server_gets_a_transaction() {
     let plain = World::new().await;
     let (http, token) = (plain.running.http, &plain.token);

@@ -55,20 +55,54 @@ async fn a_condition_finds_what_its_author_is_shown_and_tells_nothing_of_the_res
         let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entry}).to_string();
         assert_eq!(send_as(&world, DOCTOR, "POST", "/fhir", &[], &bundle).await.0, 412, "{number}");
         let new = json!({"resourceType": "Observation", "status": "final", "code": {"text": "y"}});
+        // Of one number there is one resource: that much is told.
+        let expected = if number == "17" { 412 } else { 201 };
+        let (status, put) = send_as(&world, DOCTOR, "PUT", &path, &[], &new.to_string()).await;
+        assert_eq!(status, expected, "{number}: {put}");
+        let path = format!("/fhir/Observation?patient=Patient/ada&identifier=urn:x|{number}");
         let (status, put) = send_as(&world, DOCTOR, "PUT", &path, &[], &new.to_string()).await;
         assert_eq!(status, 201, "{number}: {put}");
     }
     assert_eq!(send_as(&world, OTHER, "PATCH", "/fhir/Observation?identifier=urn:x|17", &[], test).await.0, 422);
     let kept = world.get("/fhir/Observation/n").await.1;
     assert_eq!(kept["meta"]["versionId"], "1");
-    // Who is not shown what bears a number does not take it over: a message about it still finds what bears it.
-    let new = json!({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "5"}]}).to_string();
-    put(&world, json!({"resourceType": "Patient", "id": "ada", "identifier": [{"system": "urn:x", "value": "5"}]}))
-        .await;
+}
+
+#[tokio::test]
+async fn nobody_makes_a_second_one_of_what_is_withheld() {
+    let world = World::new().await;
+    denied(&world).await;
+    let number = json!([{"system": "urn:x", "value": "5"}]);
+    put(&world, json!({"resourceType": "Patient", "id": "ada", "identifier": number})).await;
+    put(&world, consent("active", json!({"type": "deny"}))).await;
+    let new = json!({"resourceType": "Patient", "identifier": number}).to_string();
     let none = [("if-none-exist", "identifier=urn:x|5")];
-    assert_eq!(send_as(&world, DOCTOR, "POST", "/fhir/Patient", &none, &new).await.0, 201);
-    let (status, found) = send_as(&world, DOCTOR, "POST", "/fhir/Patient", &none, &new).await;
-    assert_eq!(status, 200, "his own is found the next time: {found}");
+    assert_eq!(send_as(&world, DOCTOR, "POST", "/fhir/Patient", &none, &new).await.0, 412);
+    // A system is asked of Consents, too; it writes about whom it may not see.
+    let core = &world.running.app.core;
+    assert!(core.store.add_client(&client("feed", Keys::None, "system/*.cruds"), 9).unwrap());
+    let caller =
+        Caller { client: Some("feed".into()), ..Caller::new("feed", scopes::parse("system/*.cruds").unwrap()) };
+    let now = core.clock.now().as_second() as u64;
+    let bearer =
+        format!("Bearer {}", world.running.app.token_key.issue(&caller, now, Duration::from_secs(300)).unwrap());
+    let sent = async |method: &str, path: &str, more: &[(&str, &str)], body: &str| {
+        let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+        headers.extend(more);
+        world.request(method, path, &headers, body.as_bytes()).await.status().as_u16()
+    };
+    assert_eq!(sent("GET", "/fhir/Patient/ada", &[], "").await, 404, "she keeps it from programs");
+    assert_eq!(sent("POST", "/fhir/Patient", &none, &new).await, 412);
+    let result = json!({"resourceType": "Observation", "status": "amended", "code": {"text": "x"}}).to_string();
+    assert_eq!(sent("PUT", "/fhir/Observation?identifier=urn:x|17", &[], &result).await, 412);
+    let about = json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+        "subject": {"reference": "Patient?identifier=urn:x|5"}});
+    let entry = json!([{"resource": about, "request": {"method": "POST", "url": "Observation"}}]);
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entry}).to_string();
+    assert_eq!(sent("POST", "/fhir", &[], &bundle).await, 200);
+    assert_eq!(world.get("/fhir/Patient?identifier=urn:x|5").await.1["total"], 1);
+    assert_eq!(world.get("/fhir/Observation?identifier=urn:x|17").await.1["total"], 1);
+    assert_eq!(world.get("/fhir/Observation?patient=Patient/ada").await.1["total"], 3);
 }
 
 #[tokio::test]
@@ -88,11 +122,24 @@ async fn who_is_which_organisation_and_who_has_died_comes_from_systems() {
     assert_eq!(write_as(&world, DOCTOR, "DELETE", path, &Value::Null).await, 403);
     let mut renamed = quay("north");
     renamed["alias"] = json!(["Q"]);
-    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &renamed).await, 200, "all else is his to write");
+    assert_eq!(write_as(&world, DOCTOR, "PUT", path, &renamed).await, 403, "patients choose it by its name");
+    put(&world, json!({"resourceType": "Organization", "id": "own", "name": "Ward 3"})).await;
+    let own = json!({"resourceType": "Organization", "id": "own", "name": "Ward 4"});
+    assert_eq!(write_as(&world, DOCTOR, "PUT", "/fhir/Organization/own", &own).await, 200);
     let agent = json!([{"who": {"identifier": {"system": "urn:medseal:participant", "value": "south"}, "display": "Gossip Ltd"}}]);
     let forged = json!({"resourceType": "Provenance", "target": [{"reference": "Patient/ada"}], "agent": agent,
         "recorded": "2026-03-01T12:00:00Z"});
     assert_eq!(write_as(&world, DOCTOR, "POST", "/fhir/Provenance", &forged).await, 403, "what was sent to whom");
+    let mut told = forged.clone();
+    told["id"] = "told".into();
+    put(&world, told.clone()).await;
+    for (part, value) in
+        [("recorded", json!("2026-03-02T12:00:00Z")), ("agent", json!([{"who": {"display": "your GP"}}]))]
+    {
+        let mut changed = told.clone();
+        changed[part] = value;
+        assert_eq!(write_as(&world, DOCTOR, "PUT", "/fhir/Provenance/told", &changed).await, 403, "{part}");
+    }
     put(&world, json!({"resourceType": "Patient", "id": "ada", "deceasedBoolean": true})).await;
     for who in [DOCTOR, "Patient/ada"] {
         assert_eq!(write_as(&world, who, "DELETE", "/fhir/Patient/ada", &Value::Null).await, 403, "{who}");
@@ -128,6 +175,12 @@ async fn what_lies_in_another_resource_is_withheld_with_it() {
         "securityContext": {"reference": "DocumentReference/d"}}),
     )
     .await;
+    put(
+        &world,
+        json!({"resourceType": "Binary", "id": "lost", "contentType": "text/plain", "data": "eA==",
+        "securityContext": {"reference": "DocumentReference/none"}}),
+    )
+    .await;
     let all = ["Observation/holds", "Bundle/holds", "DocumentReference/d", "Binary/b"];
     let label = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}]);
     put(&world, consent("active", json!({"type": "deny", "securityLabel": label}))).await;
@@ -136,6 +189,7 @@ async fn what_lies_in_another_resource_is_withheld_with_it() {
         assert_eq!(world.get(&format!("/fhir/{path}")).await.0, 200, "{path}");
     }
     assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200, "what has no such label");
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Binary/lost").await.0, 404, "as confidential as what nobody finds");
     let class = |kind: &str| json!([{"system": "http://hl7.org/fhir/resource-types", "code": kind}]);
     put(&world, consent("active", json!({"type": "deny", "class": class("DocumentReference")}))).await;
     for (path, expected) in all.into_iter().zip([200, 200, 404, 404]) {

@@ -5,6 +5,7 @@ use super::Coding;
 use super::consent::{Actor, Data, Effect, Frame, Matter, Meaning, Who, Window};
 use super::facts::Facts;
 use super::terms::{CONFIDENTIALITY, RESOURCE_TYPES, degree, is_kind_of, is_sensitivity};
+use crate::consent::outside::PARTICIPANT;
 use crate::fhir::search::span::Span;
 
 /// What is done (<http://terminology.hl7.org/CodeSystem/consentaction>).
@@ -99,7 +100,15 @@ impl Actor {
             // Who is among those, nobody has told us.
             Who::Reference(reference) if MANY.iter().any(|kind| reference.starts_with(kind)) => Unknown,
             Who::Reference(_) => No,
-            Who::Identifier(identifier) => Fit::of(ask.identifiers.contains(identifier)),
+            Who::Identifier(identifier) if ask.identifiers.contains(identifier) => Yes,
+            // Organisations of the network are known by theirs; whose another one is nobody has told us.
+            Who::Identifier(identifier) => {
+                if identifier.system == PARTICIPANT {
+                    No
+                } else {
+                    Unknown
+                }
+            }
             Who::Unknown => Unknown,
         }
     }
