@@ -40,12 +40,12 @@ impl Writer {
     fn of(by: &Author) -> Self {
         let Some(caller) = by.caller() else { return Self::Service };
         let is_patient = |user: &Name| user.kind.as_str() == "Patient";
-        match (by, &caller.user, &caller.patient) {
-            (Author::Desk(_), ..) => Self::Desk,
-            (Author::Exchange(_), ..) => Self::Organisation,
-            (_, None, None) => Self::System,
-            (_, Some(user), _) if !is_patient(user) => Self::Person,
-            _ => Self::Patient,
+        match by {
+            Author::Desk(_) => Self::Desk,
+            Author::Exchange(_) => Self::Organisation,
+            _ if !caller.speaks_of_person() => Self::System,
+            _ if caller.user.as_ref().is_none_or(is_patient) => Self::Patient,
+            _ => Self::Person,
         }
     }
 
@@ -106,10 +106,10 @@ impl Rights {
             Act::Delete { .. } => (&[Delete], &[], &[]),
         };
         let learns = matches!(act, Act::Patch { .. }) || act.criteria().is_some();
-        // Exchange has looked whose it was, under all numbers that were merged.
-        let old = if matches!(by, Author::Exchange(_)) { &[] } else { old };
         let reads = learns.then(|| decide(caller, Read, Some(act.kind()))).transpose();
         let writer = Writer::of(by);
+        // Exchange has looked whose it was, under all numbers that were merged.
+        let old = if writer == Writer::Organisation { &[] } else { old };
         let touches = match act {
             Act::Update { .. } => Some(Update),
             Act::Delete { .. } => Some(Delete),

@@ -87,7 +87,7 @@ impl Group<'_> {
             Act::Create { if_none_exist: Some(criteria), .. } => {
                 let claim = self.before_search(self.condition_token(kind, criteria))?;
                 let found = self.one_match(by, kind, criteria).await?;
-                unclaimed(&found, criteria)?;
+                no_second(&found, criteria)?;
                 match found.shown {
                     Some(name) => Goal::Found(name),
                     // The server gives the id, also where the condition names one (R4 3.1.0.8).
@@ -134,7 +134,7 @@ impl Group<'_> {
         let path = format!("{kind}.id");
         let claim = self.before_search(self.condition_token(kind, criteria))?;
         let found = self.one_match(by, kind, criteria).await?;
-        unclaimed(&found, criteria)?;
+        no_second(&found, criteria)?;
         match found.shown {
             Some(name) if own.is_some_and(|own| own != name.id.as_str()) => {
                 let text = "the condition matches another resource than the id says";
@@ -236,7 +236,7 @@ fn identifier(criteria: &Criteria) -> Option<(String, String)> {
 }
 
 /// Of one number there is one resource: who asks by it for what is withheld from him is told so much, and makes no second one.
-fn unclaimed(found: &Match, criteria: &Criteria) -> Result<(), IngestError> {
+fn no_second(found: &Match, criteria: &Criteria) -> Result<(), IngestError> {
     match found.withholds && identifier(criteria).is_some() {
         true => {
             Err(IngestError::Precondition(Issue::new("conflict", "the condition finds a resource that is not for you")))

@@ -363,7 +363,7 @@ fn verb(act: &Act, exists: bool) -> Verb {
 /// How a write ends whose target is withheld: as if it were not there, where that is possible.
 fn withheld(act: &Act) -> Result<Done, IngestError> {
     match act {
-        Act::Delete { .. } => Ok(Done::Nothing),
+        Act::Delete { target: Target { by: By::Id(_), .. } } => Ok(Done::Nothing),
         Act::Patch { target: Target { by: By::Id(_), .. }, .. } => there(None).map(|()| Done::Nothing),
         Act::Update { target: Target { by: By::Id(_), .. }, .. } => {
             Err(IngestError::Forbidden(Issue::new("forbidden", "what stands under this id is not for you")))
@@ -403,7 +403,6 @@ fn without_meta(json: &Json) -> Vec<u8> {
     copy.canonical()
 }
 
-/// Puts in what the server decides: id, version and time.
 /// What is labelled stays so (R4, security labels): what patients withhold by a label would be shown without it.
 fn keep_labels(json: &mut Json, old: &Json) {
     let labels =
@@ -420,6 +419,7 @@ fn keep_labels(json: &mut Json, old: &Json) {
     json.set("meta", meta);
 }
 
+/// Puts in what the server decides: id, version and time.
 fn stamp(json: &mut Json, name: &Name, version: Version, now: i64) {
     let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
     json.set("id", name.id.as_str().into());

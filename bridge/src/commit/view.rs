@@ -14,7 +14,6 @@ use crate::index::blind::{Clause, Mark};
 use crate::index::scan::Scan;
 use crate::limits::{MAX_CONDITION_MATCHES, MAX_CONDITIONS_MATCHES};
 use crate::smart::scopes::Interaction;
-use crate::smart::token::Caller;
 use notary::canonical::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,8 +120,7 @@ impl Group<'_> {
     /// Those of some resources that an author is shown: by what a condition finds he would learn what is in it. A system that writes what
     /// others withhold from it must make no second one of it: it finds all, and is refused.
     async fn shown_to(&self, by: &Author, found: Vec<Name>) -> Result<Vec<Name>, IngestError> {
-        let person = |caller: &&Caller| caller.user.is_some() || caller.patient.is_some();
-        let Some(caller) = by.caller().filter(person) else { return Ok(found) };
+        let Some(caller) = by.caller().filter(|caller| caller.speaks_of_person()) else { return Ok(found) };
         let mut shown = Vec::with_capacity(found.len());
         for name in found {
             let permit = decide(caller, Interaction::Search, Some(name.kind));

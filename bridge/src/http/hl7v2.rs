@@ -32,7 +32,7 @@ pub async fn receive(call: Call<'_>) -> Reply {
         }
     }
     // What comes of a message this service writes itself: neither Consents nor whose record it is hold it back.
-    if caller.user.is_some() || caller.patient.is_some() {
+    if caller.speaks_of_person() {
         let text = "messages come from systems: this needs a token with `system/*.cu` that speaks of no person";
         return failure(StatusCode::FORBIDDEN, Issue::new("forbidden", text));
     }

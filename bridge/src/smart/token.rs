@@ -139,6 +139,11 @@ impl Caller {
         Self { seen: seen.clone(), ..self }
     }
 
+    /// Whether the token speaks of a person: somebody acts in his own name, or an app for him. All others are systems.
+    pub fn speaks_of_person(&self) -> bool {
+        self.user.is_some() || self.patient.is_some()
+    }
+
     /// One with nothing but scopes.
     pub fn new(subject: &str, scopes: Vec<Scope>) -> Self {
         let subject = subject.to_owned();

@@ -94,7 +94,9 @@ async fn nobody_makes_a_second_one_of_what_is_withheld() {
     assert_eq!(sent("GET", "/fhir/Patient/ada", &[], "").await, 404, "she keeps it from programs");
     assert_eq!(sent("POST", "/fhir/Patient", &none, &new).await, 412);
     let result = json!({"resourceType": "Observation", "status": "amended", "code": {"text": "x"}}).to_string();
-    assert_eq!(sent("PUT", "/fhir/Observation?identifier=urn:x|17", &[], &result).await, 412);
+    for (method, body) in [("PUT", result.as_str()), ("DELETE", "")] {
+        assert_eq!(sent(method, "/fhir/Observation?identifier=urn:x|17", &[], body).await, 412, "{method}");
+    }
     let about = json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
         "subject": {"reference": "Patient?identifier=urn:x|5"}});
     let entry = json!([{"resource": about, "request": {"method": "POST", "url": "Observation"}}]);
