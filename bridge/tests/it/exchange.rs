@@ -259,6 +259,7 @@ async fn a_record_that_was_merged_there_is_kept_up() {
     let [a, b] = network.hospitals.as_slice() else { panic!() };
     a.knows_ada("ada").await;
     a.consent("ada", &b.id, "active", json!({})).await;
+    let label = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}]);
     for (name, status) in [("one", "final"), ("two", "amended")] {
         a.put(&json!({"resourceType": "Observation", "id": "o-ada", "status": status, "code": {"text": "x"},
             "subject": {"reference": "Patient/ada"}}))
@@ -275,6 +276,9 @@ async fn a_record_that_was_merged_there_is_kept_up() {
             b.put(&json!({"resourceType": "Patient", "id": "survivor", "link": link("replaces", &own)})).await;
             began["link"] = link("replaced-by", "survivor");
             b.put(&began).await;
+            let mut labelled = b.world.only("/fhir/Observation").await;
+            labelled["meta"]["security"] = label.clone();
+            b.put(&labelled).await;
         }
     }
     let observation = b.world.only("/fhir/Observation").await;
@@ -282,6 +286,7 @@ async fn a_record_that_was_merged_there_is_kept_up() {
         (&observation["status"], &observation["subject"]["reference"]),
         (&json!("amended"), &json!("Patient/survivor"))
     );
+    assert_eq!(observation["meta"]["security"], label, "what this house has labelled stays so");
 }
 
 #[tokio::test(flavor = "multi_thread")]

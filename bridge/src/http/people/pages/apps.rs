@@ -33,9 +33,9 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
         form #answer method="post" action=(site.path("/auth/authorize/answer")) {
         section.panel aria-labelledby="what-title" {
             h2 #what-title { "What it could do" }
-            p { "Untick what it shall not do." }
+            p { "Untick what it shall not do." @if has(granted, EMERGENCY) { " Tick that it may declare emergencies, if you want it to." } }
             @for (n, scope) in granted.iter().enumerate() {
-                label.check { input type="checkbox" name=(format!("scope-{n}")) checked; " " (words(scope, role)) }
+                label.check { input type="checkbox" name=(format!("scope-{n}")) checked[*scope != Scope::Word(EMERGENCY)]; " " (words(scope, role)) }
             }
             @if has(granted, "offline_access") {
                 p { "This lasts until you end it on the page " a href=(site.path("/me")) { "My account" } ", or until the app was not "
