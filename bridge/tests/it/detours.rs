@@ -16,7 +16,7 @@ async fn refusing() -> World {
     world
 }
 
-async fn as_user(
+pub async fn as_user(
     world: &World,
     user: &str,
     method: &str,

@@ -126,8 +126,7 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
     a.knows_ada("ada").await;
     let push = json!({"id": "letter-1", "to": b.id, "patient": "Patient/ada", "queries": ["Observation"], "resources": ["Consent/k-ada"]});
     let early = json!({"to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
-    let (_, refused) = a.ask("POST", "/exchange/push", &early).await;
-    let refused = a.ended(refused["id"].as_str().unwrap()).await;
+    let refused = a.pushed(&early).await;
     assert_eq!(refused["state"], "refused", "nobody consented: {refused}");
     a.consent("ada", &b.id, "active", json!({})).await;
     let cutter = b.cutter.as_ref().unwrap();
@@ -153,8 +152,7 @@ async fn a_push_arrives_once_whatever_happens_on_the_way_and_is_signed_for() {
     a.world.anchored_receipt(&format!("/fhir/{sent}/$receipt")).await;
     b.world.anchored_receipt(&format!("/fhir/Provenance/{}/$receipt", provenance["id"].as_str().unwrap())).await;
     // The next letter finds the record that the first one began.
-    let (_, second) = a.ask("POST", "/exchange/push", &with(&push, "id", json!("letter-2"))).await;
-    assert_eq!(a.ended(second["id"].as_str().unwrap()).await["state"], "delivered");
+    assert_eq!(a.pushed(&with(&push, "id", json!("letter-2"))).await["state"], "delivered");
     assert_eq!(b.world.only(&path).await["meta"]["versionId"], "1");
 }
 
@@ -229,8 +227,7 @@ async fn what_is_anothers_there_by_now_or_was_deleted_is_refused() {
     }
     let pushed = async |name: &str, patient: &str| {
         let push = json!({"id": name, "to": b.id, "patient": format!("Patient/{patient}"), "queries": ["Observation"]});
-        let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
-        a.ended(queued["id"].as_str().unwrap()).await
+        a.pushed(&push).await
     };
     assert_eq!(pushed("one", "ada").await["state"], "delivered");
     // It was filed under the wrong name.
@@ -265,8 +262,7 @@ async fn a_record_that_was_merged_there_is_kept_up() {
             "subject": {"reference": "Patient/ada"}}))
             .await;
         let push = json!({"id": name, "to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
-        let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
-        let state = a.ended(queued["id"].as_str().unwrap()).await;
+        let state = a.pushed(&push).await;
         assert_eq!(state["state"], "delivered", "{state}");
         if name == "one" {
             let mut began = b.world.only("/fhir/Patient").await;
@@ -305,9 +301,7 @@ async fn a_plain_fhir_server_gets_a_transaction() {
         .await;
     let push = json!({"to": "registry", "patient": "Patient/ada", "queries": ["Observation"]});
     for _ in 0..2 {
-        let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
-        assert_eq!(status, 202, "{queued}");
-        let state = a.ended(queued["id"].as_str().unwrap()).await;
+        let state = a.pushed(&push).await;
         assert_eq!(state["state"], "delivered", "{state}");
         let patient = plain.only("/fhir/Patient?identifier=urn:id|4711").await;
         let path = format!("/fhir/Observation?patient=Patient/{}", patient["id"].as_str().unwrap());

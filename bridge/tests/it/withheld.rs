@@ -2,8 +2,9 @@
 
 use super::backend::client;
 use super::consents::{DOCTOR, OTHER, consent, get_as, put, to, ward, write_as};
+use super::detours::as_user;
 use super::door::{Browser, invitation};
-use super::world::{World, issue};
+use super::world::World;
 use bridge::ids::Name;
 use bridge::index::clients::Keys;
 use bridge::people::Role;
@@ -13,6 +14,7 @@ use bridge::smart::token::Caller;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// The status of a write, and what came back; a patch is a JSON Patch.
 async fn send_as(
     world: &World,
     user: &str,
@@ -21,12 +23,10 @@ async fn send_as(
     more: &[(&str, &str)],
     body: &str,
 ) -> (u16, Value) {
-    let token = format!("Bearer {}", issue(&world.running, "user/*.cruds", None, Some(user)));
-    let kind = if method == "PATCH" { "application/json-patch+json" } else { "application/fhir+json" };
-    let mut headers = vec![("authorization", token.as_str()), ("content-type", kind)];
-    headers.extend(more);
-    let reply = world.request(method, path, &headers, body.as_bytes()).await;
-    (reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or(Value::Null))
+    let kind = [("content-type", "application/json-patch+json")];
+    let more = if method == "PATCH" { &kind } else { more };
+    let (status, reply, _) = as_user(world, user, method, path, more, body).await;
+    (status, reply)
 }
 
 /// Ada denies the doctor; what she has by a number.

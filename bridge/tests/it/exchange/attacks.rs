@@ -90,8 +90,7 @@ async fn a_record_that_began_elsewhere_stays_who_it_is_and_follows_merges_and_de
     a.consent("ada", &b.id, "active", json!({})).await;
     let push = async |id: &str| {
         let order = json!({"id": id, "to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
-        let queued = a.ask("POST", "/exchange/push", &order).await.1;
-        a.ended(queued["id"].as_str().unwrap()).await
+        a.pushed(&order).await
     };
     assert_eq!(push("1").await["state"], "delivered");
     let began = b.world.only("/fhir/Patient?identifier=urn:id|4711").await;

@@ -97,9 +97,7 @@ async fn a_document_is_pushed_with_what_it_holds_and_nothing_of_others() {
     documents(a).await;
     a.consent("ada", &b.id, "active", but_secrets()).await;
     let push = json!({"to": b.id, "patient": "Patient/ada", "resources": ["DocumentReference/d"]});
-    let (status, queued) = a.ask("POST", "/exchange/push", &push).await;
-    assert_eq!(status, 202, "{queued}");
-    let state = a.ended(queued["id"].as_str().unwrap()).await;
+    let state = a.pushed(&push).await;
     // Whoever asks is not kept from the labelled one; the receiver is.
     assert_eq!(
         (&state["state"], &state["resources"], &state["withheld"]),
@@ -110,8 +108,7 @@ async fn a_document_is_pushed_with_what_it_holds_and_nothing_of_others() {
     let whose = format!("Patient/{}", patient["id"].as_str().unwrap());
     came(&b.world, a, &whose).await;
     // It is part of her record there, and known by where it is from: the same again stores nothing.
-    let (_, again) = a.ask("POST", "/exchange/push", &push).await;
-    assert_eq!(a.ended(again["id"].as_str().unwrap()).await["state"], "delivered");
+    assert_eq!(a.pushed(&push).await["state"], "delivered");
     let document = b.world.only(&format!("/fhir/DocumentReference?patient={whose}")).await;
     let (_, kept) = b.world.get(&format!("/fhir/{}", urls(&document)[0])).await;
     assert_eq!((&kept["meta"]["versionId"], &document["meta"]["versionId"]), (&json!("1"), &json!("1")));
@@ -162,8 +159,7 @@ async fn a_document_from_elsewhere_lures_nothing_out() {
     document(a, "lure", "Patient/ada", &[theirs.clone(), "Binary/orphan".into()]).await;
     a.consent("ada", &b.id, "active", json!({})).await;
     let push = json!({"to": b.id, "patient": "Patient/ada", "resources": ["DocumentReference/lure"]});
-    let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
-    assert_eq!(a.ended(queued["id"].as_str().unwrap()).await["state"], "delivered");
+    assert_eq!(a.pushed(&push).await["state"], "delivered");
     let patient = b.world.only("/fhir/Patient?identifier=urn:id|4711").await;
     let lure = b.world.only("/fhir/DocumentReference").await;
     assert_eq!(urls(&lure), [theirs, format!("{}/Binary/orphan", a.world.running.app.core.base)]);
@@ -172,9 +168,7 @@ async fn a_document_from_elsewhere_lures_nothing_out() {
     let name = format!("DocumentReference/{}", lure["id"].as_str().unwrap());
     b.world.anchored_receipt(&format!("/fhir/{name}/$receipt")).await;
     let back = json!({"to": a.id, "patient": format!("Patient/{whose}"), "resources": [name]});
-    let (status, queued) = b.ask("POST", "/exchange/push", &back).await;
-    assert_eq!(status, 202, "{queued}");
-    let state = b.ended(queued["id"].as_str().unwrap()).await;
+    let state = b.pushed(&back).await;
     assert_eq!(
         (&state["state"], &state["resources"]),
         (&json!("delivered"), &json!(2)),
@@ -186,8 +180,7 @@ async fn a_document_from_elsewhere_lures_nothing_out() {
     for (context, count) in [(None, 2), (Some(patient.as_str()), 3)] {
         binary(b, "orphan", context, None).await;
         let own = json!({"to": a.id, "patient": patient, "resources": ["DocumentReference/own"]});
-        let (_, queued) = b.ask("POST", "/exchange/push", &own).await;
-        assert_eq!(b.ended(queued["id"].as_str().unwrap()).await["resources"], count, "{context:?}");
+        assert_eq!(b.pushed(&own).await["resources"], count, "{context:?}");
     }
 }
 

@@ -35,9 +35,7 @@ pub fn id(text: &str) -> ParticipantId {
 async fn pushed(from: &Hospital, more: Value) -> Value {
     let mut push = json!({"to": "oldlab", "patient": "Patient/ada"});
     push.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let (status, queued) = from.ask("POST", "/exchange/push", &push).await;
-    assert_eq!(status, 202, "{queued}");
-    from.ended(queued["id"].as_str().unwrap()).await
+    from.pushed(&push).await
 }
 
 /// What the trail tells that the receiver was given.

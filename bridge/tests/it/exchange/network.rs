@@ -244,6 +244,13 @@ impl Hospital {
         self.world.running.app.core.clock.now().as_second() as u64
     }
 
+    /// Pushes, and waits for the end.
+    pub async fn pushed(&self, push: &Value) -> Value {
+        let (status, queued) = self.ask("POST", "/exchange/push", push).await;
+        assert_eq!(status, 202, "{queued}");
+        self.ended(queued["id"].as_str().unwrap()).await
+    }
+
     /// A push, once it has ended.
     pub async fn ended(&self, id: &str) -> Value {
         for _ in 0..1_500 {
