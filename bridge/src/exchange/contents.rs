@@ -40,6 +40,14 @@ pub fn attached(document: &Json, base: &str) -> Vec<Name> {
     urls.filter(|url| !url.contains(VERSION)).filter_map(|url| binary(url, base)).take(MAX_CONTENTS).collect()
 }
 
+/// Whether an attachment of a document leads to a Binary at an address that is not among those that go.
+pub fn stays(document: &Json, base: &str, going: &[Opened]) -> bool {
+    let contents = document.get("content").map_or(&[][..], Json::items);
+    let mut urls = contents.iter().filter_map(|content| content.get("attachment")?.text("url"));
+    let goes = |url: &str, name: &Name| !url.contains(VERSION) && going.iter().any(|one| one.stored.name == *name);
+    urls.any(|url| binary(url, base).is_some_and(|name| !goes(url, &name)))
+}
+
 /// A Binary at an address, by a url.
 fn binary(url: &str, base: &str) -> Option<Name> {
     Name::parse(normal(url, base)).filter(is_content)

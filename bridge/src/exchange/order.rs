@@ -1,6 +1,6 @@
 //! What somebody has pushed: who asked, for whom, what, and why. Kept sealed until it has arrived.
 
-use super::contents::{contents, is_content, is_document};
+use super::contents::{contents, is_content, is_document, stays};
 use super::error::ExchangeError;
 use super::peers::Intent;
 use super::respond::select;
@@ -62,7 +62,7 @@ pub struct Order {
     /// What was sent so far: the receiver may have taken any of it.
     #[serde(default)]
     pub sent: Vec<Sent>,
-    /// What of it no HL7 v2 message carries: types, and paths of elements.
+    /// What of it does not go: types and paths of elements that no HL7 v2 message carries, and where a document's content stays here.
     #[serde(default)]
     pub uncarried: Vec<String>,
     /// Control ids of its HL7 v2 messages that the receiver has taken.
@@ -153,9 +153,9 @@ pub async fn order(app: &App, caller: &Caller, wanted: Wanted) -> Result<String,
     if in_background(move || store.push(&key)).await?.is_some() {
         return Ok(id);
     }
-    let places = places(app, caller, &wanted).await?;
+    let (places, uncarried) = places(app, caller, &wanted).await?;
     let Wanted { to, patient, intent, .. } = wanted;
-    let order = Order::new(by(caller), to, &patient, places, intent);
+    let order = Order { uncarried, ..Order::new(by(caller), to, &patient, places, intent) };
     let push = order.queued(&app.core, id.clone())?;
     let store = app.core.store.clone();
     match in_background(move || store.add_push(&push, MAX_PUSHES)).await {
@@ -181,8 +181,12 @@ fn id(caller: &Caller, wanted: &Wanted) -> Result<String, ExchangeError> {
     }
 }
 
-/// The versions that are to be sent, the patient's own first: by that the receiver knows whose they are.
-async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(String, u32)>, ExchangeError> {
+/// The versions that are to be sent, the patient's own first: by that the receiver knows whose they are. And what does not go with them.
+async fn places(
+    app: &App,
+    caller: &Caller,
+    wanted: &Wanted,
+) -> Result<(Vec<(String, u32)>, Vec<String>), ExchangeError> {
     let scopes = scopes::parse("patient/*.rs").map_err(ExchangeError::Forbidden)?;
     let of_one = Caller { patient: Some(wanted.patient.clone()), narrowed: true, scopes, ..caller.clone() };
     let mut places = vec![place(app, &of_one, &wanted.patient.to_string()).await?];
@@ -198,17 +202,19 @@ async fn places(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<(Stri
     }
     let mut known = std::collections::HashSet::new();
     places.retain(|(name, _)| known.insert(name.clone()));
-    places.extend(held(app, &of_one, &wanted.patient, &places).await?);
-    if places.len() > MAX_PARCEL_ITEMS { Err(ExchangeError::TooMuch) } else { Ok(places) }
+    let (held, uncarried) = held(app, &of_one, &wanted.patient, &places).await?;
+    places.extend(held);
+    if places.len() > MAX_PARCEL_ITEMS { Err(ExchangeError::TooMuch) } else { Ok((places, uncarried)) }
 }
 
-/// What the documents among the places hold.
+/// What the documents among the places hold, and where something of it stays here.
 async fn held(
     app: &App,
     caller: &Caller,
     patient: &Name,
     places: &[(String, u32)],
-) -> Result<Vec<(String, u32)>, ExchangeError> {
+) -> Result<(Vec<(String, u32)>, Vec<String>), ExchangeError> {
+    const STAYS: &str = "DocumentReference.content.attachment.url";
     let mut documents = Vec::new();
     for (name, version) in places.iter().filter_map(|(name, version)| Some((Name::parse(name)?, *version))) {
         if is_document(&name) {
@@ -217,10 +223,13 @@ async fn held(
             documents.extend(read::read(&app.core, &permit, &name, Some(Version(version))).await?);
         }
     }
-    match contents(&app.core, caller, patient, &documents).await? {
-        (_, true) => Err(ExchangeError::TooMuch),
-        (held, false) => Ok(held.iter().map(|one| (one.stored.name.to_string(), one.stored.version.0)).collect()),
+    let (held, more) = contents(&app.core, caller, patient, &documents).await?;
+    if more {
+        return Err(ExchangeError::TooMuch);
     }
+    let stays = documents.iter().any(|one| stays(&one.json(), &app.core.base, &held));
+    let uncarried = stays.then(|| STAYS.to_owned()).into_iter().collect();
+    Ok((held.iter().map(|one| (one.stored.name.to_string(), one.stored.version.0)).collect(), uncarried))
 }
 
 async fn place(app: &App, caller: &Caller, text: &str) -> Result<(String, u32), ExchangeError> {

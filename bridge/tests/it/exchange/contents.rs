@@ -104,6 +104,7 @@ async fn a_document_is_pushed_with_what_it_holds_and_nothing_of_others() {
         (&json!("delivered"), &json!(5), &json!(1)),
         "{state}"
     );
+    assert_eq!(state["notCarried"], json!(["DocumentReference.content.attachment.url"]), "{state}");
     let patient = b.world.only("/fhir/Patient?identifier=urn:id|4711").await;
     let whose = format!("Patient/{}", patient["id"].as_str().unwrap());
     came(&b.world, a, &whose).await;
