@@ -67,7 +67,7 @@ async function until(says, holds) {
 async function chain() {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  start(anvil, ['--silent', '--port', `${port}`])
+  start(anvil, ['--silent', '--max-persisted-states', '0', '--port', `${port}`])
   const asked = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}' }
   await until('the chain answers', () => fetch(url, asked).then((answer) => answer.ok, () => false))
   return url

@@ -17,7 +17,7 @@ export const ABSENT = "anvil is not installed (npm's @foundry-rs/anvil; notary/c
 /** A chain of its own: where it answers, and how to end it. */
 export async function startNode() {
   const port = await freePort()
-  const node = spawn(program, ['--silent', '--port', String(port)], { stdio: 'ignore' })
+  const node = spawn(program, ['--silent', '--max-persisted-states', '0', '--port', String(port)], { stdio: 'ignore' })
   const url = `http://127.0.0.1:${port}`
   await eventually(() => ask(url, 'eth_chainId').catch(() => null))
   return { url, stop: () => node.kill('SIGKILL') }

@@ -11,6 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// The first of anvil's well-known accounts, which has money on each chain that it makes.
 pub const KEY: [u8; 32] = alloy_primitives::hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
 
+/// What lies in memory is enough: a node that is killed would leave the states of its blocks behind, up to 2 GB of them each.
+const FORGETS: [&str; 2] = ["--max-persisted-states", "0"];
+
 /// The node, ended when this is dropped.
 pub struct Anvil {
     child: Child,
@@ -36,7 +39,7 @@ impl Anvil {
         };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut all = vec!["--silent".to_owned(), "--port".to_owned(), port.to_string()];
-        all.extend(arguments.iter().map(|a| (*a).to_owned()));
+        all.extend(FORGETS.iter().chain(arguments).map(|a| (*a).to_owned()));
         let child = run(&program, &all);
         let anvil = Self { child, port, arguments: all };
         anvil.wait().await;
