@@ -85,6 +85,11 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Make the tables in PostgreSQL, or bring them up to date, and end: for a role that may, where the service's may not.
+    Migrate {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Restore a backup, or recover from the packs, in a place of its own, and prove the result. Nothing that is live is changed.
     Drill {
         #[command(flatten)]

@@ -88,6 +88,7 @@ async fn carry_out(command: Command) -> Result<(), Failed> {
         }
         Command::Storage { verb: Storage::Compact { place } } => commands::storage::compact(&place.config()?).await,
         Command::Backup { place, to } => commands::backup::run(&place.config()?, &to),
+        Command::Migrate { place } => commands::migrate::run(&place.config()?),
         Command::Drill { place, drill } => commands::drill::run(&place.config()?, &drill).await,
         Command::Recover { place } => commands::recover::run(&place.config()?).await,
         Command::Erase { place, list: true, .. } => commands::erase::list(&place.config()?).await,

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod drill;
 pub mod erase;
 pub mod keys;
+pub mod migrate;
 pub mod participants;
 pub mod quarantine;
 pub mod receipt;

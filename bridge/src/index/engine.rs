@@ -294,10 +294,13 @@ impl Files {
     }
 }
 
-/// Brings the schema to the version that this medseal knows. Those who come meanwhile wait for the lock and find it done.
+/// Brings the schema to the version that this medseal knows. Those who come meanwhile wait for the lock and find it done; where
+/// nothing is to be done, no right to make tables is needed.
 fn migrate(c: &Connection, place: &str) -> Result<(), StoreError> {
     c.batch(MIGRATING)?;
-    c.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+    if c.number("SELECT (to_regclass('schema_version') IS NULL)::int::bigint", &[])? == 1 {
+        c.batch("CREATE TABLE schema_version (version BIGINT NOT NULL)")?;
+    }
     let found = c.first("SELECT version FROM schema_version", &[], |r| r.int(0))?;
     let known = MIGRATIONS.len() as i64;
     let at = found.unwrap_or(0);
@@ -309,7 +312,8 @@ fn migrate(c: &Connection, place: &str) -> Result<(), StoreError> {
     }
     match found {
         None => c.execute("INSERT INTO schema_version (version) VALUES (?1)", values![known])?,
-        Some(_) => c.execute("UPDATE schema_version SET version = ?1", values![known])?,
+        Some(at) if at < known => c.execute("UPDATE schema_version SET version = ?1", values![known])?,
+        Some(_) => 0,
     };
     Ok(())
 }

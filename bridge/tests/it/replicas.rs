@@ -1,6 +1,7 @@
 //! Several replicas on one PostgreSQL and one object store, and what happens when PostgreSQL goes away. Skipped, and said so,
 //! where PostgreSQL is not installed.
 
+use super::commands::MEDSEAL;
 use super::postgres::{Server, shared};
 use super::processes::Pair;
 use super::search::{TELLING, people_in};
@@ -282,4 +283,43 @@ async fn a_rotation_waits_for_the_replica_that_has_not_taken_up_the_new_root() {
     for which in 0..2 {
         assert_eq!(pair.create(which, &format!("after-{which}")).await.unwrap().0, 201);
     }
+}
+
+/// `medseal migrate` by the tables' owner; the service's role may read and write them, and make none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_needs_no_right_to_make_tables_where_a_job_has_made_them() {
+    let Some(server) = shared() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let owner = database(&data);
+    let name = owner.rsplit_once("dbname=").unwrap().1;
+    let rights = "CREATE ROLE served LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+        ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO served";
+    let done = server.program("psql").args(["-qd", name, "-c", rights]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let served = shared_config(&data, &owner.replace("user=medseal", "user=served"));
+    let refused = bridge::commands::serve::start(served.clone()).await.err().unwrap().to_string();
+    assert!(refused.contains("permission denied"), "{refused}");
+    for _ in 0..2 {
+        migrate(directory.path(), &format!("[index]\npostgres = \"{owner}\"")).unwrap();
+    }
+    let world = World::with(directory, served).await;
+    assert_eq!(msa(&world.send(&admission("M1", "4711", "Lovelace")).await).0, "AA");
+    world.only("/fhir/Patient?identifier=4711").await;
+    world.restarted().await.running.stop().await;
+}
+
+#[test]
+fn tables_of_a_file_are_nobodys_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = migrate(directory.path(), "").unwrap_err();
+    assert!(refused.contains("the index is a file"), "{refused}");
+}
+
+fn migrate(directory: &Path, config: &str) -> Result<(), String> {
+    let path = directory.join("migrate.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut command = std::process::Command::new(MEDSEAL);
+    let done = command.arg("migrate").arg("--config").arg(path).output().unwrap();
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into()) }
 }
