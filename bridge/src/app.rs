@@ -41,6 +41,7 @@ use crate::people::secrets::Secrets;
 use crate::places::News;
 use crate::rooms::Rooms;
 use crate::secret::Key;
+use crate::smart::identity::IdentityKey;
 use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
 use crate::smart::token::TokenKey;
@@ -56,7 +57,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OnceCell, Semaphore, mpsc};
 
 /// What the write path, the read path and the anchor share.
 pub struct Core {
@@ -105,6 +106,8 @@ pub struct App {
     pub core: Arc<Core>,
     pub config: Config,
     pub token_key: TokenKey,
+    /// What ID tokens are signed with, once somebody has needed it.
+    identity_key: OnceCell<IdentityKey>,
     /// Which tokens were revoked.
     pub standing: Standing,
     /// Clients' keys that were fetched.
@@ -232,6 +235,13 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
 }
 
 impl App {
+    /// What ID tokens are signed with. Made when somebody needs it first: that takes a moment, once.
+    pub async fn identity_key(&self) -> Result<&IdentityKey, StartError> {
+        let Core { keys, store, objects, .. } = &*self.core;
+        let made = || OwnKeys { keys, store, objects }.identity_key(&self.config);
+        self.identity_key.get_or_try_init(made).await
+    }
+
     /// Logs whose newest cosigned checkpoint was looked for beside the packs, since the start.
     pub fn witnessed(&self) -> MutexGuard<'_, HashSet<String>> {
         self.witnessed.lock().unwrap_or_else(PoisonError::into_inner)

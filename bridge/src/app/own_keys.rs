@@ -5,16 +5,26 @@ use crate::config::Config;
 use crate::ids::Owner;
 use crate::index::store::{Batch, Store};
 use crate::secret::{Key, system_random};
-use crate::smart::token::{TokenError, TokenKey};
+use crate::smart::identity::IdentityKey;
+use crate::smart::token::{Make, TokenError, TokenKey, read_or_make};
 use crate::upkeep::key_objects;
 use crate::vault::keys::{KeyError, KeyRing, Wrapped};
 use crate::vault::objects::Objects;
 use crate::vault::seal::{open_bytes, seal_bytes};
 use std::path::Path;
+use zeroize::Zeroizing;
 
-/// Where the index has the sealed key of the tokens, and what it is sealed for.
-const TOKEN_KEY: &str = "token.key";
-const TOKEN_PURPOSE: &[u8] = b"medseal/v1/token-key";
+/// What the keys that sign are sealed under, where the index has them.
+const SEALS: &str = ".token";
+const TOKENS: Kept = Kept { name: "token.key", purpose: b"medseal/v1/token-key" };
+const IDENTITIES: Kept = Kept { name: "identity.key", purpose: b"medseal/v1/identity-token-key" };
+
+/// A key that signs: its file, or its name in the index, and what it is sealed for there.
+#[derive(Clone, Copy)]
+struct Kept {
+    name: &'static str,
+    purpose: &'static [u8],
+}
 
 /// Where the server's own keys lie.
 #[derive(Clone, Copy)]
@@ -66,28 +76,37 @@ impl OwnKeys<'_> {
         Ok(self.keys.unwrap(&owner, &wrapped).await?)
     }
 
-    /// The key that signs tokens: a file in the data directory. All replicas must have the same, so that with PostgreSQL it lies in
-    /// the index, sealed.
+    /// The key that signs tokens.
     pub async fn token_key(self, config: &Config) -> Result<TokenKey, StartError> {
+        let der = self.signing_key(config, TOKENS, TokenKey::generate).await?;
+        Ok(TokenKey::from_der(&der, Path::new(TOKENS.name))?)
+    }
+
+    /// The key that signs ID tokens.
+    pub async fn identity_key(self, config: &Config) -> Result<IdentityKey, StartError> {
+        let der = self.signing_key(config, IDENTITIES, IdentityKey::generate).await?;
+        Ok(IdentityKey::from_der(&der, Path::new(IDENTITIES.name))?)
+    }
+
+    /// A file in the data directory. All replicas must have the same key, so that with PostgreSQL it lies in the index, sealed.
+    async fn signing_key(self, config: &Config, kept: Kept, make: Make) -> Result<Zeroizing<Vec<u8>>, StartError> {
         let store = self.store;
         if !store.is_shared() {
-            return Ok(TokenKey::open(&config.data.join("token.key"))?);
+            return Ok(read_or_make(&config.data.join(kept.name), make)?);
         }
-        let key = self.key(".token").await?;
-        if store.setting(TOKEN_KEY)?.is_none() {
-            let sealed = seal_bytes(&key, TOKEN_PURPOSE, &TokenKey::generate()?, &system_random);
-            store.first_setting(TOKEN_KEY, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
+        let key = self.key(SEALS).await?;
+        if store.setting(kept.name)?.is_none() {
+            let sealed = seal_bytes(&key, kept.purpose, &make()?, &system_random);
+            store.first_setting(kept.name, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
         }
-        sealed_token_key(&key, store)
+        sealed(&key, store, kept)
     }
 }
 
-fn sealed_token_key(key: &Key, store: &Store) -> Result<TokenKey, StartError> {
-    let path = Path::new("in the index");
-    let malformed = || TokenError::Malformed { path: path.to_owned() };
-    let sealed = hex::decode(store.setting(TOKEN_KEY)?.unwrap_or_default()).map_err(|_| malformed())?;
-    let der = zeroize::Zeroizing::new(open_bytes(key, TOKEN_PURPOSE, &sealed).map_err(|_| malformed())?);
-    Ok(TokenKey::from_der(&der, path)?)
+fn sealed(key: &Key, store: &Store, kept: Kept) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    let malformed = || TokenError::Malformed { path: Path::new("in the index").join(kept.name) };
+    let sealed = hex::decode(store.setting(kept.name)?.unwrap_or_default()).map_err(|_| malformed())?;
+    Ok(Zeroizing::new(open_bytes(key, kept.purpose, &sealed).map_err(|_| malformed())?))
 }
 
 /// The key that signs tokens, for a command beside a running service.
@@ -96,11 +115,12 @@ pub async fn existing_token_key(config: &Config) -> Result<TokenKey, StartError>
     if config.index.postgres.is_none() {
         let directory = |source| StartError::Directory { path: data.clone(), source };
         private_directory(data).map_err(directory)?;
-        return Ok(TokenKey::open(&data.join("token.key"))?);
+        return Ok(TokenKey::open(&data.join(TOKENS.name))?);
     }
-    let (store, owner) = (index(config)?, Owner::from_stored(".token"));
-    let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: ".token".into() })?;
+    let (store, owner) = (index(config)?, Owner::from_stored(SEALS));
+    let wrapped = store.key(&owner)?.ok_or(KeyError::NoKey { owner: SEALS.into() })?;
     // Not in the service's own folder, which is emptied by whoever opens it.
     let keys = roots::open(config, &store, &objects(config, None)?, false).await?;
-    sealed_token_key(&keys.unwrap(&owner, &wrapped).await?, &store)
+    let der = sealed(&keys.unwrap(&owner, &wrapped).await?, &store, TOKENS)?;
+    Ok(TokenKey::from_der(&der, Path::new(TOKENS.name))?)
 }

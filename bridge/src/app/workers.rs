@@ -44,6 +44,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         core,
         config,
         token_key,
+        identity_key: OnceCell::new(),
         standing: Standing::default(),
         key_sets: KeySets::default(),
         profiles,

@@ -17,6 +17,7 @@ use crate::limits::{CLIENT_TOKEN_LIFE, CLOCK_SKEW};
 use crate::read::in_background;
 use crate::smart::assertion::{Assertion, AssertionError, Claimed, read};
 use crate::smart::grant::{Grant, has};
+use crate::smart::identity::IdentityKey;
 use crate::smart::keys::parse;
 use crate::smart::scopes::{self, Interaction, Scope};
 use crate::smart::token::{Bearer, Caller, Server};
@@ -30,9 +31,21 @@ use warp::http::{StatusCode, header};
 const GRANT: &str = "client_credentials";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// `GET /auth/jwks`: the key that this server's tokens are checked by.
-pub(super) fn jwks(app: &App) -> Reply {
-    answered(&app.token_key.public())
+/// `GET /auth/jwks`: the keys that this server's tokens are checked by, and ID tokens.
+pub(super) async fn jwks(app: &App) -> Reply {
+    let mut keys = app.token_key.public();
+    match identity_key(app).await {
+        Ok(key) => keys["keys"].as_array_mut().into_iter().for_each(|keys| keys.push(key.public().clone())),
+        Err(refusal) => return refusal.reply(),
+    }
+    answered(&keys)
+}
+
+async fn identity_key(app: &App) -> Result<&IdentityKey, Refusal> {
+    app.identity_key().await.map_err(|error| {
+        tracing::error!(%error, "there is no key for ID tokens");
+        Refusal::Server
+    })
 }
 
 /// `POST /auth/token`, `/auth/introspect`, `/auth/revoke`.

@@ -117,7 +117,10 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
         [".well-known", "openid-configuration"] | ["fhir", ".well-known", "openid-configuration"] => {
             get().map(|()| smart::openid(app))
         }
-        ["auth", "jwks"] => get().map(|()| auth::jwks(app)),
+        ["auth", "jwks"] => {
+            get()?;
+            Ok(auth::jwks(app).await)
+        }
         ["auth", "register"] if app.config.registration.open => {
             only(request, &[Method::POST])?;
             Ok(auth::register::register(app, request).await)

@@ -37,7 +37,7 @@ pub(super) fn configuration(app: &App) -> Reply {
 pub(super) fn openid(app: &App) -> Reply {
     let mut statement = common(app);
     statement["subject_types_supported"] = json!(["public"]);
-    statement["id_token_signing_alg_values_supported"] = json!(["ES384"]);
+    statement["id_token_signing_alg_values_supported"] = json!(["RS256"]);
     statement["claims_supported"] = json!(["iss", "sub", "aud", "iat", "exp", "nonce", "fhirUser"]);
     body(StatusCode::OK, "application/json", statement.to_string())
 }

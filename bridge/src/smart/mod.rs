@@ -3,6 +3,7 @@
 
 pub mod assertion;
 pub mod grant;
+pub mod identity;
 pub mod key_sets;
 pub mod keys;
 pub mod launch;

@@ -226,7 +226,7 @@ pub enum TokenError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("token key {path} may be read by others: run `chmod 600 {path}`")]
     Exposed { path: PathBuf },
-    #[error("token key {path} is not a P-384 key")]
+    #[error("{path} is not a key of the kind that belongs there")]
     Malformed { path: PathBuf },
     #[error("{0}")]
     Scope(String),
@@ -236,18 +236,13 @@ pub enum TokenError {
     Refused,
 }
 
+/// What makes a key that signs.
+pub type Make = fn() -> Result<zeroize::Zeroizing<Vec<u8>>, TokenError>;
+
 impl TokenKey {
     /// Reads the key file, or makes one.
     pub fn open(path: &Path) -> Result<Self, TokenError> {
-        let unreadable = |source| TokenError::Unreadable { path: path.to_owned(), source };
-        if !path.exists() {
-            write_secret(path, &Self::generate()?).map_err(unreadable)?;
-        }
-        if std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o077 != 0 {
-            return Err(TokenError::Exposed { path: path.to_owned() });
-        }
-        let der = zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
-        Self::from_der(&der, path)
+        Self::from_der(&read_or_make(path, Self::generate)?, path)
     }
 
     /// Makes a key that is to be kept elsewhere.
@@ -314,11 +309,6 @@ impl TokenKey {
         Ok(token)
     }
 
-    /// Signs what an app is told of who let it in (OpenID Connect Core 1.0, section 2).
-    pub fn identity(&self, claims: &Identity<'_>) -> Result<String, TokenError> {
-        jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
-    }
-
     /// Signs what another organisation is told.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
         jsonwebtoken::encode(&self.header(), claims, &self.encoding).map_err(|_| TokenError::Unsigned)
@@ -380,6 +370,18 @@ impl TokenKey {
             (None, _) => claims.iss == SELF && claims.aud == SELF,
         }
     }
+}
+
+/// A key file that is its owner's alone; made where it is not there.
+pub fn read_or_make(path: &Path, make: Make) -> Result<zeroize::Zeroizing<Vec<u8>>, TokenError> {
+    let unreadable = |source| TokenError::Unreadable { path: path.to_owned(), source };
+    if !path.exists() {
+        write_secret(path, &make()?).map_err(unreadable)?;
+    }
+    if std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o077 != 0 {
+        return Err(TokenError::Exposed { path: path.to_owned() });
+    }
+    Ok(zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?))
 }
 
 fn caller(claims: Claims) -> Option<Caller> {

@@ -94,7 +94,7 @@ async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Sho
     match in_background(work).await.map_err(|error| Refusal::later(&error))? {
         Ok(given) => {
             super::used(app, &given.grant.client).await;
-            reply(app, &given)
+            reply(app, &given).await
         }
         Err(Not::Wider) => Err(Refusal::Scope("a refresh asks for no more than was allowed")),
         Err(Not::Trusted(id)) => {
@@ -162,7 +162,7 @@ fn owner(store: &Store, grant: &Grant, now: i64) -> Result<Account, Not> {
     if lives && grant.expires > now { Ok(account) } else { Err(Not::Known) }
 }
 
-fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
+async fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
     let Given { grant, account, scopes, refresh, nonce, .. } = given;
     let now = super::seconds(app);
     let unsigned = |error| {
@@ -198,7 +198,7 @@ fn reply(app: &App, given: &Given) -> Result<Reply, Refusal> {
             nonce,
             user: person.map(|name| format!("{}/{name}", app.core.base)),
         };
-        told["id_token"] = app.token_key.identity(&identity).map_err(unsigned)?.into();
+        told["id_token"] = super::identity_key(app).await?.sign(&identity).map_err(unsigned)?.into();
     }
     Ok(answered(&told))
 }
