@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use chain::{Chain, GWEI, Registrar};
-pub use consent::{Consents, Otherwise, PURPOSES, Stance};
+pub use consent::{Apps, Consents, Otherwise, PURPOSES, Stance};
 pub use exchange::{Accept, Directory, Exchange, ParticipantId, Peer, PlainServer};
 pub use feeds::{Feed, NamedFeed, OnError};
 pub use hl7v2::Hl7Receiver;

@@ -98,6 +98,11 @@ async function accessible(what) {
 }
 
 const status = (path) => page.evaluate((path) => client.request(path).then(() => 200, (error) => error.status), path)
+/** What the app's token alone is answered: fhirclient would ask for another one. */
+const byToken = () => page.evaluate(async (address) => {
+  const headers = { authorization: `Bearer ${client.state.tokenResponse.access_token}` }
+  return (await fetch(address, { headers })).status
+}, `${iss}/Patient/ada`)
 
 try {
   await step('a patient makes a passkey, and signs out', async () => {
@@ -140,17 +145,30 @@ try {
     await other.getByRole('button', { name: 'End the access of Heart' }).click()
     await other.getByText('None.').waitFor()
     await other.close()
-    const refused = await page.evaluate(async (address) => {
-      const headers = { authorization: `Bearer ${client.state.tokenResponse.access_token}` }
-      return (await fetch(address, { headers })).status
-    }, `${iss}/Patient/ada`)
-    assert.equal(refused, 401)
+    assert.equal(await byToken(), 401)
   })
   await step('refused, the app is told so', async () => {
     await launch()
     await press('Refuse')
     await page.waitForFunction(() => window.failed)
     assert.match(await page.evaluate(() => window.failed), /refused|access_denied/)
+  })
+  await step('let in by a signed consent, it ends when that is withdrawn', async () => {
+    await launch()
+    await press('Sign a consent')
+    await page.getByRole('heading', { name: 'Read it once more' }).waitFor()
+    await accessible('consent')
+    await press('Sign with my passkey')
+    await press('Go on to Heart')
+    await page.waitForFunction(() => window.client || window.failed)
+    assert.equal(await page.evaluate(() => window.failed), undefined)
+    assert.equal(await status('Patient/ada'), 200)
+    const other = await page.context().newPage()
+    await other.goto(`${site}/me/access`)
+    await other.getByRole('button', { name: 'Withdraw the access of Heart' }).click()
+    await other.getByText('Who had access').waitFor()
+    await other.close()
+    assert.equal(await byToken(), 401)
   })
   // meets smart 352 361 362
   await step('a clinician opens it from a visit: fhirclient knows patient and visit', async () => {

@@ -32,6 +32,18 @@ pub struct Consents {
     pub emergency_minutes: u64,
     /// For how many seconds what was read of the registry counts: then no grant does, for a revocation may have been missed.
     pub stale_seconds: u64,
+    /// How patients let apps in: `approved`, or `signed`, each by a Consent that the patient signs.
+    pub apps: Apps,
+}
+
+/// How patients let apps in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Apps {
+    /// With or without a Consent.
+    Approved,
+    /// By a Consent alone.
+    Signed,
 }
 
 /// What holds.
@@ -74,6 +86,7 @@ impl Default for Consents {
             emergency: Stance::UnlessRefused,
             emergency_minutes: LONGEST,
             stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
+            apps: Apps::Approved,
         }
     }
 }

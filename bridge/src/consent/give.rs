@@ -233,6 +233,18 @@ pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
     Ok(in_background(move || store.close(&[key])).await?)
 }
 
+/// Lets what rests on a grant end whose last day is over. Its Consent says itself until when it counted.
+pub async fn lapse(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
+    match consent(&app.core, &given.consent).await {
+        Ok(Some(opened)) => end_tokens(app, &opened.json()).await?,
+        Ok(None) => {}
+        Err(error) if error.is_erased() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (store, key) = (app.core.store.clone(), given.key);
+    Ok(in_background(move || store.close(&[key])).await?)
+}
+
 async fn write_inactive(app: &Arc<App>, opened: Opened) -> Result<(), GiveError> {
     let mut consent = opened.json();
     if consent.text("status") != Some("active") {

@@ -40,6 +40,8 @@ pub enum Purpose {
     Payment,
     Research,
     Any,
+    /// What the patient does with it: an app's that was let in.
+    Own,
 }
 
 /// What is left out because it is sensitive.
@@ -86,7 +88,9 @@ pub struct Choice {
 crate::redacted_debug!(Recipient, Choice);
 
 impl Purpose {
-    pub const ALL: [Self; 4] = [Self::Treatment, Self::Payment, Self::Research, Self::Any];
+    pub const ALL: [Self; 5] = [Self::Treatment, Self::Payment, Self::Research, Self::Any, Self::Own];
+    /// What a patient chooses from. The last one comes with letting an app in.
+    pub const OFFERED: [Self; 4] = [Self::Treatment, Self::Payment, Self::Research, Self::Any];
 
     /// Of v3-ActReason; nothing: whatever for.
     pub fn code(self) -> Option<&'static str> {
@@ -94,6 +98,7 @@ impl Purpose {
             Self::Treatment => Some("TREAT"),
             Self::Payment => Some("HPAYMT"),
             Self::Research => Some("HRESCH"),
+            Self::Own => Some("PATRQT"),
             Self::Any => None,
         }
     }
@@ -105,6 +110,7 @@ impl Purpose {
             Self::Payment => "payment and insurance",
             Self::Research => "research",
             Self::Any => "any purpose",
+            Self::Own => "what I use it for myself",
         }
     }
 

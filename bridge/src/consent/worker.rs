@@ -129,6 +129,7 @@ async fn note(core: &Arc<Core>, taken: Taken) -> Result<(), RegistryError> {
 /// Registers what waits, shows what revokes, and lets Consents follow. What cannot be sent holds up no Consent.
 pub async fn send(app: &Arc<App>) -> Result<(), RegistryError> {
     close_all(app).await?;
+    lapse_all(app).await?;
     if app.core.grants.registry().is_none() {
         return Ok(());
     }
@@ -193,6 +194,16 @@ async fn close_all(app: &Arc<App>) -> Result<(), RegistryError> {
     for given in waiting {
         if let Err(error) = give::close(app, &given).await {
             tracing::warn!(%error, grant = %given.key, "the Consent of a revoked grant still calls itself active; it permits nothing");
+        }
+    }
+    Ok(())
+}
+
+async fn lapse_all(app: &Arc<App>) -> Result<(), RegistryError> {
+    let now = seconds(app.core.clock.now());
+    for given in in_index(&app.core, move |store| store.lapsed(now, GRANTS_CLOSED_AT_ONCE)).await? {
+        if let Err(error) = give::lapse(app, &given).await {
+            tracing::warn!(%error, grant = %given.key, "the tokens that rest on a grant whose last day is over have not ended");
         }
     }
     Ok(())

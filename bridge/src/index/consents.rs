@@ -76,6 +76,11 @@ impl Store {
         self.given_where("revoked > 0 AND closed = 0 ORDER BY revoked, key LIMIT ?1", values![most as i64])
     }
 
+    /// Grants whose last second is over and that nothing was concluded from yet.
+    pub fn lapsed(&self, now: u64, most: usize) -> Result<Vec<Given>, StoreError> {
+        self.given_where("closed = 0 AND not_after < ?1 ORDER BY not_after, key LIMIT ?2", values![now as i64, most as i64])
+    }
+
     fn given_where(&self, only: &str, values: &[Value<'_>]) -> Result<Vec<Given>, StoreError> {
         self.read(|c| c.rows(&format!("{ROW} WHERE {only}"), values, given))
     }
@@ -106,7 +111,7 @@ impl Store {
         self.mark("UPDATE consent_grant SET ended = ?2 WHERE key = ?1", keys, 1)
     }
 
-    /// The Consents' status has followed.
+    /// What was to follow has followed: the Consents' status, and the tokens of apps.
     pub fn close(&self, keys: &[GrantKey]) -> Result<(), StoreError> {
         self.mark("UPDATE consent_grant SET closed = ?2 WHERE key = ?1", keys, 1)
     }
@@ -210,8 +215,10 @@ mod tests {
             store.end(&[one.key]).unwrap();
             assert_eq!(keys(store.unshown(0, 9, 9)), [two.key]);
             assert_eq!(keys(store.unclosed(9)), [one.key, two.key]);
+            assert_eq!([1_000, 1_001].map(|now| keys(store.lapsed(now, 9)).len()), [0, 2], "their last second counts");
             store.close(&[one.key]).unwrap();
             assert_eq!(keys(store.unclosed(9)), [two.key]);
+            assert_eq!(keys(store.lapsed(1_001, 9)), [two.key]);
             store.ungive(two.key).unwrap();
             assert_eq!(store.given(two.key).unwrap(), None);
         }

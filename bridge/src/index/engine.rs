@@ -14,7 +14,7 @@ use std::time::Duration;
 /// SQLite's `user_version`.
 const FIRST_VERSION: i64 = 5;
 const STEPS: &[&str] =
-    &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS, EMERGENCY, RECEIVERS];
+    &[CHAIN, SMART, ACCOUNTS, APPS, FEES, EXCHANGE, CONSENT, REPLICAS, LAUNCH, GUARDIANS, EMERGENCY, RECEIVERS, LAPSED];
 const SCHEMA_VERSION: i64 = FIRST_VERSION + STEPS.len() as i64;
 const CHAIN: &str = include_str!("schema.chain.sql");
 const SMART: &str = include_str!("schema.smart.sql");
@@ -28,6 +28,7 @@ const LAUNCH: &str = include_str!("schema.launch.sql");
 const GUARDIANS: &str = include_str!("schema.guardians.sql");
 const EMERGENCY: &str = include_str!("schema.emergency.sql");
 const RECEIVERS: &str = include_str!("schema.receivers.sql");
+const LAPSED: &str = include_str!("schema.lapsed.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
 const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
@@ -47,6 +48,7 @@ const MIGRATIONS: &[&str] = &[
     GUARDIANS,
     EMERGENCY,
     RECEIVERS,
+    LAPSED,
 ];
 /// Whoever migrates holds this lock.
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7881706498110002)";

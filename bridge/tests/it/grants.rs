@@ -92,7 +92,7 @@ pub async fn until_seen(world: &World, path: &str, wanted: u16) {
     panic!("{path} is not {wanted}");
 }
 
-async fn until_shown(browser: &mut Browser<'_>, words: &str) {
+pub async fn until_shown(browser: &mut Browser<'_>, words: &str) {
     for _ in 0..600 {
         if browser.page("/me/access").await.contains(words) {
             return;
@@ -149,7 +149,7 @@ impl Pending {
     }
 
     /// The code as the page would hand it out.
-    fn code(&self, given: &Value) -> RevocationCode {
+    pub fn code(&self, given: &Value) -> RevocationCode {
         let registry = Registry {
             chain_id: given["chain"].as_u64().unwrap(),
             contract: given["contract"].as_str().unwrap().parse().unwrap(),

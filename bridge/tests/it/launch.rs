@@ -24,7 +24,7 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 pub const REDIRECT: &str = "https://app.example/cb?x=1";
 const SCOPE: &str = "openid fhirUser launch/patient offline_access online_access patient/*.cruds user/*.rs";
 
-fn register(world: &World, id: &str, keys: Keys) {
+pub fn register(world: &World, id: &str, keys: Keys) {
     let redirects = vec![REDIRECT.into(), "http://localhost:9/other".into()];
     let (name, scope) = ("Heart <b>App".into(), SCOPE.into());
     let client =
@@ -126,7 +126,7 @@ pub async fn redeem(world: &World, code: &str, changes: &[(&str, &str)]) -> (u16
     ask(world, &all).await
 }
 
-async fn refresh(world: &World, token: &Value, scope: &str) -> (u16, Value) {
+pub async fn refresh(world: &World, token: &Value, scope: &str) -> (u16, Value) {
     let token = token["refresh_token"].as_str().unwrap();
     ask(world, &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", token), ("scope", scope)])
         .await
@@ -185,8 +185,8 @@ async fn an_app_is_let_in_reads_comes_again_and_is_ended() {
     // The identity: signed by the key of the key set, for the app.
     let jwks = world.request("GET", "/auth/jwks", &[], b"").await;
     let jwks: Value = serde_json::from_slice(jwks.body()).unwrap();
-    let key = serde_json::from_value(jwks["keys"][0].clone()).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES384);
+    let key = serde_json::from_value(jwks["keys"][1].clone()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
     validation.set_audience(&["app"]);
     let key = jsonwebtoken::DecodingKey::from_jwk(&key).unwrap();
     let identity =
@@ -884,6 +884,7 @@ async fn an_app_that_has_a_key_must_use_it() {
     assert_eq!(ask(&world, &by_itself).await.1["error"], "invalid_scope", "an app has nothing of its own");
 }
 
+// meets smart 358
 #[tokio::test]
 async fn openid_clients_find_what_there_is() {
     let world = World::new().await;
@@ -891,6 +892,6 @@ async fn openid_clients_find_what_there_is() {
         let reply = world.request("GET", path, &[], b"").await;
         let told: Value = serde_json::from_slice(reply.body()).unwrap();
         assert_eq!(told["issuer"], world.running.app.core.base.trim_end_matches("/fhir"));
-        assert_eq!(told["id_token_signing_alg_values_supported"], json!(["ES384"]));
+        assert_eq!(told["id_token_signing_alg_values_supported"], json!(["RS256"]));
     }
 }

@@ -35,6 +35,7 @@ mod interactions;
 mod kms;
 mod launch;
 mod ledger;
+mod letting;
 mod messages;
 mod mutations;
 mod notary;

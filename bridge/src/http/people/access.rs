@@ -65,7 +65,7 @@ pub(super) async fn overview(app: &Arc<App>, request: &Request, ward: Option<&st
 }
 
 /// The grants of the visitor, the newest first.
-async fn all(visit: &Visit<'_>) -> Result<Vec<Shown>, Refusal> {
+pub(super) async fn all(visit: &Visit<'_>) -> Result<Vec<Shown>, Refusal> {
     let kind = TypeName::parse("Consent").ok_or(Refusal::Nothing)?;
     let asked = [
         ("patient", visit.resource()?.to_string()),
@@ -230,7 +230,7 @@ fn shown_terms(visit: &Visit<'_>, choice: Choice, instead: Option<GrantKey>) -> 
     give::registry(core)?;
     let draft = Draft::new(core, choice, &visit.session.account.id, instead)?;
     let sealed = draft.seal(core)?;
-    Ok(page(StatusCode::OK, &pages::terms(visit, &draft.choice, &sealed)))
+    Ok(page(StatusCode::OK, &pages::terms(visit, &draft.choice, &sealed, None)))
 }
 
 async fn chosen(
@@ -243,7 +243,7 @@ async fn chosen(
         Refusal::App("the last day must be a day from today on, within ten years, such as 2027-12-31");
     let given = |name: &str| form.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
     let recipient = recipients::named(app, given("other").or(given("who")).unwrap_or_default()).await?;
-    let purpose = Purpose::ALL.into_iter().find(|purpose| given("purpose") == Some(purpose.words()));
+    let purpose = Purpose::OFFERED.into_iter().find(|purpose| given("purpose") == Some(purpose.words()));
     let kinds = match given("what") {
         Some("some") => grant::kinds(form.keys().filter_map(|name| name.strip_prefix("kind-"))),
         _ => Vec::new(),

@@ -2,10 +2,11 @@
 
 use super::guard::{form, signed_in};
 use super::refusal::Refusal;
-use super::{HOME, at_desk, news, see_other, site};
+use super::{HOME, at_desk, letting, news, see_other, site};
 use crate::app::App;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
+use crate::people::Role;
 use std::sync::Arc;
 
 /// `POST /auth/apps/end`: at once here, within [`crate::limits::STANDING_FRESH`] on other replicas.
@@ -13,10 +14,18 @@ pub(super) async fn end(app: &Arc<App>, request: &Request) -> Result<Reply, Refu
     let form = form(app, request)?;
     let session = signed_in(app, request, form.get("token").map(String::as_str)).await?;
     let (account, grant) = (session.account.id.clone(), form.get("grant").cloned().unwrap_or_default());
-    let id = grant.clone();
-    if at_desk(app, move |desk| Ok(desk.store.end_own_grant(&account, &id)?)).await? {
-        app.standing.end(&grant, app.core.clock.now().as_millisecond());
+    let (id, now) = (grant.clone(), app.core.clock.now().as_millisecond());
+    let (ended, client) = at_desk(app, move |desk| {
+        let client = desk.store.grants(&account, now)?.into_iter().map(|(one, _)| one).find(|one| one.id == id);
+        Ok((desk.store.end_own_grant(&account, &id)?, client.map(|one| one.client)))
+    })
+    .await?;
+    if ended {
+        app.standing.end(&grant, now);
         news(&session.account.id, "an app's access was ended");
+    }
+    if let Some(client) = client.filter(|_| ended && session.account.person.role == Role::Patient) {
+        letting::end(app, request, &client).await?;
     }
     Ok(see_other(&site(app).path(HOME)))
 }

@@ -4,7 +4,7 @@
 use super::guard::{form, signed_in};
 use super::refusal::Refusal;
 use super::visit::caller;
-use super::{at_desk, news, page_going_to, pages, see_other, session, site};
+use super::{at_desk, letting, news, page_going_to, pages, see_other, session, site};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::http::fhir::may;
@@ -41,6 +41,9 @@ struct Question {
 
 /// Nothing is let in under the name of who has died. The app is not told why: it was let in by nobody.
 const NOBODY: Denial = ("access_denied", "nobody can let an app in here");
+
+/// Where the house wants a Consent, there is none: an app that somebody approved by a form of his own, or that none can be signed for.
+const UNSIGNED: Denial = ("access_denied", "here patients let an app in by a consent that they sign");
 
 const UNKNOWN: Refusal = Refusal::App("there is no patient of this id: go back and look at it");
 
@@ -81,7 +84,8 @@ pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refu
     }
     let (client, redirect, launch) = (&question.client, &question.redirect, wanted.launch.as_ref());
     let asked = pages::apps::Asked { client, redirect, granted: &granted, launch };
-    let content = pages::apps::approval(&site(app), &session, &asked, &request.query);
+    let ways = letting::ways(app, &session, client, &granted).await?;
+    let content = pages::apps::approval(&site(app), &session, &asked, &ways, &request.query);
     Ok(page_going_to(StatusCode::OK, &content, &origin(&question.redirect)))
 }
 
@@ -99,16 +103,32 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         Ok(both) => both,
         Err(denial) => return Ok(question.denied(app, denial)),
     };
-    match form.get("answer").map(String::as_str) {
-        Some("approve") => {}
+    let signs = match form.get("answer").map(String::as_str) {
+        Some("approve") => false,
+        Some("sign") => true,
         Some("refuse") => return Ok(question.denied(app, ("access_denied", "the person refused"))),
         _ => return Err(Refusal::Form),
-    }
+    };
     if granted.is_empty() {
         return Ok(question.denied(app, ("access_denied", "the person left nothing of it")));
     }
     if app.core.has_died(session.account.person.resource.as_ref()).await? {
         return Ok(question.denied(app, NOBODY));
+    }
+    let ways = letting::ways(app, &session, &question.client, &granted).await?;
+    if signs {
+        let onward = pages::apps::onward(&site(app), &session, &question.client.name, &form);
+        let consent = ways.consent.ok_or(Refusal::Form)?;
+        return letting::terms(app, request, consent, (&onward, &question.redirect)).await;
+    }
+    if !ways.unsigned {
+        let signed = match &ways.consent {
+            Some(consent) => letting::is_signed(app, request, consent).await?,
+            None => false,
+        };
+        if !signed {
+            return Ok(question.denied(app, UNSIGNED));
+        }
     }
     let who = (&session, &request.seen);
     let patient = match (&wanted.launch, asks_for_patient(&granted)) {

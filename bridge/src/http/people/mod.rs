@@ -14,6 +14,7 @@ mod guardians;
 mod held;
 mod hospitals;
 mod launch;
+mod letting;
 mod log;
 mod network;
 mod openid;

@@ -167,7 +167,7 @@ pub(in crate::http::people) fn form(
             section.panel { h2 { "What" } (what(instead.map(|old| &old.choice), wish.map_or(&[], |wish| &wish.kinds))) }
             section.panel { h2 { "What for, and until when" }
                 label for="purpose" { "For" }
-                select #purpose name="purpose" { @for purpose in Purpose::ALL {
+                select #purpose name="purpose" { @for purpose in Purpose::OFFERED {
                     option selected[purpose_of == Some(purpose)] { (purpose.words()) }
                 } }
                 label for="until" { "Until (last day)" }
@@ -237,8 +237,13 @@ fn what(before: Option<&Choice>, asked: &[String]) -> Markup {
     }
 }
 
-/// The terms, to be signed; or to be written down.
-pub(in crate::http::people) fn terms(visit: &Visit<'_>, choice: &Choice, draft: &str) -> Markup {
+/// The terms, to be signed; or to be written down. `onward`: what goes on from there, where that is not the list.
+pub(in crate::http::people) fn terms(
+    visit: &Visit<'_>,
+    choice: &Choice,
+    draft: &str,
+    onward: Option<&Markup>,
+) -> Markup {
     let recorded = choice.recorded_by.is_some();
     let role = visit.session.account.person.role;
     let content = html! {
@@ -265,8 +270,10 @@ pub(in crate::http::people) fn terms(visit: &Visit<'_>, choice: &Choice, draft: 
             p { a #code-file.button download="revocation-code.txt" { "Save the file" } }
             label for="code-text" { "What stands in it" }
             textarea #code-text readonly rows="14" {}
-            @let next = if recorded { "/me/patients".to_owned() } else { visit.grants() };
-            p { a href=(visit.site.path(&next)) { "Go on" } }
+            @if let Some(onward) = onward { (onward) } @else {
+                @let next = if recorded { "/me/patients".to_owned() } else { visit.grants() };
+                p { a href=(visit.site.path(&next)) { "Go on" } }
+            }
         }
     };
     let here = if role == Role::Patient { HOME } else { "/me/patients" };

@@ -1,6 +1,7 @@
 //! Pages about apps: whether to let one in, and which are in.
 
 use super::{Frame, time};
+use crate::http::people::letting::Ways;
 use crate::index::clients::Client;
 use crate::people::Role;
 use crate::people::session::Session;
@@ -9,6 +10,7 @@ use crate::smart::grant::{Grant, asks_for_patient, has};
 use crate::smart::launch::Launch;
 use crate::smart::scopes::{self, Access, Context, EMERGENCY, Interaction, Scope};
 use maud::{Markup, html};
+use std::collections::HashMap;
 
 /// An app that asks to be let in.
 pub(in crate::http::people) struct Asked<'a> {
@@ -20,7 +22,13 @@ pub(in crate::http::people) struct Asked<'a> {
 }
 
 /// `GET /auth/authorize`. `request` is the question, which the answer bears.
-pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &Asked<'_>, request: &str) -> Markup {
+pub(in crate::http::people) fn approval(
+    site: &Site,
+    session: &Session,
+    asked: &Asked<'_>,
+    ways: &Ways,
+    request: &str,
+) -> Markup {
     let Asked { client, redirect, granted, launch } = asked;
     let role = session.account.person.role;
     let choose = launch.is_none() && asks_for_patient(granted) && role != Role::Patient;
@@ -48,12 +56,35 @@ pub(in crate::http::people) fn approval(site: &Site, session: &Session, asked: &
                 p { label for="patient" { "Id of the patient whose record the app may open" } " "
                     input #patient name="patient" type="text" autocomplete="off" maxlength="72"; }
             }
-            button type="submit" name="answer" value="approve" { "Approve" } " "
+            @if ways.consent.is_some() {
+                p { "Sign a consent, and it stands on the chain what you have let the app do, and until when. You get a code by which the app's "
+                    "access can be ended without this service." }
+            }
+            @if ways.unsigned { button type="submit" name="answer" value="approve" { "Approve" } " " }
+            @else if ways.consent.is_none() { p.notice { "Here patients let an app in by a consent that they sign, and for this one you cannot." } }
+            @if ways.consent.is_some() { button type="submit" name="answer" value="sign" { "Sign a consent" } " " }
             button.quiet type="submit" name="answer" value="refuse" { "Refuse" }
         }
         p.hint { "Approve only what you have started yourself. The app is not part of this service: what it has read, it has." }
     };
     Frame { site, title: "Let an app in?", here: "", script: false, role: None }.around(&content)
+}
+
+/// What leads to the app once the Consent is signed: the same answer, approved.
+pub(in crate::http::people) fn onward(
+    site: &Site,
+    session: &Session,
+    app: &str,
+    form: &HashMap<String, String>,
+) -> Markup {
+    html! {
+        form method="post" action=(site.path("/auth/authorize/answer")) {
+            input type="hidden" name="token" value=(session.token());
+            input type="hidden" name="request" value=(form.get("request").map_or("", String::as_str));
+            @for scope in form.keys().filter(|name| name.starts_with("scope-")) { input type="hidden" name=(scope) value="on"; }
+            button type="submit" name="answer" value="approve" { "Go on to " (app) }
+        }
+    }
 }
 
 /// What it was opened from.

@@ -1,0 +1,142 @@
+//! An app that a patient lets in by a Consent: what it would say, the page of its terms, and whether one stands. It is signed as any other
+//! ([`super::signing`]); when it ends, the app's tokens end.
+
+use super::access::{all, withdraw};
+use super::authorize::origin;
+use super::refusal::Refusal;
+use super::visit::Visit;
+use super::{page_going_to, pages};
+use crate::app::App;
+use crate::config::Apps;
+use crate::consent::give::{self, Draft};
+use crate::consent::grant::{self, Choice, Purpose, Recipient};
+use crate::http::reply::Reply;
+use crate::http::routes::Request;
+use crate::index::clients::Client;
+use crate::people::Role;
+use crate::people::session::Session;
+use crate::smart::grant::{has, purpose};
+use crate::smart::scopes::{Context, Scope};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use maud::Markup;
+use std::sync::Arc;
+use warp::http::StatusCode;
+
+/// How somebody may let an app in.
+pub(super) struct Ways {
+    /// What the Consent would say, where one can be signed.
+    pub(super) consent: Option<Choice>,
+    /// Whether it goes without one.
+    pub(super) unsigned: bool,
+}
+
+/// How this person may let in this app, for these scopes.
+pub(super) async fn ways(
+    app: &Arc<App>,
+    session: &Session,
+    client: &Client,
+    granted: &[Scope],
+) -> Result<Ways, Refusal> {
+    let consent = match choice(app, session, client, granted) {
+        Some(choice) if give::signs(&app.core, &choice.patient).await? => Some(choice),
+        _ => None,
+    };
+    let opens = session.account.person.role == Role::Patient && kinds(granted).is_some();
+    Ok(Ways { consent, unsigned: !(opens && app.config.consent.apps == Apps::Signed) })
+}
+
+/// What the Consent would say. Nothing where none can be: the app gets nothing of a patient's own record, it registered itself and calls
+/// itself what it likes, or it uses records for what no grant is for.
+fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> Option<Choice> {
+    app.core.grants.registry()?;
+    let person = &session.account.person;
+    let own = person.resource.as_ref().filter(|_| person.role == Role::Patient && !client.by_itself)?;
+    let given = Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).ok()?;
+    let today = given.to_zoned(TimeZone::UTC).date();
+    // A session that begins before midnight goes on after it.
+    let lasts = if has(granted, "offline_access") { 1.year() } else { 1.day() };
+    Some(Choice {
+        patient: own.to_string(),
+        recipient: Recipient { reference: device(&client.id), called: client.name.clone() },
+        purpose: Purpose::of_code(Some(&purpose(client.purpose.as_deref(), Role::Patient, "")))?,
+        kinds: kinds(granted)?,
+        without: Vec::new(),
+        until: today.saturating_add(lasts),
+        given,
+        recorded_by: None,
+        acted_by: None,
+    })
+}
+
+fn device(client: &str) -> String {
+    format!("Device/{client}")
+}
+
+/// The types of the record that the scopes open, none of them: all; nothing: they open none of it.
+fn kinds(granted: &[Scope]) -> Option<Vec<String>> {
+    let of_record = |scope: &Scope| match scope {
+        Scope::Access(access) if access.context == Context::Patient => Some(access.kind),
+        _ => None,
+    };
+    let opened: Vec<_> = granted.iter().filter_map(of_record).collect();
+    if opened.is_empty() {
+        return None;
+    }
+    let named: Option<Vec<_>> = opened.into_iter().collect();
+    Some(named.map_or_else(Vec::new, |kinds| grant::kinds(kinds.iter().map(|kind| kind.as_str()))))
+}
+
+/// The page of the terms. It takes the place of what was signed for the app before. `onward`: what leads to the app in the end.
+pub(super) async fn terms(
+    app: &Arc<App>,
+    request: &Request,
+    choice: Choice,
+    (onward, redirect): (&Markup, &str),
+) -> Result<Reply, Refusal> {
+    let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
+    let before = all(&visit).await?.into_iter().find(|one| !one.state.is_over() && one.choice.recipient.reference == choice.recipient.reference);
+    let draft = Draft::new(&app.core, choice, &visit.session.account.id, before.map(|one| one.key))?;
+    let sealed = draft.seal(&app.core)?;
+    let content = pages::access::terms(&visit, &draft.choice, &sealed, Some(onward));
+    Ok(page_going_to(StatusCode::OK, &content, &origin(redirect)))
+}
+
+/// Whether the patient has signed as much, and it has not ended.
+pub(super) async fn is_signed(app: &Arc<App>, request: &Request, choice: &Choice) -> Result<bool, Refusal> {
+    let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
+    let covers = |signed: &Choice| Choice { until: signed.until, ..choice.clone() }.is_within(signed);
+    Ok(all(&visit).await?.iter().any(|one| !one.state.is_over() && covers(&one.choice)))
+}
+
+/// Withdraws what was signed for an app that the patient has ended.
+pub(super) async fn end(app: &Arc<App>, request: &Request, client: &str) -> Result<(), Refusal> {
+    let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
+    let whose = device(client);
+    for one in all(&visit).await?.iter().filter(|one| one.choice.recipient.reference == whose) {
+        if !one.state.is_over() {
+            withdraw(app, one.key, None).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smart::scopes::parse;
+
+    #[test]
+    fn a_consent_names_what_the_scopes_open_of_the_record() {
+        for (scopes, expected) in [
+            ("openid launch/patient offline_access", None),
+            ("patient/*.rs", Some(vec![])),
+            ("patient/Observation.rs patient/*.r", Some(vec![])),
+            ("patient/Observation.rs?category=lab patient/Condition.r openid", Some(vec!["Condition", "Observation", "Patient"])),
+            ("user/Observation.rs", None),
+        ] {
+            let expected = expected.map(|kinds| kinds.into_iter().map(str::to_owned).collect());
+            assert_eq!(kinds(&parse(scopes).unwrap()), expected, "{scopes}");
+        }
+    }
+}

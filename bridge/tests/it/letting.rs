@@ -1,0 +1,155 @@
+//! Apps that patients let in by a Consent that they sign. All people are invented.
+
+use super::door::{Browser, Passkey};
+use super::grants::{Pending, house, opt_in, patient, until_shown, ward};
+use super::launch::{answer, question, redeem, refresh, register, status, told};
+use super::world::{World, config};
+use bridge::config::Apps;
+use bridge::http::query::encode;
+use bridge::index::clients::Keys;
+use bridge::index::consents::Given;
+use bytes::Bytes;
+use notary::chain::evm::B256;
+use notary::consent::{GrantKey, RevocationCode, Sealed};
+use serde_json::Value;
+use std::time::Duration;
+use warp::http::Response;
+
+const SCOPE: &str = "launch/patient patient/Observation.rs patient/Condition.r offline_access";
+
+async fn page(browser: &mut Browser<'_>, query: &str) -> String {
+    browser.page(&format!("/auth/authorize?{query}")).await
+}
+
+fn text(reply: &Response<Bytes>) -> String {
+    String::from_utf8(reply.body().to_vec()).unwrap()
+}
+
+/// Signs what the page of the terms asks.
+async fn signed(browser: &mut Browser<'_>, passkey: &Passkey, query: &str) -> RevocationCode {
+    let reply = answer(browser, query, "sign", "").await;
+    let (page, policy) = (text(&reply), reply.headers()["content-security-policy"].to_str().unwrap());
+    assert_eq!(reply.status(), 200, "{page}");
+    assert!(policy.ends_with("form-action 'self' https://app.example"), "the form's answer goes on to the app: {policy}");
+    for part in ["Device/app", "what I use it for myself", "Go on to Heart &lt;b&gt;App", "name=\"scope-1\""] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let draft = page.split_once("data-draft=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let pending = Pending::new(draft, true);
+    let options = pending.options(browser, "passkey").await;
+    let (status, given) = pending.sign(browser, "passkey", passkey.sign(&options)).await;
+    assert_eq!(status, 200, "{given}");
+    pending.code(&given)
+}
+
+async fn let_in(browser: &mut Browser<'_>, query: &str) -> Value {
+    let told = told(&answer(browser, query, "approve", "").await);
+    let (status, token) = redeem(browser.world, &told["code"], &[]).await;
+    assert_eq!(status, 200, "{token}");
+    token
+}
+
+/// Until an app gets nothing by what it was given.
+async fn until_ended(world: &World, token: &Value) {
+    for _ in 0..600 {
+        if status(world, token, "/fhir/Observation/o").await == 401 {
+            assert_eq!(refresh(world, token, "").await.0, 400);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the app's token goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
+    let world = house().await;
+    register(&world, "app", Keys::None);
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let query = question(&world, &[("scope", SCOPE)]);
+    assert!(page(&mut ada, &query).await.contains("value=\"sign\""));
+    let code = signed(&mut ada, &passkey, &query).await;
+    let token = let_in(&mut ada, &query).await;
+    assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 200);
+    let consent = world.only("/fhir/Consent?patient=Patient/ada&status=active").await;
+    let provision = &consent["provision"];
+    assert_eq!(provision["actor"][0]["reference"]["reference"], "Device/app");
+    assert_eq!(provision["purpose"][0]["code"], "PATRQT");
+    let kinds: Vec<&str> = provision["class"].as_array().unwrap().iter().map(|c| c["code"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Condition", "Observation", "Patient"]);
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    // By the code alone, and by whoever has it.
+    let body = format!("code={}", encode(&code.to_text()));
+    assert_eq!(Browser::new(&world).form("/withdraw", &body).await.status(), 200);
+    until_ended(&world, &token).await;
+
+    // The other way round: who ends the app withdraws what was signed for it.
+    signed(&mut ada, &passkey, &query).await;
+    let token = let_in(&mut ada, &query).await;
+    let me = ada.page("/me").await;
+    let grant = me.split_once("name=\"grant\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let session = ada.token().await;
+    assert_eq!(ada.form("/auth/apps/end", &format!("token={session}&grant={grant}")).await.status(), 303);
+    until_ended(&world, &token).await;
+    assert_eq!(world.get("/fhir/Consent?patient=Patient/ada&status=active&_summary=count").await.1["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_ends_when_the_last_day_of_its_consent_is_over() {
+    let world = house().await;
+    register(&world, "app", Keys::None);
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let query = question(&world, &[("scope", SCOPE)]);
+    let code = signed(&mut ada, &passkey, &query).await;
+    let token = let_in(&mut ada, &query).await;
+    let store = &world.running.app.core.store;
+    let given = store.given(code.key).unwrap().unwrap();
+    // The same, as it will be in a year.
+    let over = Given { key: GrantKey(B256::repeat_byte(7)), sealed: Sealed { not_after: 1, ..given.sealed }, ..given };
+    assert!(store.give(&over).unwrap());
+    until_ended(&world, &token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_house_wants_it_no_app_gets_at_a_record_unsigned() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = opt_in(config(&directory.path().join("data")));
+    config.consent.apps = Apps::Signed;
+    let world = World::with(directory, config).await;
+    ward(&world).await;
+    register(&world, "app", Keys::None);
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let query = question(&world, &[("scope", SCOPE)]);
+    assert!(!page(&mut ada, &query).await.contains("value=\"approve\""));
+    let denied = told(&answer(&mut ada, &query, "approve", "").await);
+    assert_eq!(denied["error"], "access_denied", "{denied:?}");
+    // What opens nothing of a record needs none.
+    let identity = question(&world, &[("scope", "openid fhirUser")]);
+    assert!(told(&answer(&mut ada, &identity, "approve", "").await).contains_key("code"));
+    assert_eq!(answer(&mut ada, &identity, "sign", "").await.status(), 400);
+    let code = signed(&mut ada, &passkey, &query).await;
+    let token = let_in(&mut ada, &query).await;
+    assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 200);
+    // It holds for as much as was signed, and for no more.
+    let_in(&mut ada, &question(&world, &[("scope", "patient/Condition.r")])).await;
+    let more = question(&world, &[("scope", "patient/*.rs")]);
+    assert_eq!(told(&answer(&mut ada, &more, "approve", "").await)["error"], "access_denied");
+    let session = ada.token().await;
+    assert_eq!(ada.form("/me/access/revoke", &format!("token={session}&grant={}", code.key)).await.status(), 303);
+    assert_eq!(told(&answer(&mut ada, &query, "approve", "").await)["error"], "access_denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_signs_for_an_app_that_calls_itself_what_it_likes() {
+    let world = house().await;
+    register(&world, "app", Keys::None);
+    let store = &world.running.app.core.store;
+    let client = store.client("app").unwrap().unwrap();
+    let alone = bridge::index::clients::Client { id: "alone".into(), by_itself: true, ..client };
+    assert!(store.add_client(&alone, 100).unwrap());
+    let (mut ada, _) = patient(&world, "ada").await;
+    let query = question(&world, &[("scope", SCOPE), ("client_id", "alone")]);
+    assert!(!page(&mut ada, &query).await.contains("value=\"sign\""));
+    assert_eq!(answer(&mut ada, &query, "sign", "").await.status(), 400);
+    assert!(told(&answer(&mut ada, &query, "approve", "").await).contains_key("code"));
+}
