@@ -69,6 +69,15 @@ endpoint = {{ . | toJson }}
 region = {{ .Values.s3.region | toJson }}
 path_style = {{ .Values.s3.pathStyle }}
 checksum = {{ .Values.s3.checksum | toJson }}
+conditional_writes = {{ .Values.s3.conditionalWrites }}
+{{- with .Values.s3.sse }}
+sse = {{ . | toJson }}
+{{- end }}
+{{- with .Values.s3.sseKmsKey }}
+sse_kms_key = {{ . | toJson }}
+{{- end }}
+cache_memory_mb = {{ int .Values.s3.cacheMemoryMb }}
+cache_disk_mb = {{ int .Values.s3.cacheDiskMb }}
 
 [keys]
 kms = {{ .Values.kms.key | toJson }}
@@ -82,6 +91,8 @@ cache_seconds = {{ .Values.kms.cacheSeconds }}
 
 [log]
 origin = {{ .Values.logOrigin | toJson }}
+checkpoint_ms = {{ int .Values.logCheckpointMs }}
+anchor_ms = {{ int .Values.logAnchorMs }}
 {{- if .Values.witnesses }}
 witnesses = [{{ range $n, $one := .Values.witnesses }}{{ if $n }}, {{ end }}{ url = {{ $one.url | toJson }}, key = {{ $one.key | toJson }} }{{ end }}]
 {{- end }}
@@ -93,4 +104,33 @@ sample = {{ .Values.telemetry.sample | toJson }}
 {{- with .Values.telemetry.otlp }}
 otlp = {{ . | toJson }}
 {{- end }}
+otlp_seconds = {{ int .Values.telemetry.otlpSeconds }}
+{{- with .Values.telemetry.metricsToken }}
+metrics_token = {{ . | toJson }}
+{{- end }}
+{{- if .Values.tls.secretName }}
+
+[tls]
+certificate = "/etc/medseal/tls/tls.crt"
+key = "/etc/medseal/tls/tls.key"
+{{- with .Values.tls.clients }}
+clients = {{ printf "/etc/medseal/tls/%s" . | toJson }}
+{{- end }}
+{{- with .Values.tls.revoked }}
+revoked = {{ printf "/etc/medseal/tls/%s" . | toJson }}
+{{- end }}
+http = {{ .Values.tls.http }}
+mllp = {{ .Values.tls.mllp }}
+{{- end }}
+{{- end }}
+
+{{/* How the kubelet speaks to the pod. */}}
+{{- define "medseal.scheme" -}}
+{{- if and .Values.tls.secretName .Values.tls.http }}HTTPS{{ else }}{{ .Values.probes.scheme }}{{ end }}
+{{- end }}
+
+{{/* A size in mebibytes. */}}
+{{- define "medseal.mebibytes" -}}
+{{- $units := dict "M" 0.953674 "Mi" 1.0 "G" 953.674316 "Gi" 1024.0 "T" 953674.316406 "Ti" 1048576.0 }}
+{{- mulf (regexFind "^[0-9.]+" .) (get $units (regexFind "[A-Za-z]+$" .)) | int }}
 {{- end }}
