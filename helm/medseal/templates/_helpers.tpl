@@ -43,6 +43,50 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* What whoever works on PostgreSQL and the bucket needs to know: credentials, the configuration and the files that it names. */}}
+{{- define "medseal.environment" -}}
+env:
+  - name: MEDSEAL_LOG
+    value: {{ .Values.log.level | quote }}
+  - name: MEDSEAL_POSTGRES
+    valueFrom: {secretKeyRef: {name: {{ .Values.postgres.secretName }}, key: {{ .Values.postgres.secretKey }}}}
+  {{- with .Values.env }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+envFrom:
+  - secretRef: {name: {{ .Values.s3.secretName }}}
+{{- end }}
+
+{{- define "medseal.mounts" -}}
+- {name: config, mountPath: /etc/medseal/medseal.toml, subPath: medseal.toml, readOnly: true}
+{{- if .Values.postgres.authorities.secretName }}
+- {name: authorities, mountPath: /etc/medseal/authorities, readOnly: true}
+{{- end }}
+{{- if .Values.tls.secretName }}
+- {name: tls, mountPath: /etc/medseal/tls, readOnly: true}
+{{- end }}
+{{- range .Values.secretMounts }}
+- {name: {{ printf "secret-%s" . | replace "." "-" }}, mountPath: /etc/medseal/secrets/{{ . }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "medseal.volumes" -}}
+- name: config
+  secret: {secretName: {{ include "medseal.name" . }}-config}
+{{- with .Values.postgres.authorities.secretName }}
+- name: authorities
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- with .Values.tls.secretName }}
+- name: tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- range .Values.secretMounts }}
+- name: {{ printf "secret-%s" . | replace "." "-" }}
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
+
 {{/* medseal.toml. A JSON string is a TOML string. */}}
 {{- define "medseal.toml" -}}
 custodian = {{ .Values.custodian | toJson }}
