@@ -112,8 +112,10 @@ pub struct App {
     pub standing: Standing,
     /// Clients' keys that were fetched.
     pub key_sets: KeySets,
-    /// Sends requests of our own.
+    /// Sends requests of our own to what clients name.
     pub outgoing: Outgoing,
+    /// The same to what the configuration names: organisations, receivers, providers.
+    pub partners: Outgoing,
     /// What `$validate` checks by, beside the standard.
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.
@@ -324,14 +326,15 @@ fn lock(config: &Config) -> Result<File, StartError> {
     }
 }
 
-/// What older versions left open to everybody is closed, two folders deep; what lies further down nobody reaches then. Files of keys
-/// are refused where they are read.
+/// The data directory, and what older versions left open to everybody in it, is closed, two folders deep; what lies further down nobody
+/// reaches then. Files of keys are refused where they are read.
 fn close_all(data: &Path) {
     let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let objects = data.join("objects");
     let below = entries(&objects).filter(|path| path.is_dir()).collect::<Vec<_>>();
     let is_key = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".key"));
-    for path in entries(data).filter(|path| !is_key(path)).chain(below) {
+    let whole = std::iter::once(data.to_owned());
+    for path in whole.chain(entries(data).filter(|path| !is_key(path))).chain(below) {
         match close_to_others(&path) {
             Ok(false) => {}
             Ok(true) => tracing::warn!(path = %path.display(), "everybody could look into it: closed"),

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use warp::http::uri::Authority;
 use warp::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 
 /// Why nothing is sent to an address. Names no address: who asks must not learn what resolves where.
@@ -88,7 +89,17 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Outgoing {
     rules: Settings,
+    /// Where the configuration itself sends to.
+    named: Vec<Named>,
     tls: OnceLock<Option<Arc<ClientConfig>>>,
+}
+
+/// A host and port that the configuration names, and whether it is spoken to without TLS.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    host: String,
+    port: u16,
+    plain: bool,
 }
 
 /// A URL whose addresses were checked.
@@ -102,9 +113,24 @@ struct Checked {
 }
 
 impl Outgoing {
-    /// A sender that keeps to these rules.
+    /// A sender that keeps to these rules, for what others name.
     pub fn new(rules: Settings) -> Self {
-        Self { rules, tls: OnceLock::new() }
+        Self::to(rules, [])
+    }
+
+    /// The same for what the configuration itself sends to, by these URLs: their hosts may be anywhere, and are spoken to, at that
+    /// port, without TLS where a URL says so. All others are as others name them.
+    pub fn to<'u>(rules: Settings, urls: impl IntoIterator<Item = &'u str>) -> Self {
+        Self { rules, named: urls.into_iter().filter_map(named).collect(), tls: OnceLock::new() }
+    }
+
+    /// Whether a host may be spoken to without TLS.
+    fn is_plain(&self, host: &str, port: u16) -> bool {
+        self.rules.allow_http || self.named(host, port).any(|named| named.plain)
+    }
+
+    fn named<'n>(&'n self, host: &'n str, port: u16) -> impl Iterator<Item = &'n Named> {
+        self.named.iter().filter(move |named| named.host == host && named.port == port)
     }
 
     /// Whether something may be sent to this URL, as far as it can be told now: it is asked again for each request.
@@ -114,12 +140,12 @@ impl Outgoing {
 
     async fn check(&self, url: &str) -> Result<Checked, Refusal> {
         let (uri, https) = parse(url)?;
-        if !https && !self.rules.allow_http {
+        let authority = uri.authority().ok_or(Refusal::Url)?;
+        let host = bare(authority.host());
+        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+        if !https && !self.is_plain(&host, port) {
             return Err(Refusal::Http);
         }
-        let authority = uri.authority().ok_or(Refusal::Url)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
         let addresses = self.resolve(&host, port).await?;
         Ok(Checked { https, host, authority: authority.to_string(), path: path(&uri), addresses })
     }
@@ -132,7 +158,8 @@ impl Outgoing {
             _ => return Err(Refusal::Unresolved),
         };
         // One bad address among good ones is a trap: which of them is tried first is not ours to say.
-        let fine = |a: &SocketAddr| self.rules.names(host) || allowed(a.ip(), &self.rules);
+        let named = self.rules.names(host) || self.named(host, port).next().is_some();
+        let fine = |a: &SocketAddr| named || allowed(a.ip(), &self.rules);
         match addresses.iter().all(fine) {
             true if addresses.is_empty() => Err(Refusal::Unresolved),
             true => Ok(addresses),
@@ -165,6 +192,19 @@ impl Outgoing {
         let secured = TlsConnector::from(config).connect(name, stream).await.map_err(|_| SendError::Tls)?;
         speak(secured, request, most).await
     }
+}
+
+/// Where a URL of the configuration leads to, whatever is spoken there.
+fn named(url: &str) -> Option<Named> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority: Authority = rest.split(['/', '?']).next()?.parse().ok()?;
+    let plain = matches!(scheme, "http" | "mllp");
+    let port = authority.port_u16().unwrap_or(if plain { 80 } else { 443 });
+    Some(Named { host: bare(authority.host()), port, plain })
+}
+
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
 }
 
 /// Reads a URL, and tells whether it is https.
@@ -383,6 +423,24 @@ mod tests {
             assert_eq!(allowed(ip.parse().unwrap(), &some), expected, "{ip}");
         }
         assert!(some.names("hook.example") && !some.names("other.example"));
+    }
+
+    #[tokio::test]
+    async fn what_the_configuration_sends_to_opens_nothing_else() {
+        let outgoing = Outgoing::to(rules(""), ["https://127.0.0.1:9/fhir", "mllp://[::1]:2575", "http://10.0.0.1/x"]);
+        for (url, expected) in [
+            ("https://127.0.0.1:9/other", Ok(())),
+            ("https://127.0.0.1:10/fhir", Err(Refusal::Address)),
+            ("http://127.0.0.1:9/fhir", Err(Refusal::Http)),
+            ("https://127.0.0.2:9/fhir", Err(Refusal::Address)),
+            ("http://10.0.0.1/y", Ok(())),
+            ("http://8.8.8.8/", Err(Refusal::Http)),
+            ("http://[::1]:2575/", Ok(())),
+            ("https://[::1]/", Err(Refusal::Address)),
+        ] {
+            assert_eq!(outgoing.allows(url).await, expected, "{url}");
+        }
+        assert_eq!(Outgoing::new(rules("")).allows("https://127.0.0.1:9/fhir").await, Err(Refusal::Address));
     }
 
     #[tokio::test]

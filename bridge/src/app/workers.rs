@@ -20,7 +20,7 @@ use crate::smart::key_sets::KeySets;
 use crate::smart::standing::Standing;
 use crate::{anchor, audit, commit, export, notify, telemetry, upkeep};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Opens everything and sets the committer and the anchor to work.
@@ -38,6 +38,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let exporter = tokio::spawn(export::run(core.clone()));
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
+        partners: Outgoing::to(config.outgoing.clone(), config.partners()),
         exchange: Exchange::open(&config, &core, &token_key)?,
         started: core.clock.now(),
         paces: Paces::new(config.limits.requests_per_second),

@@ -145,7 +145,7 @@ async fn turn(app: &Arc<App>, push: &Push, mut order: Order) -> Result<Option<i6
             Push { state: State::Delivered, ..push.clone() }
         }
         Err(error) => {
-            tracing::warn!(push = %push.id, to = %order.to, %error, "a push was not delivered");
+            tracing::warn!(push = %push.id, why = error.inside(), "a push was not delivered");
             order.why = error.issues().first().map(|issue| issue.text.clone());
             let after = missed(app, push, error.may_pass());
             away = Some(after.due).filter(|_| error.may_pass());
@@ -204,7 +204,7 @@ async fn deliver(app: &Arc<App>, push: &Push, order: &mut Order) -> Result<Done,
         let going = consented(app, order, &patient, receiver.id.as_str()).await?;
         return hl7v2::send(app, receiver, push, order, going).await;
     }
-    let partner = exchange.directory.partner(&order.to, &app.outgoing, peers::now(app)).await?;
+    let partner = exchange.directory.partner(&order.to, &app.partners, peers::now(app)).await?;
     let Going { opened, caller, places } = consented(app, order, &patient, &partner.document.said.name).await?;
     let parcel = pack(&app.core, &patient, opened).await?;
     if parcel.more {

@@ -70,6 +70,14 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// For the operator's log: without the name of a receiver that nobody knows, which is whatever a client has sent.
+    pub fn inside(&self) -> String {
+        match self {
+            Self::Directory(DirectoryError::Unknown(_)) => "the receiver is no participant of this network".to_owned(),
+            known => known.to_string(),
+        }
+    }
+
     /// The status of an answer that says it.
     pub fn status(&self) -> StatusCode {
         match self {

@@ -62,7 +62,7 @@ pub async fn ask(
     headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {token}"))?);
     let outbound = Outbound { method: Method::POST, url, headers, body: body.into() };
     let bounds = Bounds { answer: MAX_BODY_BYTES, time: EXCHANGE_TIMEOUT };
-    let answer = app.outgoing.send_within(outbound, bounds).await?;
+    let answer = app.partners.send_within(outbound, bounds).await?;
     let said = answer.headers.get(HEADER).and_then(|value| value.to_str().ok());
     let Some(said) = said else {
         // Who did not know us could not sign for us.
@@ -122,7 +122,7 @@ async fn sender(app: &App, path: &str, headers: &HeaderMap) -> Result<Partner, E
         Some(Err(AssertionError::Unknown)) | None => exchange.directory.stranger()?,
         Some(Err(error)) => return Err(SignedError::from(error).into()),
     }
-    let partner = exchange.directory.partner(&id, &app.outgoing, now).await?;
+    let partner = exchange.directory.partner(&id, &app.partners, now).await?;
     claimed.check(&partner.document.keys, &to, now).map_err(SignedError::from)?;
     Ok(partner)
 }

@@ -81,7 +81,7 @@ async fn pull_one(
     from: &ParticipantId,
 ) -> Result<Got, ExchangeError> {
     let exchange = of(app)?;
-    let partner = exchange.directory.partner(from, &app.outgoing, peers::now(app)).await?;
+    let partner = exchange.directory.partner(from, &app.partners, peers::now(app)).await?;
     let asked = Asked {
         patient: wanted.described.clone(),
         queries: wanted.queries(),

@@ -195,7 +195,7 @@ pub async fn begin(
     here: Option<&Name>,
     intent: &Intent,
 ) -> Result<(String, View), ExchangeError> {
-    let partner = of(app)?.directory.partner(from, &app.outgoing, peers::now(app)).await?;
+    let partner = of(app)?.directory.partner(from, &app.partners, peers::now(app)).await?;
     let body = serde_json::to_vec(asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
     let answer = granted(ask(app, &partner, OPEN, body, intent).await?)?;
     let Opened { ticket, expires } = serde_json::from_slice(&answer).map_err(|_| ExchangeError::Answer)?;
@@ -236,7 +236,7 @@ impl View {
 
     async fn got(&self, app: &Arc<App>, queries: Vec<String>) -> Result<Got, ExchangeError> {
         let exchange = of(app)?;
-        let partner = exchange.directory.partner(&self.from, &app.outgoing, peers::now(app)).await?;
+        let partner = exchange.directory.partner(&self.from, &app.partners, peers::now(app)).await?;
         let look = serde_json::to_vec(&Look { ticket: self.ticket.clone(), queries });
         let body = look.map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
         let parcel = granted(ask(app, &partner, LOOK, body, &self.intent()).await?)?;
@@ -249,7 +249,7 @@ impl View {
     /// Ends it here, and there if it can be reached.
     pub async fn close(self, app: &App) -> Result<(), ExchangeError> {
         end(app, self.id.clone(), self.expires).await?;
-        let partner = of(app)?.directory.partner(&self.from, &app.outgoing, peers::now(app)).await?;
+        let partner = of(app)?.directory.partner(&self.from, &app.partners, peers::now(app)).await?;
         let body = serde_json::to_vec(&Look { ticket: self.ticket.clone(), queries: Vec::new() });
         let body = body.map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
         granted(ask(app, &partner, CLOSE, body, &self.intent()).await?).map(|_| ())

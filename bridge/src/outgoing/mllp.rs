@@ -54,7 +54,7 @@ impl Door {
 impl Outgoing {
     /// Connects. `tls`: whom to trust and what to show, where that is not what this machine trusts and nothing.
     pub async fn line(&self, door: &Door, tls: Option<Arc<ClientConfig>>) -> Result<Line, SendError> {
-        if !door.tls && !self.rules.allow_http {
+        if !door.tls && !self.is_plain(&door.host, door.port) {
             return Err(Refusal::Mllp.into());
         }
         let stream = connect(&self.resolve(&door.host, door.port).await?).await?;
@@ -131,5 +131,9 @@ mod tests {
         assert_eq!(refused("allow_http = true", "mllp://127.0.0.1:2575").await, Some(Refusal::Address));
         assert_eq!(refused("allow_private = true", "mllps://169.254.169.254:2575").await, Some(Refusal::Address));
         assert_eq!(refused("allow_http = true\nallow_private = true", "mllp://127.0.0.1:1").await, None);
+        // What the configuration itself names needs no more said.
+        let (named, door) =
+            (Outgoing::to(Settings::default(), ["mllp://127.0.0.1:1"]), Door::parse("mllp://127.0.0.1:1"));
+        assert!(matches!(named.line(&door.unwrap(), None).await.err(), Some(SendError::Unreachable)));
     }
 }

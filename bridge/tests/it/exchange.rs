@@ -454,7 +454,7 @@ async fn who_is_suspended_changed_late_or_repeated_is_refused() {
     let read = Parcel::read(lie.as_bytes()).unwrap();
     no_such_parcel_is_read(&parcel);
     let exchange = a.world.running.app.exchange.as_ref().unwrap();
-    let partner = exchange.directory.partner(&b.id, &a.world.running.app.outgoing, now).await.unwrap();
+    let partner = exchange.directory.partner(&b.id, &a.world.running.app.partners, now).await.unwrap();
     let checked = read.check(&a.world.running.app.core, &partner.document, Accept::Anchored).await.unwrap();
     let refused: Vec<&str> = checked.iter().filter(|one| one.verdict.is_err()).map(|one| one.name.as_str()).collect();
     assert_eq!(refused, ["Observation/o-lovelace"]);

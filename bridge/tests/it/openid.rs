@@ -281,7 +281,7 @@ async fn an_outside_account_is_added_by_its_owner_who_is_still_there() {
 }
 
 #[tokio::test]
-async fn a_provider_is_asked_within_the_rules_for_all_requests() {
+async fn a_provider_of_the_configuration_may_be_in_ones_own_network_and_nothing_else_is() {
     let mock = Mock::start().await;
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(&directory.path().join("data"));
@@ -290,5 +290,9 @@ async fn a_provider_is_asked_within_the_rules_for_all_requests() {
         vec![Provider { name: NAME.into(), issuer, client_id: "medseal".into(), client_secret: None }];
     let world = World::with(directory, config).await;
     let mut browser = Browser::new(&world);
-    assert_eq!(browser.post("/auth/login/provider", &json!({"provider": NAME})).await.0, 503, "a private address");
+    assert_eq!(browser.post("/auth/login/provider", &json!({"provider": NAME})).await.0, 200);
+    let app = &world.running.app;
+    let issuer = app.config.login.openid[0].issuer.clone();
+    assert!(app.partners.allows(&issuer).await.is_ok() && app.outgoing.allows(&issuer).await.is_err());
+    assert!(app.partners.allows("http://127.0.0.2/keys").await.is_err(), "what its answers name elsewhere");
 }

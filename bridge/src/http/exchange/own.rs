@@ -82,7 +82,7 @@ async fn document_of(app: &App, one: &Participant) -> Option<Arc<Document>> {
     if !matches!(one.status, Status::Active | Status::Suspended) {
         return None;
     }
-    of(app).ok()?.directory.document(one, &app.outgoing).await.ok()
+    of(app).ok()?.directory.document(one, &app.partners).await.ok()
 }
 
 fn told_of(one: &Participant, document: Option<&Document>) -> Value {

@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 /// A hospital that nobody else is connected with but a receiver at some address.
 pub async fn hospital(endpoint: &str, more: &str) -> Hospital {
     let parsed = Config::parse(&format!(
-        "[outgoing]\nallow_private = true\nallow_http = true\n[exchange]\nid = 'north'\nname = 'Hospital North'\n\
+        "[exchange]\nid = 'north'\nname = 'Hospital North'\n\
          [[exchange.hl7v2]]\nid = 'oldlab'\nendpoint = '{endpoint}'\nsender = 'MEDSEAL|NORTH'\nreceiver = 'LAB|WEST'\n{more}"
     ))
     .unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(&directory.path().join("data"));
-    (config.outgoing, config.exchange) = (parsed.outgoing, parsed.exchange);
+    config.exchange = parsed.exchange;
     let world = World::with(directory, config).await;
     let config = world.running.app.config.clone();
     Hospital { world, id: id("north"), config, cutter: None }
