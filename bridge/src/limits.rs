@@ -70,6 +70,11 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a frame that has begun may take to arrive. Between frames a feed may be silent for days.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+/// After how much silence an MLLP connection is asked whether its other end is still there, how long between two such questions, and how
+/// many without an answer end it: a machine that lost its power, or a firewall that forgot, holds its place for two minutes.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+pub const KEEPALIVE_PROBE: Duration = Duration::from_secs(20);
+pub const KEEPALIVE_PROBES: u32 = 3;
 /// How long TLS may take to begin: nobody is known by then.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message waits for its feed's turn before its sender is told to come back: below the patience of senders.

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
 /// Why there is no TLS: the file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub struct Doors {
     clients: Option<Arc<dyn ClientCertVerifier>>,
     /// Whether who speaks MLLP over TLS must show a certificate.
     pub mutual: bool,
+    /// When the certificate ends that is shown, or the first one behind it, and the first list of revoked ones: seconds since 1970.
+    pub ends: Option<i64>,
+    pub lists_end: Option<i64>,
 }
 
 impl Doors {
@@ -43,7 +47,10 @@ impl Doors {
         let clients = clients.map(|path| verifier(path, tls.revoked.as_deref())).transpose()?;
         let http = tls.http.then(|| server(tls, None)).transpose()?;
         let mllp = tls.mllp.then(|| server(tls, clients.clone())).transpose()?;
-        Ok(Self { http, mllp, clients, mutual: tls.is_mutual() })
+        let ends = certificates(&tls.certificate)?.iter().filter_map(ends).min();
+        let lists = tls.revoked.as_deref().map(lists).transpose()?.unwrap_or_default();
+        let lists_end = lists.iter().filter_map(list_ends).min();
+        Ok(Self { http, mllp, clients, mutual: tls.is_mutual(), ends, lists_end })
     }
 
     /// Whether a certificate that was shown before is revoked by the lists of now. Lists are looked at once by each connection.
@@ -119,6 +126,16 @@ fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
         Ok(found) if found.is_empty() => Err(fault("holds no list of revoked certificates".into())),
         read => read.map_err(|e| fault(format!("no lists of revoked certificates: {e}"))),
     }
+}
+
+fn ends(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, read) = parse_x509_certificate(certificate).ok()?;
+    Some(read.validity().not_after.timestamp())
+}
+
+fn list_ends(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
+    let (_, read) = parse_x509_crl(list).ok()?;
+    read.next_update().map(|time| time.timestamp())
 }
 
 fn server(tls: &config::Tls, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Arc<ServerConfig>, TlsError> {

@@ -1,11 +1,12 @@
 //! `/metrics` for Prometheus. Beside the API it takes the configured token, and without one it is not there; on an address of its own
 //! it asks nobody who he is, and answers nothing else.
 
+use super::impatient::Impatient;
 use super::reply::{Reply, body, failure};
 use super::routes::{Request, not_found, only};
 use crate::app::App;
 use crate::error::Issue;
-use crate::limits::{HEADER_TIMEOUT, MAX_METRICS_CONNECTIONS};
+use crate::limits::{HEADER_TIMEOUT, MAX_METRICS_CONNECTIONS, WRITE_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::server::conn::http1::Builder;
@@ -61,7 +62,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             let app = app.clone();
             async move { Ok::<_, Infallible>(alone(&app, &request).await.map(Full::<Bytes>::new)) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), answers);
+        let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), answers);
         tokio::spawn(until(stop, async move {
             // A monitor that breaks off is no news.
             let _ = connection.await;

@@ -7,10 +7,12 @@ use crate::error::{IngestError, Issue};
 use crate::feeds::{Arrival, Feed, Feeds, Listener, Origin};
 use crate::ingest::{Answered, Received, receive};
 use crate::limits::{
-    FRAME_PATIENCE, FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_FRAME_BYTES, SMALL_FRAME_BYTES, WRITE_TIMEOUT,
+    FRAME_PATIENCE, FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_PROBE, KEEPALIVE_PROBES,
+    MAX_FRAME_BYTES, SMALL_FRAME_BYTES, WRITE_TIMEOUT,
 };
 use crate::rooms::Room;
 use crate::tls::{Shown, revocation};
+use socket2::{SockRef, TcpKeepalive};
 use std::io::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub(super) async fn connection(
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&alive())?;
     let feeds = app.core.feeds();
     let Some(door) = feeds.door(listener) else {
         let arrival = Arrival { listener, peer, shown: Arc::default() };
@@ -46,6 +49,11 @@ pub(super) async fn connection(
     let shown = Arc::new(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
     let arrival = Arrival { listener, peer, shown };
     admitted(app, &feeds, arrival, stream, stop).await
+}
+
+/// A feed may be silent for days; one whose machine is gone keeps no place.
+fn alive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_PROBE).with_retries(KEEPALIVE_PROBES)
 }
 
 /// Nobody is listened to who may speak for no feed.

@@ -37,6 +37,7 @@ struct LookedUp {
     failing: u64,
     /// Messages in quarantine that wait to be replayed, counted up to a bound.
     held: u64,
+    pushes: u64,
     /// When the index was last copied, in milliseconds since 1970, and the newest drill.
     backup: Option<i64>,
     drill: Option<(i64, bool)>,
@@ -53,9 +54,11 @@ impl LookedUp {
         let moved = stands.map_or(at, |before| before.moved);
         let subscriptions = subscriptions.len() as u64;
         let held = store.held_count(MAX_COUNTED_HELD).ok()? as u64;
+        let pushes = store.waiting_pushes("").ok()? as u64;
         let drill = store.drilled().ok()?.map(|Drill { at, proved, .. }| (at, proved));
-        let (checkpoint, backup) = (progress.checkpoint, store.backed_up().ok()?);
-        Some(Self { at, outbox, log, checkpoint, anchored, moved, subscriptions, failing, held, backup, drill })
+        let never = (!store.is_shared()).then_some(0);
+        let (checkpoint, backup) = (progress.checkpoint, store.backed_up().ok()?.or(never));
+        Some(Self { at, outbox, log, checkpoint, anchored, moved, subscriptions, failing, held, pushes, backup, drill })
     }
 
     fn unanchored(&self) -> u64 {
@@ -190,6 +193,15 @@ pub fn watch(app: &Arc<App>) {
     process(&make);
     feeds(&make);
     copies(&make);
+    make.of_app("medseal_tls_certificate_expires_seconds", "When the listeners' certificate ends, since 1970", |app| {
+        u64::try_from(app.core.feeds().doors.ends?).ok()
+    });
+    make.of_app(
+        "medseal_tls_revoked_expires_seconds",
+        "When the first list of revoked certificates ends, since 1970",
+        |app| u64::try_from(app.core.feeds().doors.lists_end?).ok(),
+    );
+    make.of_index("medseal_exchange_waiting", "Pushes that wait to be taken", |index| index.pushes);
     make.of_app(
         "medseal_exchange_rules_paused",
         "Rules that stand still, since nobody takes what they pushed",
@@ -225,10 +237,11 @@ fn feeds(make: &Maker<'_>) {
 }
 
 fn copies(make: &Maker<'_>) {
+    // What never was is told, too: an alarm has something to look at. PostgreSQL is copied by its own means, of which nothing is known here.
     let of_backup = |index: &LookedUp| seconds(index.backup?);
-    make.perhaps("medseal_backup_time_seconds", "When the index was last copied, since 1970", of_backup);
-    make.perhaps("medseal_drill_time_seconds", "When the last drill began, since 1970", |index| {
-        seconds(index.drill?.0)
+    make.perhaps("medseal_backup_time_seconds", "When the index was last copied, since 1970; 0: never", of_backup);
+    make.perhaps("medseal_drill_time_seconds", "When the last drill began, since 1970; 0: never", |index| {
+        seconds(index.drill.map_or(0, |(began, _)| began))
     });
     make.perhaps("medseal_drill_proved", "1 if the last drill proved everything", |index| {
         Some(u64::from(index.drill?.1))
@@ -249,8 +262,10 @@ fn log(make: &Maker<'_>) {
     make.of_app("medseal_chain_contradiction", "1 if chain and log are not of one history", |app| {
         Some(u64::from(app.core.chain.trouble().is_some_and(|trouble| trouble.is_contradiction)))
     });
-    make.of_app("medseal_chain_away", "1 while the chain does not go on", |app| {
-        Some(u64::from(app.core.chain.trouble().is_some_and(|trouble| !trouble.is_contradiction)))
+    // Whoever does not anchor any more would not hear that it goes on again.
+    make.of_app("medseal_chain_away", "1 while the chain does not go on, told by the replica that anchors", |app| {
+        let trouble = app.core.chain.trouble().filter(|_| app.core.lease.held().is_some());
+        Some(u64::from(trouble.is_some_and(|trouble| !trouble.is_contradiction)))
     });
     make.of_app("medseal_lease_held", "1 where this replica does the background work", |app| {
         Some(u64::from(app.core.lease.held().is_some()))

@@ -426,6 +426,8 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     let (lab, ward) = (ours.sender("lab.example"), ours.sender("ward.example"));
     let mut config = config(&directory.path().join("data"));
     config.tls = Some(Tls { revoked: Some(ours.revoke(&[], 2099)), ..ours.tls() });
+    let doors = tls::Doors::load(config.tls.as_ref()).unwrap();
+    assert_eq!((doors.ends.is_some(), doors.lists_end), (true, Some(4_102_358_400)), "the last day of 2099");
     let world = World::with(directory, config.clone()).await;
     let (at, reloader) = (world.running.mllp, &world.running.reloader);
     let sent = async |shown: &Identity, control: &str| {
@@ -489,6 +491,8 @@ async fn a_configuration_with_a_fault_is_told_of_and_changes_nothing() {
     assert!(ask(&data, &Ask::Reload).await.unwrap_err().contains("medseal.toml"));
 }
 
+// meets smart 231
+// meets bulk 2
 #[tokio::test(flavor = "multi_thread")]
 async fn http_speaks_tls_where_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
@@ -505,6 +509,7 @@ async fn http_speaks_tls_where_it_is_told_to() {
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+    assert!(reply.contains("strict-transport-security: max-age="), "{reply}");
     let mut plain = TcpStream::connect(http).await.unwrap();
     plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut reply = Vec::new();
