@@ -26,6 +26,16 @@ impl Counts {
         self.accepted + self.quarantined + self.refused + self.failed
     }
 
+    /// All together.
+    pub fn sum<'c>(counts: impl IntoIterator<Item = &'c Self>) -> Self {
+        counts.into_iter().fold(Self::default(), |sum, one| Self {
+            accepted: sum.accepted + one.accepted,
+            quarantined: sum.quarantined + one.quarantined,
+            refused: sum.refused + one.refused,
+            failed: sum.failed + one.failed,
+        })
+    }
+
     /// How many of a thousand were not accepted.
     pub fn errors_in_thousand(&self) -> u64 {
         (self.all() - self.accepted) * 1_000 / self.all().max(1)
@@ -132,6 +142,7 @@ mod tests {
         assert_eq!(reading.minutes.len(), MINUTES);
         assert_eq!((reading.minutes[57].all(), reading.minutes[58].all(), reading.minutes[59].all()), (1, 2, 0));
         assert_eq!((reading.total.errors_in_thousand(), reading.last, reading.connections), (333, Some(MINUTE + 1), 1));
+        assert_eq!(Counts::sum(&reading.minutes), reading.total);
         let later = meter.read(61 * MINUTE);
         assert_eq!((later.minutes.iter().map(Counts::all).sum::<u64>(), later.total.all()), (0, 3));
         for n in 0..200 {

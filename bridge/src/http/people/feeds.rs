@@ -8,14 +8,16 @@ use super::visit::Visit;
 use crate::app::App;
 use crate::feeds::Feed;
 use crate::feeds::meter::{Counts, MINUTES, Reading};
-use crate::http::reply::Reply;
+use crate::http::reply::{Reply, with_header};
 use crate::http::routes::Request;
 use crate::people::Role;
 use maud::{Markup, html};
 use std::sync::Arc;
-use warp::http::StatusCode;
+use warp::http::{StatusCode, header};
 
 const FEEDS: &str = "/me/feeds";
+/// Seconds after which a browser looks again.
+const AGAIN: &str = "30";
 /// The picture's, in its own units.
 const BAR: usize = 6;
 const HEIGHT: u64 = 72;
@@ -29,7 +31,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         Err(door) => return Ok(door),
     };
     let waiting = super::at_desk(app, |desk| Ok(desk.store.held_count(MANY)?)).await?;
-    Ok(page(StatusCode::OK, &shown(&visit, waiting)))
+    Ok(with_header(page(StatusCode::OK, &shown(&visit, waiting)), header::REFRESH, AGAIN))
 }
 
 fn shown(visit: &Visit<'_>, waiting: usize) -> Markup {
@@ -48,7 +50,7 @@ fn shown(visit: &Visit<'_>, waiting: usize) -> Markup {
                     thead { tr {
                         th scope="col" { "Feed" } th.number scope="col" { "Connections" } th.number scope="col" { "Accepted" }
                         th.number scope="col" { "Quarantined" } th.number scope="col" { "Refused" } th.number scope="col" { "Failed" }
-                        th.number scope="col" { "Not accepted" } th scope="col" { "Last message" }
+                        th.number scope="col" { "Not accepted, last hour" } th scope="col" { "Last message" }
                     } }
                     tbody { @for (feed, reading) in &read { (row(feed, reading)) } }
                 }
@@ -65,7 +67,7 @@ fn shown(visit: &Visit<'_>, waiting: usize) -> Markup {
 
 fn row(feed: &Feed, reading: &Reading) -> Markup {
     let Counts { accepted, quarantined, refused, failed } = reading.total;
-    let errors = reading.total.errors_in_thousand();
+    let errors = Counts::sum(&reading.minutes).errors_in_thousand();
     html! {
         tr {
             td { (feed.name) @if feed.has_quarantine() { span.hint { " keeps what is faulty" } } }
