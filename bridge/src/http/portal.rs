@@ -60,6 +60,12 @@ const FILES: &[(&str, &str)] = files![
     "/portal/notary/vendor/noble-secp256k1/index.js" "notary/web/vendor/noble-secp256k1/index.js",
 ];
 
+/// The first page, which leads to all others.
+pub fn landing(content: String) -> Reply {
+    let reply = body(StatusCode::OK, "text/html; charset=utf-8", content);
+    with_header(reply, header::CONTENT_SECURITY_POLICY, POLICY)
+}
+
 /// The file at a path, if it is one of the pages'.
 pub fn file(path: &str) -> Option<Reply> {
     let (_, content) = FILES.iter().find(|(known, _)| *known == path)?;

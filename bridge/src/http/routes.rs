@@ -1,7 +1,7 @@
 //! ALL ROUTES but those of operations, on one page. Path before method, so that an unknown path is a 404 and a known one with another method a
 //! 405 with `Allow`. Everything but what is public takes a bearer token.
 
-use super::reply::{Reply, body, failure};
+use super::reply::{Reply, body, failure, with_header};
 use super::{audit, auth, edge, exchange, fhir, hl7v2, ledger, log, login, measured, metrics, operations};
 use super::{people, portal, smart, witness};
 use crate::app::App;
@@ -49,6 +49,9 @@ pub struct Call<'r> {
     pub body: &'r Bytes,
 }
 
+/// Where HTTP speaks TLS here, browsers come back by nothing else for a year.
+const TLS_ALONE: &str = "max-age=31536000";
+
 /// What a type and a resource take.
 const OF_TYPE: &[Method] = &[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 const OF_RESOURCE: &[Method] = &[Method::GET, Method::PUT, Method::PATCH, Method::DELETE];
@@ -68,7 +71,11 @@ async fn answer(app: &Arc<App>, request: &Request) -> Reply {
             Box::pin(audit::told(app, request, reply)).await
         }
     };
-    edge::marked(reply, request, origins)
+    let reply = edge::marked(reply, request, origins);
+    match app.core.feeds().doors.http {
+        Some(_) => with_header(reply, header::STRICT_TRANSPORT_SECURITY, TLS_ALONE),
+        None => reply,
+    }
 }
 
 /// Whether the process is worth keeping: one whose committer has ended takes nothing any more until it is started anew.
@@ -84,7 +91,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
     let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     let get = || only(request, &[Method::GET]);
     match segments.as_slice() {
-        [""] => get().map(|()| body(StatusCode::OK, "text/html; charset=utf-8", landing(app))),
+        [""] => get().map(|()| portal::landing(landing(app))),
         ["healthz"] => get().map(|()| alive(app)),
         ["openapi.yaml"] => get().map(|()| body(StatusCode::OK, "application/yaml", OPENAPI)),
         ["readyz"] => {
@@ -202,13 +209,13 @@ fn bad_body(bad: BadBody) -> Reply {
         BadBody::Full => {
             let text = "there is no room for so long a body now: others are arriving, of this client or in all";
             let reply = failure(StatusCode::SERVICE_UNAVAILABLE, Issue::new("transient", text));
-            return super::reply::with_header(reply, header::RETRY_AFTER, "5");
+            return with_header(reply, header::RETRY_AFTER, "5");
         }
         BadBody::Late(wait) => {
             let text = "this client sends more requests than it may: come back when Retry-After says";
             let reply = failure(StatusCode::TOO_MANY_REQUESTS, Issue::new("throttled", text));
             let seconds = wait.as_secs_f64().ceil().max(1.0).to_string();
-            return super::reply::with_header(reply, header::RETRY_AFTER, &seconds);
+            return with_header(reply, header::RETRY_AFTER, &seconds);
         }
     };
     failure(status, Issue::new(code, text))
@@ -222,14 +229,14 @@ pub(super) fn only(request: &Request, methods: &[Method]) -> Result<(), Reply> {
     let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let reply =
         failure(StatusCode::METHOD_NOT_ALLOWED, Issue::new("not-supported", format!("this address takes {allow}")));
-    Err(super::reply::with_header(reply, header::ALLOW, &allow))
+    Err(with_header(reply, header::ALLOW, &allow))
 }
 
 /// A search over all types would walk through all that there is.
 fn not_of_everything(status: StatusCode) -> Reply {
     let text = "a search over all types is not held here: search a type, or send a batch with a search of each";
     let reply = failure(status, Issue::new("not-supported", text));
-    super::reply::with_header(reply, header::ALLOW, "POST")
+    with_header(reply, header::ALLOW, "POST")
 }
 
 /// Nothing is here.
