@@ -8,7 +8,11 @@ use crate::index::store::Store;
 pub fn run(config: &Config) -> Result<(), Failed> {
     match config.index.settings().map_err(Failed)? {
         Some(settings) => Store::postgres(settings).map_err(Failed::from_error)?,
-        None => return Err(Failed("the index is a file, whose tables each start sees to: this is for [index] postgres".into())),
+        None => {
+            return Err(Failed(
+                "the index is a file, whose tables each start sees to: this is for [index] postgres".into(),
+            ));
+        }
     };
     say!("the index has the tables of medseal {}", env!("CARGO_PKG_VERSION"));
     Ok(())

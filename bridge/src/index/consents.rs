@@ -78,7 +78,10 @@ impl Store {
 
     /// Grants whose last second is over and that nothing was concluded from yet.
     pub fn lapsed(&self, now: u64, most: usize) -> Result<Vec<Given>, StoreError> {
-        self.given_where("closed = 0 AND not_after < ?1 ORDER BY not_after, key LIMIT ?2", values![now as i64, most as i64])
+        self.given_where(
+            "closed = 0 AND not_after < ?1 ORDER BY not_after, key LIMIT ?2",
+            values![now as i64, most as i64],
+        )
     }
 
     fn given_where(&self, only: &str, values: &[Value<'_>]) -> Result<Vec<Given>, StoreError> {

@@ -30,7 +30,10 @@ async fn signed(browser: &mut Browser<'_>, passkey: &Passkey, query: &str) -> Re
     let reply = answer(browser, query, "sign", "").await;
     let (page, policy) = (text(&reply), reply.headers()["content-security-policy"].to_str().unwrap());
     assert_eq!(reply.status(), 200, "{page}");
-    assert!(policy.ends_with("form-action 'self' https://app.example"), "the form's answer goes on to the app: {policy}");
+    assert!(
+        policy.ends_with("form-action 'self' https://app.example"),
+        "the form's answer goes on to the app: {policy}"
+    );
     for part in ["Device/app", "what I use it for myself", "Go on to Heart &lt;b&gt;App", "name=\"scope-1\""] {
         assert!(page.contains(part), "{part}: {page}");
     }

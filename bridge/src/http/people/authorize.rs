@@ -121,23 +121,26 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         let consent = ways.consent.ok_or(Refusal::Form)?;
         return letting::terms(app, request, consent, (&onward, &question.redirect)).await;
     }
-    if !ways.unsigned {
-        let signed = match &ways.consent {
-            Some(consent) => letting::is_signed(app, request, consent).await?,
-            None => false,
-        };
-        if !signed {
-            return Ok(question.denied(app, UNSIGNED));
-        }
+    if !letting::suffices(app, request, &ways).await? {
+        return Ok(question.denied(app, UNSIGNED));
     }
-    let who = (&session, &request.seen);
     let patient = match (&wanted.launch, asks_for_patient(&granted)) {
         (_, false) => None,
-        (Some(launch), true) => Some(shown(app, who, launch.patient.clone()).await?),
-        (None, true) => Some(patient(app, who, form.get("patient").map(String::as_str)).await?),
+        (Some(launch), true) => Some(shown(app, (&session, &request.seen), launch.patient.clone()).await?),
+        (None, true) => Some(patient(app, (&session, &request.seen), form.get("patient").map(String::as_str)).await?),
     };
-    let code = Handle::new(&system_random)?;
-    let now = app.core.clock.now().as_millisecond();
+    let_in(app, &session, &question, wanted, (granted, patient)).await
+}
+
+/// The app gets a code, for what is granted of a patient's record or of none.
+async fn let_in(
+    app: &Arc<App>,
+    session: &Session,
+    question: &Question,
+    wanted: Wanted,
+    (granted, patient): (Vec<Scope>, Option<Name>),
+) -> Result<Reply, Refusal> {
+    let (code, now) = (Handle::new(&system_random)?, app.core.clock.now().as_millisecond());
     let grant = Grant {
         id: hex::encode(bytes::<16>(&system_random).map_err(|_| Refused::Secret)?),
         client: question.client.id.clone(),

@@ -95,15 +95,23 @@ pub(super) async fn terms(
     (onward, redirect): (&Markup, &str),
 ) -> Result<Reply, Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    let before = all(&visit).await?.into_iter().find(|one| !one.state.is_over() && one.choice.recipient.reference == choice.recipient.reference);
+    let before = all(&visit)
+        .await?
+        .into_iter()
+        .find(|one| !one.state.is_over() && one.choice.recipient.reference == choice.recipient.reference);
     let draft = Draft::new(&app.core, choice, &visit.session.account.id, before.map(|one| one.key))?;
     let sealed = draft.seal(&app.core)?;
     let content = pages::access::terms(&visit, &draft.choice, &sealed, Some(onward));
     Ok(page_going_to(StatusCode::OK, &content, &origin(redirect)))
 }
 
-/// Whether the patient has signed as much, and it has not ended.
-pub(super) async fn is_signed(app: &Arc<App>, request: &Request, choice: &Choice) -> Result<bool, Refusal> {
+/// Whether approving is enough: no Consent is asked for, or the patient has signed as much, and that has not ended.
+pub(super) async fn suffices(app: &Arc<App>, request: &Request, ways: &Ways) -> Result<bool, Refusal> {
+    let choice = match &ways.consent {
+        _ if ways.unsigned => return Ok(true),
+        None => return Ok(false),
+        Some(choice) => choice,
+    };
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let covers = |signed: &Choice| Choice { until: signed.until, ..choice.clone() }.is_within(signed);
     Ok(all(&visit).await?.iter().any(|one| !one.state.is_over() && covers(&one.choice)))
@@ -132,7 +140,10 @@ mod tests {
             ("openid launch/patient offline_access", None),
             ("patient/*.rs", Some(vec![])),
             ("patient/Observation.rs patient/*.r", Some(vec![])),
-            ("patient/Observation.rs?category=lab patient/Condition.r openid", Some(vec!["Condition", "Observation", "Patient"])),
+            (
+                "patient/Observation.rs?category=lab patient/Condition.r openid",
+                Some(vec!["Condition", "Observation", "Patient"]),
+            ),
             ("user/Observation.rs", None),
         ] {
             let expected = expected.map(|kinds| kinds.into_iter().map(str::to_owned).collect());
