@@ -5,7 +5,7 @@
 use crate::anchor::key::KeyPlace;
 use crate::anchor::{Chain, Place};
 use crate::app::{Core, StartError};
-use crate::config::{self, Config, Keys, Registrar};
+use crate::config::{self, Config, Registrar};
 use crate::index::store::{Store, StoreError};
 use alloy_primitives::{Address, Bytes};
 use jiff::Timestamp;
@@ -13,7 +13,6 @@ use notary::chain::ChainError;
 use notary::chain::evm::{EvmError, Nodes, Reading, SenderKey, follow, transact};
 use notary::consent::{GrantKey, Mirror, MirrorError, Refusal, Registry, Standing, Taken, Word};
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell};
@@ -83,7 +82,7 @@ impl Grants {
         let via = match (&chain.place, &config.chain) {
             (Place::Embedded(ledger), _) => Via::Embedded(ledger.registry()),
             (Place::Evm(_), Some(settings)) => match &settings.registry {
-                Some(registrar) => Via::Evm(Box::new(Evm::open(settings, registrar, &config.keys, &config.data)?)),
+                Some(registrar) => Via::Evm(Box::new(Evm::open(settings, registrar, config)?)),
                 None => Via::Nowhere,
             },
             (Place::Evm(_), None) => Via::Nowhere,
@@ -172,13 +171,16 @@ impl Via {
 }
 
 impl Evm {
-    fn open(settings: &config::Chain, registrar: &Registrar, keys: &Keys, data: &Path) -> Result<Self, StartError> {
+    fn open(settings: &config::Chain, registrar: &Registrar, config: &Config) -> Result<Self, StartError> {
         let pins = settings.registry_pins(registrar);
         let manner = settings.manner().map_err(StartError::Config)?;
         let reading = Reading { finality: manner.finality, max_age: manner.max_age, from_block: registrar.from_block };
         let key = match &registrar.kms {
-            Some(key) => KeyPlace::service(key, keys)?,
-            None => KeyPlace::File { path: data.join(&registrar.key), new_allowed: true },
+            Some(key) => KeyPlace::service(key, &config.keys)?,
+            // Of several replicas each would make its own, without money, and lose it with its directory.
+            None => {
+                KeyPlace::File { path: config.data.join(&registrar.key), new_allowed: config.index.postgres.is_none() }
+            }
         };
         Ok(Self {
             registry: Registry { chain_id: pins.chain_id, contract: pins.contract },

@@ -89,7 +89,10 @@ impl Recovery {
         // Ed25519 signs the same text the same way: this is the checkpoint that was anchored.
         let note = signer.sign(head.size, head.root)?;
         self.keep.store.keep_checkpoint(head.size, &note)?;
-        self.keep.store.remember_anchored(head.size)?;
+        // With PostgreSQL a new ledger begins there: what the file has anchored proves what was recovered, and nothing beyond.
+        if !self.keep.store.is_shared() {
+            self.keep.store.remember_anchored(head.size)?;
+        }
         report.anchored = Some(head.size);
         Ok(())
     }
