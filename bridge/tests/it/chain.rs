@@ -96,6 +96,19 @@ async fn a_receipt_rests_on_a_chain_of_others() {
     assert!(Receipt::parse(&again).unwrap().anchor.unwrap().size >= receipt.anchor.unwrap().size);
 }
 
+/// Where gas costs nothing a new key without money puts the contracts up, and anchors.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_gas_is_free_nobody_needs_money() {
+    let Some(anvil) = Anvil::start(&["--base-fee", "0"]).await else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory.path().join("data"));
+    let asked = Deploy { rpc: anvil.url(), key: None, kms: None, free_gas: true, max_fee_gwei: 300 };
+    let printed = deployed(&config, &asked).await.unwrap();
+    config.chain = Config::parse(&printed.replace("\"finalized\"", "\"latest\"")).unwrap().chain;
+    let world = World::with(directory, config).await;
+    assert!(admitted(&world, "7001").await.0.anchor.is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_is_away_keeps_nobody_waiting_and_is_caught_up_with() {
     let directory = tempfile::tempdir().unwrap();

@@ -116,6 +116,26 @@ fn requests() -> Vec<(&'static str, String, String)> {
              'channel':{{'type':'rest-hook','endpoint':'https://{v}.invalid/{v}'}}}}"
             )),
         ),
+        (
+            "POST",
+            "/exchange/push".into(),
+            json(&format!("{{'to':'plain','patient':'Patient/{v}-id','purpose':'TREAT'}}")),
+        ),
+        ("POST", "/exchange/push".into(), json(&format!("{{'to':'{v}','patient':'Patient/{v}-id','purpose':'{v}'}}"))),
+        (
+            "POST",
+            "/exchange/pull".into(),
+            json(&format!("{{'from':'plain','patient':'urn:{v}|{v}','purpose':'TREAT'}}")),
+        ),
+        ("POST", "/exchange/view".into(), json(&format!("{{'from':'{n}','patient':'{v}','{n}':'{v}'}}"))),
+        ("GET", format!("/exchange/push/{v}"), String::new()),
+        (
+            "POST",
+            format!("/fhir/Patient/{v}-id/$emergency-access"),
+            json(&format!(
+                "{{'resourceType':'Parameters','parameter':[{{'name':'reason','valueString':'{v}'}},{{'name':'role','valueString':'{v}'}}]}}"
+            )),
+        ),
         ("DELETE", format!("/fhir/Patient/{v}-none"), String::new()),
         ("GET", format!("/fhir/Patient?name={v}&_format={v}"), String::new()),
         ("GET", format!("/hl7v2/messages/{v}"), String::new()),
@@ -165,9 +185,9 @@ async fn say_everything(told: &Told) {
     told.request("POST", "/hl7v2", &hl7, messages()[0].0.replace('\n', "\r").as_bytes()).await;
 }
 
-/// A feed that keeps what is faulty, and one for all others.
-const FEEDS: &str =
-    "[[feeds]]\nname = \"held\"\nsenders = [\"HELD|*\"]\non_error = \"quarantine\"\n[[feeds]]\nname = \"rest\"\n";
+/// A feed that keeps what is faulty, and one for all others; and a receiver that nobody reaches.
+const CONFIG: &str = "[[feeds]]\nname = \"held\"\nsenders = [\"HELD|*\"]\non_error = \"quarantine\"\n[[feeds]]\nname = \"rest\"\n\
+    [exchange]\nid = \"north\"\nname = \"North\"\n[[exchange.fhir]]\nid = \"plain\"\nendpoint = \"http://127.0.0.1:9/fhir\"\n";
 
 /// One waits in quarantine, several come as a batch, and all of it goes out again.
 async fn hold_and_export(told: &Told) {
@@ -197,7 +217,7 @@ async fn hold_and_export(told: &Told) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_marked_value_is_in_a_span_a_metric_a_log_or_an_error() {
-    let told = Told::start(FEEDS).await;
+    let told = Told::start(CONFIG).await;
     say_everything(&told).await;
     hold_and_export(&told).await;
     // Something of each was told before it is said that nothing is in it.
