@@ -3,7 +3,7 @@
 
 use super::decide::{Asker, Permit};
 use super::emergency::{Terms, treats};
-use super::grant::claim;
+use super::grant::{Choice, Purpose, claim};
 use super::labels::Rules;
 use super::outside::PARCEL;
 use super::policy::{
@@ -385,6 +385,10 @@ impl Core {
         let Some(claim) = claim(&consent, &self.custodian, self.grants.registry()) else {
             return Consent::read(&consent, &self.base);
         };
+        // What lets an app in for its patient speaks of that alone: the app is the patient there, and asks nobody.
+        if Choice::read(&consent).is_some_and(|choice| choice.purpose == Purpose::Own) {
+            return None;
+        }
         let withdrawn = consent.text("status") == Some("inactive");
         if withdrawn {
             consent.set("status", Json::String("active".to_owned()));

@@ -2,7 +2,7 @@
 //! they are in the index; the chain follows (`worker`).
 
 use super::decide::decide;
-use super::grant::{Choice, proved};
+use super::grant::{Choice, Purpose, proved};
 use super::registry::seconds;
 use crate::app::{App, Core};
 use crate::commit::{Author, Transaction};
@@ -221,7 +221,7 @@ pub async fn revoke(app: &Arc<App>, given: &Given, preimage: Option<&Preimage>) 
 pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
     match consent(&app.core, &given.consent).await {
         Ok(Some(opened)) => {
-            end_tokens(app, &opened.json()).await?;
+            end_tokens(app, &opened.json(), i64::MAX).await?;
             write_inactive(app, opened).await?;
         }
         // Erased, or never stored.
@@ -236,7 +236,11 @@ pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
 /// Lets what rests on a grant end whose last day is over. Its Consent says itself until when it counted.
 pub async fn lapse(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
     match consent(&app.core, &given.consent).await {
-        Ok(Some(opened)) => end_tokens(app, &opened.json()).await?,
+        Ok(Some(opened)) => {
+            // What was allowed since rests on something else.
+            let last = i64::try_from(given.sealed.not_after).unwrap_or(i64::MAX).saturating_mul(1_000);
+            end_tokens(app, &opened.json(), last).await?;
+        }
         Ok(None) => {}
         Err(error) if error.is_erased() => {}
         Err(error) => return Err(error.into()),
@@ -258,8 +262,8 @@ async fn write_inactive(app: &Arc<App>, opened: Opened) -> Result<(), GiveError>
     Ok(commit(app, Transaction { by: Author::Service, writes, message: None }).await.map(|_| ())?)
 }
 
-/// Tokens of the app that the grant was for end, as far as they are for that patient.
-async fn end_tokens(app: &Arc<App>, consent: &Json) -> Result<(), GiveError> {
+/// Tokens of the app that the grant was for end, as far as they are for that patient, and for what was allowed until a time.
+async fn end_tokens(app: &Arc<App>, consent: &Json, made_until: i64) -> Result<(), GiveError> {
     let Some(choice) = Choice::read(consent) else { return Ok(()) };
     let (Some(client), Some(patient)) =
         (choice.recipient.reference.strip_prefix("Device/"), Name::parse(&choice.patient))
@@ -267,7 +271,8 @@ async fn end_tokens(app: &Arc<App>, consent: &Json) -> Result<(), GiveError> {
         return Ok(());
     };
     let (store, client) = (app.core.store.clone(), client.to_owned());
-    let ended = in_background(move || store.end_grants_of(&client, &patient)).await?;
+    let which = (made_until, choice.purpose == Purpose::Own);
+    let ended = in_background(move || store.end_grants_of(&client, &patient, which)).await?;
     let now = app.core.clock.now().as_millisecond();
     ended.iter().for_each(|id| app.standing.end(id, now));
     Ok(())

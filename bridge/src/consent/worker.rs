@@ -66,7 +66,7 @@ fn given(consent: &Json, name: &Name, custodian: &str, registry: &Registry, now:
 
 /// Reads and sends for ever. A chain that takes its time with what is sent holds up no reading.
 pub async fn run(app: Arc<App>) {
-    tokio::join!(read_on(&app.core), send_on(&app));
+    tokio::join!(read_on(&app.core), send_on(&app), follow_on(&app));
 }
 
 async fn read_on(core: &Arc<Core>) {
@@ -94,6 +94,19 @@ async fn send_on(app: &Arc<App>) {
             tracing::warn!(%error, "grants wait for the registry");
         }
         let _ = tokio::time::timeout(app.core.grants.pause(), app.core.grants.wake.notified()).await;
+    }
+}
+
+/// Lets Consents and tokens follow, however long the chain takes.
+async fn follow_on(app: &Arc<App>) {
+    loop {
+        app.core.lease.wait().await;
+        for done in [close_all(app).await, lapse_all(app).await] {
+            if let Err(error) = done {
+                tracing::warn!(%error, "what was granted has ended, and not all that rests on it yet");
+            }
+        }
+        tokio::time::sleep(app.core.grants.pause()).await;
     }
 }
 
@@ -126,10 +139,8 @@ async fn note(core: &Arc<Core>, taken: Taken) -> Result<(), RegistryError> {
     }
 }
 
-/// Registers what waits, shows what revokes, and lets Consents follow. What cannot be sent holds up no Consent.
+/// Registers what waits, and shows what revokes.
 pub async fn send(app: &Arc<App>) -> Result<(), RegistryError> {
-    close_all(app).await?;
-    lapse_all(app).await?;
     if app.core.grants.registry().is_none() {
         return Ok(());
     }

@@ -94,13 +94,20 @@ impl Store {
         Ok(self.with(|c| c.execute(SQL, values![account.as_str(), id]))? == 1)
     }
 
-    /// Ends what anybody allowed a client of one patient's record. Tells what it was.
-    pub fn end_grants_of(&self, client: &str, patient: &Name) -> Result<Vec<String>, StoreError> {
+    /// Ends what was allowed a client of one patient's record until a time, by anybody, or by the patient alone. Tells what it was.
+    pub fn end_grants_of(
+        &self,
+        client: &str,
+        patient: &Name,
+        (made_until, own): (i64, bool),
+    ) -> Result<Vec<String>, StoreError> {
         let patient = patient.to_string();
+        let by = if own { " AND account IN (SELECT id FROM account WHERE person = ?2)" } else { "" };
+        let which = format!("FROM app_grant WHERE client = ?1 AND patient = ?2 AND made <= ?3{by}");
         self.transaction(|c| {
-            let sql = "SELECT id FROM app_grant WHERE client = ?1 AND patient = ?2";
-            let ended = c.rows(sql, values![client, &patient], |r| r.string(0))?;
-            c.execute("DELETE FROM app_grant WHERE client = ?1 AND patient = ?2", values![client, &patient])?;
+            let values = values![client, &patient, made_until];
+            let ended = c.rows(&format!("SELECT id {which}"), values, |r| r.string(0))?;
+            c.execute(&format!("DELETE {which}"), values)?;
             Ok(ended)
         })
     }

@@ -1,7 +1,7 @@
 //! Apps that patients let in by a Consent that they sign. All people are invented.
 
 use super::door::{Browser, Passkey};
-use super::grants::{Pending, house, opt_in, patient, until_shown, ward};
+use super::grants::{Pending, TERMS, give, house, opt_in, patient, until_shown, ward};
 use super::launch::{answer, question, redeem, refresh, register, status, told};
 use super::world::{World, config};
 use bridge::config::Apps;
@@ -52,6 +52,14 @@ async fn let_in(browser: &mut Browser<'_>, query: &str) -> Value {
     token
 }
 
+/// Ends the app that was let in last.
+async fn end(browser: &mut Browser<'_>) {
+    let me = browser.page("/me").await;
+    let grant = me.split_once("name=\"grant\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let session = browser.token().await;
+    assert_eq!(browser.form("/auth/apps/end", &format!("token={session}&grant={grant}")).await.status(), 303);
+}
+
 /// Until an app gets nothing by what it was given.
 async fn until_ended(world: &World, token: &Value) {
     for _ in 0..600 {
@@ -89,10 +97,7 @@ async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
     // The other way round: who ends the app withdraws what was signed for it.
     signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
-    let me = ada.page("/me").await;
-    let grant = me.split_once("name=\"grant\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
-    let session = ada.token().await;
-    assert_eq!(ada.form("/auth/apps/end", &format!("token={session}&grant={grant}")).await.status(), 303);
+    end(&mut ada).await;
     until_ended(&world, &token).await;
     assert_eq!(world.get("/fhir/Consent?patient=Patient/ada&status=active&_summary=count").await.1["total"], 0);
 }
@@ -105,10 +110,12 @@ async fn an_app_ends_when_the_last_day_of_its_consent_is_over() {
     let query = question(&world, &[("scope", SCOPE)]);
     let code = signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
-    let store = &world.running.app.core.store;
+    let core = &world.running.app.core;
+    let (store, soon) = (&core.store, core.clock.now().as_second() as u64 + 1);
     let given = store.given(code.key).unwrap().unwrap();
     // The same, as it will be in a year.
-    let over = Given { key: GrantKey(B256::repeat_byte(7)), sealed: Sealed { not_after: 1, ..given.sealed }, ..given };
+    let over =
+        Given { key: GrantKey(B256::repeat_byte(7)), sealed: Sealed { not_after: soon, ..given.sealed }, ..given };
     assert!(store.give(&over).unwrap());
     until_ended(&world, &token).await;
 }
@@ -137,9 +144,26 @@ async fn where_the_house_wants_it_no_app_gets_at_a_record_unsigned() {
     let_in(&mut ada, &question(&world, &[("scope", "patient/Condition.r")])).await;
     let more = question(&world, &[("scope", "patient/*.rs")]);
     assert_eq!(told(&answer(&mut ada, &more, "approve", "").await)["error"], "access_denied");
-    let session = ada.token().await;
-    assert_eq!(ada.form("/me/access/revoke", &format!("token={session}&grant={}", code.key)).await.status(), 303);
+    // Another replica withdraws it: what this one remembers does not count.
+    let core = &world.running.app.core;
+    core.store.withdraw(&[code.key], core.clock.now().as_millisecond()).unwrap();
     assert_eq!(told(&answer(&mut ada, &query, "approve", "").await)["error"], "access_denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ending_an_app_leaves_what_else_its_program_was_given() {
+    let world = house().await;
+    register(&world, "app", Keys::None);
+    let (mut ada, passkey) = patient(&world, "ada").await;
+    let terms = TERMS.replace("Practitioner%2Fdoc", "Device%2Fapp").replace("my+treatment", "research");
+    let research = give(&mut ada, &passkey, &terms, true).await;
+    let query = question(&world, &[("scope", SCOPE)]);
+    signed(&mut ada, &passkey, &query).await;
+    let token = let_in(&mut ada, &query).await;
+    end(&mut ada).await;
+    until_ended(&world, &token).await;
+    let left = world.only("/fhir/Consent?patient=Patient/ada&status=active").await;
+    assert_eq!(left["identifier"][0]["value"], research.key.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

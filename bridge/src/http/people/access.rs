@@ -9,12 +9,12 @@ use super::{at_desk, guard, guardians, news, page, parameter, recipients, record
 use crate::app::App;
 use crate::consent::give::{self, Draft, GiveError};
 use crate::consent::grant::{self, Choice, Purpose, Sensitive};
+use crate::consent::registry::seconds;
 use crate::error::IngestError;
 use crate::http::fhir::parse_name;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::ids::{Name, TypeName};
-use crate::index::consents::Given;
 use crate::limits::MAX_PAGE;
 use crate::people::Role;
 use crate::people::age::NotAWard;
@@ -85,19 +85,23 @@ async fn one(app: &Arc<App>, opened: &Opened) -> Result<Option<Shown>, Refusal> 
     let consent = opened.json();
     let (Some(choice), Some(key)) = (Choice::read(&consent), grant::key(&consent)) else { return Ok(None) };
     let given = at_desk(app, move |desk| Ok(desk.store.given(key)?)).await?;
-    let state = state(app, key, given.as_ref());
+    let withdrawn =
+        consent.text("status") != Some("active") || given.as_ref().is_some_and(|given| given.revoked.is_some());
+    let at_hand = given.is_some_and(|given| given.preimage.is_some());
+    let state = state(app, key, (withdrawn, at_hand), choice.not_after());
     Ok(Some(Shown { key, consent: opened.stored.name.clone(), choice, state }))
 }
 
-fn state(app: &App, key: GrantKey, given: Option<&Given>) -> State {
+/// By the registry; but what was withdrawn here, by whichever replica, and what is over is so whatever that says.
+fn state(app: &App, key: GrantKey, (withdrawn, at_hand): (bool, bool), not_after: u64) -> State {
     use notary::consent::{Refusal, Standing};
     let (grants, now) = (&app.core.grants, app.core.clock.now());
     match (grants.stands(key, now), grants.standing(key, now)) {
-        (Err(Refusal::Revoked), standing) => State::Revoked {
-            on_chain: matches!(standing, Standing::Revoked { .. }),
-            at_hand: given.is_some_and(|given| given.preimage.is_some()),
-        },
+        (stands, standing) if withdrawn || stands == Err(Refusal::Revoked) => {
+            State::Revoked { on_chain: matches!(standing, Standing::Revoked { .. }), at_hand }
+        }
         (_, Standing::Lapsed(_)) => State::Ended,
+        _ if not_after < seconds(now) => State::Ended,
         (Ok(()), _) => State::Stands,
         (Err(_), Standing::Active(_)) => State::Doubted,
         (Err(_), _) => State::Waiting,

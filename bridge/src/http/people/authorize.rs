@@ -129,7 +129,15 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, R
         (Some(launch), true) => Some(shown(app, (&session, &request.seen), launch.patient.clone()).await?),
         (None, true) => Some(patient(app, (&session, &request.seen), form.get("patient").map(String::as_str)).await?),
     };
-    let_in(app, &session, &question, wanted, (granted, patient)).await
+    let id = hex::encode(bytes::<16>(&system_random).map_err(|_| Refused::Secret)?);
+    let done = let_in(app, &session, &question, wanted, (id.clone(), granted, patient)).await?;
+    // What is withdrawn from now on ends the app; what was meanwhile has not seen it.
+    if !letting::suffices(app, request, &ways).await? {
+        let account = session.account.id.clone();
+        at_desk(app, move |desk| Ok(desk.store.end_own_grant(&account, &id)?)).await?;
+        return Ok(question.denied(app, UNSIGNED));
+    }
+    Ok(done)
 }
 
 /// The app gets a code, for what is granted of a patient's record or of none.
@@ -138,11 +146,11 @@ async fn let_in(
     session: &Session,
     question: &Question,
     wanted: Wanted,
-    (granted, patient): (Vec<Scope>, Option<Name>),
+    (id, granted, patient): (String, Vec<Scope>, Option<Name>),
 ) -> Result<Reply, Refusal> {
     let (code, now) = (Handle::new(&system_random)?, app.core.clock.now().as_millisecond());
     let grant = Grant {
-        id: hex::encode(bytes::<16>(&system_random).map_err(|_| Refused::Secret)?),
+        id,
         client: question.client.id.clone(),
         account: session.account.id.clone(),
         session: (!has(&granted, "offline_access")).then(|| Bearer::digest(session.bearer())),

@@ -1,7 +1,7 @@
 //! An app that a patient lets in by a Consent: what it would say, the page of its terms, and whether one stands. It is signed as any other
 //! ([`super::signing`]); when it ends, the app's tokens end.
 
-use super::access::{all, withdraw};
+use super::access::{Shown, all, withdraw};
 use super::authorize::origin;
 use super::refusal::Refusal;
 use super::visit::Visit;
@@ -15,7 +15,7 @@ use crate::http::routes::Request;
 use crate::index::clients::Client;
 use crate::people::Role;
 use crate::people::session::Session;
-use crate::smart::grant::{has, purpose};
+use crate::smart::grant::has;
 use crate::smart::scopes::{Context, Scope};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -47,7 +47,7 @@ pub(super) async fn ways(
 }
 
 /// What the Consent would say. Nothing where none can be: the app gets nothing of a patient's own record, it registered itself and calls
-/// itself what it likes, or it uses records for what no grant is for.
+/// itself what it likes.
 fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> Option<Choice> {
     app.core.grants.registry()?;
     let person = &session.account.person;
@@ -59,7 +59,7 @@ fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> O
     Some(Choice {
         patient: own.to_string(),
         recipient: Recipient { reference: device(&client.id), called: client.name.clone() },
-        purpose: Purpose::of_code(Some(&purpose(client.purpose.as_deref(), Role::Patient, "")))?,
+        purpose: Purpose::Own,
         kinds: kinds(granted)?,
         without: Vec::new(),
         until: today.saturating_add(lasts),
@@ -95,10 +95,7 @@ pub(super) async fn terms(
     (onward, redirect): (&Markup, &str),
 ) -> Result<Reply, Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    let before = all(&visit)
-        .await?
-        .into_iter()
-        .find(|one| !one.state.is_over() && one.choice.recipient.reference == choice.recipient.reference);
+    let before = all(&visit).await?.into_iter().find(|one| lets_in(one, &choice.recipient.reference));
     let draft = Draft::new(&app.core, choice, &visit.session.account.id, before.map(|one| one.key))?;
     let sealed = draft.seal(&app.core)?;
     let content = pages::access::terms(&visit, &draft.choice, &sealed, Some(onward));
@@ -114,19 +111,23 @@ pub(super) async fn suffices(app: &Arc<App>, request: &Request, ways: &Ways) -> 
     };
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let covers = |signed: &Choice| Choice { until: signed.until, ..choice.clone() }.is_within(signed);
-    Ok(all(&visit).await?.iter().any(|one| !one.state.is_over() && covers(&one.choice)))
+    Ok(all(&visit).await?.iter().any(|one| lets_in(one, &choice.recipient.reference) && covers(&one.choice)))
 }
 
 /// Withdraws what was signed for an app that the patient has ended.
 pub(super) async fn end(app: &Arc<App>, request: &Request, client: &str) -> Result<(), Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    let whose = device(client);
-    for one in all(&visit).await?.iter().filter(|one| one.choice.recipient.reference == whose) {
-        if !one.state.is_over() {
-            withdraw(app, one.key, None).await?;
-        }
+    for one in all(&visit).await?.iter().filter(|one| lets_in(one, &device(client))) {
+        withdraw(app, one.key, None).await?;
     }
     Ok(())
+}
+
+/// Whether it is what the patient has signed to let this app in, and not ended; what else the program was given is another matter.
+fn lets_in(one: &Shown, device: &str) -> bool {
+    let Choice { recipient, purpose, recorded_by, acted_by, .. } = &one.choice;
+    let own = *purpose == Purpose::Own && recorded_by.is_none() && acted_by.is_none();
+    !one.state.is_over() && own && recipient.reference == device
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) async fn away(
 ) -> Result<Reply, Refusal> {
     let provider = provider(app, name.unwrap_or_default())?;
     let now = app.core.clock.now().as_millisecond();
-    let discovery = app.providers.ask(provider, &app.partners, now).await.map_err(Refused::OpenId)?;
+    let discovery = app.providers.ask(provider, &app.issuers, now).await.map_err(Refused::OpenId)?;
     let door = match &intent {
         Intent::SignIn => Door::SignIn,
         Intent::Join(code) => Door::Join(code.expose().to_owned()),
@@ -85,12 +85,12 @@ async fn subject(app: &Arc<App>, request: &Request, journey: &Journey) -> Result
     let answer: HashMap<String, String> = pairs.into_iter().collect();
     let provider = provider(app, &journey.provider)?;
     let now = app.core.clock.now();
-    let asked = app.providers.ask(provider, &app.partners, now.as_millisecond()).await;
+    let asked = app.providers.ask(provider, &app.issuers, now.as_millisecond()).await;
     let discovery = asked.map_err(Refused::OpenId)?;
     let code = journey.code(&discovery, &answer).map_err(Refused::OpenId)?;
     let redirect = site(app).address(BACK);
     let seconds = now.as_second().max(0) as u64;
-    let subject = journey.subject((provider, &discovery), (code, &redirect), &app.partners, seconds).await;
+    let subject = journey.subject((provider, &discovery), (code, &redirect), &app.issuers, seconds).await;
     Ok(subject.map_err(Refused::OpenId)?)
 }
 

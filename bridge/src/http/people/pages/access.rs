@@ -124,7 +124,9 @@ fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Ma
                     input type="hidden" name="token" value=(visit.session.token());
                     input type="hidden" name="grant" value=(key);
                     button type="submit" { "Withdraw" span.unseen { " the access of " (name) } } " "
-                    a href=(visit.site.path(&format!("{}/new?instead={key}", visit.grants()))) { "Give less" span.unseen { " to " (name) } }
+                    @if choice.purpose != Purpose::Own {
+                        a href=(visit.site.path(&format!("{}/new?instead={key}", visit.grants()))) { "Give less" span.unseen { " to " (name) } }
+                    }
                 }
             }
         }
