@@ -92,15 +92,23 @@ impl OwnKeys<'_> {
     async fn signing_key(self, config: &Config, kept: Kept, make: Make) -> Result<Zeroizing<Vec<u8>>, StartError> {
         let store = self.store;
         if !store.is_shared() {
-            return Ok(read_or_make(&config.data.join(kept.name), make)?);
+            let path = config.data.join(kept.name);
+            return Ok(beside(move || read_or_make(&path, make)).await?);
         }
         let key = self.key(SEALS).await?;
         if store.setting(kept.name)?.is_none() {
-            let sealed = seal_bytes(&key, kept.purpose, &make()?, &system_random);
+            let sealed = seal_bytes(&key, kept.purpose, &beside(make).await?, &system_random);
             store.first_setting(kept.name, &hex::encode(sealed.map_err(|_| TokenError::Unsigned)?))?;
         }
         sealed(&key, store, kept)
     }
+}
+
+/// Making a key takes a moment, which holds up no other request.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
+) -> Result<T, TokenError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(TokenError::Unsigned))
 }
 
 fn sealed(key: &Key, store: &Store, kept: Kept) -> Result<Zeroizing<Vec<u8>>, StartError> {

@@ -82,6 +82,8 @@ pub(super) async fn bearer(app: &Arc<App>, form: &Form) -> Result<Client, Refusa
 
 async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Shown) -> Result<Reply, Refusal> {
     let handle = handle.ok_or(Refusal::Grant)?;
+    // Before anything is used up.
+    super::identity_key(app).await?;
     if is_of_the_dead(app, &handle).await? {
         return Err(Refusal::Grant);
     }
