@@ -114,8 +114,9 @@ pub struct App {
     pub key_sets: KeySets,
     /// Sends requests of our own to what clients name.
     pub outgoing: Outgoing,
-    /// The same to what the configuration names: organisations, receivers, providers.
+    /// The same to the organisations and receivers that the configuration lists, and to providers that people sign in by.
     pub partners: Outgoing,
+    pub issuers: Outgoing,
     /// What `$validate` checks by, beside the standard.
     pub profiles: Arc<Profiles>,
     /// The committer's queue; taken away when the service stops.

@@ -119,14 +119,19 @@ impl Default for Keys {
 }
 
 impl Config {
-    /// The addresses that this configuration itself sends to: organisations, receivers, providers.
+    /// The providers that people sign in by.
+    pub fn issuers(&self) -> Vec<&str> {
+        self.login.openid.iter().map(|provider| provider.issuer.as_str()).collect()
+    }
+
+    /// The organisations and receivers that this configuration lists.
     pub fn partners(&self) -> Vec<&str> {
         let exchange = self.exchange.iter().flat_map(|exchange| {
             let peers = exchange.peer.iter().map(|peer| peer.endpoint.as_str());
             let plain = exchange.fhir.iter().map(|server| server.endpoint.as_str());
             peers.chain(plain).chain(exchange.hl7v2.iter().map(|receiver| receiver.endpoint.as_str()))
         });
-        exchange.chain(self.login.openid.iter().map(|provider| provider.issuer.as_str())).collect()
+        exchange.collect()
     }
 }
 

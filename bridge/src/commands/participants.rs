@@ -151,7 +151,7 @@ pub async fn say(config: &Config, act: Act, word: &Word) -> Result<(), Failed> {
 
 /// Shows who asks, by the very document that is pinned.
 async fn looked_at(config: &Config, applicant: &Participant) -> Result<(), Failed> {
-    let outgoing = Outgoing::new(config.outgoing.clone());
+    let outgoing = Outgoing::to(config.outgoing.clone(), config.partners());
     let document = directory(config)?.document(applicant, &outgoing).await.map_err(Failed::from_error)?;
     println!("{} at {}", applicant.name, applicant.endpoint);
     for identifier in &document.said.identifiers {
@@ -162,7 +162,7 @@ async fn looked_at(config: &Config, applicant: &Participant) -> Result<(), Faile
 
 /// Prints them, one a line: status, id, name, endpoint, place, services.
 pub async fn list(config: &Config, sought: &Sought) -> Result<(), Failed> {
-    let (directory, outgoing) = (directory(config)?, Outgoing::new(config.outgoing.clone()));
+    let (directory, outgoing) = (directory(config)?, Outgoing::to(config.outgoing.clone(), config.partners()));
     if directory.is_listed() {
         eprintln!("from the configuration: no directory on a chain");
     }

@@ -293,6 +293,6 @@ async fn a_provider_of_the_configuration_may_be_in_ones_own_network_and_nothing_
     assert_eq!(browser.post("/auth/login/provider", &json!({"provider": NAME})).await.0, 200);
     let app = &world.running.app;
     let issuer = app.config.login.openid[0].issuer.clone();
-    assert!(app.partners.allows(&issuer).await.is_ok() && app.outgoing.allows(&issuer).await.is_err());
-    assert!(app.partners.allows("http://127.0.0.2/keys").await.is_err(), "what its answers name elsewhere");
+    assert!(app.issuers.allows(&issuer).await.is_ok() && app.outgoing.allows(&issuer).await.is_err());
+    assert!(app.issuers.allows("http://127.0.0.2/keys").await.is_err(), "what its answers name elsewhere");
 }
