@@ -491,8 +491,6 @@ async fn a_configuration_with_a_fault_is_told_of_and_changes_nothing() {
     assert!(ask(&data, &Ask::Reload).await.unwrap_err().contains("medseal.toml"));
 }
 
-// meets smart 231
-// meets bulk 2
 #[tokio::test(flavor = "multi_thread")]
 async fn http_speaks_tls_where_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
