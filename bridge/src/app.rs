@@ -114,8 +114,11 @@ pub struct App {
     pub key_sets: KeySets,
     /// Sends requests of our own to what clients name.
     pub outgoing: Outgoing,
-    /// The same to the organisations and receivers that the configuration lists, and to providers that people sign in by.
+    /// The same to other organisations: those that the configuration lists may be anywhere.
     pub partners: Outgoing,
+    /// The same to receivers of pushes that know nothing of medseal.
+    pub receivers: Outgoing,
+    /// The same to providers that people sign in by.
     pub issuers: Outgoing,
     /// What `$validate` checks by, beside the standard.
     pub profiles: Arc<Profiles>,

@@ -124,14 +124,19 @@ impl Config {
         self.login.openid.iter().map(|provider| provider.issuer.as_str()).collect()
     }
 
-    /// The organisations and receivers that this configuration lists.
+    /// The organisations that this configuration lists.
     pub fn partners(&self) -> Vec<&str> {
-        let exchange = self.exchange.iter().flat_map(|exchange| {
-            let peers = exchange.peer.iter().map(|peer| peer.endpoint.as_str());
+        let peers = self.exchange.iter().flat_map(|exchange| &exchange.peer);
+        peers.map(|peer| peer.endpoint.as_str()).collect()
+    }
+
+    /// The receivers that know nothing of medseal.
+    pub fn receivers(&self) -> Vec<&str> {
+        let receivers = self.exchange.iter().flat_map(|exchange| {
             let plain = exchange.fhir.iter().map(|server| server.endpoint.as_str());
-            peers.chain(plain).chain(exchange.hl7v2.iter().map(|receiver| receiver.endpoint.as_str()))
+            plain.chain(exchange.hl7v2.iter().map(|receiver| receiver.endpoint.as_str()))
         });
-        exchange.collect()
+        receivers.collect()
     }
 }
 

@@ -39,6 +39,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
     let app = Arc::new(App {
         outgoing: Outgoing::new(config.outgoing.clone()),
         partners: Outgoing::to(config.outgoing.clone(), config.partners()),
+        receivers: Outgoing::to(config.outgoing.clone(), config.receivers()),
         issuers: Outgoing::to(config.outgoing.clone(), config.issuers()),
         exchange: Exchange::open(&config, &core, &token_key)?,
         started: core.clock.now(),

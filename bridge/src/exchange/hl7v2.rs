@@ -199,7 +199,7 @@ async fn connect(app: &App, to: &Hl7Receiver) -> Result<Line, ExchangeError> {
         tracing::error!(%error, receiver = %to.id, "a receiver of HL7 v2 cannot be spoken to");
         SendError::Tls
     })?;
-    Ok(app.partners.line(&door, tls).await?)
+    Ok(app.receivers.line(&door, tls).await?)
 }
 
 fn shortened(refused: &[String]) -> String {

@@ -27,7 +27,7 @@ pub async fn send(app: &App, to: &PlainServer, opened: &[Opened]) -> Result<(), 
     let url = to.endpoint.trim_end_matches('/').to_owned();
     let outbound = Outbound { method: Method::POST, url, headers, body: body.into() };
     let answer =
-        app.partners.send_within(outbound, Bounds { answer: MAX_ANSWER_BYTES, time: EXCHANGE_TIMEOUT }).await?;
+        app.receivers.send_within(outbound, Bounds { answer: MAX_ANSWER_BYTES, time: EXCHANGE_TIMEOUT }).await?;
     match answer.status.is_success() {
         true => Ok(()),
         false => Err(ExchangeError::Refused { status: answer.status, text: "it took no transaction".to_owned() }),
