@@ -1,5 +1,5 @@
 //! The key that ID tokens are signed with: RSA, for RS256 is what each client of OpenID Connect can check (OpenID Connect Core 1.0, section
-//! 15.1; SMART App Launch 2.2, section 3.4). Nothing is opened by what it signs.
+//! 15.1; SMART App Launch 2.2, scopes for requesting identity data). Nothing is opened by what it signs.
 
 use super::token::{Identity, TokenError};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -32,9 +32,9 @@ impl IdentityKey {
     pub fn from_der(der: &[u8], path: &Path) -> Result<Self, TokenError> {
         let malformed = || TokenError::Malformed { path: path.to_owned() };
         let pair = KeyPair::from_pkcs8(der).map_err(|_| malformed())?;
-        let text = STANDARD.encode(der);
-        let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"));
-        drop(Zeroizing::new(text));
+        let text = Zeroizing::new(STANDARD.encode(der));
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", text.as_str());
+        let pem = Zeroizing::new(pem);
         let encoding = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| malformed())?;
         let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
