@@ -4,7 +4,8 @@ use super::Failed;
 use crate::config::Config;
 use crate::index::store::Store;
 
-/// Sees to it that the index has the tables that this medseal knows, and ends. Services that are at work are not asked: stop those of another version first.
+/// Sees to it that the index has the tables that this medseal knows, and ends. Services that are at work are not asked: stop those of
+/// another version first.
 pub fn run(config: &Config) -> Result<(), Failed> {
     match config.index.settings().map_err(Failed)? {
         Some(settings) => Store::postgres(settings).map_err(Failed::from_error)?,

@@ -3,7 +3,7 @@
 
 use super::decide::{Asker, Permit};
 use super::emergency::{Terms, treats};
-use super::grant::{Choice, Purpose, claim};
+use super::grant::{Choice, claim};
 use super::labels::Rules;
 use super::outside::PARCEL;
 use super::policy::{
@@ -386,7 +386,7 @@ impl Core {
             return Consent::read(&consent, &self.base);
         };
         // What lets an app in for its patient speaks of that alone: the app is the patient there, and asks nobody.
-        if Choice::read(&consent).is_some_and(|choice| choice.purpose == Purpose::Own) {
+        if Choice::read(&consent).is_some_and(|choice| choice.lets_in()) {
             return None;
         }
         let withdrawn = consent.text("status") == Some("inactive");

@@ -2,7 +2,7 @@
 //! they are in the index; the chain follows (`worker`).
 
 use super::decide::decide;
-use super::grant::{Choice, Purpose, proved};
+use super::grant::{Choice, proved};
 use super::registry::seconds;
 use crate::app::{App, Core};
 use crate::commit::{Author, Transaction};
@@ -219,15 +219,9 @@ pub async fn revoke(app: &Arc<App>, given: &Given, preimage: Option<&Preimage>) 
 
 /// Lets the status of a revoked grant's Consent follow, and ends what came of it.
 pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
-    match consent(&app.core, &given.consent).await {
-        Ok(Some(opened)) => {
-            end_tokens(app, &opened.json(), i64::MAX).await?;
-            write_inactive(app, opened).await?;
-        }
-        // Erased, or never stored.
-        Ok(None) => {}
-        Err(error) if error.is_erased() => {}
-        Err(error) => return Err(error.into()),
+    if let Some(opened) = still_there(&app.core, given).await? {
+        end_tokens(app, &opened.json(), i64::MAX).await?;
+        write_inactive(app, opened).await?;
     }
     let (store, key) = (app.core.store.clone(), given.key);
     Ok(in_background(move || store.close(&[key])).await?)
@@ -235,18 +229,21 @@ pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
 
 /// Lets what rests on a grant end whose last day is over. Its Consent says itself until when it counted.
 pub async fn lapse(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
-    match consent(&app.core, &given.consent).await {
-        Ok(Some(opened)) => {
-            // What was allowed since rests on something else.
-            let last = i64::try_from(given.sealed.not_after).unwrap_or(i64::MAX).saturating_mul(1_000);
-            end_tokens(app, &opened.json(), last).await?;
-        }
-        Ok(None) => {}
-        Err(error) if error.is_erased() => {}
-        Err(error) => return Err(error.into()),
+    if let Some(opened) = still_there(&app.core, given).await? {
+        // What was allowed since rests on something else.
+        let last = i64::try_from(given.sealed.not_after).unwrap_or(i64::MAX).saturating_mul(1_000);
+        end_tokens(app, &opened.json(), last).await?;
     }
     let (store, key) = (app.core.store.clone(), given.key);
     Ok(in_background(move || store.close(&[key])).await?)
+}
+
+/// The Consent of a grant; nothing where it was erased, or never stored.
+async fn still_there(core: &Core, given: &Given) -> Result<Option<Opened>, VaultError> {
+    match consent(core, &given.consent).await {
+        Err(error) if error.is_erased() => Ok(None),
+        found => found,
+    }
 }
 
 async fn write_inactive(app: &Arc<App>, opened: Opened) -> Result<(), GiveError> {
@@ -265,13 +262,9 @@ async fn write_inactive(app: &Arc<App>, opened: Opened) -> Result<(), GiveError>
 /// Tokens of the app that the grant was for end, as far as they are for that patient, and for what was allowed until a time.
 async fn end_tokens(app: &Arc<App>, consent: &Json, made_until: i64) -> Result<(), GiveError> {
     let Some(choice) = Choice::read(consent) else { return Ok(()) };
-    let (Some(client), Some(patient)) =
-        (choice.recipient.reference.strip_prefix("Device/"), Name::parse(&choice.patient))
-    else {
-        return Ok(());
-    };
+    let (Some(client), Some(patient)) = (choice.client(), Name::parse(&choice.patient)) else { return Ok(()) };
     let (store, client) = (app.core.store.clone(), client.to_owned());
-    let which = (made_until, choice.purpose == Purpose::Own);
+    let which = (made_until, choice.lets_in());
     let ended = in_background(move || store.end_grants_of(&client, &patient, which)).await?;
     let now = app.core.clock.now().as_millisecond();
     ended.iter().for_each(|id| app.standing.end(id, now));

@@ -209,6 +209,17 @@ impl Choice {
             && self.until <= other.until
     }
 
+    /// Whether it is what a patient signs to let an app in: it permits the app nothing that the patient's own tokens do not, and forbids nothing.
+    pub fn lets_in(&self) -> bool {
+        let signed = self.recorded_by.is_none() && self.acted_by.is_none();
+        self.purpose == Purpose::Own && self.without.is_empty() && signed && self.client().is_some()
+    }
+
+    /// The id of the program that receives, where it is one.
+    pub fn client(&self) -> Option<&str> {
+        self.recipient.reference.strip_prefix("Device/")
+    }
+
     /// What of the record, in plain words.
     pub fn records(&self, called: impl Fn(&str) -> String) -> String {
         let kinds: Vec<String> = self.kinds.iter().filter(|kind| *kind != "Patient").map(|kind| called(kind)).collect();

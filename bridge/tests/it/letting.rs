@@ -72,12 +72,17 @@ async fn until_ended(world: &World, token: &Value) {
     panic!("the app's token goes on");
 }
 
+/// A patient with a passkey, and what an app that was registered asks.
+async fn asked(world: &World) -> (Browser<'_>, Passkey, String) {
+    register(world, "app", Keys::None);
+    let (ada, passkey) = patient(world, "ada").await;
+    (ada, passkey, question(world, &[("scope", SCOPE)]))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
     let world = house().await;
-    register(&world, "app", Keys::None);
-    let (mut ada, passkey) = patient(&world, "ada").await;
-    let query = question(&world, &[("scope", SCOPE)]);
+    let (mut ada, passkey, query) = asked(&world).await;
     assert!(page(&mut ada, &query).await.contains("value=\"sign\""));
     let code = signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
@@ -105,9 +110,7 @@ async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_ends_when_the_last_day_of_its_consent_is_over() {
     let world = house().await;
-    register(&world, "app", Keys::None);
-    let (mut ada, passkey) = patient(&world, "ada").await;
-    let query = question(&world, &[("scope", SCOPE)]);
+    let (mut ada, passkey, query) = asked(&world).await;
     let code = signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
     let core = &world.running.app.core;
@@ -127,9 +130,7 @@ async fn where_the_house_wants_it_no_app_gets_at_a_record_unsigned() {
     config.consent.apps = Apps::Signed;
     let world = World::with(directory, config).await;
     ward(&world).await;
-    register(&world, "app", Keys::None);
-    let (mut ada, passkey) = patient(&world, "ada").await;
-    let query = question(&world, &[("scope", SCOPE)]);
+    let (mut ada, passkey, query) = asked(&world).await;
     assert!(!page(&mut ada, &query).await.contains("value=\"approve\""));
     let denied = told(&answer(&mut ada, &query, "approve", "").await);
     assert_eq!(denied["error"], "access_denied", "{denied:?}");
@@ -153,11 +154,9 @@ async fn where_the_house_wants_it_no_app_gets_at_a_record_unsigned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ending_an_app_leaves_what_else_its_program_was_given() {
     let world = house().await;
-    register(&world, "app", Keys::None);
-    let (mut ada, passkey) = patient(&world, "ada").await;
+    let (mut ada, passkey, query) = asked(&world).await;
     let terms = TERMS.replace("Practitioner%2Fdoc", "Device%2Fapp").replace("my+treatment", "research");
     let research = give(&mut ada, &passkey, &terms, true).await;
-    let query = question(&world, &[("scope", SCOPE)]);
     signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
     end(&mut ada).await;

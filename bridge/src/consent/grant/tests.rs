@@ -31,6 +31,26 @@ fn choice() -> Choice {
     }
 }
 
+/// It is no policy (`gate`): what forbids anything, or somebody else has said, must stay one.
+#[test]
+fn what_lets_an_app_in_forbids_nothing_and_is_the_patients_own() {
+    let app = Recipient { reference: "Device/heart".into(), called: "Heart".into() };
+    let own = Choice { recipient: app, purpose: Purpose::Own, without: Vec::new(), ..choice() };
+    assert!(own.lets_in() && own.client() == Some("heart"));
+    let recorded_by = Some(("Practitioner/doc".to_owned(), "Organization/quay".to_owned()));
+    for other in [
+        Choice { without: vec![Sensitive::Hiv], ..own.clone() },
+        Choice { purpose: Purpose::Any, ..own.clone() },
+        Choice { recorded_by, ..own.clone() },
+        Choice { acted_by: Some("Patient/mother".into()), ..own.clone() },
+        Choice { recipient: choice().recipient, ..own.clone() },
+    ] {
+        assert!(!other.lets_in());
+        assert!(!Choice::read(&other.consent().unwrap()).unwrap().lets_in(), "nor as it is read back");
+    }
+    assert!(Choice::read(&own.consent().unwrap()).unwrap().lets_in());
+}
+
 /// Signed by a wallet, or recorded.
 fn opened(choice: &Choice, sign: bool) -> (Json, Opening) {
     let tag = Preimage([7; 32]).tag();

@@ -58,7 +58,7 @@ fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> O
     let lasts = if has(granted, "offline_access") { 1.year() } else { 1.day() };
     Some(Choice {
         patient: own.to_string(),
-        recipient: Recipient { reference: device(&client.id), called: client.name.clone() },
+        recipient: recipient(&client.id, client.name.clone()),
         purpose: Purpose::Own,
         kinds: kinds(granted)?,
         without: Vec::new(),
@@ -69,8 +69,8 @@ fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> O
     })
 }
 
-fn device(client: &str) -> String {
-    format!("Device/{client}")
+fn recipient(client: &str, called: String) -> Recipient {
+    Recipient { reference: format!("Device/{client}"), called }
 }
 
 /// The types of the record that the scopes open, none of them: all; nothing: they open none of it.
@@ -95,7 +95,7 @@ pub(super) async fn terms(
     (onward, redirect): (&Markup, &str),
 ) -> Result<Reply, Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    let before = all(&visit).await?.into_iter().find(|one| lets_in(one, &choice.recipient.reference));
+    let before = all(&visit).await?.into_iter().find(|one| lets_in(one, &choice.recipient));
     let draft = Draft::new(&app.core, choice, &visit.session.account.id, before.map(|one| one.key))?;
     let sealed = draft.seal(&app.core)?;
     let content = pages::access::terms(&visit, &draft.choice, &sealed, Some(onward));
@@ -111,23 +111,22 @@ pub(super) async fn suffices(app: &Arc<App>, request: &Request, ways: &Ways) -> 
     };
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let covers = |signed: &Choice| Choice { until: signed.until, ..choice.clone() }.is_within(signed);
-    Ok(all(&visit).await?.iter().any(|one| lets_in(one, &choice.recipient.reference) && covers(&one.choice)))
+    Ok(all(&visit).await?.iter().any(|one| lets_in(one, &choice.recipient) && covers(&one.choice)))
 }
 
 /// Withdraws what was signed for an app that the patient has ended.
 pub(super) async fn end(app: &Arc<App>, request: &Request, client: &str) -> Result<(), Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    for one in all(&visit).await?.iter().filter(|one| lets_in(one, &device(client))) {
+    let app_itself = recipient(client, String::new());
+    for one in all(&visit).await?.iter().filter(|one| lets_in(one, &app_itself)) {
         withdraw(app, one.key, None).await?;
     }
     Ok(())
 }
 
 /// Whether it is what the patient has signed to let this app in, and not ended; what else the program was given is another matter.
-fn lets_in(one: &Shown, device: &str) -> bool {
-    let Choice { recipient, purpose, recorded_by, acted_by, .. } = &one.choice;
-    let own = *purpose == Purpose::Own && recorded_by.is_none() && acted_by.is_none();
-    !one.state.is_over() && own && recipient.reference == device
+fn lets_in(one: &Shown, recipient: &Recipient) -> bool {
+    !one.state.is_over() && one.choice.lets_in() && one.choice.recipient.reference == recipient.reference
 }
 
 #[cfg(test)]

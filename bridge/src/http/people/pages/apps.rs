@@ -57,8 +57,8 @@ pub(in crate::http::people) fn approval(
                     input #patient name="patient" type="text" autocomplete="off" maxlength="72"; }
             }
             @if ways.consent.is_some() {
-                p { "Sign a consent, and it stands on the chain what you have let the app do, and until when. You get a code by which the app's "
-                    "access can be ended without this service." }
+                p { "Sign a consent, and it stands on the chain that you have let this app in, and until when. You get a code by which that "
+                    "can be ended without this service. What you have signed for this app before is withdrawn then." }
             }
             @if ways.unsigned { button type="submit" name="answer" value="approve" { "Approve" } " " }
             @else if ways.consent.is_none() { p.notice { "Here patients let an app in by a consent that they sign, and for this one you cannot." } }
