@@ -1,6 +1,7 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
 //! without a decision does not compile; and the permit is asked about each resource that was opened.
 
+use super::labels::Rules;
 use super::outside::Outside;
 use super::policy::{Action, Ask, Coding};
 use crate::audit::seen::Seen;
@@ -217,7 +218,8 @@ impl Permit {
         };
         // It was read when the scope was; for another type it may mean nothing, and lets nothing through.
         let found = |only: &Criteria| {
-            let filters = only.filters(name.kind, around);
+            let labelled = only.asks_labels().then(|| Rules::built_in().labelled(resource));
+            let (resource, filters) = (labelled.as_ref().unwrap_or(resource), only.filters(name.kind, around));
             filters.is_ok_and(|filters| filters.iter().all(|filter| holds(filter, resource, around)))
         };
         bound.patient.as_ref().is_none_or(of_patient) && bound.only.as_ref().is_none_or(found)
@@ -280,6 +282,30 @@ mod tests {
             let permit = decide(&caller(scope, *patient, *user), Interaction::Read, Some(name.kind));
             let read = |json: &Json| permit.as_ref().is_ok_and(|permit| permit.covers(&name, json, &AROUND));
             assert_eq!(resources.each_ref().map(read), *expected, "{scope} {patient:?} {user:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_knows_the_labels_that_rules_put_on() {
+        let name = Name::parse("Condition/c").unwrap();
+        let condition = |code: &str| {
+            let coding = format!(r#"[{{"system":"http://snomed.info/sct","code":"{code}"}}]"#);
+            let text = format!(r#"{{"resourceType":"Condition","id":"c","code":{{"coding":{coding}}}}}"#);
+            Json::parse(text.as_bytes()).unwrap()
+        };
+        let (hiv, diabetes) = (condition("86406008"), condition("44054006"));
+        for (constraint, expected) in [
+            ("_security:not=R", [false, true]),
+            ("_security:missing=true", [false, true]),
+            ("_security=R", [true, false]),
+            ("_security=http://terminology.hl7.org/CodeSystem/v3-ActCode|HIV", [true, false]),
+            ("_security:not=V", [true, true]),
+        ] {
+            for interaction in [Interaction::Read, Interaction::Create] {
+                let caller = caller(&format!("system/Condition.cr?{constraint}"), None, None);
+                let permit = decide(&caller, interaction, Some(name.kind)).unwrap();
+                assert_eq!([&hiv, &diabetes].map(|one| permit.covers(&name, one, &AROUND)), expected, "{constraint}");
+            }
         }
     }
 

@@ -97,6 +97,13 @@ impl Rules {
         found.iter().map(|label| Coding::new(ACT_CODE, label)).chain(highest).collect()
     }
 
+    /// The same resource with its labels.
+    pub fn labelled(&self, resource: &Json) -> Json {
+        let mut labelled = resource.clone();
+        self.apply(&mut labelled);
+        labelled
+    }
+
     /// Puts the labels on that are not there yet. None is taken off but a lower degree of confidentiality, of which a
     /// resource has one. Whether anything was changed.
     pub fn apply(&self, resource: &mut Json) -> bool {

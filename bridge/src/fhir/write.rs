@@ -137,6 +137,10 @@ pub fn only_new(text: &str) -> Result<bool, Issue> {
     if text.trim() == "*" { Ok(true) } else { Err(Issue::new("not-supported", "If-None-Match: a write takes * alone")) }
 }
 
+fn is_about_labels(parameter: &str) -> bool {
+    parameter.split(':').next() == Some("_security")
+}
+
 impl Criteria {
     /// What has this identifier.
     pub fn identifier(system: &str, value: &str) -> Self {
@@ -149,6 +153,16 @@ impl Criteria {
             [(name, value)] if name == "_id" => ResourceId::parse(value),
             _ => None,
         }
+    }
+
+    /// What it asks beside security labels: of those the index knows the stored ones alone, and not what rules add.
+    pub fn beside_labels(&self) -> Self {
+        Self { pairs: self.pairs.iter().filter(|(name, _)| !is_about_labels(name)).cloned().collect() }
+    }
+
+    /// Whether it asks for security labels.
+    pub fn asks_labels(&self) -> bool {
+        self.pairs.iter().any(|(name, _)| is_about_labels(name))
     }
 
     /// The filters of the search.

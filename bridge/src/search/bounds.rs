@@ -20,7 +20,7 @@ pub(crate) fn narrow(tokens: &Tokenizer, permit: &Permit, around: &Surroundings<
         to_patient(tokens, patient, scan);
     }
     if let ([_], Some(only)) = (bounds, &first.only) {
-        let filters = only.filters(scan.kind, around).unwrap_or_default();
+        let filters = only.beside_labels().filters(scan.kind, around).unwrap_or_default();
         scan.clauses.extend(filters.iter().flat_map(|filter| tokens.clauses(scan.kind, filter, around.now).clauses));
     }
 }
