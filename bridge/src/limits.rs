@@ -284,8 +284,10 @@ pub const MAX_SIGN_INS: usize = 16;
 pub const MAX_REGISTERING: usize = 4;
 /// Revocation codes that are looked at together: anybody may send them, and who has one must not wait for those who sign in.
 pub const MAX_WITHDRAWING: usize = 8;
-/// The most Consents of one patient: each is read before anything of his is shown.
+/// The most Consents of one patient that speak to others: each is weighed before anything of his is shown.
 pub const MAX_CONSENTS: usize = 1_000;
+/// The most of his that are read for that. Those that let an app in speak of that alone, and one is signed for each session: years of them.
+pub const MAX_CONSENTS_READ: usize = 10 * MAX_CONSENTS;
 /// Patients whose Consents are remembered, some kilobytes each.
 pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
 /// All that somebody is at once, where it is asked why he would be shown something.

@@ -18,7 +18,7 @@ use crate::error::{Fault, VaultError};
 use crate::fhir::search::criterion::normal;
 use crate::fhir::search::query;
 use crate::ids::{Name, Owner, TypeName, Version};
-use crate::limits::{MAX_CONSENTS, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
+use crate::limits::{MAX_CONSENTS, MAX_CONSENTS_READ, MAX_REMEMBERED_CONSENTS, MERGES_FRESH};
 use crate::notify::made_by;
 use crate::read::{Opened, in_background};
 use crate::search::{Run, SearchError, all};
@@ -186,8 +186,7 @@ impl Core {
     }
 
     async fn consents(&self, asking: &Asking<'_>, about: About<'_>) -> Result<bool, VaultError> {
-        let mut resource = about.resource.clone();
-        Rules::built_in().apply(&mut resource);
+        let resource = Rules::built_in().labelled(about.resource);
         let facts = Facts::of(&resource, &self.base);
         let trail = is_trail(about.name.kind);
         // What came from elsewhere lies in there whole, and nobody has looked what a Consent says of each part.
@@ -374,8 +373,16 @@ impl Core {
         let newest = self.store.clone();
         let upto = in_background(move || newest.newest()).await?;
         let mut consents = Vec::new();
-        let keep = |opened: Opened| consents.extend(self.read_consent(opened.json(), dead));
-        all(&run, kind, &asked.filters, upto, MAX_CONSENTS, keep).await?;
+        // One more than is weighed shows that there are too many.
+        let keep = |opened: Opened| {
+            if consents.len() <= MAX_CONSENTS {
+                consents.extend(self.read_consent(opened.json(), dead));
+            }
+        };
+        all(&run, kind, &asked.filters, upto, MAX_CONSENTS_READ, keep).await?;
+        if consents.len() > MAX_CONSENTS {
+            return Err(SearchError::TooCostly("a patient has more Consents than are weighed"));
+        }
         Ok(consents)
     }
 
