@@ -107,8 +107,8 @@ impl Group<'_> {
         };
         not_its_own(&json, &name)?;
         let (version, created) = next(newest.as_ref());
-        if let (true, Some(old)) = (rights.keeps_labels(), old) {
-            keep_labels(&mut json, old);
+        if rights.keeps_labels() {
+            self.keep_labels(&mut json, &name, newest.as_ref()).await?;
         }
         stamp(&mut json, &name, version, self.now);
         rights.hold_new(&name, &json, newest.as_ref(), &self.around())?;
@@ -123,6 +123,18 @@ impl Group<'_> {
         let content = Content::Resource(json, made, kind);
         let resource = self.seal_version(content, &name, version, raw, stage).await?;
         Ok(Done::Written(Written { name, version, created, updated: self.now, resource }))
+    }
+
+    /// Labels of the version before; where it was deleted in between, of the one before that: who deletes and writes again takes none away.
+    async fn keep_labels(&self, json: &mut Json, name: &Name, newest: Option<&Newest>) -> Result<(), IngestError> {
+        let gone = match newest {
+            Some(Newest { version, resource: None, .. }) => self.before(name, *version).await?,
+            _ => None,
+        };
+        if let Some(old) = newest.and_then(|newest| newest.resource.as_ref()).or(gone.as_ref()) {
+            keep_labels(json, old);
+        }
+        Ok(())
     }
 
     /// Notes what came after a message that is replayed, and would be written over. What the message itself wrote did not.

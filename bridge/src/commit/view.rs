@@ -67,6 +67,14 @@ impl Group<'_> {
         Ok(Some(Newest { version: stored.version, updated: stored.updated, resource }))
     }
 
+    /// What a resource was before it was deleted with this version; nothing where that was erased.
+    pub(super) async fn before(&self, name: &Name, deleted: Version) -> Result<Option<Json>, IngestError> {
+        let before = Version(deleted.0.saturating_sub(1));
+        let Some(stored) = self.core.store.version(name, before).map_err(VaultError::from)? else { return Ok(None) };
+        let opened = if stored.erased { None } else { self.core.open_unless_erased(&stored).await? };
+        Ok(opened.filter(|_| !stored.deleted).and_then(|opened| Json::parse(&opened.resource).ok()))
+    }
+
     /// A resource that is there.
     pub(super) async fn current(&self, name: &Name) -> Result<Option<Json>, IngestError> {
         Ok(self.newest(name).await?.and_then(|newest| newest.resource))

@@ -368,6 +368,13 @@ async fn a_label_is_not_lost_by_who_does_not_send_it() {
     observation.as_object_mut().unwrap().remove("meta");
     assert_eq!(write_as(&world, OTHER, "PUT", "/fhir/Observation/o-ada", &observation).await, 200);
     assert_eq!(world.get("/fhir/Observation/o-ada").await.1["meta"]["security"], json!([code]));
+    assert_eq!(write_as(&world, OTHER, "DELETE", "/fhir/Observation/o-ada", &json!(null)).await, 204);
+    assert_eq!(write_as(&world, OTHER, "PUT", "/fhir/Observation/o-ada", &observation).await, 201);
+    assert_eq!(
+        world.get("/fhir/Observation/o-ada").await.1["meta"]["security"],
+        json!([code]),
+        "nor by deleting it first"
+    );
     put(&world, observation).await;
     assert!(world.get("/fhir/Observation/o-ada").await.1["meta"].get("security").is_none(), "a system takes it away");
 }
