@@ -25,7 +25,8 @@ USER 65532:65532
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080 2575 9464
-# What it answers /readyz is asked over HTTP by whoever runs it: there is no shell here to ask with.
+# Asked over the socket in the data directory: there is no shell here to ask /readyz with. Kubernetes has probes of its own.
+HEALTHCHECK --interval=10s --timeout=15s --start-period=60s CMD ["/usr/local/bin/medseal", "health", "--data", "/data"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/medseal"]
 CMD ["serve", "--data", "/data", "--http", "0.0.0.0:8080", "--mllp", "0.0.0.0:2575"]

@@ -38,6 +38,11 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Whether a running service takes work, and how its parts stand: ends with 0 if it does. For a container's health check.
+    Health {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Messages that were acknowledged and of which nothing could be made yet.
     Quarantine {
         #[command(subcommand)]

@@ -2,6 +2,7 @@
 //! reaches. One line of JSON is asked and one is answered.
 
 use crate::app::{App, private_directory};
+use crate::http::log as readiness;
 use crate::ids::ResourceId;
 use crate::limits::{MAX_CONTROL_BYTES, WRITE_TIMEOUT};
 use crate::quarantine::{self, Wish};
@@ -19,6 +20,8 @@ use tokio::time::timeout;
 pub enum Ask {
     /// To read the configuration anew.
     Reload,
+    /// Whether it takes work: what `/readyz` tells.
+    Health,
     /// To replay a message of the quarantine, with another text where there is one.
     Replay {
         id: String,
@@ -104,6 +107,10 @@ async fn act(app: &Arc<App>, reloader: &Reloader, ask: Ask) -> Told {
             log(&told);
             told
         }
+        Ask::Health => match readiness::state(app).await {
+            (true, page) => Ok(page.to_string()),
+            (false, page) => Err(page.to_string()),
+        },
         Ask::Replay { id, text, over_newer } => {
             let id = ResourceId::parse(&id).ok_or("this is no id: `medseal quarantine list` names all")?;
             let wish = Wish { text, over_newer, by: "administrator".into() };

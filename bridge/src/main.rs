@@ -52,6 +52,7 @@ async fn run(command: Command) -> Result<(), Failed> {
 async fn carry_out(command: Command) -> Result<(), Failed> {
     match command {
         Command::Demo { once } => commands::demo::run(once).await,
+        Command::Health { place } => commands::health::run(&place.config()?).await,
         Command::Reload { place } => commands::reload::run(&place.config()?).await,
         Command::Quarantine { verb: Quarantine::List { place, all } } => {
             commands::quarantine::list(&place.config()?, all).await

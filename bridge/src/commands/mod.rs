@@ -12,6 +12,7 @@ pub mod contracts;
 pub mod demo;
 pub mod drill;
 pub mod erase;
+pub mod health;
 pub mod keys;
 pub mod migrate;
 pub mod participants;

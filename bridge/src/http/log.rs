@@ -102,6 +102,13 @@ fn tile_path(rest: &[&str]) -> Option<(Option<u8>, u64, u64)> {
 
 /// `GET /readyz`.
 pub async fn readiness(app: &Arc<App>) -> Reply {
+    let (ready, page) = state(app).await;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    body(status, "application/json", page.to_string())
+}
+
+/// Whether work is taken, and how each part stands.
+pub async fn state(app: &Arc<App>) -> (bool, serde_json::Value) {
     let core = app.core.clone();
     let progress = tokio::task::spawn_blocking(move || progress(&core)).await;
     let (ready, store, log, chain) = match progress {
@@ -120,12 +127,10 @@ pub async fn readiness(app: &Arc<App>) -> Reply {
     let (told, audit) = audit(&app.core.trail);
     let written = Probe::look(app).await;
     let ready = ready && told && written.is_fine();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let write = json!({
         "objects": written.objects.word(), "index": written.index.word(), "keys": written.keys.word(),
     });
-    let page = json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit, "write": write});
-    body(status, "application/json", page.to_string())
+    (ready, json!({"ready": ready, "store": store, "log": log, "chain": chain, "audit": audit, "write": write}))
 }
 
 /// Whether accesses can be told, and how that stands. While the trail is full nothing of a record is shown, so that others should

@@ -311,7 +311,18 @@ async fn a_bucket_that_hangs_is_not_ready_and_says_so() {
     let all = futures_util::future::join_all((0..50).map(|_| asked("/readyz"))).await;
     assert!(all.iter().all(|(status, objects)| *status == 503 && objects == "no answer"), "{all:?}");
     assert_eq!(asked("/healthz").await.0, 200);
+    let health = async || {
+        let mut command = Command::new(MEDSEAL);
+        command.arg("health").arg("--config").arg(&config).arg("--data").arg(&data);
+        let told = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (told.status.code(), String::from_utf8([told.stdout, told.stderr].concat()).unwrap())
+    };
+    let (status, told) = health().await;
+    assert!(status == Some(1) && told.contains(r#""objects":"no answer""#), "{status:?} {told}");
     bucket.delay(Duration::ZERO);
     assert_eq!(until(200).await, "ok");
+    let (status, told) = health().await;
+    assert!(status == Some(0) && told.contains(r#""objects":"ok""#), "{status:?} {told}");
     assert_eq!(tokio::task::spawn_blocking(move || served.terminate()).await.unwrap(), 0);
+    assert_eq!(health().await.0, Some(1), "nobody is there");
 }
