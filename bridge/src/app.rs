@@ -130,6 +130,8 @@ pub struct App {
     pub frames: Arc<Rooms>,
     /// How fast each client may ask.
     pub paces: Paces,
+    /// How fast strangers may, each address.
+    pub strangers: Paces,
     /// Room for people who are signing in.
     pub sign_ins: Semaphore,
     /// Room for apps that register themselves.

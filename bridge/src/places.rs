@@ -70,7 +70,7 @@ impl Places {
 }
 
 /// Who is counted as one: an address of IPv4, whichever way it comes in; of IPv6 a network of 64 bits, which is what one client has.
-fn network(ip: IpAddr) -> IpAddr {
+pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
         v4 => v4,

@@ -44,6 +44,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         exchange: Exchange::open(&config, &core, &token_key)?,
         started: core.clock.now(),
         paces: Paces::new(config.limits.requests_per_second),
+        strangers: Paces::new(config.limits.strangers_per_second),
         core,
         config,
         token_key,

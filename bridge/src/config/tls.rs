@@ -54,6 +54,9 @@ pub struct Limits {
     pub mllp_connections_per_address: usize,
     /// Requests that one client (its token's subject) may make in a second, with as many again at once; any number where absent.
     pub requests_per_second: Option<u32>,
+    /// Requests without a valid token that may come from one address in a second, with as many again at once: of strangers, and of people
+    /// at the portal. A proxy is one address. Any number where absent.
+    pub strangers_per_second: Option<u32>,
 }
 
 impl Default for Limits {
@@ -64,6 +67,7 @@ impl Default for Limits {
             http_connections_per_address: MAX_HTTP_CONNECTIONS * 3 / 4,
             mllp_connections_per_address: MAX_MLLP_CONNECTIONS * 3 / 4,
             requests_per_second: None,
+            strangers_per_second: None,
         }
     }
 }
@@ -74,6 +78,9 @@ impl Limits {
         let each = [self.http_connections_per_address, self.mllp_connections_per_address];
         if [*http_connections, *mllp_connections].iter().chain(&each).any(|n| *n == 0) {
             return Err("limits: at least 1 connection".into());
+        }
+        if self.strangers_per_second == Some(0) {
+            return Err("limits.strangers_per_second: at least 1".into());
         }
         match self.requests_per_second {
             Some(0) => Err("limits.requests_per_second: at least 1".into()),

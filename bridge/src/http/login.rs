@@ -1,14 +1,24 @@
 //! Who calls: the bearer token of a request (RFC 6750), its signature, its time, and whether it still stands.
 
 use super::reply::{Reply, failure};
+use super::routes::Request;
 use crate::app::App;
 use crate::error::Issue;
+use crate::places::network;
 use crate::smart::standing::Stands;
 use crate::smart::token::{Bearer, Caller};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use warp::http::{HeaderMap, StatusCode, header};
+
+/// Asked by orchestrators and Prometheus, often from the address of all others.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// From where a request comes: the other end of its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remote(pub(super) IpAddr);
 
 /// Why nobody is known to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +40,16 @@ pub(super) fn subject(app: &App, headers: &HeaderMap) -> Option<String> {
     authenticate(app, headers).ok().map(|bearer| bearer.caller.subject.clone())
 }
 
-/// The client's turn to be answered, or how long until it comes. Who is not known has none, and is told so by others.
-pub(super) fn turn(app: &App, headers: &HeaderMap) -> Result<(), Duration> {
-    match authenticate(app, headers) {
-        Ok(bearer) => app.paces.turn(&bearer.caller.subject, Instant::now()),
-        Err(_) => Ok(()),
+/// The client's turn to be answered, or how long until it comes. Who is not known has one of his address. Who watches whether the service
+/// is well waits for nobody.
+pub(super) fn turn(app: &App, request: &Request, from: Option<Remote>) -> Result<(), Duration> {
+    if PROBES.contains(&request.path.as_str()) {
+        return Ok(());
+    }
+    match (authenticate(app, &request.headers), from) {
+        (Ok(bearer), _) => app.paces.turn(&bearer.caller.subject, Instant::now()),
+        (Err(_), Some(Remote(address))) => app.strangers.turn(&network(address).to_string(), Instant::now()),
+        (Err(_), None) => Ok(()),
     }
 }
 

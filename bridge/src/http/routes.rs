@@ -88,6 +88,9 @@ fn alive(app: &App) -> Reply {
 
 /// A refusal on the way is an answer too.
 async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
+    if let Err(late @ BadBody::Late(_)) = request.body {
+        return Err(bad_body(late));
+    }
     let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     let get = || only(request, &[Method::GET]);
     match segments.as_slice() {
@@ -212,7 +215,7 @@ fn bad_body(bad: BadBody) -> Reply {
             return with_header(reply, header::RETRY_AFTER, "5");
         }
         BadBody::Late(wait) => {
-            let text = "this client sends more requests than it may: come back when Retry-After says";
+            let text = "this client, or its address, sends more requests than it may: come back when Retry-After says";
             let reply = failure(StatusCode::TOO_MANY_REQUESTS, Issue::new("throttled", text));
             let seconds = wait.as_secs_f64().ceil().max(1.0).to_string();
             return with_header(reply, header::RETRY_AFTER, &seconds);

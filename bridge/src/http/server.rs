@@ -4,7 +4,7 @@
 use super::encoding::{packed, unpacked};
 use super::exchange::may_send;
 use super::impatient::Impatient;
-use super::login::{prepare, subject, turn};
+use super::login::{Remote, prepare, subject, turn};
 use super::reply::{Reply, Streamed};
 use super::routes::{BadBody, Request, dispatch};
 use crate::app::App;
@@ -76,6 +76,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
         };
         let _ = stream.set_nodelay(true);
         let (builder, service, watcher) = (builder.clone(), service.clone(), graceful.watcher());
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Remote(peer.ip()));
+            service.call(request)
+        });
         tokio::spawn(async move {
             // A client that breaks off is no news.
             if let Some(stream) = begun(door, stream).await {
@@ -123,8 +127,9 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Remote>())
         .and(warp::body::stream())
-        .then(move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, body| {
+        .then(move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, from, body| {
             let app = app.clone();
             async move {
                 let path = percent_decoded(path.as_str());
@@ -137,7 +142,7 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
                 let who = if takes_body(&request.method) { sender(&app, &request).await } else { None };
-                if let Err(wait) = turn(&app, &request.headers) {
+                if let Err(wait) = turn(&app, &request, from) {
                     request.body = Err(BadBody::Late(wait));
                 } else if let Some(most) = for_strangers(&request) {
                     request.body = collect(body, most, None).await;

@@ -517,6 +517,36 @@ async fn http_speaks_tls_where_it_is_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_of_one_address_have_a_rate_and_neither_clients_nor_probes_share_it() {
+    let world = world(|_, config| config.limits.strangers_per_second = Some(1)).await;
+    let (http, token) = (world.running.http, world.token.clone());
+    let asked = async |path: &str, token: Option<&str>| {
+        let mut request = warp::http::Request::builder().uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let reply = bridge::commands::client::send(http, request.body(Default::default()).unwrap()).await.unwrap();
+        (reply.status().as_u16(), reply.headers().contains_key("retry-after"))
+    };
+    let mut refused = 0;
+    for path in ["/log/key", "/auth/jwks", "/fhir/metadata", "/me", "/nothing/here"].iter().cycle().take(50) {
+        let (status, again) = asked(path, None).await;
+        assert_eq!(status == 429, again, "{path} {status}");
+        refused += u32::from(again);
+    }
+    assert!(refused > 0, "fifty at once are too many");
+    for path in ["/healthz", "/readyz"] {
+        for _ in 0..10 {
+            assert_eq!(asked(path, None).await, (200, false), "{path}");
+        }
+    }
+    for _ in 0..10 {
+        assert_eq!(asked("/fhir/Patient", Some(&token)).await, (200, false));
+    }
+    assert_eq!(asked("/fhir/Patient", Some("of nobody")).await.0 / 100, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn at_several_times_the_capacity_refusals_are_clean_and_nothing_acknowledged_is_lost() {
     const SENDERS: usize = 40;
     let world = world(|_, config| {
