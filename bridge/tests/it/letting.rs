@@ -25,8 +25,8 @@ fn text(reply: &Response<Bytes>) -> String {
     String::from_utf8(reply.body().to_vec()).unwrap()
 }
 
-/// Signs what the page of the terms asks.
-async fn signed(browser: &mut Browser<'_>, passkey: &Passkey, query: &str) -> RevocationCode {
+/// The page of the terms, which waits to be signed.
+async fn terms(browser: &mut Browser<'_>, query: &str) -> Pending {
     let reply = answer(browser, query, "sign", "").await;
     let (page, policy) = (text(&reply), reply.headers()["content-security-policy"].to_str().unwrap());
     assert_eq!(reply.status(), 200, "{page}");
@@ -38,11 +38,21 @@ async fn signed(browser: &mut Browser<'_>, passkey: &Passkey, query: &str) -> Re
         assert!(page.contains(part), "{part}: {page}");
     }
     let draft = page.split_once("data-draft=\"").unwrap().1.split('"').next().unwrap().to_owned();
-    let pending = Pending::new(draft, true);
+    Pending::new(draft, true)
+}
+
+/// Signs it.
+async fn finished(browser: &mut Browser<'_>, passkey: &Passkey, pending: Pending) -> RevocationCode {
     let options = pending.options(browser, "passkey").await;
     let (status, given) = pending.sign(browser, "passkey", passkey.sign(&options)).await;
     assert_eq!(status, 200, "{given}");
     pending.code(&given)
+}
+
+/// Signs what the page of the terms asks.
+async fn signed(browser: &mut Browser<'_>, passkey: &Passkey, query: &str) -> RevocationCode {
+    let pending = terms(browser, query).await;
+    finished(browser, passkey, pending).await
 }
 
 async fn let_in(browser: &mut Browser<'_>, query: &str) -> Value {
@@ -152,6 +162,17 @@ async fn where_the_house_wants_it_no_app_gets_at_a_record_unsigned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_are_signed_side_by_side_one_stands() {
+    let world = house().await;
+    let (mut ada, passkey, query) = asked(&world).await;
+    let (one, other) = (terms(&mut ada, &query).await, terms(&mut ada, &query).await);
+    finished(&mut ada, &passkey, one).await;
+    let code = finished(&mut ada, &passkey, other).await;
+    let left = world.only("/fhir/Consent?patient=Patient/ada&status=active").await;
+    assert_eq!(left["identifier"][0]["value"], code.key.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ending_an_app_leaves_what_else_its_program_was_given() {
     let world = house().await;
     let (mut ada, passkey, query) = asked(&world).await;
@@ -171,11 +192,16 @@ async fn nobody_signs_for_an_app_that_calls_itself_what_it_likes() {
     register(&world, "app", Keys::None);
     let store = &world.running.app.core.store;
     let client = store.client("app").unwrap().unwrap();
-    let alone = bridge::index::clients::Client { id: "alone".into(), by_itself: true, ..client };
+    let alone = bridge::index::clients::Client { id: "alone".into(), by_itself: true, ..client.clone() };
     assert!(store.add_client(&alone, 100).unwrap());
+    // Nor for one that uses what it reads for more than the patient does: that is not what would be signed.
+    let studies = bridge::index::clients::Client { id: "study".into(), purpose: Some("HRESCH".into()), ..client };
+    assert!(store.add_client(&studies, 100).unwrap());
     let (mut ada, _) = patient(&world, "ada").await;
-    let query = question(&world, &[("scope", SCOPE), ("client_id", "alone")]);
-    assert!(!page(&mut ada, &query).await.contains("value=\"sign\""));
-    assert_eq!(answer(&mut ada, &query, "sign", "").await.status(), 400);
-    assert!(told(&answer(&mut ada, &query, "approve", "").await).contains_key("code"));
+    for app in ["alone", "study"] {
+        let query = question(&world, &[("scope", SCOPE), ("client_id", app)]);
+        assert!(!page(&mut ada, &query).await.contains("value=\"sign\""), "{app}");
+        assert_eq!(answer(&mut ada, &query, "sign", "").await.status(), 400, "{app}");
+        assert!(told(&answer(&mut ada, &query, "approve", "").await).contains_key("code"), "{app}");
+    }
 }

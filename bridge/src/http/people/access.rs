@@ -34,6 +34,8 @@ pub(super) struct Shown {
     pub(super) consent: Name,
     pub(super) choice: Choice,
     pub(super) state: State,
+    /// It is known here, and what ends it is followed.
+    pub(super) given: bool,
 }
 
 /// Where a grant stands, in the words of a person.
@@ -87,9 +89,9 @@ async fn one(app: &Arc<App>, opened: &Opened) -> Result<Option<Shown>, Refusal> 
     let given = at_desk(app, move |desk| Ok(desk.store.given(key)?)).await?;
     let withdrawn =
         consent.text("status") != Some("active") || given.as_ref().is_some_and(|given| given.revoked.is_some());
-    let at_hand = given.is_some_and(|given| given.preimage.is_some());
+    let at_hand = given.as_ref().is_some_and(|given| given.preimage.is_some());
     let state = state(app, key, (withdrawn, at_hand), choice.not_after());
-    Ok(Some(Shown { key, consent: opened.stored.name.clone(), choice, state }))
+    Ok(Some(Shown { key, consent: opened.stored.name.clone(), choice, state, given: given.is_some() }))
 }
 
 /// By the registry; but what was withdrawn here, by whichever replica, and what is over is so whatever that says.

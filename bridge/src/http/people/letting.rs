@@ -13,6 +13,7 @@ use crate::consent::grant::{self, Choice, Purpose, Recipient};
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
 use crate::index::clients::Client;
+use crate::limits::CLOCK_SKEW;
 use crate::people::Role;
 use crate::people::session::Session;
 use crate::smart::grant::has;
@@ -20,6 +21,7 @@ use crate::smart::scopes::{Context, Scope};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use maud::Markup;
+use notary::consent::GrantKey;
 use std::sync::Arc;
 use warp::http::StatusCode;
 
@@ -47,9 +49,12 @@ pub(super) async fn ways(
 }
 
 /// What the Consent would say. Nothing where none can be: the app gets nothing of a patient's own record, it registered itself and calls
-/// itself what it likes.
+/// itself what it likes, or it uses what it reads for something else than the patient himself does, which is what would be signed.
 fn choice(app: &App, session: &Session, client: &Client, granted: &[Scope]) -> Option<Choice> {
     app.core.grants.registry()?;
+    if client.purpose.as_deref().is_some_and(|purpose| Some(purpose) != Purpose::Own.code()) {
+        return None;
+    }
     let person = &session.account.person;
     let own = person.resource.as_ref().filter(|_| person.role == Role::Patient && !client.by_itself)?;
     let given = Timestamp::from_millisecond(app.core.clock.now().as_millisecond()).ok()?;
@@ -111,22 +116,30 @@ pub(super) async fn suffices(app: &Arc<App>, request: &Request, ways: &Ways) -> 
     };
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
     let covers = |signed: &Choice| Choice { until: signed.until, ..choice.clone() }.is_within(signed);
-    Ok(all(&visit).await?.iter().any(|one| lets_in(one, &choice.recipient) && covers(&one.choice)))
+    // By the clock of any replica: what one has let lapse no other one lets in by.
+    let soon = app.core.clock.now().as_second().max(0) as u64 + CLOCK_SKEW.as_secs();
+    let holds = |one: &Shown| lets_in(one, &choice.recipient) && covers(&one.choice) && one.choice.not_after() > soon;
+    Ok(all(&visit).await?.iter().any(holds))
 }
 
 /// Withdraws what was signed for an app that the patient has ended.
 pub(super) async fn end(app: &Arc<App>, request: &Request, client: &str) -> Result<(), Refusal> {
     let visit = Visit::of(app, request, Role::Patient).await?.map_err(|_| Refusal::Login)?;
-    let app_itself = recipient(client, String::new());
-    for one in all(&visit).await?.iter().filter(|one| lets_in(one, &app_itself)) {
-        withdraw(app, one.key, None).await?;
+    replace(&visit, &recipient(client, String::new()), None).await
+}
+
+/// Withdraws what was signed to let an app in, but for what takes its place.
+pub(super) async fn replace(visit: &Visit<'_>, app: &Recipient, by: Option<GrantKey>) -> Result<(), Refusal> {
+    for one in all(visit).await?.iter().filter(|one| lets_in(one, app) && Some(one.key) != by) {
+        withdraw(visit.app, one.key, None).await?;
     }
     Ok(())
 }
 
-/// Whether it is what the patient has signed to let this app in, and not ended; what else the program was given is another matter.
+/// Whether it is what the patient has signed to let this app in, and not ended; what else the program was given is another matter. One
+/// that is not known here, as after a recovery from packs of which some do not open, nobody could end.
 fn lets_in(one: &Shown, recipient: &Recipient) -> bool {
-    !one.state.is_over() && one.choice.lets_in() && one.choice.recipient.reference == recipient.reference
+    one.given && !one.state.is_over() && one.choice.lets_in() && one.choice.recipient.reference == recipient.reference
 }
 
 #[cfg(test)]

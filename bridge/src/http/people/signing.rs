@@ -2,6 +2,7 @@
 
 use super::access::{own, withdraw};
 use super::guard;
+use super::letting;
 use super::refusal::Refusal;
 use super::shares;
 use super::visit::Visit;
@@ -84,7 +85,9 @@ async fn signed(app: &Arc<App>, request: &Request, draft: Draft, asked: Signing)
     let key = give::give(app, by, &draft, opening, preimage).await?;
     news(&visit.session.account.id, "access was given");
     shares::granted(&visit, &draft.choice).await;
-    if let Some(old) = draft.instead {
+    if draft.choice.lets_in() {
+        letting::replace(&visit, &draft.choice.recipient, Some(key)).await?;
+    } else if let Some(old) = draft.instead {
         let old = own(&visit, &old.to_string()).await?;
         withdraw(app, old.key, None).await?;
     }

@@ -99,7 +99,7 @@ fn guarded(guardians: &[Name]) -> Markup {
     } }
 }
 
-fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state }: &Shown) -> Markup {
+fn entry(visit: &Visit<'_>, Shown { key, consent, choice, state, .. }: &Shown) -> Markup {
     let name = &choice.recipient.called;
     html! {
         article.grant {

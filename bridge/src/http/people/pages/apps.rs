@@ -57,7 +57,7 @@ pub(in crate::http::people) fn approval(
                     input #patient name="patient" type="text" autocomplete="off" maxlength="72"; }
             }
             @if ways.consent.is_some() {
-                p { "Sign a consent, and it stands on the chain that you have let this app in, and until when. You get a code by which that "
+                p { "Sign a consent, and it is written to the chain that you have let this app in, and until when. You get a code by which that "
                     "can be ended without this service. What you have signed for this app before is withdrawn then." }
             }
             @if ways.unsigned { button type="submit" name="answer" value="approve" { "Approve" } " " }
