@@ -217,6 +217,14 @@ pub async fn revoke(app: &Arc<App>, given: &Given, preimage: Option<&Preimage>) 
     Ok(())
 }
 
+/// Ends what came of a revoked grant.
+pub async fn cut(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
+    match still_there(&app.core, given).await? {
+        Some(opened) => end_tokens(app, &opened.json(), i64::MAX).await,
+        None => Ok(()),
+    }
+}
+
 /// Lets the status of a revoked grant's Consent follow, and ends what came of it.
 pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
     if let Some(opened) = still_there(&app.core, given).await? {
@@ -231,7 +239,7 @@ pub async fn close(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
 pub async fn lapse(app: &Arc<App>, given: &Given) -> Result<(), GiveError> {
     if let Some(opened) = still_there(&app.core, given).await? {
         // What was allowed since rests on something else.
-        let last = i64::try_from(given.sealed.not_after).unwrap_or(i64::MAX).saturating_mul(1_000);
+        let last = i64::try_from(given.sealed.not_after).unwrap_or(i64::MAX).saturating_mul(1_000).saturating_add(999);
         end_tokens(app, &opened.json(), last).await?;
     }
     let (store, key) = (app.core.store.clone(), given.key);

@@ -6,7 +6,7 @@ use super::grant::{Choice, claim, opening};
 use super::policy::Claim;
 use super::registry::{self, RegistryError, seconds};
 use crate::app::{App, Core};
-use crate::error::VaultError;
+use crate::error::{Fault, VaultError};
 use crate::ids::Name;
 use crate::index::consents::{Given, LOST};
 use crate::index::store::{Store, StoreError};
@@ -35,13 +35,18 @@ pub async fn begin(core: &Arc<Core>) {
 async fn restore(core: &Arc<Core>) -> Result<usize, VaultError> {
     let lost = core.store.setting(LOST)?.as_deref() == Some("yes");
     let Some(registry) = core.grants.registry().filter(|_| lost) else { return Ok(0) };
-    let mut found = 0;
+    let (mut found, mut unread) = (0, None);
     for (_, name) in core.store.current_of("Consent")? {
         let opened = match give::by_service(core, &name).await {
             Ok(Some(opened)) => opened,
             Ok(None) => continue,
             Err(error) if error.is_erased() => continue,
-            Err(error) => return Err(error),
+            Err(error) if error.fault() == Fault::RetryLater => return Err(error),
+            // One that is damaged keeps none of the others away.
+            Err(error) => {
+                unread = Some(error);
+                continue;
+            }
         };
         let (consent, now) = (opened.json(), core.clock.now().as_millisecond());
         let Some(given) = given(&consent, &name, &core.custodian, registry, now) else { continue };
@@ -51,6 +56,9 @@ async fn restore(core: &Arc<Core>) -> Result<usize, VaultError> {
             core.store.close(&[given.key])?;
             core.grants.revoke(&[given.key]);
         }
+    }
+    if let Some(error) = unread {
+        return Err(error);
     }
     core.store.set_setting(LOST, "no")?;
     Ok(found)
@@ -202,6 +210,12 @@ fn preimage(core: &Core, given: &Given) -> Option<Preimage> {
 
 async fn close_all(app: &Arc<App>) -> Result<(), RegistryError> {
     let waiting = in_index(&app.core, |store| store.unclosed(GRANTS_CLOSED_AT_ONCE)).await?;
+    // Tokens first: they wait for no Consent to be written.
+    for given in &waiting {
+        if let Err(error) = give::cut(app, given).await {
+            tracing::warn!(%error, grant = %given.key, "the tokens that rest on a revoked grant have not ended");
+        }
+    }
     for given in waiting {
         if let Err(error) = give::close(app, &given).await {
             tracing::warn!(%error, grant = %given.key, "the Consent of a revoked grant still calls itself active; it permits nothing");
