@@ -12,6 +12,7 @@ use crate::vault::keys::{KeyError, KeyRing, Wrapped};
 use crate::vault::objects::Objects;
 use crate::vault::seal::{open_bytes, seal_bytes};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// What the keys that sign are sealed under, where the index has them.
@@ -108,7 +109,13 @@ impl OwnKeys<'_> {
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
 ) -> Result<T, TokenError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(TokenError::Unsigned))
+    // One after the other: who asked for it may have gone, and what he began goes on.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let alone = move || {
+        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    };
+    tokio::task::spawn_blocking(alone).await.unwrap_or(Err(TokenError::Unsigned))
 }
 
 fn sealed(key: &Key, store: &Store, kept: Kept) -> Result<Zeroizing<Vec<u8>>, StartError> {

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
+const END: &str = "\n-----END PRIVATE KEY-----\n";
+
 /// The key.
 pub struct IdentityKey {
     encoding: EncodingKey,
@@ -33,8 +36,9 @@ impl IdentityKey {
         let malformed = || TokenError::Malformed { path: path.to_owned() };
         let pair = KeyPair::from_pkcs8(der).map_err(|_| malformed())?;
         let text = Zeroizing::new(STANDARD.encode(der));
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", text.as_str());
-        let pem = Zeroizing::new(pem);
+        // All of its room at once: what grows leaves what it held behind.
+        let mut pem = Zeroizing::new(String::with_capacity(text.len() + BEGIN.len() + END.len()));
+        [BEGIN, text.as_str(), END].iter().for_each(|part| pem.push_str(part));
         let encoding = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| malformed())?;
         let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());

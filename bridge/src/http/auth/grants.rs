@@ -82,11 +82,7 @@ pub(super) async fn bearer(app: &Arc<App>, form: &Form) -> Result<Client, Refusa
 
 async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Shown) -> Result<Reply, Refusal> {
     let handle = handle.ok_or(Refusal::Grant)?;
-    // Before anything is used up.
-    super::identity_key(app).await?;
-    if is_of_the_dead(app, &handle).await? {
-        return Err(Refusal::Grant);
-    }
+    may_be_given(app, &handle).await?;
     let (store, now) = (app.core.store.clone(), app.core.clock.now().as_millisecond());
     let work = move || match given(&store, &client, &handle, &shown, now) {
         Err(Not::Trusted(id)) => store.end_grant(&id).map(|()| Err(Not::Trusted(id))),
@@ -108,16 +104,23 @@ async fn give(app: &Arc<App>, client: Client, handle: Option<Handle>, shown: Sho
     }
 }
 
-/// Whether a patient allowed it who has died since, as the record says. It is not used up: the record may be wrong.
-async fn is_of_the_dead(app: &Arc<App>, handle: &Handle) -> Result<bool, Refusal> {
+/// What refuses before anything is used up: a key for ID tokens that is not there, where one is asked for; a patient who has died since,
+/// as the record says, which may be wrong.
+async fn may_be_given(app: &Arc<App>, handle: &Handle) -> Result<(), Refusal> {
     let (store, handle) = (app.core.store.clone(), handle.clone());
-    let account = in_background(move || match store.grant_of(&handle)? {
-        Some(found) => store.account(&found.grant.account),
-        None => Ok(None),
+    let found = in_background(move || {
+        let Some(found) = store.grant_of(&handle)? else { return Ok(None) };
+        Ok(Some((store.account(&found.grant.account)?, found.grant.scope)))
     });
-    let account = account.await.map_err(|error| Refusal::later(&error))?;
+    let Some((account, scope)) = found.await.map_err(|error| Refusal::later(&error))? else { return Ok(()) };
+    if has(&scopes::parse_known(&scope), "openid") {
+        super::identity_key(app).await?;
+    }
     let person = account.and_then(|account| account.person.resource);
-    app.core.has_died(person.as_ref()).await.map_err(|error| Refusal::later(&error))
+    match app.core.has_died(person.as_ref()).await.map_err(|error| Refusal::later(&error))? {
+        true => Err(Refusal::Grant),
+        false => Ok(()),
+    }
 }
 
 /// Uses a code or a refresh token up, where all holds.
