@@ -218,6 +218,30 @@ async fn a_clinician_sees_each_record_under_its_own_patient() {
         assert!(!String::from_utf8_lossy(reply.body()).contains("/me/patients/ada"));
     }
     assert_eq!(doc.form("/me/patients", "identifier=4711").await.status(), 403, "without the session's token");
+    assert!(!doc.page("/me/patients").await.contains("/me/patients/"), "nobody is his patient yet");
+    let soon = (world.running.app.core.clock.now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let to_doc = json!({"actor": {"reference": "Practitioner/doc"}, "status": "accepted"});
+    let of = |id: &str| json!({"reference": format!("Patient/{id}")});
+    for (resource, listed) in [
+        (
+            json!({"resourceType": "Encounter", "id": "long-ago", "status": "finished", "class": {"code": "AMB"}, "subject": of("ada"),
+            "participant": [{"individual": {"reference": "Practitioner/doc"}}], "period": {"start": "2019-01-01", "end": "2019-01-02"}}),
+            false,
+        ),
+        (
+            json!({"resourceType": "Appointment", "id": "next", "status": "booked", "start": soon, "end": soon,
+            "participant": [{"actor": of("ada"), "status": "accepted"}, to_doc]}),
+            true,
+        ),
+    ] {
+        let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
+        let (status, told) = world.call("PUT", &path, &resource.to_string()).await;
+        assert_eq!(status, 201, "{told}");
+        let page = doc.page("/me/patients").await;
+        assert_eq!(page.contains("/me/patients/ada"), listed, "{path}: {page}");
+        assert!(!page.contains("/me/patients/bob"), "{page}");
+        is_text(&page);
+    }
 
     let page = doc.page("/me/patients/ada").await;
     assert!(

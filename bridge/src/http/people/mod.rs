@@ -16,6 +16,7 @@ mod hospitals;
 mod launch;
 mod letting;
 mod log;
+mod mine;
 mod network;
 mod openid;
 mod pages;

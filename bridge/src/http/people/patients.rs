@@ -5,7 +5,7 @@ use super::guard;
 use super::refusal::Refusal;
 use super::visit::Visit;
 use super::words::{Line, line};
-use super::{page, record};
+use super::{mine, page, record};
 use crate::app::App;
 use crate::http::fhir::parse_name;
 use crate::http::reply::Reply;
@@ -25,7 +25,10 @@ const FOUND: usize = 20;
 /// `GET /me/patients`.
 pub(super) async fn form(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
     Ok(match Visit::of(app, request, Role::Clinician).await? {
-        Ok(visit) => page(StatusCode::OK, &shown(&visit, None)),
+        Ok(visit) => {
+            let (patients, more) = mine::patients(&visit).await?;
+            page(StatusCode::OK, &shown(&visit, &own(&visit, &patients, more)))
+        }
         Err(door) => door,
     })
 }
@@ -50,7 +53,7 @@ pub(super) async fn find(app: &Arc<App>, request: &Request) -> Result<Reply, Ref
     let kind = TypeName::parse("Patient").ok_or(Refusal::Nothing)?;
     let found = visit.search(kind, &asked, None).await?;
     let patients: Vec<Json> = found.matches.iter().map(Opened::json).collect();
-    Ok(page(StatusCode::OK, &shown(&visit, Some((&patients, found.next.is_some())))))
+    Ok(page(StatusCode::OK, &shown(&visit, &results(&visit, &patients, found.next.is_some()))))
 }
 
 /// A number alone, or a name with a birth date: to browse is not the purpose.
@@ -64,12 +67,12 @@ fn asked(form: &HashMap<String, String>) -> Option<Vec<(&'static str, String)>> 
     Some(asked.into_iter().chain([("_count", FOUND.to_string())]).collect())
 }
 
-fn shown(visit: &Visit<'_>, found: Option<(&[Json], bool)>) -> Markup {
+fn shown(visit: &Visit<'_>, found: &Markup) -> Markup {
     let content = html! {
         p.lead { "Find a patient by a number, or by name and birth date. "
-            "Each search and each view is written down with your name, and the patient sees it." }
+            "Each search, each view and whom this page lists is written down with your name, and the patient sees it." }
         (question(visit))
-        @if let Some((patients, more)) = found { (results(visit, patients, more)) }
+        (found)
     };
     let (title, here) = ("Patients", "/me/patients");
     Frame { site: &visit.site, title, here, script: false, role: Some(Role::Clinician) }.around(&content)
@@ -96,26 +99,44 @@ fn question(visit: &Visit<'_>) -> Markup {
     }
 }
 
+fn own(visit: &Visit<'_>, patients: &[Json], more: bool) -> Markup {
+    html! {
+        section.panel aria-labelledby="own-title" {
+            h2 #own-title { "Your patients" }
+            p.hint { "Whose general practitioner you are, whom you have seen in the last 30 days, and who comes to you within two weeks." }
+            @if patients.is_empty() { p { "Nobody, as far as records here say so." } }
+            @if more { p.notice { "There are more: find them above." } }
+            (table(visit, patients, "own-title"))
+        }
+    }
+}
+
 fn results(visit: &Visit<'_>, patients: &[Json], more: bool) -> Markup {
     html! {
         section.panel aria-labelledby="found-title" {
             h2 #found-title { "Found" }
             @if patients.is_empty() { p role="status" { "Nobody fits this." } }
             @if more { p.notice { "There are more: say more." } }
-            @if !patients.is_empty() {
-                div.table tabindex="0" role="region" aria-labelledby="found-title" {
-                    table {
-                        thead { tr { th scope="col" { "Name" } th scope="col" { "Born" } th scope="col" { "Sex" } } }
-                        tbody { @for patient in patients {
-                            @let Line { what, .. } = line(patient);
-                            @let at = format!("/me/patients/{}", patient.text("id").unwrap_or(""));
-                            tr {
-                                td { a href=(visit.site.path(&at)) { (what) } }
-                                td.time { (patient.text("birthDate").unwrap_or("")) }
-                                td { (patient.text("gender").unwrap_or("")) }
-                            }
-                        } }
-                    }
+            (table(visit, patients, "found-title"))
+        }
+    }
+}
+
+fn table(visit: &Visit<'_>, patients: &[Json], title: &str) -> Markup {
+    html! {
+        @if !patients.is_empty() {
+            div.table tabindex="0" role="region" aria-labelledby=(title) {
+                table {
+                    thead { tr { th scope="col" { "Name" } th scope="col" { "Born" } th scope="col" { "Sex" } } }
+                    tbody { @for patient in patients {
+                        @let Line { what, .. } = line(patient);
+                        @let at = format!("/me/patients/{}", patient.text("id").unwrap_or(""));
+                        tr {
+                            td { a href=(visit.site.path(&at)) { (what) } }
+                            td.time { (patient.text("birthDate").unwrap_or("")) }
+                            td { (patient.text("gender").unwrap_or("")) }
+                        }
+                    } }
                 }
             }
         }
