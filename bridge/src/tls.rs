@@ -53,14 +53,21 @@ impl Doors {
         Ok(Self { http, mllp, clients, mutual: tls.is_mutual(), ends, lists_end })
     }
 
-    /// Whether a certificate that was shown before is revoked by the lists of now. Lists are looked at once by each connection.
+    /// Whether the lists of now keep somebody out whose certificate was good when his connection began: it is revoked, or no list that is in
+    /// force speaks of it. Lists are looked at once by each connection. Who was revoked once stays so on his connection: lists that follow may
+    /// be past their time, or of another authority, and say nothing of him.
     pub fn revokes(&self, shown: &Shown) -> bool {
-        let Some(now) = &self.clients else { return false };
         let mut judged = shown.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        if judged.as_ref().is_none_or(|(by, _)| !Arc::ptr_eq(by, now)) {
-            *judged = Some((now.clone(), is_revoked(now.as_ref(), &shown.chain)));
+        match (&self.clients, &*judged) {
+            (_, Some((_, Judgement::Revoked))) => true,
+            (None, _) => false,
+            (Some(now), Some((by, judgement))) if Arc::ptr_eq(by, now) => *judgement != Judgement::Good,
+            (Some(now), _) => {
+                let judgement = judge(now.as_ref(), &shown.chain);
+                *judged = Some((now.clone(), judgement));
+                judgement != Judgement::Good
+            }
         }
-        judged.as_ref().is_some_and(|(_, revoked)| *revoked)
     }
 }
 
@@ -68,7 +75,16 @@ impl Doors {
 #[derive(Debug, Default)]
 pub struct Shown {
     chain: Vec<CertificateDer<'static>>,
-    judged: Mutex<Option<(Arc<dyn ClientCertVerifier>, bool)>>,
+    judged: Mutex<Option<(Arc<dyn ClientCertVerifier>, Judgement)>>,
+}
+
+/// What lists say of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Good,
+    /// None that is in force speaks of it.
+    Unknown,
+    Revoked,
 }
 
 impl Shown {
@@ -84,10 +100,17 @@ impl Shown {
 }
 
 /// An authority that is not trusted any more leaves open connections alone: they have shown what was good when they began.
-fn is_revoked(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> bool {
-    let Some((own, between)) = chain.split_first() else { return false };
-    let judged = verifier.verify_client_cert(own, between, UnixTime::now());
-    judged.is_err_and(|error| error == Error::InvalidCertificate(CertificateError::Revoked))
+fn judge(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> Judgement {
+    let Some((own, between)) = chain.split_first() else { return Judgement::Good };
+    match verifier.verify_client_cert(own, between, UnixTime::now()) {
+        Err(Error::InvalidCertificate(CertificateError::Revoked)) => Judgement::Revoked,
+        Err(Error::InvalidCertificate(
+            CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. },
+        )) => Judgement::Unknown,
+        _ => Judgement::Good,
+    }
 }
 
 /// Why a handshake failed, where it is about revocation: in words for the log.

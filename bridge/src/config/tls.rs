@@ -30,6 +30,9 @@ fn yes() -> bool {
 
 impl Tls {
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.clients.is_some() && !self.mllp {
+            return Err("tls.clients: senders show certificates where MLLP speaks TLS, and tls.mllp is false".into());
+        }
         if self.revoked.is_some() && !self.is_mutual() {
             return Err("tls.revoked: senders are asked for certificates only with `tls.clients`".into());
         }

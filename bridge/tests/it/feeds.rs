@@ -439,6 +439,8 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     let raw = |control: &str| admission(control, "8", "Steady").replace('\n', "\r").into_bytes();
     assert_eq!(code(&open.exchange(&raw("1")).await.unwrap()), "AA");
     assert_eq!((sent(&lab, "2").await, sent(&ward, "3").await), (good.clone(), good.clone()));
+    let mut steady = Connection::to(&target(at, &ours, Some(&ward))).await.unwrap();
+    assert_eq!(code(&steady.exchange(&raw("w1")).await.unwrap()), "AA");
 
     ours.revoke(&[&lab], 2099);
     assert_eq!(sent(&lab, "4").await, good, "a list counts once it was read");
@@ -450,6 +452,14 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     ours.revoke(&[], 2021);
     reloader.take(config.clone()).await.unwrap();
     assert_eq!(sent(&ward, "8").await, None, "a list that is past its time");
+    for connection in [&mut open, &mut steady] {
+        let told = connection.exchange(&raw("over")).await.unwrap();
+        assert_eq!(
+            code(&told),
+            "AE",
+            "nor is anybody let in who is connected already, and least of all who was revoked: {told}"
+        );
+    }
     let other = theirs.revoke(&[], 2099);
     let tls = |path: PathBuf| Config { tls: Some(Tls { revoked: Some(path), ..ours.tls() }), ..config.clone() };
     reloader.take(tls(other)).await.unwrap();
@@ -457,6 +467,16 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     ours.revoke(&[], 2099);
     reloader.take(config.clone()).await.unwrap();
     assert_eq!((sent(&lab, "10").await, sent(&ward, "11").await), (good.clone(), good));
+    assert_eq!(code(&steady.exchange(&raw("w2")).await.unwrap()), "AA");
+    assert_eq!(code(&open.exchange(&raw("12")).await.unwrap()), "AE", "who was revoked connects anew");
+    let unasked = Tls { mllp: false, ..ours.tls() };
+    let told = Config::parse(&format!(
+        "[tls]\ncertificate = {:?}\nkey = {:?}\nclients = {:?}\nmllp = false",
+        unasked.certificate,
+        unasked.key,
+        unasked.clients.unwrap()
+    ));
+    assert!(told.unwrap_err().contains("tls.clients"), "senders would be let in unasked");
     for wrong in [ours.pem(), "/nowhere.crl".into()] {
         let told = reloader.take(tls(wrong.clone())).await.unwrap_err();
         assert!(told.contains(&wrong.display().to_string()), "{told}");
