@@ -146,7 +146,8 @@ impl IngestError {
 
     /// Whether whoever answers should log the cause: it is not the sender's, and was not logged before.
     pub fn is_news(&self) -> bool {
-        self.fault() != Fault::Sender && !matches!(self, Self::NotStored(_))
+        // Who comes faster than he may is told so, and counted.
+        self.fault() != Fault::Sender && !matches!(self, Self::NotStored(_) | Self::Busy)
     }
 
     /// What the sender is told.

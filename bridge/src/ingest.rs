@@ -130,8 +130,8 @@ fn refused_unseen(app: &App, origin: Origin<'_>, text: String, error: IngestErro
     if let Origin::Mllp(arrival) = origin
         && app.core.strangers.is_news(std::time::Instant::now())
     {
-        let certificate = arrival.fingerprint();
-        tracing::warn!(peer = %arrival.peer, ?certificate, "a message was refused: it is no feed's of its listener or certificate");
+        let certificate = arrival.fingerprint().unwrap_or_else(|| "none".into());
+        tracing::warn!(peer = %arrival.peer, certificate, "a message was refused: it is no feed's of its listener or certificate");
     }
     Answered { text, outcome: Err(error) }
 }

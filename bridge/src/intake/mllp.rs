@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::rooms::Room;
 use crate::tls::{Shown, revocation};
 use socket2::{SockRef, TcpKeepalive};
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) async fn connection(
     let begun = begun.map_err(|_| Error::other("TLS did not begin in time"))?;
     let stream = begun.inspect_err(|error| {
         if let Some(why) = revocation(error) {
-            tracing::warn!(why, "a sender was refused");
+            tracing::warn!(why, %peer, "a sender was refused");
         }
     })?;
     let shown = Arc::new(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
@@ -88,7 +88,11 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         let read = tokio::select! {
             // What has arrived whole was answered; half a frame was promised nothing and is sent again.
             _ = stop.wait_for(|stopping| *stopping) => return Ok(()),
-            read = next(&mut stream, &mut buffer, incoming.deadline()) => read?,
+            // Senders end TLS without a word, and that is an end like another one.
+            read = next(&mut stream, &mut buffer, incoming.deadline()) => match read {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && !incoming.decoder.is_inside() => return Ok(()),
+                read => read?,
+            },
         };
         if read == 0 {
             return Ok(());
