@@ -79,6 +79,10 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message waits for its feed's turn before its sender is told to come back: below the patience of senders.
 pub const PACE_PATIENCE: Duration = Duration::from_secs(10);
+/// Threads that ask the index and open records. Each keeps some megabytes of what it worked with, and all that there were in a moment of
+/// many stay for as long as there is work: in an hour's soak memory grew with each such moment, and with nothing else.
+pub const BLOCKING_THREADS_OF_A_CORE: usize = 8;
+pub const MIN_BLOCKING_THREADS: usize = 16;
 /// Clients whose requests are counted one by one.
 pub const MAX_PACED_CLIENTS: usize = 10_000;
 /// The longest request over the control socket: a message of [`MAX_FRAME_BYTES`], as JSON.

@@ -5,7 +5,7 @@ mod arguments;
 use arguments::{Arguments, Client, Command, Contracts, Keys, Participants, Quarantine, Storage, User};
 use bridge::commands::{self, Failed};
 use bridge::config::Telemetry;
-use bridge::limits::STACK_BYTES;
+use bridge::limits::{BLOCKING_THREADS_OF_A_CORE, MIN_BLOCKING_THREADS, STACK_BYTES};
 use bridge::telemetry::log;
 use clap::Parser;
 use std::process::ExitCode;
@@ -17,7 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).max_blocking_threads(blocking_threads()).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Failed::from_error(error)),
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+fn blocking_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    MIN_BLOCKING_THREADS.max(cores * BLOCKING_THREADS_OF_A_CORE)
 }
 
 fn failed(error: &Failed) -> ExitCode {
