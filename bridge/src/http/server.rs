@@ -142,8 +142,11 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
                 let who = if takes_body(&request.method) { sender(&app, &request).await } else { None };
+                let most = for_strangers(&request).or(who.as_ref().map(|_| MAX_BODY_BYTES));
                 if let Err(wait) = turn(&app, &request, from) {
                     request.body = Err(BadBody::Late(wait));
+                } else if most.is_some_and(|most| announced(&request.headers) > most as u64) {
+                    request.body = Err(BadBody::TooLong);
                 } else if let Some(most) = for_strangers(&request) {
                     request.body = collect(body, most, None).await;
                 } else if let Some(who) = who {
@@ -187,6 +190,12 @@ fn for_strangers(request: &Request) -> Option<usize> {
         path if path.starts_with("/auth/") || path.starts_with("/me/") || path == "/withdraw" => Some(MAX_AUTH_BYTES),
         _ => None,
     }
+}
+
+/// How long a body is that says so: nobody waits for what is refused anyway.
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
 
 fn takes_body(method: &Method) -> bool {
