@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// medseal: HL7 v2 and FHIR in, sealed and notarised records out.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "medseal", version)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,

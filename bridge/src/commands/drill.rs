@@ -67,7 +67,8 @@ fn print(outcome: &Outcome) {
             say!(
                 "what the index alone has (accounts, clients, revoked tokens) goes up to there: what came later would be lost"
             );
-            say!("after it: {put_in} records were put in from the packs, and nothing acknowledged is missing");
+            let whole = if outcome.is_proved() { ", and nothing acknowledged is missing" } else { "" };
+            say!("after it: {put_in} records were put in from the packs{whole}");
         }
         None => {
             say!("no backup of the index: {put_in} records were recovered from the packs");

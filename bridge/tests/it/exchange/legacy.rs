@@ -296,3 +296,33 @@ async fn a_legacy_system_is_spoken_to_over_tls_and_must_be_who_it_is() {
     assert_eq!(state["state"], "delivered", "{state}");
     assert_eq!(receiver.get("/fhir/Observation").await.1["total"], 1);
 }
+
+/// Whom the configuration names for one use may lie in a private network, without TLS, for that use and for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sender_reaches_what_it_is_for_and_nothing_else() {
+    let parsed = Config::parse(&format!(
+        "[exchange]\nid = 'north'\nname = 'North'\n\
+         [[exchange.peer]]\nid = 'south'\nendpoint = 'http://127.0.0.1:11/fhir'\ndocument = '{}'\n\
+         [[exchange.fhir]]\nid = 'registry'\nendpoint = 'http://127.0.0.1:12/fhir'\n\
+         [[exchange.hl7v2]]\nid = 'lab'\nendpoint = 'mllp://127.0.0.1:13'\nsender = 'A|B'\nreceiver = 'C|D'\n\
+         [[login.openid]]\nname = 'Identity'\nissuer = 'http://127.0.0.1:14'\nclient_id = 'medseal'\n",
+        "ab".repeat(32)
+    ));
+    let parsed = parsed.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&directory.path().join("data"));
+    (config.exchange, config.login, config.outgoing) = (parsed.exchange, parsed.login, parsed.outgoing);
+    let world = World::with(directory, config).await;
+    let app = &world.running.app;
+    for (what, sender, own) in [
+        ("organisations", &app.partners, &[11][..]),
+        ("receivers", &app.receivers, &[12, 13]),
+        ("providers", &app.issuers, &[14]),
+        ("what clients name", &app.outgoing, &[]),
+    ] {
+        for port in 11..=14 {
+            let allowed = sender.allows(&format!("http://127.0.0.1:{port}/")).await.is_ok();
+            assert_eq!(allowed, own.contains(&port), "{what}: {port}");
+        }
+    }
+}
