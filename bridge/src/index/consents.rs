@@ -76,10 +76,10 @@ impl Store {
         self.given_where("revoked > 0 AND closed = 0 ORDER BY revoked, key LIMIT ?1", values![most as i64])
     }
 
-    /// Grants whose last second is over and that nothing was concluded from yet; of what was revoked before, the status has to follow.
+    /// Grants whose last second is over and that nothing was concluded from yet.
     pub fn lapsed(&self, now: u64, most: usize) -> Result<Vec<Given>, StoreError> {
         self.given_where(
-            "closed = 0 AND revoked = 0 AND not_after < ?1 ORDER BY not_after, key LIMIT ?2",
+            "closed = 0 AND not_after < ?1 ORDER BY not_after, key LIMIT ?2",
             values![now as i64, most as i64],
         )
     }
