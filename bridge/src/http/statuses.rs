@@ -1,4 +1,5 @@
-//! `Subscription/$status`: how several subscriptions are, or all (R5 backport, Subscription/$status at the level of the type).
+//! `Subscription/$status`: how several subscriptions of who asks are, or all of them (R5 backport, Subscription/$status at the level of
+//! the type).
 
 use super::fhir::may_all;
 use super::fhir::page::{Entry, Page, raw};
@@ -6,6 +7,7 @@ use super::parameters::Given;
 use super::reply::{Reply, unreadable};
 use super::routes::{Call, not_found};
 use super::search::surroundings;
+use super::subscription::is_own;
 use crate::fhir::subscription::Content;
 use crate::ids::{ResourceId, TypeName};
 use crate::index::notices::Subscribed;
@@ -15,17 +17,17 @@ use crate::read::in_background;
 use crate::smart::scopes::Interaction;
 use serde_json::json;
 
-/// `GET` or `POST /fhir/Subscription/$status`. An id that is none's is left out, as of a search.
+/// `GET` or `POST /fhir/Subscription/$status`. An id that is none's is left out, as of a search; so is another's: its counter tells what
+/// happens.
 pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     let kind = TypeName::parse("Subscription").ok_or_else(not_found)?;
-    for interaction in [Interaction::Read, Interaction::Search] {
-        may_all(&call.caller, interaction, Some(kind))?;
-    }
+    may_all(&call.caller, Interaction::Search, Some(kind))?;
+    let permit = may_all(&call.caller, Interaction::Read, Some(kind))?;
     let given = Given::read(&call, &["id", "status"]).await?;
     let mut entry = Vec::new();
     for kept in subscribed(&call, &given).await? {
         let found = live(&call.app.core, kept).await.map_err(|e| unreadable(&e))?;
-        let wanted = |live: &Live| given.has_one_of("status", live.wanted.status.code());
+        let wanted = |live: &Live| is_own(&permit, live) && given.has_one_of("status", live.wanted.status.code());
         entry.extend(found.filter(wanted).map(|live| one(&call, &live)));
     }
     let address = format!("{}/Subscription/$status", surroundings(call.app).base);

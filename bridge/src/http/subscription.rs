@@ -6,7 +6,7 @@ use super::reply::{Reply, fhir, unreadable};
 use super::routes::{Call, not_found};
 use super::search::surroundings;
 use crate::app::App;
-use crate::consent::decide::decide;
+use crate::consent::decide::{Permit, decide};
 use crate::error::{IngestError, Issue};
 use crate::fhir::bundle::at_entry;
 use crate::fhir::patch::Patch;
@@ -183,8 +183,12 @@ async fn found(call: &Call<'_>, id: &str) -> Result<Live, Reply> {
     let kept =
         in_background(move || store.subscription(&id)).await.map_err(|e| unreadable(&e))?.ok_or_else(not_found)?;
     let live = live(core, kept).await.map_err(|e| unreadable(&e))?;
-    let own = |live: &Live| permit.asker().is_none_or(|asker| asker.is_caller(&live.maker));
-    live.filter(own).ok_or_else(not_found)
+    live.filter(|live| is_own(&permit, live)).ok_or_else(not_found)
+}
+
+/// Whether who asks has made it; whom nobody is asked about sees all.
+pub(super) fn is_own(permit: &Permit, live: &Live) -> bool {
+    permit.asker().is_none_or(|asker| asker.is_caller(&live.maker))
 }
 
 struct Asked {

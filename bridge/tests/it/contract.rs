@@ -54,11 +54,7 @@ fn validate(place: &str, schema: &Value, value: &Value) {
 }
 
 fn described(method: &str, path: &str, status: u16) -> Option<&'static Value> {
-    let paths = CONTRACT["paths"].as_object().unwrap();
-    let mut matching: Vec<_> = paths.iter().filter(|(template, _)| matches(template, path)).collect();
-    // Literal paths go before templates.
-    matching.sort_by_key(|(template, _)| template.matches('{').count());
-    let Some((_, item)) = matching.first() else {
+    let Some((_, item)) = item(path) else {
         return (status == 404).then(|| &CONTRACT["components"]["responses"]["NotFound"]);
     };
     if (method, status) == ("OPTIONS", 204) {
@@ -68,6 +64,28 @@ fn described(method: &str, path: &str, status: u16) -> Option<&'static Value> {
     let any = || item.as_object().unwrap().values().find(|o| o["responses"].get("405").is_some());
     let operation = operation.or_else(|| any().filter(|_| status == 405))?;
     operation["responses"].get(status.to_string()).map(resolve)
+}
+
+/// The path that is described, and what is said of it. Literal paths go before templates.
+fn item(path: &str) -> Option<(&'static String, &'static Value)> {
+    let matching = CONTRACT["paths"].as_object().unwrap().iter().filter(|(template, _)| matches(template, path));
+    matching.min_by_key(|(template, _)| template.matches('{').count())
+}
+
+/// The operation as which a request is described, `GET /fhir/{type}`.
+pub fn operation(method: &str, path: &str) -> Option<String> {
+    item(path.split('?').next().unwrap()).map(|(template, _)| format!("{method} {template}"))
+}
+
+/// All operations that are described.
+pub fn operations() -> Vec<String> {
+    const METHODS: &[&str] = &["get", "post", "put", "patch", "delete"];
+    let mut operations = Vec::new();
+    for (template, item) in CONTRACT["paths"].as_object().unwrap() {
+        let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
+        operations.extend(methods.map(|method| format!("{} {template}", method.to_uppercase())));
+    }
+    operations
 }
 
 fn resolve(value: &'static Value) -> &'static Value {

@@ -55,6 +55,7 @@ mod replicas;
 mod rotation;
 mod scopes;
 mod search;
+mod shown;
 mod storage;
 mod stores;
 mod subscriptions;
