@@ -1,18 +1,26 @@
 //! Apps that patients let in by a Consent that they sign. All people are invented.
 
-use super::door::{Browser, Passkey};
+use super::backend::client;
+use super::door::{Browser, Passkey, invitation};
 use super::grants::{Pending, TERMS, give, house, opt_in, patient, until_shown, ward};
 use super::launch::{answer, question, redeem, refresh, register, status, told};
+use super::replicas;
 use super::world::{World, config};
 use bridge::config::Apps;
 use bridge::http::query::encode;
+use bridge::ids::Name;
 use bridge::index::clients::Keys;
 use bridge::index::consents::Given;
+use bridge::limits::STANDING_FRESH;
+use bridge::people::Role;
+use bridge::smart::grant::{Grant, Handle};
+use bridge::smart::scopes;
+use bridge::smart::token::Caller;
 use bytes::Bytes;
 use notary::chain::evm::B256;
 use notary::consent::{GrantKey, RevocationCode, Sealed};
-use serde_json::Value;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use warp::http::Response;
 
 const SCOPE: &str = "launch/patient patient/Observation.rs patient/Condition.r offline_access";
@@ -107,12 +115,14 @@ async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
     // By the code alone, and by whoever has it.
     let body = format!("code={}", encode(&code.to_text()));
     assert_eq!(Browser::new(&world).form("/withdraw", &body).await.status(), 200);
+    assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 401, "with the very next request");
     until_ended(&world, &token).await;
 
     // The other way round: who ends the app withdraws what was signed for it.
     signed(&mut ada, &passkey, &query).await;
     let token = let_in(&mut ada, &query).await;
     end(&mut ada).await;
+    assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 401, "with the very next request");
     until_ended(&world, &token).await;
     assert_eq!(world.get("/fhir/Consent?patient=Patient/ada&status=active&_summary=count").await.1["total"], 0);
 }
@@ -203,5 +213,51 @@ async fn nobody_signs_for_an_app_that_calls_itself_what_it_likes() {
         assert!(!page(&mut ada, &query).await.contains("value=\"sign\""), "{app}");
         assert_eq!(answer(&mut ada, &query, "sign", "").await.status(), 400, "{app}");
         assert!(told(&answer(&mut ada, &query, "approve", "").await).contains_key("code"), "{app}");
+    }
+}
+
+/// A token of the app `c` that a patient has let in, as the index of all replicas knows it.
+fn borne(world: &World, grant: &str) -> Value {
+    let (core, scope) = (&world.running.app.core, "patient/*.rs");
+    let (now, patient) = (core.clock.now().as_millisecond(), Name::parse("Patient/ada"));
+    let grant = Grant {
+        id: grant.into(),
+        client: "c".into(),
+        account: core.store.accounts().unwrap().remove(0).id,
+        session: None,
+        scope: scope.into(),
+        patient: patient.clone(),
+        encounter: None,
+        code: None,
+        made: now,
+        expires: now + 3_600_000,
+    };
+    core.store.allow(&grant, &Handle::new(&bridge::secret::system_random).unwrap(), now).unwrap();
+    let (client, id) = (Some(grant.client), Some(grant.id));
+    let caller = Caller { client, grant: id, patient, ..Caller::new("c", scopes::parse(scope).unwrap()) };
+    let token = world.running.app.token_key.issue(&caller, now as u64 / 1_000, Duration::from_secs(300)).unwrap();
+    json!({"access_token": token})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_ended_on_one_replica_is_refused_on_the_other_within_the_bound() {
+    let Some((one, other)) = replicas::pair().await else { return };
+    ward(&one).await;
+    let mut ada = Browser::new(&one);
+    // Browsers come by the address that the replicas have together.
+    ada.origin = "http://replicas.example".into();
+    ada.join(&invitation(&one, Role::Patient, Some("Patient/ada"), None)).await;
+    assert!(one.running.app.core.store.add_client(&client("c", Keys::None, "patient/*.rs"), 9).unwrap());
+    let token = borne(&one, "g");
+    for world in [&one, &other] {
+        assert_eq!(status(world, &token, "/fhir/Observation/o").await, 200);
+    }
+    let body = format!("token={}&grant=g", ada.token().await);
+    let begun = Instant::now();
+    assert_eq!(ada.form("/auth/apps/end", &body).await.status(), 303);
+    assert_eq!(status(&one, &token, "/fhir/Observation/o").await, 401, "here with the very next request");
+    while status(&other, &token, "/fhir/Observation/o").await != 401 {
+        assert!(begun.elapsed() < STANDING_FRESH + Duration::from_secs(1), "{:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
