@@ -142,7 +142,7 @@ fn did(request: &Request) -> Option<Did> {
         ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log" | "shares"] => "search-type",
         ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
-        ["me", "hospitals" | "emergency" | "emergencies", ..] => "operation",
+        ["me", "hospitals" | "emergency" | "emergencies" | "explain", ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",
         ["me", "quarantine", _, ..] => "read",

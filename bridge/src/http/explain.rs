@@ -76,7 +76,7 @@ async fn told(call: &Call<'_>, consents: &Permit, patient: &Name, decision: &Dec
 }
 
 /// Whether the caller may see a patient's own record.
-async fn is_readable(call: &Call<'_>, patient: &Name) -> Result<bool, Reply> {
+pub(super) async fn is_readable(call: &Call<'_>, patient: &Name) -> Result<bool, Reply> {
     let Ok(permit) = may(&call.caller, Interaction::Read, Some(patient.kind)) else { return Ok(false) };
     let found = read::read(&call.app.core, &permit, patient, None).await.map_err(|e| unreadable(&e))?;
     Ok(found.is_some())
@@ -89,7 +89,7 @@ async fn is_shown(call: &Call<'_>, consents: &Permit, consent: &str) -> Result<b
 }
 
 /// Who would ask, what for, and to do what.
-fn asked(given: &Given, purpose: &Coding) -> Result<Ask, Reply> {
+pub(super) fn asked(given: &Given, purpose: &Coding) -> Result<Ask, Reply> {
     let bad = |text: &str| refused(Issue::new("value", text));
     let actors: Vec<String> = given.list("actor").into_iter().map(str::to_owned).collect();
     if actors.is_empty() || actors.len() > MAX_ACTORS {

@@ -1,5 +1,6 @@
 //! The portal: who is shown what, who is refused, and that each view is told in the trail.
 
+use super::consents::{OTHER, consent, put, to};
 use super::door::{Browser, invitation};
 use super::world::World;
 use base64::Engine;
@@ -291,6 +292,58 @@ async fn an_auditor_sees_the_trail_and_no_record() {
     assert!(page_with(&mut auditor, "/me/log?outcome=4", "Refused.").await.contains("Patient/ada, by portal/"));
     assert_eq!(auditor.get("/me/log?from=nonsense").await.status(), 400);
     assert_eq!(auditor.get("/me/patients/ada").await.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_and_the_patient_are_told_why_somebody_sees_an_entry_and_nobody_else_is() {
+    let world = ward().await;
+    let research = json!([{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]);
+    let except = json!([{"type": "deny", "actor": to(OTHER), "purpose": research}]);
+    put(&world, consent("active", json!({"type": "permit", "provision": except}))).await;
+    let (mut auditor, mut ada) = (person(&world, Role::Auditor).await, person(&world, Role::Patient).await);
+    assert!(auditor.page("/me/log").await.contains("href=\"/me/explain\""));
+    assert!(ada.page("/me/records/Observation/g1").await.contains("href=\"/me/explain?record=Observation/g1\""));
+    let asked = |query: &str| format!("/me/explain?record=Observation/g1&actor={query}");
+    for (query, word, because) in [
+        ("Practitioner/doc", "Allowed", "Consent/k provision<"),
+        ("Practitioner/other", "Allowed", "Consent/k provision<"),
+        ("Practitioner/other&purpose=HRESCH", "Refused", "Consent/k provision.provision[0]<"),
+        ("Device/app,%20Practitioner/other&purpose=HRESCH", "Refused", "Consent/k provision.provision[0]<"),
+        ("Patient/ada", "Allowed", "No Consent is asked"),
+    ] {
+        for browser in [&mut auditor, &mut ada] {
+            let page = browser.page(&asked(query)).await;
+            let other = if word == "Allowed" { "Refused" } else { "Allowed" };
+            assert!(page.contains(word) && page.contains(because) && !page.contains(other), "{query}: {page}");
+            assert!(!page.contains("Glucose") && !page.contains("5.1") && !page.contains("Novak"), "{query}: {page}");
+            is_text(&page);
+        }
+    }
+    let of_bob = "/me/explain?record=Observation/g3&actor=Practitioner/doc";
+    assert!(auditor.page(of_bob).await.contains("no Consent says anything"));
+    assert_eq!(ada.get(of_bob).await.status(), 404, "another's");
+    for (query, status) in [
+        ("record=Observation/none&actor=Practitioner/doc", 404),
+        ("record=g1&actor=Practitioner/doc", 400),
+        ("record=Observation/g1&actor=doc", 400),
+        ("record=Observation/g1&actor=,", 400),
+        ("record=Observation/g1", 200),
+    ] {
+        assert_eq!(auditor.get(&format!("/me/explain?{query}")).await.status(), status, "{query}");
+    }
+    for role in [Role::Clinician, Role::Administrator] {
+        let mut other = person(&world, role).await;
+        for path in [asked("Practitioner/other"), of_bob.to_owned(), "/me/explain".to_owned()] {
+            let reply = other.get(&path).await;
+            assert_eq!(reply.status(), 403, "{role:?} {path}");
+            assert!(!String::from_utf8_lossy(reply.body()).contains("Consent/k"), "{role:?} {path}");
+        }
+    }
+    // She sees that an auditor asked.
+    page_with(&mut ada, "/me/records/access", "A program: portal/").await;
+    assert!(
+        page_with(&mut ada, "/me/records/access", "Asked who may see it").await.contains("Results and measurements")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,6 +145,7 @@ fn did(code: &str, asked: &str, outside: bool) -> &'static str {
         "operation" if asked.starts_with("me/hospitals") || asked.starts_with("exchange/pull") => {
             "Asked other hospitals"
         }
+        "operation" if asked.starts_with("me/explain") || asked.contains("$explain-access") => "Asked who may see it",
         "operation" if asked.starts_with("exchange/peer/pull") => "Asked for a copy, from another hospital",
         "operation" if asked.starts_with("exchange/peer/push") => "Sent entries from another hospital",
         "operation" if asked.starts_with("exchange/peer") => "Looked from another hospital",

@@ -38,9 +38,13 @@ fn bar(role: Option<Role>) -> &'static [(&'static str, &'static str)] {
             ("/verify", "Verify"),
             ("/me", "My account"),
         ],
-        Some(Role::Auditor) => {
-            &[("/me/log", "Access log"), ("/ledger", "Ledger"), ("/verify", "Verify"), ("/me", "My account")]
-        }
+        Some(Role::Auditor) => &[
+            ("/me/log", "Access log"),
+            ("/me/explain", "Why"),
+            ("/ledger", "Ledger"),
+            ("/verify", "Verify"),
+            ("/me", "My account"),
+        ],
         Some(Role::Administrator) => &[
             ("/me/feeds", "Feeds"),
             ("/me/quarantine", "Quarantine"),

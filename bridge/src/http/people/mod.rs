@@ -7,6 +7,7 @@ mod authorize;
 mod deeds;
 mod door;
 mod emergency;
+mod explain;
 mod feeds;
 mod frame;
 mod guard;

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use super::{
-    access, apps, authorize, door, emergency, feeds, guardians, held, hospitals, launch, log, network, openid,
+    access, apps, authorize, door, emergency, explain, feeds, guardians, held, hospitals, launch, log, network, openid,
     patients, programs, record, shares, signing, staff, upkeep,
 };
 use super::{refused, see_other, site};
@@ -132,6 +132,7 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me", "emergency"] => emergency::form(app, request).await,
         ["me", "emergencies"] => emergency::all(app, request).await,
         ["me", "log"] => log::answer(app, request).await,
+        ["me", "explain"] => explain::answer(app, request).await,
         ["me", "feeds"] => feeds::answer(app, request).await,
         ["me", "quarantine"] => held::list(app, request).await,
         ["me", "quarantine", id] => held::one(app, request, id).await,

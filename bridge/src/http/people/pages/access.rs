@@ -53,7 +53,8 @@ pub(in crate::http::people) fn overview(
     let content = html! {
         p.lead { "Here you see whom you have given access to your record, and take it back with one click. "
             a href=(path(&format!("{}/access", visit.records()))) { "Who looked" } " is another page, and "
-            a href=(path("/me")) { "My account" } " has the apps that you have let in." }
+            a href=(path("/me")) { "My account" } " has the apps that you have let in."
+            @if visit.ward.is_none() { " " a href=(path("/me/explain")) { "Why somebody sees an entry" } " can be asked." } }
         @if let Some(ward) = &visit.ward { p.notice { "You act for " code { (ward) } "." } }
         @else if !guardians.is_empty() { (guarded(guardians)) }
         @if is_set_up { p { a.button href=(path(&format!("{}/new", visit.grants()))) { "Give access" } } }
