@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 use warp::http::Response;
 
@@ -73,12 +74,30 @@ fn item(path: &str) -> Option<(&'static String, &'static Value)> {
 }
 
 /// The operation as which a request is described, `GET /fhir/{type}`.
-pub fn operation(method: &str, path: &str) -> Option<String> {
+fn operation(method: &str, path: &str) -> Option<String> {
     item(path.split('?').next().unwrap()).map(|(template, _)| format!("{method} {template}"))
 }
 
+/// Holds a table to what is described: each operation at these addresses is asked by the table, or by a test that its `elsewhere` names, or
+/// is `public`.
+pub fn is_held(table: &Value, asked: &[(String, String)], at: impl Fn(&str) -> bool) {
+    let asked: HashSet<String> = asked.iter().map(|(method, path)| operation(method, path).unwrap()).collect();
+    let (elsewhere, public) = (table["elsewhere"].as_object().unwrap(), table["public"].as_array().unwrap());
+    let all = operations();
+    for operation in all.iter().filter(|operation| at(operation.split(' ').next_back().unwrap())) {
+        let named = elsewhere.contains_key(operation) || public.iter().any(|one| one == operation);
+        assert!(asked.contains(operation) != named, "{operation} is in no row, or named in vain");
+    }
+    for (operation, test) in elsewhere {
+        let (module, name) = test.as_str().unwrap().split_once("::").unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{module}.rs"));
+        let is_there = std::fs::read_to_string(file).unwrap().contains(&format!("fn {name}("));
+        assert!(is_there && all.contains(operation), "{operation}: {test}");
+    }
+}
+
 /// All operations that are described.
-pub fn operations() -> Vec<String> {
+fn operations() -> Vec<String> {
     const METHODS: &[&str] = &["get", "post", "put", "patch", "delete"];
     let mut operations = Vec::new();
     for (template, item) in CONTRACT["paths"].as_object().unwrap() {

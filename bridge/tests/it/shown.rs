@@ -9,8 +9,6 @@ use super::world::{World, issue};
 use bridge::people::Role;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 use warp::http::Response;
 
@@ -135,31 +133,18 @@ async fn no_route_tells_anything_to_who_is_denied_and_each_tells_another() {
     }
 }
 
-/// A row says of a new route who is told what, or this names the test that does.
+/// Who adds a route says in a row who is told what there, or names the test that does.
 #[test]
 fn each_route_of_records_is_in_the_table() {
     let table = table();
-    let operation = |row: &Value| {
+    let of = |row: &Value| {
         let ask = Ask::of(row);
-        contract::operation(&ask.method, &ask.path).unwrap()
+        (ask.method, ask.path)
     };
-    let asked: BTreeSet<String> = list(&table["rows"]).iter().map(operation).collect();
-    let (elsewhere, public) = (table["elsewhere"].as_object().unwrap(), list(&table["public"]));
-    let of_records = |operation: &str| {
-        let path = operation.split(' ').next_back().unwrap();
-        path.starts_with("/fhir") || path.starts_with("/hl7v2") || path == "/log/records.json"
-    };
-    let all = contract::operations();
-    for operation in all.iter().filter(|operation| of_records(operation.as_str())) {
-        let by_name = elsewhere.contains_key(operation) || public.iter().any(|one| one == operation);
-        assert!(asked.contains(operation) != by_name, "{operation}");
-    }
-    for (operation, test) in elsewhere {
-        assert!(all.contains(operation), "{operation}");
-        let (module, name) = test.as_str().unwrap().split_once("::").unwrap();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{module}.rs"));
-        assert!(std::fs::read_to_string(file).unwrap().contains(&format!("fn {name}(")), "{operation}: {test}");
-    }
+    let asked: Vec<(String, String)> = list(&table["rows"]).iter().map(of).collect();
+    let of_records =
+        |path: &str| path.starts_with("/fhir") || path.starts_with("/hl7v2") || path == "/log/records.json";
+    contract::is_held(&table, &asked, of_records);
 }
 
 #[tokio::test(flavor = "multi_thread")]
