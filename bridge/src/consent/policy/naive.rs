@@ -9,21 +9,44 @@ use serde_json::Value;
 type Answer = i8;
 
 /// An access, in the words of the JSON.
+#[derive(Clone)]
 pub struct Request<'r> {
     pub actors: Vec<String>,
     pub purpose: String,
     pub action: String,
     pub now: &'r str,
     pub resource: &'r Value,
+    /// What each Consent rests on, in their order: `none`, a grant that `stands`, or how it does not.
+    pub grants: &'r [&'r str],
+    /// Whether a purpose is permitted by default; `opt_out`: any other.
+    pub defaults: &'r [(&'r str, bool)],
     pub opt_out: bool,
     pub newest: bool,
+    /// For which purpose an emergency was declared, and what it goes before: `nothing`, what is `unrefused`, or `all`.
+    pub emergency: Option<(&'r str, &'r str)>,
 }
 
 /// Whether it is permitted.
 pub fn permits(consents: &[Value], request: &Request<'_>) -> bool {
+    if by_consents(consents, request) {
+        return true;
+    }
+    let Some((purpose, before)) = request.emergency else { return false };
+    let urgent = Request { purpose: purpose.to_owned(), ..request.clone() };
+    match before {
+        "nothing" => false,
+        "all" => true,
+        _ => by_consents(consents, &urgent) || !consents.iter().any(|consent| refuses(consent, &urgent)),
+    }
+}
+
+fn by_consents(consents: &[Value], request: &Request<'_>) -> bool {
     let mut said: Vec<(String, char)> = consents
         .iter()
-        .map(|consent| (consent["dateTime"].as_str().unwrap_or("").to_owned(), say(consent, request)))
+        .zip(request.grants)
+        .map(|(consent, grant)| {
+            (consent["dateTime"].as_str().unwrap_or("").to_owned(), say_under(grant, consent, request))
+        })
         .filter(|(_, word)| *word != '-')
         .collect();
     if request.newest {
@@ -36,8 +59,65 @@ pub fn permits(consents: &[Value], request: &Request<'_>) -> bool {
     } else if words.contains(&'p') {
         true
     } else {
-        !words.contains(&'w') && request.opt_out
+        !words.contains(&'w') && by_default(request)
     }
+}
+
+/// The purpose itself, else what it is a kind of, from near to far.
+fn by_default(request: &Request<'_>) -> bool {
+    let listed = |kind: &&str| request.defaults.iter().find(|(purpose, _)| purpose == kind);
+    kinds(&request.purpose).iter().find_map(listed).map_or(request.opt_out, |(_, permitted)| *permitted)
+}
+
+/// What a purpose is, from near to far.
+fn kinds(purpose: &str) -> Vec<&str> {
+    match purpose {
+        "BTG" => vec!["BTG", "ETREAT", "TREAT"],
+        "ETREAT" => vec!["ETREAT", "TREAT"],
+        other => vec![other],
+    }
+}
+
+/// What a Consent says whose grant may not stand: it permits nothing then, and withholds from whom it speaks of; but one that has ended in
+/// its time and has nothing to say is silent.
+fn say_under(grant: &str, consent: &Value, request: &Request<'_>) -> char {
+    let stands = matches!(grant, "none" | "stands");
+    // A period is what ends: whom it speaks of it does whenever.
+    let mut whenever = consent["provision"].clone();
+    whenever.as_object_mut().unwrap().remove("period");
+    let speaks_of = frame(&[&whenever], request) >= 0;
+    match say(consent, request) {
+        word if stands || consent["status"] != "active" => word,
+        'p' => 'w',
+        '-' if grant != "lapsed" && speaks_of => 'w',
+        word => word,
+    }
+}
+
+/// Whether it refuses an emergency in so many words: a denial that speaks, and names emergencies or is within one that does.
+fn refuses(consent: &Value, request: &Request<'_>) -> bool {
+    if consent["status"] != "active" {
+        return false;
+    }
+    if consent.to_string().contains("modifierExtension") {
+        return true;
+    }
+    let mut all = Vec::new();
+    flatten(&consent["provision"], &mut Vec::new(), &mut all);
+    let names = |provision: &&Value| {
+        items(&provision["purpose"]).iter().any(|purpose| purpose["code"] == "ETREAT" || purpose["code"] == "BTG")
+    };
+    let speaking: Vec<&Vec<&Value>> = all.iter().filter(|chain| speaks(chain, request)).collect();
+    speaking.iter().any(|chain| {
+        let silent = speaking.iter().any(|longer| begins_with(longer, chain));
+        chain.last().unwrap()["type"] == "deny" && chain.iter().any(names) && !silent
+    })
+}
+
+/// Whether a provision applies: a permission surely, a prohibition perhaps.
+fn speaks(chain: &[&Value], request: &Request<'_>) -> bool {
+    let fits = frame(chain, request).min(matter(chain, request));
+    if chain.last().unwrap()["type"] == "permit" { fits == 1 } else { fits >= 0 }
 }
 
 /// d: denies, p: permits, w: permits other things, -: says nothing.
@@ -51,13 +131,7 @@ fn say(consent: &Value, request: &Request<'_>) -> char {
     }
     let mut all = Vec::new();
     flatten(&consent["provision"], &mut Vec::new(), &mut all);
-    let speaks: Vec<bool> = all
-        .iter()
-        .map(|chain| {
-            let fits = frame(chain, request).min(matter(chain, request));
-            if chain.last().unwrap()["type"] == "permit" { fits == 1 } else { fits >= 0 }
-        })
-        .collect();
+    let speaks: Vec<bool> = all.iter().map(|chain| speaks(chain, request)).collect();
     // Who has an exception that speaks is silent.
     let loud: Vec<&str> = (0..all.len())
         .filter(|n| speaks[*n])
@@ -103,12 +177,7 @@ fn yes(fits: bool) -> Answer {
 fn frame(chain: &[&Value], request: &Request<'_>) -> Answer {
     let of = |provision: &&Value| {
         let purpose = best(&provision["purpose"], |purpose| {
-            let kinds: &[&str] = match request.purpose.as_str() {
-                "BTG" => &["BTG", "ETREAT", "TREAT"],
-                "ETREAT" => &["ETREAT", "TREAT"],
-                other => &[other],
-            };
-            yes(kinds.contains(&purpose["code"].as_str().unwrap()))
+            yes(kinds(&request.purpose).contains(&purpose["code"].as_str().unwrap()))
         });
         let actor = best(&provision["actor"], |actor| {
             let receives = actor["role"]["coding"][0]["code"] == "IRCP";

@@ -7,6 +7,8 @@ use super::terms::{ACT_CODE, ACTION, CONFIDENTIALITY, PARTICIPATION, RESOURCE_TY
 use super::*;
 use crate::fhir::search::span::moment;
 use notary::canonical::Json;
+use notary::chain::evm::B256;
+use notary::consent::{GrantKey, Refusal};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use serde_json::{Value, json};
@@ -262,6 +264,81 @@ fn asks() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Of grants that a Consent may rest on: how they stand, each by its key.
+const GRANTS: [(&str, Result<(), Refusal>); 4] = [
+    ("stands", Ok(())),
+    ("lapsed", Err(Refusal::Lapsed)),
+    ("revoked", Err(Refusal::Revoked)),
+    ("stale", Err(Refusal::Stale(9))),
+];
+/// How one does not stand.
+const NOT: &[&str] = &["lapsed", "revoked", "stale", "withdrawn", "unproved"];
+
+fn stands(key: &GrantKey) -> Result<(), Refusal> {
+    GRANTS[usize::from(key.0[31])].1
+}
+
+/// What the permissions of a Consent rest on; nothing for `none`.
+fn claim(grant: &str) -> Option<Claim> {
+    let key = |n: usize| GrantKey(B256::with_last_byte(u8::try_from(n).unwrap()));
+    match grant {
+        "none" => None,
+        "withdrawn" => Some(Claim::Withdrawn),
+        "unproved" => Some(Claim::Unproved("it shows none")),
+        word => GRANTS.iter().position(|(known, _)| *known == word).map(|n| Claim::Of(key(n))),
+    }
+}
+
+/// Those that speak, each on its grant.
+fn under(consents: &[Value], grants: &[&str]) -> Vec<Consent> {
+    let one = |(consent, grant): (&Value, &&str)| {
+        let read = Consent::read(&Json::from(consent.clone()), BASE)?;
+        Some(match claim(grant) {
+            Some(claim) => read.under(claim),
+            None => read,
+        })
+    };
+    consents.iter().zip(grants).filter_map(one).collect()
+}
+
+/// As many as there may be Consents.
+fn grants() -> impl Strategy<Value = Vec<&'static str>> {
+    let words = vec!["none", "none", "stands", "lapsed", "revoked", "stale", "withdrawn", "unproved"];
+    prop::collection::vec(prop::sample::select(words), 4)
+}
+
+/// The most special first, as a configuration has them.
+fn defaults() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
+    const PURPOSES: &[&str] = &["BTG", "ETREAT", "TREAT", "HRESCH"];
+    (subsequence(PURPOSES, 0..=4), prop::collection::vec(any::<bool>(), 4))
+        .prop_map(|(some, truths)| some.into_iter().zip(truths).collect())
+}
+
+/// For which purpose, and what it goes before.
+fn emergencies() -> impl Strategy<Value = Option<(&'static str, &'static str)>> {
+    let one = (prop::sample::select(vec!["ETREAT", "BTG"]), prop::sample::select(vec!["nothing", "unrefused", "all"]));
+    prop::option::of(one)
+}
+
+/// The decision, once more where somebody has declared an emergency.
+fn in_emergency(
+    consents: &[Consent],
+    (question, facts): (&Ask, &Facts),
+    policy: &Policy,
+    emergency: Option<(&str, &str)>,
+) -> Decision {
+    let decision = decide_by(consents, question, facts, policy, &stands);
+    let Some((purpose, before)) = emergency.filter(|_| decision.effect == Effect::Deny) else { return decision };
+    let overrides = match before {
+        "nothing" => Overrides::Nothing,
+        "all" => Overrides::All,
+        _ => Overrides::Unrefused,
+    };
+    let declared = Declared { event: "AuditEvent/e".into(), purpose: Coding::new(REASON, purpose) };
+    let urgent = Ask { purpose: declared.purpose.clone(), ..question.clone() };
+    decide_in_emergency((consents, decision), (&urgent, facts), (policy, &stands), (overrides, &declared))
+}
+
 fn policy(opt_out: bool, newest: bool) -> Policy {
     let otherwise = if opt_out { Effect::Permit } else { Effect::Deny };
     let combining = if newest { Combining::NewestWins } else { Combining::DenyWins };
@@ -285,17 +362,25 @@ proptest! {
 
     #[test]
     fn the_naive_evaluator_agrees(
-        consents in consents(), resource in resources(), asked in asks(), opt_out in any::<bool>(), newest in any::<bool>()
+        consents in consents(), grants in grants(), resource in resources(), asked in asks(), defaults in defaults(),
+        (opt_out, newest) in any::<(bool, bool)>(), emergency in emergencies()
     ) {
-        let decision = decided(&consents, &asked, &resource, &policy(opt_out, newest));
+        let effect = |permitted: bool| if permitted { Effect::Permit } else { Effect::Deny };
+        let purposes = defaults.iter().map(|(code, permitted)| (Coding::new(REASON, code), effect(*permitted)));
+        let policy = Policy { purposes: purposes.collect(), ..policy(opt_out, newest) };
+        let facts = Facts::of(&Json::from(resource.clone()), BASE);
+        let decision = in_emergency(&under(&consents, &grants), (&ask(&asked), &facts), &policy, emergency);
         let request = Request {
             actors: serde_json::from_value(asked["actors"].clone()).unwrap(),
             purpose: asked["purpose"].as_str().unwrap().to_owned(),
             action: asked["action"].as_str().unwrap().to_owned(),
             now: asked["now"].as_str().unwrap(),
             resource: &resource,
+            grants: &grants,
+            defaults: &defaults,
             opt_out,
             newest,
+            emergency,
         };
         prop_assert_eq!(decision.effect == Effect::Permit, naive::permits(&consents, &request), "{}", decision);
     }
@@ -312,13 +397,13 @@ proptest! {
         }
     }
 
-    /// What permits nothing more by its words permits nothing more: a further condition for all of a Consent, a further
-    /// prohibition anywhere, a permission fewer.
+    /// What permits nothing more by its words permits nothing more: a further prohibition anywhere, a permission fewer, a further condition
+    /// for all of a Consent; but that where nothing is permitted by default: else who says less refuses less.
     #[test]
     fn narrowing_never_widens(
-        consents in consents(), more in provisions(), n in 0_usize..8, resource in resources(), asked in asks()
+        consents in consents(), more in provisions(), n in 0_usize..8, resource in resources(), asked in asks(), opt_out in any::<bool>()
     ) {
-        let policy = policy(false, false);
+        let policy = policy(opt_out, false);
         let before = decided(&consents, &asked, &resource, &policy).effect;
         let mut forbidden = consents.clone();
         let mut count = 0;
@@ -347,7 +432,7 @@ proptest! {
             let after = decided(&narrowed, &asked, &resource, &policy).effect;
             prop_assert!(!(before == Effect::Deny && after == Effect::Permit));
         }
-        for one in consents {
+        for one in consents.into_iter().filter(|_| !opt_out) {
             let before = decided(std::slice::from_ref(&one), &asked, &resource, &policy).effect;
             let mut narrowed = one;
             narrowed["provision"]["period"] = json!({"start": "2026-06-02"});
@@ -368,10 +453,31 @@ proptest! {
     }
 
     #[test]
-    fn what_has_expired_permits_nothing(mut consents in consents(), resource in resources(), asked in asks(), newest in any::<bool>()) {
+    fn what_has_expired_permits_nothing(
+        mut consents in consents(), resource in resources(), asked in asks(), opt_out in any::<bool>(), newest in any::<bool>()
+    ) {
         for one in &mut consents {
             one["provision"]["period"] = json!({"start": "2020-01-01", "end": "2026-05-31"});
         }
-        prop_assert_eq!(decided(&consents, &asked, &resource, &policy(false, newest)).effect, Effect::Deny);
+        let decision = decided(&consents, &asked, &resource, &policy(opt_out, newest));
+        prop_assert!(decision.effect == Effect::Deny || (opt_out && decision.because.is_default()), "{}", decision);
+    }
+
+    /// What rests on a grant that does not stand permits nothing, and refuses what it refused while that stood: no grant opens anything by
+    /// its end, whatever holds where none speaks.
+    #[test]
+    fn a_grant_that_has_ended_permits_nothing_and_opens_nothing(
+        consents in consents(), ended in prop::sample::select(NOT), resource in resources(), asked in asks(),
+        opt_out in any::<bool>(), newest in any::<bool>()
+    ) {
+        let (policy, question) = (policy(opt_out, newest), ask(&asked));
+        let facts = Facts::of(&Json::from(resource.clone()), BASE);
+        let of = |grant: &str| {
+            let all = under(&consents, &vec![grant; consents.len()]);
+            decide_by(&all, &question, &facts, &policy, &stands)
+        };
+        let (before, after) = (of("stands"), of(ended));
+        prop_assert!(after.effect == Effect::Deny || (opt_out && after.because.is_default()), "{}", after);
+        prop_assert!(!(before.effect == Effect::Deny && after.effect == Effect::Permit), "{} {}", before, after);
     }
 }
