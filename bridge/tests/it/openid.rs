@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use warp::http::Response;
 
 const NAME: &str = "Hospital account";
+const CITY: &str = "City account";
 
 /// What the provider will say next.
 struct Saying {
@@ -32,7 +33,10 @@ struct Saying {
     header: Header,
     signed_by: EncodingKey,
     public: Value,
+    /// With what a code was redeemed last.
     authorization: Option<String>,
+    /// Each answer names who gives it (RFC 9207).
+    names_itself: bool,
 }
 
 #[derive(Clone)]
@@ -57,8 +61,17 @@ impl Mock {
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let (signed_by, public) = key("one");
         let (asked, change) = (HashMap::new(), (|_| ()) as fn(&mut Value));
-        let saying =
-            Saying { issuer, asked, subject: "ada", change, header: header(), signed_by, public, authorization: None };
+        let saying = Saying {
+            issuer,
+            asked,
+            subject: "ada",
+            change,
+            header: header(),
+            signed_by,
+            public,
+            authorization: None,
+            names_itself: false,
+        };
         let mock = Self(Arc::new(Mutex::new(saying)));
         let served = mock.clone();
         tokio::spawn(async move {
@@ -92,6 +105,7 @@ impl Mock {
                 "authorization_endpoint": format!("{issuer}/authorize"),
                 "token_endpoint": format!("{issuer}/token"),
                 "jwks_uri": format!("{issuer}/jwks"),
+                "authorization_response_iss_parameter_supported": saying.names_itself,
             }),
             "/jwks" => json!({"keys": [saying.public]}),
             _ => {
@@ -103,6 +117,15 @@ impl Mock {
 
     fn say(&self, change: fn(&mut Value)) {
         self.0.lock().unwrap().change = change;
+    }
+
+    fn issuer(&self) -> String {
+        self.0.lock().unwrap().issuer.clone()
+    }
+
+    /// Whether it was given a code since this was asked last.
+    fn was_given_a_code(&self) -> bool {
+        self.0.lock().unwrap().authorization.take().is_some()
     }
 }
 
@@ -124,18 +147,30 @@ impl Saying {
 }
 
 async fn world(mock: &Mock) -> World {
+    world_of(&[(NAME, mock)]).await
+}
+
+async fn world_of(mocks: &[(&str, &Mock)]) -> World {
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(&directory.path().join("data"));
     (config.outgoing.allow_private, config.outgoing.allow_http) = (true, true);
-    let issuer = mock.0.lock().unwrap().issuer.clone();
-    let client_secret = Some(Hidden("s3cret/+".into()));
-    config.login.openid = vec![Provider { name: NAME.into(), issuer, client_id: "medseal".into(), client_secret }];
+    let provider = |(name, mock): &(&str, &Mock)| Provider {
+        name: (*name).into(),
+        issuer: mock.issuer(),
+        client_id: "medseal".into(),
+        client_secret: Some(Hidden("s3cret/+".into())),
+    };
+    config.login.openid = mocks.iter().map(provider).collect();
     World::with(directory, config).await
 }
 
 /// Sends a browser to the provider, and gives the address at which it would come back.
-async fn set_out(browser: &mut Browser<'_>, mock: &Mock, door: &str, mut body: Value) -> String {
-    body["provider"] = NAME.into();
+async fn set_out(browser: &mut Browser<'_>, mock: &Mock, door: &str, body: Value) -> String {
+    set_out_to(browser, (NAME, mock), door, body).await
+}
+
+async fn set_out_to(browser: &mut Browser<'_>, (name, mock): (&str, &Mock), door: &str, mut body: Value) -> String {
+    body["provider"] = name.into();
     let (status, told) = browser.post(&format!("/auth/{door}/provider"), &body).await;
     assert_eq!(status, 200, "{told}");
     let (place, asked) = told["next"].as_str().unwrap().split_once('?').unwrap();
@@ -213,6 +248,37 @@ async fn what_comes_back_is_for_the_browser_that_set_out_and_once() {
     let mut thief = Browser { journey, ..Browser::new(&world) };
     assert_eq!(thief.get(&back).await.status(), 400, "once");
     assert!(thief.cookie.is_none());
+}
+
+#[tokio::test]
+async fn what_one_provider_answers_ends_nothing_that_was_begun_with_another() {
+    let (hospital, city) = (Mock::start().await, Mock::start().await);
+    city.0.lock().unwrap().names_itself = true;
+    let world = world_of(&[(NAME, &hospital), (CITY, &city)]).await;
+    join(&world, &hospital).await;
+    assert!(hospital.was_given_a_code());
+    let mut browser = Browser::new(&world);
+    let (of_hospital, of_city) = (format!("&iss={}", hospital.issuer()), format!("&iss={}", city.issuer()));
+    let back = set_out_to(&mut browser, (CITY, &city), "login", json!({})).await;
+    for (what, answer) in [("the other's", of_hospital.as_str()), ("nobody's, and this one names itself", "")] {
+        assert_eq!(browser.get(&format!("{back}{answer}")).await.status(), 400, "{what}");
+    }
+    // The same browser has begun anew with the hospital: what the city answers is not for that, whomever it names.
+    let begun = set_out(&mut browser, &hospital, "login", json!({})).await;
+    for (what, answer) in [
+        ("another's state", format!("{back}{of_city}")),
+        ("another's state, and no name", back.clone()),
+        ("the right state, and the other's name", format!("{begun}{of_city}")),
+    ] {
+        assert_eq!(browser.get(&answer).await.status(), 400, "{what}");
+    }
+    assert!(!hospital.was_given_a_code() && !city.was_given_a_code(), "no code goes to whom it is not of");
+    // Who is called the same by another provider is somebody else.
+    let back = set_out_to(&mut browser, (CITY, &city), "login", json!({})).await;
+    assert_eq!(browser.get(&format!("{back}{of_city}")).await.status(), 403);
+    assert!(city.was_given_a_code() && browser.cookie.is_none());
+    let back = set_out(&mut browser, &hospital, "login", json!({})).await;
+    assert_eq!(browser.get(&format!("{back}{of_hospital}")).await.status(), 303);
 }
 
 #[tokio::test]
