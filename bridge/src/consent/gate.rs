@@ -305,20 +305,28 @@ impl Core {
         move |key| self.grants.stands(*key, now)
     }
 
-    /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record.
-    /// Emergencies of those count of whom the caller may know that: of colleagues he does not.
+    /// What they would say to somebody, for each patient whose the resource is; nothing for whom it is his own record, and what holds without
+    /// Consents, of no patient, where nobody can tell whose it is. Emergencies of those count of whom the caller may know that: of
+    /// colleagues he does not.
     pub(crate) async fn explained(
         &self,
         ask: &Ask,
         opened: &Opened,
         known: impl Fn(&Name) -> bool,
-    ) -> Result<Vec<(Name, Decision)>, VaultError> {
+    ) -> Result<Vec<(Option<Name>, Decision)>, VaultError> {
         let (ask, newest) = (&self.belonging(ask.clone()).await?, self.newest_consent().await?);
         let mut resource = opened.json();
         Rules::built_in().apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);
         let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
-        let Whose::Of(patients) = self.whose(&about).await? else { return Ok(Vec::new()) };
+        let patients = match self.whose(&about).await? {
+            Whose::Of(patients) => patients,
+            Whose::Nobodys => return Ok(Vec::new()),
+            Whose::Unknown => {
+                let decision = decide_by(&[], ask, &facts, &self.gate.policy, &self.standing());
+                return Ok(vec![(None, decision)]);
+            }
+        };
         let mut declared = Vec::new();
         let people = ask.actors.iter().filter_map(|actor| Name::parse(actor)).filter(known);
         for person in people.filter(|_| treats(&ask.purpose)) {
@@ -331,7 +339,7 @@ impl Core {
             if decision.effect != Effect::Permit {
                 decision = self.anew((ask.clone(), newest), (&patient, &facts), (policy, &declared), decision).await?;
             }
-            said.push((patient, decision));
+            said.push((Some(patient), decision));
         }
         Ok(said)
     }

@@ -17,6 +17,9 @@ use crate::smart::token::Caller;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
+/// Whose Consents were asked, and what they say; of nobody: whose it is nobody can tell.
+pub(super) type Said = Vec<(Option<Name>, Decision)>;
+
 /// `GET /fhir/{type}/{id}/$explain-access?actor=Practitioner/x&purpose=TREAT`, for who may see the resource and Consents: his
 /// own record's patient, above all.
 pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply> {
@@ -25,18 +28,13 @@ pub async fn answer(call: Call<'_>, kind: &str, id: &str) -> Result<Reply, Reply
     let given = Given::read(&call, &["actor", "purpose", "action"]).await?;
     let ask = asked(&given, &call.app.core.gate.purpose)?;
     let opened = there(&call, &name).await?;
-    let mut said = Vec::new();
     let known = |person: &Name| knows_emergencies_of(&call.caller, person);
-    for (patient, decision) in call.app.core.explained(&ask, &opened, known).await.map_err(|e| unreadable(&e))? {
-        // What another patient has decided is his affair.
-        if is_readable(&call, &patient).await? {
-            said.push((patient, decision));
-        }
-    }
+    let all = call.app.core.explained(&ask, &opened, known).await.map_err(|e| unreadable(&e))?;
+    let said = own(&call, all).await?;
     let permitted = said.iter().all(|(_, decision)| decision.effect == Effect::Permit);
     let mut parameters = vec![json!({"name": "permitted", "valueBoolean": permitted})];
     for (patient, decision) in &said {
-        parameters.push(told(&call, &consents, patient, decision).await?);
+        parameters.push(told(&call, &consents, patient.as_ref(), decision).await?);
     }
     let answer = json!({"resourceType": "Parameters", "parameter": parameters});
     Ok(fhir(StatusCode::OK, answer.to_string().into_bytes()))
@@ -49,12 +47,10 @@ fn knows_emergencies_of(caller: &Caller, person: &Name) -> bool {
 }
 
 /// What one patient's Consents say. Which of them, only to who may see it.
-async fn told(call: &Call<'_>, consents: &Permit, patient: &Name, decision: &Decision) -> Result<Value, Reply> {
-    let permitted = decision.effect == Effect::Permit;
-    let mut parts = vec![
-        json!({"name": "patient", "valueReference": {"reference": patient.to_string()}}),
-        json!({"name": "permitted", "valueBoolean": permitted}),
-    ];
+async fn told(call: &Call<'_>, consents: &Permit, patient: Option<&Name>, decision: &Decision) -> Result<Value, Reply> {
+    let whose = |patient: &Name| json!({"name": "patient", "valueReference": {"reference": patient.to_string()}});
+    let mut parts: Vec<Value> = patient.map(whose).into_iter().collect();
+    parts.push(json!({"name": "permitted", "valueBoolean": decision.effect == Effect::Permit}));
     match decision.because.consent() {
         Some(consent) if !is_shown(call, consents, consent).await? => {
             parts.push(json!({"name": "because", "valueString": "a Consent that is not for you"}));
@@ -75,8 +71,23 @@ async fn told(call: &Call<'_>, consents: &Permit, patient: &Name, decision: &Dec
     Ok(json!({"name": "decision", "part": parts}))
 }
 
+/// What of it is for the caller: what another patient has decided is his affair.
+pub(super) async fn own(call: &Call<'_>, said: Said) -> Result<Said, Reply> {
+    let mut own = Vec::new();
+    for (patient, decision) in said {
+        let is_own = match &patient {
+            Some(patient) => is_readable(call, patient).await?,
+            None => true,
+        };
+        if is_own {
+            own.push((patient, decision));
+        }
+    }
+    Ok(own)
+}
+
 /// Whether the caller may see a patient's own record.
-pub(super) async fn is_readable(call: &Call<'_>, patient: &Name) -> Result<bool, Reply> {
+async fn is_readable(call: &Call<'_>, patient: &Name) -> Result<bool, Reply> {
     let Ok(permit) = may(&call.caller, Interaction::Read, Some(patient.kind)) else { return Ok(false) };
     let found = read::read(&call.app.core, &permit, patient, None).await.map_err(|e| unreadable(&e))?;
     Ok(found.is_some())

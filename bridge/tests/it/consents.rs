@@ -136,6 +136,12 @@ async fn where_consent_must_be_given_first_nothing_is_shown_before() {
     assert_eq!(found(&world, DOCTOR, "/fhir/Observation").await, ["Observation/o-ada"]);
     assert_eq!(found(&world, OTHER, "/fhir/Observation").await, Vec::<String>::new());
     assert_eq!(found(&world, "Patient/bea", "/fhir/Observation").await, ["Observation/o-bea"], "her own");
+    // Whose it is nobody can tell.
+    put(&world, json!({"resourceType": "Binary", "id": "lost", "contentType": "text/plain", "data": "eA=="})).await;
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Binary/lost").await.0, 404);
+    let (status, told) = world.get(&format!("/fhir/Binary/lost/$explain-access?actor={DOCTOR}")).await;
+    let (permitted, because) = explained(&told);
+    assert!(status == 200 && !permitted && because.unwrap().starts_with("no Consent says anything"), "{told}");
 }
 
 /// The outcome, and what decided.

@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use super::visit::Visit;
 use super::{page, parameter};
 use crate::app::App;
-use crate::consent::policy::{Ask, Decision, Effect};
-use crate::http::explain::{asked, is_readable};
+use crate::consent::policy::{Ask, Effect};
+use crate::http::explain::{Said, asked, own};
 use crate::http::fhir::may;
 use crate::http::parameters::Given;
 use crate::http::reply::Reply;
@@ -33,9 +33,6 @@ struct Question {
     actor: String,
     purpose: String,
 }
-
-/// Whose the entry is, and what that patient's Consents say.
-type Said = Vec<(Name, Decision)>;
 
 /// `GET /me/explain?record=&actor=&purpose=`.
 pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
@@ -83,17 +80,7 @@ async fn decided(visit: &Visit<'_>, question: &Question) -> Result<Said, Refusal
     let ask = question.ask(visit)?;
     let opened = entry(visit, &Name::parse(&question.record).ok_or(UNCLEAR)?).await?;
     let said = visit.app.core.explained(&ask, &opened, |_| true).await?;
-    if is_auditor(visit) {
-        return Ok(said);
-    }
-    let mut own = Vec::new();
-    for (patient, decision) in said {
-        // What another patient has decided is his affair.
-        if is_readable(&visit.call(), &patient).await? {
-            own.push((patient, decision));
-        }
-    }
-    Ok(own)
+    if is_auditor(visit) { Ok(said) } else { Ok(own(&visit.call(), said).await?) }
 }
 
 /// The entry, to be decided about: a patient's own. For an auditor the service itself opens it and shows nothing of it, and the trail tells
@@ -155,7 +142,7 @@ fn told(said: &Said) -> Markup {
                         thead { tr { th scope="col" { "Whose" } th scope="col" { "Outcome" } th scope="col" { "Because of" } } }
                         tbody { @for (patient, decision) in said {
                             tr {
-                                td.mono { (patient) }
+                                td.mono { @if let Some(patient) = patient { (patient) } @else { "nobody can tell" } }
                                 td { strong { (word(decision.effect == Effect::Permit)) } }
                                 td { (decision.because) }
                             }
