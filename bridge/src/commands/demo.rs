@@ -1,27 +1,30 @@
 //! `medseal demo`: the first minute. Everything in it is the real thing on a fresh temporary data directory: what it shows is
 //! what `medseal serve` does.
 
+mod apps;
+mod call;
+mod neighbour;
 mod people;
+mod upkeep;
+mod visitor;
 
-pub use people::{APP, APP_REDIRECT, Guest, seed};
+pub use apps::{APP, APP_REDIRECT};
+pub use neighbour::Neighbour;
+pub use people::{Guest, Houses, seed};
 
-use super::client;
 use super::send::{Target, Totals, progress, send_all, split};
 use super::serve::{self, Running};
 use super::temporary::Directory;
 use super::{Failed, token::duration};
 use crate::config::Config;
 use bytes::Bytes;
-use http_body_util::Full;
+use call::{anchored, json, send};
 use notary::receipt::Receipt;
 use notary::verify::{Policy, verify};
-use serde_json::Value;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use warp::http::Request;
 
 /// The samples: the project's own cases.
 const MESSAGES: &[(&str, &str)] = &[
@@ -34,31 +37,44 @@ const MESSAGES: &[(&str, &str)] = &[
     ("ADT^A03", include_str!("../../../mappings/cases/ADT_A03/discharge.hl7")),
 ];
 const BUNDLE: &str = include_str!("demo-bundle.json");
-/// How long an anchor may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the demo; with `once` it ends after the last step.
 pub async fn run(once: bool) -> Result<(), Failed> {
     let signals = serve::stop_signal()?;
     let directory = Directory::new(&std::env::temp_dir(), "medseal-demo")?;
+    let other = Directory::new(&std::env::temp_dir(), "medseal-demo-next-door")?;
     let look = Look { color: std::io::stdout().is_terminal() };
-    let running = start(&directory.0).await?;
-    let demo = Demo { token: token(&running)?, running, look, directory: directory.0.clone() };
+    let (running, next_door) = start(&directory.0, &other.0).await?;
+    let demo = Demo { token: token(&running)?, running, next_door, look, directory: directory.0.clone() };
     demo.story().await?;
     let guests = demo.people().await?;
     if !once {
         demo.addresses(&guests);
         signals.await;
     }
+    demo.next_door.stop().await;
     demo.running.stop().await;
     Ok(())
 }
 
-async fn start(data: &Path) -> Result<Running, Failed> {
-    let mut config =
-        Config { data: data.to_owned(), custodian: "urn:oid:2.16.840.1.113883.19.5.99".into(), ..Config::default() };
+/// The house, and the one next door.
+async fn start(data: &Path, next_door: &Path) -> Result<(Running, Running), Failed> {
+    let neighbour = Neighbour::introduced(quick(next_door)).await?;
+    let own = open(neighbour.beside(quick(data))?).await?;
+    let next_door = neighbour.open(&own).await?;
+    Ok((own, next_door))
+}
+
+/// A configuration by which nobody waits long for an anchor.
+fn quick(data: &Path) -> Config {
+    let mut config = Config { data: data.to_owned(), ..Config::default() };
     config.log.checkpoint_ms = 100;
     config.log.anchor_ms = 200;
+    config
+}
+
+async fn open(mut config: Config) -> Result<Running, Failed> {
+    config.custodian = "urn:oid:2.16.840.1.113883.19.5.99".into();
     config.feed.zone = Some("Europe/Berlin".into());
     // The app to try asks from its page.
     config.cors = vec![APP_REDIRECT.trim_end_matches('/').to_owned()];
@@ -84,6 +100,7 @@ fn token(running: &Running) -> Result<String, Failed> {
 
 struct Demo {
     running: Running,
+    next_door: Running,
     token: String,
     look: Look,
     directory: PathBuf,
@@ -148,16 +165,7 @@ impl Demo {
 
     async fn receipt(&self, name: &str) -> Result<Receipt, Failed> {
         self.look.step(5, "its commitment goes into the log, the log's root onto the ledger");
-        let begun = tokio::time::Instant::now();
-        let receipt = loop {
-            let answer = self.call("GET", &format!("/fhir/{name}/$receipt"), None).await;
-            let receipt = answer.ok().and_then(|bytes| Receipt::parse(&bytes).ok());
-            match receipt {
-                Some(receipt) if receipt.anchor.is_some() => break receipt,
-                _ if begun.elapsed() > PATIENCE => return Err(Failed("the anchor did not come".into())),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
+        let receipt = anchored(&self.running, &self.token, name).await?;
         let progress = crate::anchor::progress(&self.running.app.core).map_err(Failed::from_error)?;
         self.look.line(&format!("{} entries in the log, {} anchored", progress.log, progress.anchored));
         self.look.line(&format!(
@@ -192,8 +200,14 @@ impl Demo {
 
     async fn people(&self) -> Result<Vec<Guest>, Failed> {
         self.look.step(8, "people: Runa Halvorsen, a patient, and Dr. Ilse Weiss, who has looked at the record");
-        let guests = seed(&self.running, &self.token).await?;
+        let houses = Houses { own: &self.running, token: &self.token, next_door: &self.next_door };
+        let guests = seed(&houses).await?;
         self.look.line("visits, results over a year, prescriptions, appointments, a letter; an access that was written down for her; an emergency that was declared");
+        self.look.line("a child for whom she acts, an app that she has let in; for the administrator a message in quarantine, a backup, a drill that proved it");
+        self.look.line(&format!(
+            "next door: Eastmoor Hospital, a second medseal at http://{}; it read, got and gave entries, and asks her for more",
+            self.next_door.http
+        ));
         Ok(guests)
     }
 
@@ -208,9 +222,6 @@ impl Demo {
         for Guest { role, link } in guests {
             say!("            {:14} {link}", role.as_str());
         }
-        say!(
-            "            the administrator lets her act for her child on /me/guardians: Patient/demo-runa for Patient/demo-kim"
-        );
         say!("  an app    client_id={APP}, a public one, called back at {APP_REDIRECT}; it finds the way by");
         say!("            {}/.well-known/smart-configuration", self.running.app.core.base);
         say!("  try       export TOKEN={}", self.token);
@@ -225,24 +236,8 @@ impl Demo {
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<&'static str>) -> Result<Bytes, Failed> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/fhir+json")
-            .body(Full::new(Bytes::from_static(body.unwrap_or("").as_bytes())))
-            .map_err(Failed::from_error)?;
-        let response = client::send(self.running.http, request).await?;
-        if response.status().is_success() {
-            Ok(response.into_body())
-        } else {
-            Err(Failed(format!("{method} {path}: {}", response.status())))
-        }
+        send(&self.running, &self.token, (method, path), body.unwrap_or_default().to_owned()).await
     }
-}
-
-fn json(bytes: &[u8]) -> Result<Value, Failed> {
-    serde_json::from_slice(bytes).map_err(Failed::from_error)
 }
 
 /// The last digit of the birth date, one further.

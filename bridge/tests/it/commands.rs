@@ -1,7 +1,11 @@
 //! The program itself, as people start it.
 
+use super::door::Browser;
 use super::stores;
-use super::world::{admission, msa};
+use super::world::{World, admission, config, msa};
+use bridge::commands::demo::{Houses, Neighbour, seed};
+use bridge::commands::serve::Running;
+use bridge::people::Role;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -151,18 +155,81 @@ fn the_demo_runs_through() {
         "ANCHORED-LOCAL",
         "REFUSED RESOURCE-CHANGED",
         "Runa Halvorsen",
+        "Eastmoor Hospital",
     ] {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(!told.contains('\x1b'), "plain when it is no terminal");
 }
 
+/// The demo's two houses, as it opens them.
+async fn houses() -> (World, Running) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut theirs = config(&directory.path().join("next-door"));
+    // Where there is a PostgreSQL, one of the two has it.
+    theirs.index.postgres = None;
+    let neighbour = Neighbour::introduced(theirs).await.unwrap();
+    let own = neighbour.beside(config(&directory.path().join("data"))).unwrap();
+    let world = World::with(directory, own).await;
+    let next_door = neighbour.open(&world.running).await.unwrap();
+    (world, next_door)
+}
+
+/// A look at the record next door: what its page shows.
+async fn look(doctor: &mut Browser<'_>) -> String {
+    let token = doctor.token().await;
+    let form = format!("token={token}&patient=demo-runa&purpose=TREAT&look=eastmoor");
+    let opened = doctor.form("/me/hospitals/ask", &form).await;
+    assert_eq!(opened.status(), 303);
+    doctor.page(opened.headers()["location"].to_str().unwrap()).await
+}
+
+/// What each role's pages must have something to tell on.
+const PAGES: &[(&str, &[&str])] = &[
+    (
+        "patient",
+        &[
+            "/me/records",
+            "/me/access",
+            "/me/records/access",
+            "/me/records/summary",
+            "/me/records/apps",
+            "/me/shares",
+            "/me/wards/demo-kim",
+            "/me",
+        ],
+    ),
+    (
+        "clinician",
+        &[
+            "/me/patients",
+            "/me/patients/demo-runa",
+            "/me/patients/demo-runa/MedicationRequest",
+            "/me/hospitals?patient=demo-runa",
+        ],
+    ),
+    ("auditor", &["/me/log"]),
+    (
+        "administrator",
+        &[
+            "/me/people",
+            "/me/guardians",
+            "/me/clients",
+            "/me/feeds",
+            "/me/emergencies",
+            "/me/network",
+            "/me/quarantine",
+            "/me/backups",
+        ],
+    ),
+];
+
 /// Every page of the demo has something to tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_people_fill_their_pages() {
-    use super::door::Browser;
-    let world = super::world::World::new().await;
-    let guests = bridge::commands::demo::seed(&world.running, &world.token).await.unwrap();
+    let (world, next_door) = houses().await;
+    let all = Houses { own: &world.running, token: &world.token, next_door: &next_door };
+    let guests = seed(&all).await.unwrap();
     bridge::audit::worker::flush(&world.running.app).await.unwrap();
     let mut pages = std::collections::HashMap::new();
     for guest in &guests {
@@ -170,14 +237,12 @@ async fn the_demos_people_fill_their_pages() {
         let (at, code) = guest.link.split_once("/auth/join?code=").unwrap();
         assert_eq!(at, browser.origin);
         browser.join(code).await;
-        let of: &[&str] = match guest.role.as_str() {
-            "patient" => &["/me/records", "/me/access", "/me/records/access", "/me/records/summary", "/me"],
-            "clinician" => &["/me/patients", "/me/patients/demo-runa", "/me/patients/demo-runa/MedicationRequest"],
-            "auditor" => &["/me/log"],
-            _ => &["/me/people", "/me/guardians", "/me/clients", "/me/feeds", "/me/emergencies"],
-        };
-        for page in of {
+        let (_, of) = PAGES.iter().find(|(role, _)| *role == guest.role.as_str()).unwrap();
+        for page in *of {
             pages.insert(*page, browser.page(page).await);
+        }
+        if guest.role == Role::Clinician {
+            pages.insert("a look", look(&mut browser).await);
         }
     }
     for (page, words) in [
@@ -187,25 +252,47 @@ async fn the_demos_people_fill_their_pages() {
         ("/me/records", "Letter about the knee"),
         ("/me/records", "Vaccinations"),
         ("/me/records", "<svg"),
-        ("/me/access", "Northquay Clinic"),
-        ("/me/access", "Sign it myself"),
+        ("/me/records", "found unconscious at the tram stop"),
+        ("/me/records", "Ejection fraction"),
         ("/me/records/access", "Ilse Weiss"),
+        ("/me/records/access", "Eastmoor Hospital"),
         ("/me/records/summary", "Halvorsen"),
+        ("/me/records/apps", "Open An app on my machine"),
+        ("/me/access", "Northquay Clinic"),
+        ("/me/access", "Eastmoor Hospital"),
+        ("/me/access", "Sign it myself"),
+        ("/me/shares", "research"),
+        ("/me/shares", "Eastmoor Hospital (eastmoor)"),
+        ("/me/shares", "Allergies, Vaccinations"),
+        ("/me/shares", "Results and measurements"),
+        ("/me/shares", "Another hospital: Eastmoor Hospital"),
+        ("/me/wards/demo-kim", "Measles"),
+        ("/me", "/me/wards/demo-kim/grants"),
+        ("/me", "An app on my machine"),
         ("/me/patients/demo-runa", "Diabetes mellitus type 2"),
         ("/me/patients/demo-runa/MedicationRequest", "Ibuprofen"),
+        ("/me/hospitals?patient=demo-runa", "Cardiology"),
+        ("a look", "Harmless extra beats of the heart"),
         ("/me/log", "Practitioner/demo-weiss"),
         ("/me/people", "Patient/demo-runa"),
-        ("/me/records", "found unconscious at the tram stop"),
+        ("/me/guardians", "that Patient/demo-runa acts for Patient/demo-kim"),
         ("/me/emergencies", "Practitioner/demo-weiss"),
         ("/me/clients", "An app on my machine"),
+        ("/me/network", "eastmoor"),
+        ("/me/network", "refused"),
+        ("/me/network", "Try now"),
+        ("/me/quarantine", "waits"),
+        ("/me/backups", "everything was proved"),
     ] {
         assert!(pages[page].contains(words), "{words} on {page}: {}", pages[page]);
     }
+    assert!(!pages["/me/shares"].contains("Nobody asks.") && !pages["/me/quarantine"].contains("Nothing waits."));
+    next_door.stop().await;
 }
 
 #[tokio::test]
 async fn a_refused_file_makes_send_fail() {
-    let world = super::world::World::new().await;
+    let world = World::new().await;
     let ack = world.send(&admission("C1", "1", "A").replace("ADT^A01^ADT_A01", "QQQ^Q99")).await;
     assert_eq!(msa(&ack).0, "AE");
     let file = world.directory.path().join("bad.hl7");
