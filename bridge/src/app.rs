@@ -208,7 +208,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, Star
         base: config.base(),
         tokens: Arc::new(Tokenizer::new(&index_key)),
         erasures,
-        gate: gate(config),
+        gate: gate(config)?,
         trail: Trail::default(),
         cursor_key,
         identities: Tokenizer::new(&identity_key),
@@ -263,12 +263,13 @@ impl App {
 }
 
 /// What patients consent to. Other organisations see nothing unless it is said.
-fn gate(config: &Config) -> Gate {
+fn gate(config: &Config) -> Result<Gate, StartError> {
     let policy = config.consent.policy();
     let otherwise = config.exchange.as_ref().map_or_else(Otherwise::default, |exchange| exchange.consent).effect();
     let outside = Policy { purposes: Vec::new(), otherwise, combining: policy.combining };
     let (overrides, life) = config.consent.emergencies();
-    Gate::new(policy, outside, config.consent.purpose(), Terms { overrides, life })
+    let (purpose, terms) = (config.consent.purpose(), Terms { overrides, life });
+    Ok(Gate::new((policy, outside), purpose, terms, rules::labels(config)?))
 }
 
 /// What is counted; sent to a collector, too, where one is configured.

@@ -292,6 +292,8 @@ pub const MAX_WITHDRAWING: usize = 8;
 pub const MAX_CONSENTS: usize = 1_000;
 /// The most of his that are read for that. Those that let an app in speak of that alone, and one is signed for each session: years of them.
 pub const MAX_CONSENTS_READ: usize = 10 * MAX_CONSENTS;
+/// A file of a house's own sensitive codes, in bytes: some twenty thousand of them.
+pub const MAX_LABELS_BYTES: u64 = 1 << 20;
 /// Patients whose Consents are remembered, some kilobytes each.
 pub const MAX_REMEMBERED_CONSENTS: usize = 10_000;
 /// All that somebody is at once, where it is asked why he would be shown something.

@@ -303,7 +303,12 @@ pub(crate) fn opens(custodian: &str, name: &Name, version: Version, plain: &Plai
 impl Core {
     /// What comparisons need to know.
     pub(crate) fn around(&self) -> Surroundings<'_> {
-        Surroundings { base: &self.base, now: self.clock.now().as_microsecond() }
+        self.around_at(self.clock.now().as_microsecond())
+    }
+
+    /// The same at another moment, in microseconds since 1970.
+    pub(crate) fn around_at(&self, now: i64) -> Surroundings<'_> {
+        Surroundings { base: &self.base, now, labels: Some(&self.gate.labels) }
     }
 
     /// Fetches a version, opens it, and checks it against its log entry.

@@ -167,7 +167,7 @@ impl Group<'_> {
 
     /// What comparisons need to know.
     fn around(&self) -> Surroundings<'_> {
-        Surroundings { base: &self.core.base, now: self.now * 1_000 }
+        self.core.around_at(self.now * 1_000)
     }
 
     /// The resource that is there, patched; what comes out is validated like anything that comes in.

@@ -111,7 +111,7 @@ impl Group<'_> {
         kind: TypeName,
         criteria: &Criteria,
     ) -> Result<Match, IngestError> {
-        let around = Surroundings { base: &self.core.base, now: self.now * 1_000 };
+        let around = self.core.around_at(self.now * 1_000);
         let filters = criteria.filters(kind, &around).map_err(|issue| IngestError::Invalid(vec![issue]))?;
         let found = self.matches(kind, &filters, &around).await?;
         let count = found.len();

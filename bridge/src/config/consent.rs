@@ -5,6 +5,7 @@ use crate::limits::{CLIENT_TOKEN_LIFE, EMERGENCY_LIFE};
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The code system of purposes.
@@ -34,6 +35,8 @@ pub struct Consents {
     pub stale_seconds: u64,
     /// How patients let apps in: `approved`, or `signed`, each by a Consent that the patient signs.
     pub apps: Apps,
+    /// A file of sensitive codes of the house's own, beside those that come with medseal.
+    pub labels: Option<PathBuf>,
 }
 
 /// How patients let apps in.
@@ -87,6 +90,7 @@ impl Default for Consents {
             emergency_minutes: LONGEST,
             stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
             apps: Apps::Approved,
+            labels: None,
         }
     }
 }

@@ -218,7 +218,8 @@ impl Permit {
         };
         // It was read when the scope was; for another type it may mean nothing, and lets nothing through.
         let found = |only: &Criteria| {
-            let labelled = only.asks_labels().then(|| Rules::built_in().labelled(resource));
+            let rules = around.labels.unwrap_or(Rules::built_in());
+            let labelled = only.asks_labels().then(|| rules.labelled(resource));
             let (resource, filters) = (labelled.as_ref().unwrap_or(resource), only.filters(name.kind, around));
             filters.is_ok_and(|filters| filters.iter().all(|filter| holds(filter, resource, around)))
         };
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
     use crate::smart::scopes;
 
-    const AROUND: Surroundings<'_> = Surroundings { base: "http://here/fhir", now: 0 };
+    const AROUND: Surroundings<'_> = Surroundings { base: "http://here/fhir", now: 0, labels: None };
 
     fn caller(scope: &str, patient: Option<&str>, user: Option<&str>) -> Caller {
         let name = |text: Option<&str>| text.and_then(Name::parse);

@@ -45,6 +45,8 @@ pub struct Gate {
     pub purpose: Coding,
     /// What emergencies open, and for how long.
     pub terms: Terms,
+    /// What is sensitive, by the codes in it.
+    pub labels: Rules,
     remembered: Mutex<Remembered>,
 }
 
@@ -56,9 +58,9 @@ struct Remembered {
 }
 
 impl Gate {
-    /// A gate that remembers nothing yet.
-    pub fn new(policy: Policy, outside: Policy, purpose: Coding, terms: Terms) -> Self {
-        Self { policy, outside, purpose, terms, remembered: Mutex::default() }
+    /// A gate that remembers nothing yet. The policies: of our own people and programs, and of other organisations.
+    pub fn new((policy, outside): (Policy, Policy), purpose: Coding, terms: Terms, labels: Rules) -> Self {
+        Self { policy, outside, purpose, terms, labels, remembered: Mutex::default() }
     }
 
     fn policy(&self, asker: &Asker) -> &Policy {
@@ -186,7 +188,7 @@ impl Core {
     }
 
     async fn consents(&self, asking: &Asking<'_>, about: About<'_>) -> Result<bool, VaultError> {
-        let resource = Rules::built_in().labelled(about.resource);
+        let resource = self.gate.labels.labelled(about.resource);
         let facts = Facts::of(&resource, &self.base);
         let trail = is_trail(about.name.kind);
         // What came from elsewhere lies in there whole, and nobody has looked what a Consent says of each part.
@@ -316,7 +318,7 @@ impl Core {
     ) -> Result<Vec<(Option<Name>, Decision)>, VaultError> {
         let (ask, newest) = (&self.belonging(ask.clone()).await?, self.newest_consent().await?);
         let mut resource = opened.json();
-        Rules::built_in().apply(&mut resource);
+        self.gate.labels.apply(&mut resource);
         let facts = Facts::of(&resource, &self.base);
         let about = About { owner: Some(&opened.owner), name: &opened.stored.name, resource: &resource };
         let patients = match self.whose(&about).await? {

@@ -1,8 +1,8 @@
 //! Labels that a resource gets on its way in, by the codes in it: what sort of sensitive information it is (v3-ActCode)
 //! and how confidential that makes it (v3-Confidentiality). Rules are data; those that come with medseal are
-//! `data/sensitive-codes.tsv`. Pure.
+//! `data/sensitive-codes.tsv`, and a house adds its own. Pure.
 
-use super::policy::{ACT_CODE, CONFIDENTIALITY, Coding, degree};
+use super::policy::{ACT_CODE, CONFIDENTIALITY, Coding, degree, is_kind_of};
 use notary::canonical::Json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -10,13 +10,15 @@ use std::sync::LazyLock;
 /// The most letters of a code that a rule may be for: ICD-10-CM has eight.
 const LONGEST: usize = 64;
 const RESTRICTED: &str = "R";
+/// Whatever says what sort of information something is.
+const SENSITIVITY: &str = "_InformationSensitivityPolicy";
+const OURS: &str = include_str!("../../data/sensitive-codes.tsv");
 
 // Were the file not readable, nothing would be labelled: a test reads it.
-static BUILT_IN: LazyLock<Rules> =
-    LazyLock::new(|| Rules::parse(include_str!("../../data/sensitive-codes.tsv")).unwrap_or_default());
+static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| Rules::parse(OURS).unwrap_or_default());
 
 /// Rules, ready to be used.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Addresses of code systems, and which system each is.
     systems: HashMap<String, usize>,
@@ -44,32 +46,70 @@ impl Rules {
     /// Reads a file of the form of `data/sensitive-codes.tsv`.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let (mut rules, mut names) = (Self::default(), Vec::new());
-        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-            rules.line(line, &mut names).map_err(|what| RuleError { line: n + 1, what })?;
-        }
+        rules.add(text, &mut names)?;
         Ok(rules)
+    }
+
+    /// Those that come with medseal, and beside them those of a house: it may go by the code systems that are named there, and takes
+    /// nothing away.
+    pub fn beside(own: &str) -> Result<Self, RuleError> {
+        let (mut rules, mut names) = (Self::default(), Vec::new());
+        rules.add(OURS, &mut names)?;
+        match rules.add(own, &mut names)? {
+            0 => Err(RuleError { line: own.lines().count(), what: "the file ends here, and has no line L" }),
+            _ => Ok(rules),
+        }
+    }
+
+    /// Adds what a text says. How many lines L it has.
+    fn add(&mut self, text: &str, names: &mut Vec<String>) -> Result<usize, RuleError> {
+        let mut found = 0;
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            self.line(line, names).map_err(|what| RuleError { line: n + 1, what })?;
+            found += usize::from(line.starts_with('L'));
+        }
+        Ok(found)
     }
 
     fn line(&mut self, line: &str, names: &mut Vec<String>) -> Result<(), &'static str> {
         match line.split('\t').collect::<Vec<_>>().as_slice() {
-            ["S", name, address] => {
-                let known = names.iter().position(|known| known == name).unwrap_or_else(|| {
-                    names.push((*name).to_owned());
-                    names.len() - 1
-                });
-                self.systems.insert((*address).to_owned(), known);
-            }
-            ["D", label, level] => {
-                degree(&Coding::new(CONFIDENTIALITY, level)).ok_or("no degree of confidentiality")?;
-                self.degrees.insert((*label).to_owned(), (*level).to_owned());
-            }
+            ["S", name, address] => self.system(name, address, names),
+            ["D", label, level] => self.degree(label, level),
             ["L", label, system, code, _] => {
                 let system = names.iter().position(|known| known == system).ok_or("a code system without a line S")?;
-                self.rule(label, system, code)?;
+                self.rule(label, system, code)
             }
-            _ => return Err("neither S, D nor L with its columns"),
+            _ => Err("neither S, D nor L with its columns"),
         }
-        Ok(())
+    }
+
+    fn system(&mut self, name: &str, address: &str, names: &mut Vec<String>) -> Result<(), &'static str> {
+        let blank = |text: &str| text.is_empty() || text.contains(char::is_whitespace);
+        if blank(name) || blank(address) {
+            return Err("a code system needs a name and an address, without blanks");
+        }
+        let known = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        // Else what is known by that address would not be found any more.
+        match self.systems.insert(address.to_owned(), known) {
+            Some(other) if other != known => Err("the address of another code system"),
+            _ => Ok(()),
+        }
+    }
+
+    fn degree(&mut self, label: &str, level: &str) -> Result<(), &'static str> {
+        let of = |level: &str| degree(&Coding::new(CONFIDENTIALITY, level));
+        let before = self.degrees.get(label).map_or(RESTRICTED, String::as_str);
+        match of(level) {
+            None => Err("no degree of confidentiality"),
+            level if level < of(before) => Err("a lower degree of confidentiality than without this line"),
+            _ => {
+                self.degrees.insert(sensitive(label)?.to_owned(), level.to_owned());
+                Ok(())
+            }
+        }
     }
 
     fn rule(&mut self, label: &str, system: usize, code: &str) -> Result<(), &'static str> {
@@ -77,10 +117,10 @@ impl Rules {
             Some(beginning) => (&mut self.beginnings, beginning),
             None => (&mut self.codes, code),
         };
-        if code.is_empty() || code.len() > LONGEST {
-            return Err("a code that is empty or too long");
+        if code.is_empty() || code.len() > LONGEST || code.trim() != code {
+            return Err("a code that is empty, too long, or has blanks around it");
         }
-        map.entry((system, code.to_owned())).or_default().push(label.to_owned());
+        map.entry((system, code.to_owned())).or_default().push(sensitive(label)?.to_owned());
         Ok(())
     }
 
@@ -139,6 +179,14 @@ impl Rules {
     }
 }
 
+/// A label that is one: what is misspelt no Consent speaks of.
+fn sensitive(label: &str) -> Result<&str, &'static str> {
+    match is_kind_of(&Coding::new(ACT_CODE, label), &Coding::new(ACT_CODE, SENSITIVITY)) {
+        true => Ok(label),
+        false => Err("no label of v3-ActCode for what is sensitive"),
+    }
+}
+
 /// Puts a label beside the others, in the place of a lower degree if it is one.
 fn put(labels: &mut Vec<Json>, label: &Coding) {
     let own = |json: &Json| json.text("system") == Some(&label.system);
@@ -168,7 +216,6 @@ fn written(label: &Coding) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consent::policy::is_kind_of;
 
     fn json(text: &str) -> Json {
         Json::parse(text.as_bytes()).unwrap()
@@ -248,13 +295,10 @@ mod tests {
 
     #[test]
     fn the_rules_that_come_with_medseal_are_read_and_each_label_is_one() {
-        let rules = Rules::parse(include_str!("../../data/sensitive-codes.tsv")).unwrap();
+        let rules = Rules::parse(OURS).unwrap();
         let labels = || rules.codes.values().chain(rules.beginnings.values()).flatten();
         assert!(labels().count() > 130);
-        let sensitive = Coding::new(ACT_CODE, "_InformationSensitivityPolicy");
-        for label in labels() {
-            assert!(is_kind_of(&Coding::new(ACT_CODE, label), &sensitive), "{label}");
-        }
+        assert!(labels().all(|label| sensitive(label).is_ok()));
         for ((system, beginning), labels) in &rules.beginnings {
             assert_eq!(*system, rules.systems["http://hl7.org/fhir/sid/icd-10-cm"], "{beginning} {labels:?}");
         }
@@ -267,8 +311,37 @@ mod tests {
             ("D\tHIV\tX", 1),
             ("# c\n\nL\tHIV", 3),
             ("S\tx\turn:x\nL\tHIV\tx\t*\tn", 2),
+            ("S\tx\turn:x\nL\tHVI\tx\t1\tn", 2),
+            ("S\tx\turn:x\nL\tHIV\tx\t 1\tn", 2),
+            ("S\tx\turn:x\nS\ty\turn:x", 2),
+            ("S\tx\t", 1),
+            ("D\tHIV\tN", 1),
+            ("D\tnone\tV", 1),
         ] {
             assert_eq!(Rules::parse(text).unwrap_err().line, line, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_house_adds_codes_and_takes_none_away() {
+        let own = "# ours\nS\tours\turn:ours\nL\tEMP\tours\tX*\tour own people\nL\tHIV\tsct\t44054006\tx\nD\tHIV\tV\n";
+        let rules = Rules::beside(own).unwrap();
+        let found = |system: &str, code: &str| {
+            codes(&rules.labels(&json(&format!(
+                r#"{{"resourceType":"Basic","code":{{"system":"{system}","code":"{code}"}}}}"#
+            ))))
+        };
+        assert_eq!(found("urn:ours", "X12"), "EMP R");
+        assert_eq!(found("http://snomed.info/sct", "44054006"), "HIV V");
+        assert_eq!(found("http://hl7.org/fhir/sid/icd-10-cm", "F33.1"), "PSY R");
+        for (own, line) in [
+            ("S\tours\thttp://snomed.info/sct", 1),
+            ("D\tPSYTHPN\tR", 1),
+            ("L\tHIV\tours\t1\tx", 1),
+            ("# none\n\n", 2),
+            ("", 0),
+        ] {
+            assert_eq!(Rules::beside(own).unwrap_err().line, line, "{own}");
         }
     }
 }

@@ -207,7 +207,7 @@ fn filter(text: String) -> Result<(String, String), Refusal> {
     let form = || bad("value", "_typeFilter: takes Type?parameter=value");
     let (kind, search) = text.split_once('?').ok_or_else(form)?;
     let kind = TypeName::parse(kind).ok_or_else(form)?;
-    filters(kind, search, &Surroundings { base: "", now: 0 })?;
+    filters(kind, search, &Surroundings { base: "", now: 0, labels: None })?;
     Ok((kind.to_string(), search.to_owned()))
 }
 

@@ -103,7 +103,7 @@ impl Slice {
         members: Arc<Members>,
     ) -> Self {
         let now = job.made * 1_000;
-        let around = Surroundings { base: &core.base, now };
+        let around = core.around_at(now);
         let filters = request.filters_of(kind, &around);
         let reach = match &request.level {
             Level::Group(_) if !supports(kind) => Reach::Members,
@@ -139,7 +139,7 @@ impl Slice {
             Reach::Members => self.scan.clauses.push(self.of_members(core)),
         }
         let permits = self.permits.clone();
-        let around = Surroundings { base: &core.base, now };
+        let around = core.around_at(now);
         permits.iter().flat_map(|two| two.iter()).for_each(|one| narrow(&core.tokens, one, &around, &mut self.scan));
     }
 
@@ -168,8 +168,8 @@ impl Slice {
     }
 
     /// Whether who asked might have seen a resource before it was deleted.
-    fn let_through(&self, opened: &Opened, base: &str) -> bool {
-        let around = Surroundings { base, now: self.scan.now };
+    fn let_through(&self, opened: &Opened, core: &Core) -> bool {
+        let around = core.around_at(self.scan.now);
         self.permits.as_ref().is_some_and(|permits| permits.iter().all(|permit| opened.is_for(permit, &around)))
     }
 
@@ -209,7 +209,7 @@ impl Slice {
 
     /// Whether an opened resource belongs to the export.
     fn takes(&self, resource: &Json, base: &str) -> bool {
-        let around = Surroundings { base, now: self.scan.now };
+        let around = Surroundings { base, now: self.scan.now, labels: None };
         let fits = |all: &Vec<Filter>| all.iter().all(|filter| holds(filter, resource, &around));
         self.reaches(resource, base) && (self.filters.is_empty() || self.filters.iter().any(fits))
     }
@@ -327,7 +327,7 @@ impl<'c> Reader<'c> {
             Some(before) => {
                 let Some(opened) = self.core.open_unless_erased(&before).await? else { return Ok(false) };
                 let base = &self.core.base;
-                let taken = self.slice.let_through(&opened, base) && self.slice.took(&opened.json(), base);
+                let taken = self.slice.let_through(&opened, self.core) && self.slice.took(&opened.json(), base);
                 Ok(taken && self.slice.consented(self.core, opened).await?)
             }
             None => Ok(false),

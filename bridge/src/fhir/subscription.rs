@@ -277,7 +277,7 @@ pub fn with_maker(mut resource: Json, sealed: &str) -> Json {
 mod tests {
     use super::*;
 
-    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0 };
+    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0, labels: None };
 
     fn read(criteria: &str, more: &str) -> Result<Wanted, Issue> {
         let text = format!(

@@ -51,7 +51,7 @@ static READ: LazyLock<Vec<Topic>> = LazyLock::new(|| TOPICS.iter().filter_map(re
 fn read((url, title, search, changes): &(&'static str, &'static str, &str, bool)) -> Option<Topic> {
     let (kind, search) = search.split_once('?')?;
     let kind = TypeName::parse(kind)?;
-    let read = query::read(kind, &pairs(search).ok()?, &Surroundings { base: "", now: 0 }).ok()?;
+    let read = query::read(kind, &pairs(search).ok()?, &Surroundings { base: "", now: 0, labels: None }).ok()?;
     Some(Topic { url, title, kind, filters: read.filters, changes: *changes })
 }
 

@@ -189,7 +189,7 @@ pub fn criteria(kind: TypeName, query: &str) -> Result<Criteria, Issue> {
     pairs.retain(|(name, _)| !matches!(name.as_str(), "_format" | "_pretty"));
     pairs.sort();
     let criteria = Criteria { pairs };
-    criteria.filters(kind, &Surroundings { base: "", now: 0 })?;
+    criteria.filters(kind, &Surroundings { base: "", now: 0, labels: None })?;
     Ok(criteria)
 }
 

@@ -182,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     const BASE: &str = "http://here/fhir";
-    const AROUND: Surroundings<'static> = Surroundings { base: BASE, now: 1_700_000_000_000_000 };
+    const AROUND: Surroundings<'static> = Surroundings { base: BASE, now: 1_700_000_000_000_000, labels: None };
 
     fn tokenizer() -> Tokenizer {
         Tokenizer::new(&Key::new([7; 32]))

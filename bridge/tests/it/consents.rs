@@ -1,5 +1,6 @@
 //! What patients consent to holds wherever something of theirs would be shown. All people are invented.
 
+use super::recovery::stopped;
 use super::world::{World, config, issue};
 use bridge::config::Config;
 use serde_json::{Value, json};
@@ -122,6 +123,47 @@ async fn what_is_sensitive_is_held_back_by_its_codes_alone() {
     provision["modifierExtension"] = json!([{"url": "http://nobody.knows/this", "valueBoolean": true}]);
     put(&world, consent("active", provision)).await;
     assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 404);
+}
+
+/// Whether the doctor sees what has a code of the house's own: of who has consented, and of who has not by a token for less.
+async fn own_code(world: &World) -> (u16, u16) {
+    let narrowed = issue(&world.running, "user/Condition.rs?_security:not=V", None, Some(DOCTOR));
+    let narrowed = format!("Bearer {narrowed}");
+    let by_scope = world.request("GET", "/fhir/Condition/own-bea", &[("authorization", narrowed.as_str())], b"").await;
+    (get_as(world, DOCTOR, "/fhir/Condition/own-ada").await.0, by_scope.status().as_u16())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_house_calls_sensitive_is_held_back_like_what_comes_with_medseal() {
+    let world = World::new().await;
+    ward(&world).await;
+    for id in ["ada", "bea"] {
+        let code = json!({"coding": [{"system": "urn:oid:1.2.3.4.99", "code": "STAFF-7"}]});
+        let subject = json!({"reference": format!("Patient/{id}")});
+        put(&world, json!({"resourceType": "Condition", "id": format!("own-{id}"), "subject": subject, "code": code}))
+            .await;
+    }
+    let label = |code| json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code});
+    let labels = json!([label("EMP"), label("PSY")]);
+    let provision = json!({"type": "permit", "provision": [{"type": "deny", "securityLabel": labels}]});
+    put(&world, consent("active", provision)).await;
+    assert_eq!(own_code(&world).await, (200, 200), "nobody has said what it is");
+    // Said by the next start, it holds for what was stored before.
+    let (directory, data) = stopped(world).await;
+    let file = directory.path().join("own.tsv");
+    std::fs::write(&file, "S\tours\turn:oid:1.2.3.4.99\nL\tEMP\tours\tSTAFF-*\tour own people\nD\tEMP\tV\n").unwrap();
+    let mut config = config(&data);
+    config.consent.labels = Some(file.clone());
+    let world = World::with(directory, config.clone()).await;
+    assert_eq!(own_code(&world).await, (404, 404));
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Condition/c-ada").await.0, 404, "what comes with medseal counts still");
+    assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200);
+    // With a line that makes no sense nothing starts: less would be held back than somebody thinks.
+    let (_directory, _) = stopped(world).await;
+    std::fs::write(&file, "S\tours\turn:oid:1.2.3.4.99\nL\tEMPL\tours\tSTAFF-*\tour own people\n").unwrap();
+    let Err(refused) = bridge::commands::serve::start(config).await else { panic!("it starts") };
+    let told = refused.to_string();
+    assert!(told.contains("own.tsv") && told.contains("line 2"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

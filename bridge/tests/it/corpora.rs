@@ -151,7 +151,7 @@ fn every_resource_is_found_by_its_own_values() {
     use bridge::index::tokens::Tokenizer;
     let Some(corpora) = corpora() else { return };
     let tokens = Tokenizer::new(&bridge::secret::Key::new([3; 32]));
-    let around = Surroundings { base: "http://here/fhir", now: 1_767_225_600_000_000 };
+    let around = Surroundings { base: "http://here/fhir", now: 1_767_225_600_000_000, labels: None };
     let (mut asked, mut parameters, mut types) = (0, std::collections::BTreeSet::new(), BTreeMap::new());
     for (path, json) in resources(&corpora.join("fhir")) {
         let Ok(resource) = validate(json) else { continue };

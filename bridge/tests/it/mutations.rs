@@ -133,7 +133,7 @@ fn queries_say_the_same_written_again_and_are_understood_or_refused() {
         "code:not=a,b%2Cc&date=2026-01,2026-02-03T10:00:00Z&_summary=count&status:missing=true",
         "_elements=id,name&_revinclude:iterate=Provenance:target&combo-code-value-quantity=8480-6$lt60",
     ]);
-    let around = Surroundings { base: "http://localhost/fhir", now: 1_790_000_000_000_000 };
+    let around = Surroundings { base: "http://localhost/fhir", now: 1_790_000_000_000_000, labels: None };
     let kinds = ["Patient", "Observation", "AuditEvent"].map(|kind| TypeName::parse(kind).unwrap());
     hold(&seeds, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };

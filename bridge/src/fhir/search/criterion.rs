@@ -5,6 +5,7 @@ use super::span::{Prefix, Span, moment};
 use super::table::{Component, Kind, Leaf, Parameter};
 use super::text::{fold, split, unescape};
 use super::value::{Value, select, values};
+use crate::consent::labels::Rules;
 use crate::ids::{Name, TypeName};
 use notary::canonical::Json;
 
@@ -73,6 +74,8 @@ pub struct Surroundings<'s> {
     pub base: &'s str,
     /// Microseconds since 1970.
     pub now: i64,
+    /// By what a resource is labelled where scopes ask for labels; what comes with medseal where nothing is said.
+    pub labels: Option<&'s Rules>,
 }
 
 impl Token {
@@ -275,7 +278,7 @@ mod tests {
     use super::*;
     use crate::fhir::search::table::parameter;
 
-    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0 };
+    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0, labels: None };
 
     fn asks(kind: &str, name: &str, text: &str) -> Option<Criterion> {
         Criterion::parse(parameter(TypeName::parse(kind).unwrap(), name).unwrap(), text, &AROUND)

@@ -368,7 +368,7 @@ fn updated(values: &[&str]) -> Result<Filter> {
 mod tests {
     use super::*;
 
-    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0 };
+    const AROUND: Surroundings<'static> = Surroundings { base: "http://here/fhir", now: 0, labels: None };
 
     fn search(kind: &str, query: &str) -> Result<Search> {
         let pairs: Vec<(String, String)> =

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_way_is_a_search_that_there_is() {
-        let around = Surroundings { base: "http://here/fhir", now: 0 };
+        let around = Surroundings { base: "http://here/fhir", now: 0, labels: None };
         for who in ["Practitioner/d", "PractitionerRole/r"] {
             for (kind, by) in ways(&Name::parse(who).unwrap(), jiff::civil::date(2026, 3, 1)) {
                 let pairs: Vec<_> = by.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
