@@ -5,11 +5,16 @@ use super::super::Failed;
 use super::super::serve::{self, Running};
 use super::call::{anchored, ask, json, send, until};
 use super::people::{CHILD, Houses, PATIENT, days, doctor, everything};
-use crate::config::{Accept, Config, Exchange, OnError, Otherwise, ParticipantId, Peer};
+use crate::app;
+use crate::clock::SystemClock;
+use crate::config::{Accept, Config, Exchange as Settings, OnError, Otherwise, ParticipantId, Peer};
 use crate::consent::grant::Recipient;
+use crate::exchange::Exchange;
 use notary::commitment::Digest;
 use notary::consent::GrantKey;
 use serde_json::json as value;
+use std::net::TcpListener;
+use std::sync::Arc;
 use warp::http::StatusCode;
 
 /// A transaction, as that of the own house.
@@ -23,20 +28,24 @@ const THEIR_PATIENT: &str = "Patient/east-runa";
 pub struct Neighbour {
     config: Config,
     listed: Peer,
+    /// Keeps its port for it.
+    port: TcpListener,
 }
 
 impl Neighbour {
-    /// Starts it once: then it is known where it is, and what it signs with.
+    /// Gives it a port and keys: by them it is listed before it is open.
     pub async fn introduced(mut config: Config) -> Result<Self, Failed> {
         config.custodian = "urn:oid:2.16.840.1.113883.19.5.98".into();
         config.log.origin = "eastmoor.local/log".into();
         config.http.set_port(0);
         config.mllp.set_port(0);
+        let port = TcpListener::bind(config.http).map_err(Failed::from_error)?;
+        config.http = port.local_addr().map_err(Failed::from_error)?;
         config.exchange = Some(exchanging(THEIRS, Vec::new())?);
-        let running = serve::start(config).await?;
-        let (config, listed) = (running.app.config.clone(), peer(&running)?);
-        running.stop().await;
-        Ok(Self { config, listed })
+        let opened = app::open(&config, Arc::new(SystemClock)).await.map_err(Failed::from_error)?;
+        let exchange = Exchange::open(&config, &opened.core, &opened.token_key).map_err(Failed::from_error)?;
+        let listed = peer(exchange.as_ref(), &opened.core.base)?;
+        Ok(Self { config, listed, port })
     }
 
     /// The configuration of the house beside it, whose senders' faulty messages are kept.
@@ -48,13 +57,15 @@ impl Neighbour {
 
     /// Opens it for the house beside it.
     pub async fn open(mut self, own: &Running) -> Result<Running, Failed> {
-        self.config.exchange = Some(exchanging(THEIRS, vec![peer(own)?])?);
+        let beside = peer(own.app.exchange.as_ref(), &own.app.core.base)?;
+        self.config.exchange = Some(exchanging(THEIRS, vec![beside])?);
+        drop(self.port);
         serve::start(self.config).await
     }
 }
 
-fn exchanging([id, name, place, service]: [&str; 4], peer: Vec<Peer>) -> Result<Exchange, Failed> {
-    Ok(Exchange {
+fn exchanging([id, name, place, service]: [&str; 4], peer: Vec<Peer>) -> Result<Settings, Failed> {
+    Ok(Settings {
         id: ParticipantId::parse(id).ok_or_else(|| Failed(format!("{id} is no participant")))?,
         name: name.to_owned(),
         identifiers: Vec::new(),
@@ -70,11 +81,11 @@ fn exchanging([id, name, place, service]: [&str; 4], peer: Vec<Peer>) -> Result<
     })
 }
 
-/// As another house lists it.
-fn peer(running: &Running) -> Result<Peer, Failed> {
-    let exchange = running.app.exchange.as_ref().ok_or_else(|| Failed("the house has no part in a network".into()))?;
-    let (id, endpoint) = (exchange.settings.id.clone(), running.app.core.base.clone());
-    Ok(Peer { id, endpoint, document: Digest::of(&exchange.document).to_string(), suspended: false })
+/// A house as another one lists it.
+fn peer(exchange: Option<&Exchange>, base: &str) -> Result<Peer, Failed> {
+    let exchange = exchange.ok_or_else(|| Failed("the house has no part in a network".into()))?;
+    let (id, document) = (exchange.settings.id.clone(), Digest::of(&exchange.document).to_string());
+    Ok(Peer { id, endpoint: base.to_owned(), document, suspended: false })
 }
 
 /// The house next door, as a Consent names it.
