@@ -195,7 +195,7 @@ impl Directory {
     pub async fn called(&self, id: &ParticipantId) -> Option<String> {
         match &self.source {
             Source::Chain(mirror) => mirror.called(id).await,
-            Source::Listed(_) => None,
+            Source::Listed(_) => self.remembered(id).map(|document| document.said.name.clone()),
         }
     }
 

@@ -59,10 +59,10 @@ pub async fn seed(houses: &Houses<'_>) -> Result<Vec<Guest>, Failed> {
     let clinic = Recipient { reference: CLINIC.0.into(), called: CLINIC.1.into() };
     write_down(app, now, clinic, vec![Sensitive::Mind]).await?;
     let grant = write_down(app, now, neighbour::recipient(), Vec::new()).await?;
-    neighbour::exchange(houses, &grant).await?;
+    // Both wait for something, and neither for the other.
+    tokio::try_join!(neighbour::exchange(houses, &grant), upkeep::seed(own))?;
     apps::register(app, now).await?;
     come_in(own).await?;
-    upkeep::seed(own).await?;
     guests(app, now)
 }
 
