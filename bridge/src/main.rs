@@ -46,7 +46,8 @@ fn failed(error: &Failed) -> ExitCode {
 async fn run(command: Command) -> Result<(), Failed> {
     let (settings, level) = match &command {
         Command::Serve { place, .. } => (place.config()?.telemetry, "info"),
-        Command::Demo { .. } => (Telemetry::default(), "warn"),
+        // It brings about itself what is warned of: a push that is refused, packs that a drill puts in.
+        Command::Demo { .. } => (Telemetry::default(), "error"),
         _ => (Telemetry::default(), "info"),
     };
     let logging = log::start(&settings, level).map_err(Failed::from_error)?;

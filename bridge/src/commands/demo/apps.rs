@@ -65,7 +65,7 @@ fn question(base: &str, verifier: &str) -> String {
         ("scope", ASKED),
         ("state", "demo"),
         ("aud", base),
-        ("code_challenge", &challenge),
+        ("code_challenge", challenge.as_str()),
         ("code_challenge_method", "S256"),
     ])
 }
