@@ -17,7 +17,7 @@ use std::collections::HashSet;
 
 const DOCUMENT: &str = "DocumentReference";
 const CONTENT: &str = "Binary";
-const VERSION: &str = "/_history/";
+pub const VERSION: &str = "/_history/";
 
 /// Whether a resource may hold others.
 pub fn is_document(name: &Name) -> bool {
@@ -48,8 +48,8 @@ pub fn stays(document: &Json, base: &str, going: &[Opened]) -> bool {
     urls.any(|url| binary(url, base).is_some_and(|name| !goes(url, &name)))
 }
 
-/// A Binary at an address, by a url.
-fn binary(url: &str, base: &str) -> Option<Name> {
+/// A Binary at an address, by a url, of whatever version.
+pub fn binary(url: &str, base: &str) -> Option<Name> {
     Name::parse(normal(url, base)).filter(is_content)
 }
 

@@ -157,8 +157,8 @@ fn did(request: &Request) -> Option<Did> {
 /// What a page of the portal shows of a record.
 fn of_page(rest: &[&str]) -> &'static str {
     match rest {
+        [_, _] | [_, _, "file", _] => "read",
         ["summary" | "download" | "apps"] | [_, _, _, ..] => "operation",
-        [_, _] => "read",
         _ => "search-type",
     }
 }

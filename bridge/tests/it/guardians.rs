@@ -29,7 +29,7 @@ async fn family(world: &World) -> (Browser<'_>, Passkey, Browser<'_>) {
     (ada, passkey, administrator)
 }
 
-async fn link(administrator: &mut Browser<'_>, guardian: &str, patient: &str) -> StatusCode {
+pub async fn link(administrator: &mut Browser<'_>, guardian: &str, patient: &str) -> StatusCode {
     let token = administrator.token().await;
     let body = format!("token={token}&guardian=Patient/{guardian}&patient=Patient/{patient}");
     administrator.form("/me/guardians/link", &body).await.status()

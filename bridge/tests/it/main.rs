@@ -27,6 +27,7 @@ mod export;
 mod faults;
 mod feeds;
 mod fhir;
+mod files;
 mod fuzz_seeds;
 mod grants;
 mod guardians;

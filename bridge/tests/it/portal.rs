@@ -16,7 +16,7 @@ use std::time::Duration;
 const EVIL: &str = "<script>alert(1)</script>";
 
 /// Two patients, a doctor, and what was written of the two.
-async fn ward() -> World {
+pub async fn ward() -> World {
     let world = World::new().await;
     let of = |id: &str| json!({"reference": format!("Patient/{id}")});
     let result = |id: &str, of_whom: &str, value: f64, day: &str| {
@@ -45,7 +45,7 @@ async fn ward() -> World {
     world
 }
 
-async fn person<'w>(world: &'w World, role: Role) -> Browser<'w> {
+pub async fn person<'w>(world: &'w World, role: Role) -> Browser<'w> {
     let mut browser = Browser::new(world);
     let (resource, organisation) = match role {
         Role::Patient => (Some("Patient/ada"), None),
@@ -83,7 +83,7 @@ async fn page_with(browser: &mut Browser<'_>, path: &str, word: &str) -> String 
     panic!("{path} does not show {word}");
 }
 
-fn is_text(page: &str) {
+pub fn is_text(page: &str) {
     assert!(!page.contains("<script") && !page.contains(" style=") && !page.contains(" onclick="), "{page}");
 }
 

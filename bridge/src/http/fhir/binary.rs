@@ -73,11 +73,10 @@ pub(super) fn content_wanted(request: &Request) -> Result<bool, Reply> {
     Ok(true)
 }
 
-/// The content. It was written by anybody: a browser may save it, and neither guess what it is nor run it.
+/// The content.
 pub(super) fn content(resource: &[u8]) -> Reply {
     let json = Json::parse(resource).unwrap_or(Json::Null);
-    let packed: String = json.text("data").unwrap_or("").split_ascii_whitespace().collect();
-    let Ok(bytes) = STANDARD.decode(packed) else {
+    let Some(bytes) = unpacked(json.text("data").unwrap_or("")) else {
         let text = "Binary.data is no base64 that can be read; ask for application/fhir+json";
         return failure(StatusCode::NOT_ACCEPTABLE, Issue::new("exception", text));
     };
@@ -88,6 +87,18 @@ pub(super) fn content(resource: &[u8]) -> Reply {
     if let Some(context) = json.get("securityContext").and_then(|context| context.text("reference")) {
         reply = with_header(reply, SECURITY_CONTEXT, context);
     }
-    reply = with_header(reply, header::CONTENT_DISPOSITION, "attachment");
-    with_header(reply, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")
+    to_save(reply, "attachment")
+}
+
+/// What base64 holds, in however many lines it stands.
+pub(in crate::http) fn unpacked(data: &str) -> Option<Vec<u8>> {
+    let packed: String = data.split_ascii_whitespace().collect();
+    STANDARD.decode(packed).ok()
+}
+
+/// What anybody may have written: a browser may save it, and neither guess what it is nor run it, nor show it in a frame.
+pub(in crate::http) fn to_save(reply: Reply, disposition: &str) -> Reply {
+    const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
+    let reply = with_header(reply, header::CONTENT_DISPOSITION, disposition);
+    with_header(reply, header::CONTENT_SECURITY_POLICY, POLICY)
 }

@@ -11,6 +11,7 @@ mod search;
 pub mod validate;
 mod write;
 
+pub(super) use binary::{to_save, unpacked};
 pub use bundle::bundle;
 pub use read::{of_version, receipt};
 pub use search::{of_patient, posted_search};

@@ -127,7 +127,11 @@ fn is_patient(entity: &Json) -> bool {
 
 /// What kinds of entries they are.
 pub(super) fn kinds(named: &[Name]) -> String {
-    let called = |kind| if kind == "AuditEvent" { "Who looked" } else { title(kind) };
+    let called = |kind: &'static str| match kind {
+        "AuditEvent" => "Who looked",
+        "Binary" => "Files",
+        _ => title(kind),
+    };
     let others = named.iter().map(|name| name.kind.as_str()).filter(|kind| *kind != "Patient");
     let kinds: BTreeSet<&str> = others.map(called).collect();
     if kinds.is_empty() && !named.is_empty() {

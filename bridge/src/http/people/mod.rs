@@ -9,6 +9,7 @@ mod door;
 mod emergency;
 mod explain;
 mod feeds;
+mod files;
 mod frame;
 mod guard;
 mod guardians;

@@ -5,7 +5,7 @@ use super::record_pages as pages;
 use super::refusal::Refusal;
 use super::visit::Visit;
 use super::words::{GROUPS, Group};
-use super::{emergency, launch, page, trail};
+use super::{emergency, files, launch, page, trail};
 use crate::anchor;
 use crate::app::App;
 use crate::fhir::membership::is_shown_to;
@@ -59,7 +59,7 @@ pub(super) async fn of_own(
 
 /// Whether there are pages at such an address.
 pub(super) fn is_page(rest: &[&str]) -> bool {
-    matches!(rest, [] | [_] | [_, _] | [_, _, "receipt"])
+    matches!(rest, [] | [_] | [_, _] | [_, _, "receipt"] | [_, _, "file", _])
 }
 
 /// The record of a patient whom the visitor may read.
@@ -94,6 +94,9 @@ impl Chart<'_> {
             [kind] => self.list(TypeName::parse(kind).ok_or(Refusal::Nothing)?).await,
             [kind, id] => self.entry(parse_name(kind, id).ok_or(Refusal::Nothing)?).await,
             [kind, id, "receipt"] => self.receipt(parse_name(kind, id).ok_or(Refusal::Nothing)?).await,
+            [kind, id, "file", number] => {
+                files::open(self, &parse_name(kind, id).ok_or(Refusal::Nothing)?, number).await
+            }
             _ => Err(Refusal::Nothing),
         }
     }

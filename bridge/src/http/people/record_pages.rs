@@ -1,5 +1,6 @@
 //! The pages of a record. `maud` escapes whatever is put into them; charts escape what they say themselves.
 
+use super::files;
 use super::frame::Frame;
 use super::record::{Chart, GLIMPSE, Standing};
 use super::words::{Group, Line, Told, line, narrative, title, told};
@@ -143,6 +144,7 @@ pub(super) fn entry(chart: &Chart<'_>, (name, resource): (&Name, &Json), stands:
             p.ways { a href=(chart.at(&format!("/apps?encounter={}", name.id))) { "Open an app for this visit" } }
         }
         (parts(&told(resource)))
+        (files::section(chart, name, resource))
         section.panel aria-labelledby="proof-title" {
             h2 #proof-title { "Is it unchanged?" }
             p { strong { (word(stands)) } " " (explained(stands)) }

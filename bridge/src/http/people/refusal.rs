@@ -39,6 +39,8 @@ pub(super) enum Refusal {
     TooMany,
     #[error("the record is too large for one file: an app can fetch it page by page")]
     TooLarge,
+    #[error("this file is stored in a form that cannot be read: the download of everything has it as it is")]
+    Broken,
     #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
     Question,
     #[error("{0}")]
@@ -66,6 +68,7 @@ impl Refusal {
             Self::Own | Self::NotOne => StatusCode::CONFLICT,
             Self::Emergency(error) => of_emergency(error),
             Self::Ended => StatusCode::GONE,
+            Self::Broken => StatusCode::NOT_ACCEPTABLE,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Person(refused) => of_person(refused),
         }

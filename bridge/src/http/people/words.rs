@@ -154,7 +154,7 @@ pub(super) enum Told {
 
 /// What is for machines, or told elsewhere on the page.
 const LEFT_OUT: &[&str] = &["resourceType", "id", "meta", "text", "implicitRules", "language"];
-/// What of one value is told; files are in the download.
+/// What of one value is told.
 const MAX_TEXT: usize = 4_000;
 /// How deep a page goes: beyond, the download tells it.
 const MAX_DEPTH: usize = 6;
@@ -171,7 +171,7 @@ fn parts(json: &Json, depth: usize) -> Vec<(String, Told)> {
 
 fn one(name: &str, value: &Json, depth: usize) -> Option<Told> {
     if name == "data" {
-        return Some(Told::Text("a file, in the download".to_owned()));
+        return Some(Told::Text("a file".to_owned()));
     }
     let plain = if matches!(value, Json::Array(_)) { String::new() } else { plain(name, value) };
     if !plain.is_empty() {
@@ -237,6 +237,16 @@ fn all(value: &Json, name: &str) -> String {
     match value.get(name) {
         Some(Json::String(one)) => one.clone(),
         _ => joined(items(value, name).iter().filter_map(Json::as_str).map(str::to_owned), " "),
+    }
+}
+
+/// `1 byte`, `142 bytes`, `12 kB`, `3.4 MB`: rounded up, or down to a tenth.
+pub(super) fn size(bytes: usize) -> String {
+    match bytes {
+        1 => "1 byte".to_owned(),
+        ..1_000 => format!("{bytes} bytes"),
+        ..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
     }
 }
 
@@ -310,8 +320,16 @@ mod tests {
         assert_eq!(
             flat(&told),
             "Name: Ada Novak | Birth date: 1980-02-29 | Multiple birth: no | Identifier: 7 | Contact [1 [Name: Novak | Telecom: 1]] | \
-             Photo [1 [Content type: image/png | Data: a file, in the download]]"
+             Photo [1 [Content type: image/png | Data: a file]]"
         );
+    }
+
+    #[test]
+    fn a_size_is_told_as_people_say_it() {
+        for (bytes, told) in [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1_001, "2 kB"), (3_450_000, "3.4 MB")]
+        {
+            assert_eq!(size(bytes), told);
+        }
     }
 
     #[test]
