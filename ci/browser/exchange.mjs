@@ -230,6 +230,10 @@ try {
     const at = doctor.url()
     await doctor.getByRole('link', { name: 'Glucose in blood' }).first().click()
     await accessible(doctor, 'look-entry')
+    await doctor.goto(`${at}/Observation`)
+    assert.equal(await doctor.getByRole('link', { name: 'Glucose in blood' }).count(), 4)
+    assert.doesNotMatch(await says(doctor), /Ramipril/)
+    await accessible(doctor, 'look-kind')
     await doctor.goto(at)
   })
   await step('the patient sees who read, and takes it back: the look ends, and the clinician is refused', async () => {

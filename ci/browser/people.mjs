@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { looks, step } from './looks.mjs'
 import { serveProvider } from './provider.mjs'
 import { access } from './access.mjs'
+import { pages } from './pages.mjs'
 import { portal } from './portal.mjs'
 import { walletOf } from './wallet.mjs'
 
@@ -184,6 +185,7 @@ try {
     await at(page, '/auth/login?next=%2Fme')
   })
   await portal({ site, data, program, person, invitation, accessible, press, at, step })
+  await pages({ site, data, program, person, invitation, accessible, press, at, step })
   await access({ site, person, invitation, accessible, press, at, step })
   assert.deepEqual(violations, [])
 } finally {

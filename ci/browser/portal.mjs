@@ -3,6 +3,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 
+/** Files of a document: in itself, and behind it. */
+export const LETTER = Buffer.from('Dear colleague,\n\nher knee hurts; see the scan: \u00e4\u00f6\u00fc.\n')
+export const SCAN = Buffer.from([0x25, 0x50, 0x44, 0x46, 0, 0xff, 13, 10])
+
 const of = (id) => ({ reference: `Patient/${id}` })
 const result = (id, value, day) => ({ resourceType: 'Observation', id, status: 'final', subject: of('ada'), effectiveDateTime: day,
   code: { coding: [{ system: 'http://loinc.org', code: '2339-0' }], text: 'Glucose in blood' },
@@ -17,6 +21,13 @@ const WARD = [
   { resourceType: 'AllergyIntolerance', id: 'nuts', patient: of('ada'), code: { text: 'Hazelnuts' }, criticality: 'high', reaction: [{ manifestation: [{ text: 'Swelling' }] }] },
   { resourceType: 'MedicationRequest', id: 'pill', status: 'active', intent: 'order', subject: of('ada'), authoredOn: '2026-03-02',
     medicationCodeableConcept: { text: 'Ramipril 5 mg' }, dosageInstruction: [{ text: 'one each morning' }] },
+  { resourceType: 'Binary', id: 'scan', contentType: 'application/pdf', securityContext: of('ada'), data: SCAN.toString('base64') },
+  { resourceType: 'DocumentReference', id: 'letter', status: 'current', subject: of('ada'), date: '2026-03-02T09:00:00Z', type: { text: 'Referral note' },
+    content: [{ attachment: { title: 'Letter', contentType: 'text/plain; charset=utf-8', data: LETTER.toString('base64') } },
+      { attachment: { title: 'Scan', contentType: 'application/pdf', url: 'Binary/scan', size: SCAN.length } }] },
+  { resourceType: 'Patient', id: 'kim', birthDate: `${new Date().getFullYear() - 8}-05-04`, name: [{ given: ['Kim'], family: 'Novak' }] },
+  { resourceType: 'Observation', id: 'height', status: 'final', subject: of('kim'), effectiveDateTime: '2026-03-02', code: { text: 'Height' },
+    valueQuantity: { value: 128, unit: 'cm' } },
 ]
 
 /** Stores the ward with a token of the machine. */
@@ -37,10 +48,12 @@ async function store(site, medseal) {
 }
 
 const ROLES = [
-  ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1', '/me/records/access', '/me/shares']],
-  ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada', '/me/hospitals']],
+  ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1',
+    '/me/records/DocumentReference/letter', '/me/records/access', '/me/shares']],
+  ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada', '/me/hospitals',
+    '/me/emergency']],
   ['auditor', [], ['/me/log']],
-  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/clients', '/me/keys', '/me/backups', '/me/network']],
+  ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/guardians', '/me/emergencies', '/me/clients', '/me/keys', '/me/backups', '/me/network']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
 

@@ -106,13 +106,13 @@ pub(super) fn section(chart: &Chart<'_>, name: &Name, entry: &Json) -> Markup {
     html! { @if !files.is_empty() {
         section.panel aria-labelledby="files-title" {
             h2 #files-title { "Files" }
-            @for (n, file, kept) in &files {
+            ul.rests { @for (n, file, kept) in &files { li {
                 @if *kept == Kept::Elsewhere {
-                    p { (called(*n, file)) " is kept elsewhere: its address stands above, and nothing is fetched from there." }
+                    (called(*n, file)) " is kept elsewhere: its address stands above, and nothing is fetched from there."
                 } @else {
-                    p { a href=(chart.at(&format!("/{name}/file/{n}"))) { (called(*n, file)) } " " (about(file)) }
+                    a href=(chart.at(&format!("/{name}/file/{n}"))) { (called(*n, file)) } " " (about(file))
                 }
-            }
+            } } }
             @if files.iter().any(|(_, _, kept)| *kept != Kept::Elsewhere) {
                 p.hint { "A file is saved on this device, where others who use it may find it." }
             }

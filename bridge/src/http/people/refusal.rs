@@ -39,7 +39,7 @@ pub(super) enum Refusal {
     TooMany,
     #[error("the record is too large for one file: an app can fetch it page by page")]
     TooLarge,
-    #[error("this file is stored in a form that cannot be read: the download of everything has it as it is")]
+    #[error("this file is stored in a form that cannot be read")]
     Broken,
     #[error("say more, or something else: a number, or a name and a birth date; a role, with who it is")]
     Question,
