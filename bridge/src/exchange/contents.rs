@@ -17,6 +17,7 @@ use std::collections::HashSet;
 
 const DOCUMENT: &str = "DocumentReference";
 const CONTENT: &str = "Binary";
+/// What stands before the version in an address.
 pub const VERSION: &str = "/_history/";
 
 /// Whether a resource may hold others.

@@ -28,6 +28,7 @@ mod faults;
 mod feeds;
 mod fhir;
 mod files;
+mod frames;
 mod fuzz_seeds;
 mod grants;
 mod guardians;

@@ -17,7 +17,10 @@ const EVIL: &str = "<script>alert(1)</script>";
 
 /// Two patients, a doctor, and what was written of the two.
 pub async fn ward() -> World {
-    let world = World::new().await;
+    filled(World::new().await).await
+}
+
+pub async fn filled(world: World) -> World {
     let of = |id: &str| json!({"reference": format!("Patient/{id}")});
     let result = |id: &str, of_whom: &str, value: f64, day: &str| {
         json!({"resourceType": "Observation", "id": id, "status": "final", "subject": of(of_whom), "effectiveDateTime": day,

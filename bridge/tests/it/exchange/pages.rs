@@ -2,6 +2,7 @@
 
 use super::network::{Hospital, Network};
 use crate::door::{Browser, Passkey, invitation};
+use crate::frames::is_ours_alone;
 use crate::grants::{click, give};
 use crate::world::World;
 use bridge::people::Role;
@@ -196,6 +197,7 @@ async fn a_look_is_of_who_opened_it_while_he_is_signed_in_and_leaves_nothing() {
     b.consent("lovelace", &a.id, "active", json!({})).await;
     let at = begun(&mut doc, &form).await;
     let reply = settled(&mut doc, &at).await;
+    is_ours_alone(&reply, &at);
     let mark = reply.headers()["medseal-watermark"].to_str().unwrap().to_owned();
     assert_eq!((reply.status().as_u16(), reply.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));
     let page = String::from_utf8(reply.body().to_vec()).unwrap();
