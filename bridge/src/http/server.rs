@@ -141,9 +141,12 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 prepare(&app, &request.headers).await;
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
-                let who = if takes_body(&request.method) { sender(&app, &request).await } else { None };
+                let turn = turn(&app, &request, from);
+                // Whose turn has not come has nothing checked that he signed.
+                let sends = turn.is_ok() && takes_body(&request.method);
+                let who = if sends { sender(&app, &request).await } else { None };
                 let most = for_strangers(&request).or(who.as_ref().map(|_| MAX_BODY_BYTES));
-                if let Err(wait) = turn(&app, &request, from) {
+                if let Err(wait) = turn {
                     request.body = Err(BadBody::Late(wait));
                 } else if most.is_some_and(|most| announced(&request.headers) > most as u64) {
                     request.body = Err(BadBody::TooLong);

@@ -6,7 +6,7 @@ use crate::audit::event::Who;
 use crate::audit::seen::Seen;
 use crate::consent::outside::Outside;
 use crate::ids::Name;
-use crate::limits::{MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
+use crate::limits::{CLOCK_SKEW, MAX_REMEMBERED_TOKENS, MAX_TOKEN_BYTES};
 use crate::secret::{bytes, system_random};
 use crate::vault::keys::write_secret;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -353,7 +353,9 @@ impl TokenKey {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let claims =
             jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| TokenError::Refused)?.claims;
-        if claims.exp <= now || !self.issued(&claims) {
+        // Another replica's clock may be a little ahead; what is to begin later still is no token yet.
+        let begun = claims.iat <= now.saturating_add(CLOCK_SKEW.as_secs());
+        if claims.exp <= now || !begun || !self.issued(&claims) {
             return Err(TokenError::Refused);
         }
         let (issued, expires, id) = (claims.iat, claims.exp, claims.jti.clone());
@@ -438,6 +440,44 @@ mod tests {
         for forged in ["", "a.b.c", &none, &widened, &long, &token[..token.len() - 2]] {
             assert!(key.check(forged, 2_000).is_err());
         }
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_none_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = TokenKey::open(&directory.path().join("token.key")).unwrap();
+        let token = key.mint("me", "system/*.rs", 2_000, HOUR).unwrap();
+        assert!(key.check(&token, 2_000 - CLOCK_SKEW.as_secs() - 1).is_err());
+        assert!(key.check(&token, 2_000 - CLOCK_SKEW.as_secs()).is_ok(), "a replica's clock is a little ahead");
+    }
+
+    /// The public key is everybody's: what is made with it as a secret, or brings a key of its own, is no token.
+    #[test]
+    fn keys_are_not_confused() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = TokenKey::open(&directory.path().join("token.key")).unwrap();
+        let claims = json!({"iss": SELF, "aud": SELF, "sub": "me", "scope": "system/*.rs", "iat": 1, "exp": 9_999});
+        let own = key.sign(&claims).unwrap();
+        assert!(key.check(&own, 2_000).is_ok(), "but for the key they would be");
+        let (x, y) = (key.public["x"].as_str().unwrap(), key.public["y"].as_str().unwrap());
+        let point: Vec<u8> =
+            [vec![4], URL_SAFE_NO_PAD.decode(x).unwrap(), URL_SAFE_NO_PAD.decode(y).unwrap()].concat();
+        let jwk = key.public.to_string();
+        for (algorithm, secret) in [
+            (Algorithm::HS256, &point[..]),
+            (Algorithm::HS384, &point),
+            (Algorithm::HS384, jwk.as_bytes()),
+            (Algorithm::HS512, x.as_bytes()),
+        ] {
+            let header = Header { alg: algorithm, ..key.header() };
+            let forged = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap();
+            assert!(key.check(&forged, 2_000).is_err(), "{algorithm:?}");
+        }
+        let other = TokenKey::open(&directory.path().join("other.key")).unwrap();
+        let brought = serde_json::from_value(other.public.clone()).unwrap();
+        let header = Header { jwk: Some(brought), kid: key.header().kid, ..Header::new(Algorithm::ES384) };
+        let forged = jsonwebtoken::encode(&header, &claims, &other.encoding).unwrap();
+        assert!(key.check(&forged, 2_000).is_err(), "a key that the token brings");
     }
 
     // meets smart 96
