@@ -76,7 +76,7 @@ pub enum Origin<'o> {
 
 /// Maps, feeds and certificates.
 pub struct Feeds {
-    library: Library,
+    library: Arc<Library>,
     /// Who is named by none.
     unnamed: Arc<Feed>,
     named: Vec<Arc<Feed>>,
@@ -105,13 +105,19 @@ impl Feeds {
     /// Reads and checks maps, overlays (whose own cases must hold), feeds and certificates. Counts go on where `old` has a feed of
     /// the same name.
     pub fn load(config: &Config, old: Option<&Self>) -> Result<Self, FeedsError> {
-        let library = Library::load(config.maps.as_deref(), config.overlays.as_deref())?;
+        let library = Arc::new(Library::load(config.maps.as_deref(), config.overlays.as_deref())?);
         let doors = Doors::load(config.tls.as_ref())?;
         let meter = |name: &str| old.and_then(|old| old.find(name)).map(|feed| feed.meter.clone()).unwrap_or_default();
         let unnamed = NamedFeed { name: UNNAMED.into(), ..NamedFeed::default() };
         let feed = |of: &NamedFeed| Feed::new(of, config, &library, meter(&of.name)).map(Arc::new);
         let named = config.feeds.iter().map(feed).collect::<Result<_, _>>()?;
         Ok(Self { unnamed: feed(&unnamed)?, named, doors, library })
+    }
+
+    /// The same with its certificates and lists read again.
+    pub fn renewed(&self) -> Result<Self, TlsError> {
+        let (library, unnamed, named) = (self.library.clone(), self.unnamed.clone(), self.named.clone());
+        Ok(Self { library, unnamed, named, doors: self.doors.again()? })
     }
 
     /// Whose a message is; nobody's where no feed of the listener is meant. Who comes with a token and is no feed's is the unnamed

@@ -110,6 +110,9 @@ pub const MAX_AUTH_BYTES: usize = 64 << 10;
 /// (section 4.1.6: no longer than five minutes is recommended): it can ask again at any time.
 pub const MAX_ASSERTION_LIFE: Duration = Duration::from_secs(300);
 pub const CLIENT_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// How often it is looked whether certificates or lists of revoked ones were replaced. They are taken when they are the same at two looks, so
+/// within a minute.
+pub const RENEWAL_LOOK: Duration = Duration::from_secs(25);
 /// How far a client's clock may be ahead of this one's.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// The longest `jti` and `kid`: names, no letters.

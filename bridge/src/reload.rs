@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::feeds::Feeds;
 use crate::intake::listeners::Listeners;
+use notary::commitment::Digest;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -13,8 +14,20 @@ use tokio::sync::Mutex;
 pub struct Reloader {
     app: Arc<App>,
     listeners: Arc<Listeners>,
-    /// One at a time.
-    turn: Mutex<()>,
+    /// One at a time, and what was seen of the files behind TLS.
+    turn: Mutex<Seen>,
+}
+
+/// What the last look at the files behind TLS has found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// What was read.
+    #[default]
+    Same,
+    /// Something else, which may not be whole yet.
+    Other(Digest),
+    /// Something else, which is not taken.
+    Refused(Digest),
 }
 
 impl Reloader {
@@ -30,6 +43,33 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || file.map(|file| Config::load(Some(&file))).transpose());
         let read = read.await.map_err(|_| "reading broke off".to_owned())?.map_err(|error| error.to_string())?;
         self.take(read.unwrap_or_else(|| old.clone())).await
+    }
+
+    /// Looks whether certificates, keys, authorities or lists of revoked ones were replaced, and takes them once they are the same at two looks:
+    /// files are written one after the other. Tells what was done, if anything was; what is not taken is told of once.
+    pub async fn look(&self) -> Option<Result<String, String>> {
+        let mut seen = self.turn.lock().await;
+        let feeds = self.app.core.feeds();
+        let found = tokio::task::spawn_blocking(move || feeds.doors.replaced()).await.ok()?;
+        let (now, done) = match found {
+            None => (Seen::Same, None),
+            Some(found) if *seen == Seen::Refused(found) => (*seen, None),
+            Some(found) if *seen == Seen::Other(found) => {
+                let done = self.renew().await;
+                (if done.is_ok() { Seen::Same } else { Seen::Refused(found) }, Some(done))
+            }
+            Some(found) => (Seen::Other(found), None),
+        };
+        *seen = now;
+        done
+    }
+
+    async fn renew(&self) -> Result<String, String> {
+        let feeds = self.app.core.feeds();
+        let loaded = tokio::task::spawn_blocking(move || feeds.renewed());
+        let fresh = loaded.await.map_err(|_| "reading broke off".to_owned())?.map_err(|error| error.to_string())?;
+        self.app.core.set_feeds(fresh);
+        Ok("the files of `tls` were replaced, and read anew".to_owned())
     }
 
     /// Takes a configuration that was read and checked.

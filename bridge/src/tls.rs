@@ -15,6 +15,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
+use zeroize::Zeroizing;
 
 /// Why there is no TLS: the file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +38,16 @@ pub struct Doors {
     /// When the certificate ends that is shown, or the first one behind it, and the first list of revoked ones: seconds since 1970.
     pub ends: Option<i64>,
     pub lists_end: Option<i64>,
+    /// From where all this was read, and what the files held then.
+    files: Option<(config::Tls, Option<Digest>)>,
 }
 
 impl Doors {
     /// Reads certificates and keys.
     pub fn load(tls: Option<&config::Tls>) -> Result<Self, TlsError> {
         let Some(tls) = tls else { return Ok(Self::default()) };
+        // Before they are read: what is put in their place meanwhile is to be noticed.
+        let files = Some((tls.clone(), held(tls)));
         let clients = tls.clients.as_ref().filter(|_| tls.mllp);
         let clients = clients.map(|path| verifier(path, tls.revoked.as_deref())).transpose()?;
         let http = tls.http.then(|| server(tls, None)).transpose()?;
@@ -50,7 +55,18 @@ impl Doors {
         let ends = certificates(&tls.certificate)?.iter().filter_map(ends).min();
         let lists = tls.revoked.as_deref().map(lists).transpose()?.unwrap_or_default();
         let lists_end = lists.iter().filter_map(list_ends).min();
-        Ok(Self { http, mllp, clients, mutual: tls.is_mutual(), ends, lists_end })
+        Ok(Self { http, mllp, clients, mutual: tls.is_mutual(), ends, lists_end, files })
+    }
+
+    /// The same files, read again.
+    pub fn again(&self) -> Result<Self, TlsError> {
+        Self::load(self.files.as_ref().map(|(tls, _)| tls))
+    }
+
+    /// What the files hold now, where that is not what was read.
+    pub fn replaced(&self) -> Option<Digest> {
+        let (tls, read) = self.files.as_ref()?;
+        held(tls).filter(|now| Some(*now) != *read)
     }
 
     /// Whether the lists of now keep somebody out whose certificate was good when his connection began: it is revoked, or no list that is in
@@ -113,16 +129,40 @@ fn judge(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> Jud
     }
 }
 
+/// What all files hold together; nothing where one of them cannot be read.
+fn held(tls: &config::Tls) -> Option<Digest> {
+    let files = [Some(&tls.certificate), Some(&tls.key), tls.clients.as_ref(), tls.revoked.as_ref()];
+    let mut all = Vec::new();
+    for file in files.into_iter().flatten() {
+        all.extend(Digest::of(&Zeroizing::new(std::fs::read(file).ok()?)).0);
+    }
+    Some(Digest::of(&all))
+}
+
+/// Why a handshake failed: what [`refusal`] says, one word each.
+pub const REFUSALS: [&str; 5] = ["revoked", "unlisted", "list_expired", "certificate", "other"];
+
+/// Why a handshake failed, in a word for counts.
+pub fn refusal(error: &std::io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::Revoked)) => "revoked",
+        Some(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)) => "unlisted",
+        Some(Error::InvalidCertificate(
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+        )) => "list_expired",
+        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => "certificate",
+        _ => "other",
+    }
+}
+
 /// Why a handshake failed, where it is about revocation: in words for the log.
 pub fn revocation(error: &std::io::Error) -> Option<&'static str> {
-    match error.get_ref()?.downcast_ref::<Error>()? {
-        Error::InvalidCertificate(CertificateError::Revoked) => Some("the certificate that was shown is revoked"),
-        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
+    match refusal(error) {
+        "revoked" => Some("the certificate that was shown is revoked"),
+        "unlisted" => {
             Some("no list of tls.revoked speaks of the certificate that was shown: its authority's list is missing")
         }
-        Error::InvalidCertificate(
-            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
-        ) => Some("the list of tls.revoked is past its time: nobody is let in by it until it is renewed and read anew"),
+        "list_expired" => Some("the list of tls.revoked is past its time: nobody is let in by it until it is renewed"),
         _ => None,
     }
 }
@@ -276,6 +316,10 @@ mod tests {
         assert!(told(CertificateError::ExpiredRevocationList).is_some_and(|text| text.contains("past its time")));
         assert_eq!(told(CertificateError::Expired), None);
         assert_eq!(revocation(&std::io::Error::other("x")), None);
+        for error in [Error::InvalidCertificate(CertificateError::Expired), Error::NoCertificatesPresented] {
+            assert_eq!(refusal(&std::io::Error::new(std::io::ErrorKind::InvalidData, error)), "certificate");
+        }
+        assert_eq!(refusal(&std::io::Error::other("x")), "other");
     }
 
     #[test]

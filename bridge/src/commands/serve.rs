@@ -6,6 +6,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::feeds::Listener;
 use crate::intake::listeners::Listeners;
+use crate::limits::RENEWAL_LOOK;
 use crate::reload::Reloader;
 use crate::{control, http};
 use std::net::SocketAddr;
@@ -113,11 +114,18 @@ pub async fn run(config: Config) -> Result<(), Failed> {
     Ok(())
 }
 
-/// At each SIGHUP reads the configuration anew.
+/// At each SIGHUP reads the configuration anew, and without being told what of TLS was replaced.
 async fn reload(reloader: Arc<Reloader>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
-        control::log(&reloader.reload().await);
+    let mut looks = tokio::time::interval(RENEWAL_LOOK);
+    loop {
+        let told = tokio::select! {
+            Some(()) = hangup.recv() => Some(reloader.reload().await),
+            _ = looks.tick() => reloader.look().await,
+        };
+        if let Some(told) = told {
+            control::log(&told);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::places::Places;
 use crate::rooms::Room;
+use crate::tls::refusal;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
 use http_body_util::{self as body, StreamBody};
@@ -75,16 +76,19 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (builder, service, watcher) = (builder.clone(), service.clone(), graceful.watcher());
+        let (builder, service, watcher, core) = (builder.clone(), service.clone(), graceful.watcher(), core.clone());
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(Remote(peer.ip()));
             service.call(request)
         });
         tokio::spawn(async move {
             // A client that breaks off is no news.
-            if let Some(stream) = begun(door, stream).await {
-                let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), service);
-                let _ = watcher.watch(connection).await;
+            match begun(door, stream).await {
+                Ok(stream) => {
+                    let stream = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
+                    let _ = watcher.watch(builder.serve_connection(stream, service)).await;
+                }
+                Err(error) => core.metrics.refused_handshakes.add(1, refusal(&error)),
             }
             drop(place);
         });
@@ -95,11 +99,11 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
 }
 
 /// The stream, or the TLS over it; nothing where TLS does not begin in time.
-async fn begun(door: Option<Arc<ServerConfig>>, stream: TcpStream) -> Option<Spoken> {
-    let Some(door) = door else { return Some(Spoken::Left(stream)) };
+async fn begun(door: Option<Arc<ServerConfig>>, stream: TcpStream) -> std::io::Result<Spoken> {
+    let Some(door) = door else { return Ok(Spoken::Left(stream)) };
     let accepting = TlsAcceptor::from(door).accept(stream);
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await.ok()?.ok()?;
-    Some(Spoken::Right(Box::new(accepted)))
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await??;
+    Ok(Spoken::Right(Box::new(accepted)))
 }
 
 type Spoken = Either<TcpStream, Box<TlsStream<TcpStream>>>;

@@ -11,7 +11,7 @@ use crate::limits::{
     MAX_FRAME_BYTES, SMALL_FRAME_BYTES, WRITE_TIMEOUT,
 };
 use crate::rooms::Room;
-use crate::tls::{Shown, revocation};
+use crate::tls::{Shown, refusal, revocation};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -40,8 +40,9 @@ pub(super) async fn connection(
         return admitted(app, &feeds, arrival, stream, stop).await;
     };
     let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
-    let begun = begun.map_err(|_| Error::other("TLS did not begin in time"))?;
+    let begun = begun.unwrap_or_else(|_| Err(Error::other("TLS did not begin in time")));
     let stream = begun.inspect_err(|error| {
+        app.core.metrics.refused_handshakes.add(1, refusal(error));
         if let Some(why) = revocation(error) {
             tracing::warn!(why, %peer, "a sender was refused");
         }

@@ -3,6 +3,7 @@
 //! Names and units follow OpenTelemetry; `/metrics` gives them as Prometheus has them (`_total`, `_seconds`).
 
 use crate::feeds::Feed;
+use crate::tls::REFUSALS;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -44,6 +45,8 @@ pub struct Metrics {
     pub garbage: Counter<u64>,
     /// Connections that are refused because too many are open.
     pub refused_connections: Count,
+    /// TLS that did not begin.
+    pub refused_handshakes: Count,
 }
 
 /// A counter with a label.
@@ -168,6 +171,12 @@ impl Metrics {
                 "Connections that were one too many",
                 "listener",
                 &["http", "mllp"],
+            ),
+            refused_handshakes: make.count(
+                "medseal_tls_refused",
+                "TLS handshakes that failed; unlisted: no list of revoked certificates speaks of the one that was shown",
+                "reason",
+                &REFUSALS,
             ),
             registry,
             provider,

@@ -469,6 +469,22 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     assert_eq!((sent(&lab, "10").await, sent(&ward, "11").await), (good.clone(), good));
     assert_eq!(code(&steady.exchange(&raw("w2")).await.unwrap()), "AA");
     assert_eq!(code(&open.exchange(&raw("12")).await.unwrap()), "AE", "who was revoked connects anew");
+    // Nobody has to say that a list was renewed: it is seen, and taken once it is whole.
+    assert!(reloader.look().await.is_none(), "nothing was replaced");
+    let list = std::fs::read(ours.revoke(&[&ward], 2099)).unwrap();
+    assert!(reloader.look().await.is_none(), "it may be written still");
+    std::fs::write(ours.revoke(&[], 2099), &list[..list.len() / 2]).unwrap();
+    assert!(reloader.look().await.is_none(), "as it is");
+    assert!(reloader.look().await.unwrap().unwrap_err().contains("crl"), "half a list is none");
+    assert!(reloader.look().await.is_none(), "and that is told once");
+    assert_eq!(sent(&ward, "13").await, Some("AA".to_owned()), "what was read goes on");
+    ours.revoke(&[&ward], 2099);
+    assert!(reloader.look().await.is_none());
+    assert!(reloader.look().await.unwrap().is_ok());
+    assert_eq!((sent(&lab, "14").await, sent(&ward, "15").await), (Some("AA".to_owned()), None));
+    let counted = world.running.app.core.metrics.text().unwrap();
+    let lines = ["medseal_tls_refused_total{reason=\"revoked\"} 2", "medseal_tls_refused_total{reason=\"list_expired\"} 1"];
+    assert!(lines.iter().all(|line| counted.contains(line)), "{counted}");
     let unasked = Tls { mllp: false, ..ours.tls() };
     let told = Config::parse(&format!(
         "[tls]\ncertificate = {:?}\nkey = {:?}\nclients = {:?}\nmllp = false",
