@@ -483,7 +483,8 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     assert!(reloader.look().await.unwrap().is_ok());
     assert_eq!((sent(&lab, "14").await, sent(&ward, "15").await), (Some("AA".to_owned()), None));
     let counted = world.running.app.core.metrics.text().unwrap();
-    let lines = ["medseal_tls_refused_total{reason=\"revoked\"} 2", "medseal_tls_refused_total{reason=\"list_expired\"} 1"];
+    let lines =
+        ["medseal_tls_refused_total{reason=\"revoked\"} 2", "medseal_tls_refused_total{reason=\"list_expired\"} 1"];
     assert!(lines.iter().all(|line| counted.contains(line)), "{counted}");
     let unasked = Tls { mllp: false, ..ours.tls() };
     let told = Config::parse(&format!(
