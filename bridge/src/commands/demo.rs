@@ -120,7 +120,8 @@ impl Demo {
 
     async fn feed(&self) -> Result<(), Failed> {
         self.look.step(2, "an integration engine sends HL7 v2 over MLLP");
-        let messages: Vec<String> = MESSAGES.iter().flat_map(|(_, text)| split(text)).collect();
+        let messages: Vec<Vec<u8>> =
+            MESSAGES.iter().flat_map(|(_, text)| split(text)).map(String::into_bytes).collect();
         let bar = progress(messages.len() as u64);
         let totals = Arc::new(Totals::default());
         let count = messages.len();

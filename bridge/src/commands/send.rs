@@ -79,7 +79,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failed> {
 /// Sends all messages over some connections, each waiting for its acknowledgement.
 pub async fn send_all(
     target: &Target,
-    messages: Vec<String>,
+    messages: Vec<Vec<u8>>,
     connections: usize,
     totals: &Arc<Totals>,
     bar: &ProgressBar,
@@ -95,7 +95,7 @@ pub async fn send_all(
             let mut connection = Connection::to(&target).await?;
             loop {
                 let Some(message) = messages.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
-                let ack = connection.exchange(message.as_bytes()).await?;
+                let ack = connection.exchange(message).await?;
                 let (code, line) = summary(&ack);
                 let counter = if matches!(code.as_str(), "AA" | "CA") { &totals.accepted } else { &totals.refused };
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -202,7 +202,7 @@ fn summary(ack: &str) -> (String, String) {
     (msa(1), format!("{}  {}{error}", msa(1), msa(2)))
 }
 
-fn read_all(files: &[PathBuf], repeat: usize) -> Result<Vec<String>, Failed> {
+fn read_all(files: &[PathBuf], repeat: usize) -> Result<Vec<Vec<u8>>, Failed> {
     let mut texts = Vec::new();
     for file in files {
         texts.push(read_file(file)?);
@@ -210,13 +210,38 @@ fn read_all(files: &[PathBuf], repeat: usize) -> Result<Vec<String>, Failed> {
     let mut messages = Vec::new();
     for round in 0..repeat.max(1) {
         for text in &texts {
-            messages.extend(split(text).into_iter().map(|m| if round == 0 { m } else { renumbered(&m, round) }));
+            let numbered = |m: String| if round == 0 { m } else { renumbered(&m, round) };
+            messages.extend(split(&text.characters).into_iter().map(|message| text.bytes(&numbered(message))));
         }
     }
     if messages.is_empty() { Err(Failed("the files hold no message".into())) } else { Ok(messages) }
 }
 
-fn read_file(file: &Path) -> Result<String, Failed> {
+/// What a file holds: UTF-8, or of any other set that is ASCII and more, each byte as the character of that number. MSH-18 or the feed says
+/// which one it is; here every byte goes as it came.
+struct Text {
+    characters: String,
+    is_utf8: bool,
+}
+
+impl Text {
+    fn of(bytes: Vec<u8>) -> Option<Self> {
+        match String::from_utf8(bytes) {
+            Ok(characters) => Some(Self { characters, is_utf8: true }),
+            // Of two bytes a character: what is split here is not what was meant.
+            Err(error) if error.as_bytes().contains(&0) => None,
+            Err(error) => {
+                Some(Self { characters: error.as_bytes().iter().copied().map(char::from).collect(), is_utf8: false })
+            }
+        }
+    }
+
+    fn bytes(&self, part: &str) -> Vec<u8> {
+        if self.is_utf8 { part.as_bytes().to_vec() } else { part.chars().map(|c| c as u8).collect() }
+    }
+}
+
+fn read_file(file: &Path) -> Result<Text, Failed> {
     let wrong = |e: std::io::Error| Failed(format!("{}: {e}", file.display()));
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
@@ -225,8 +250,8 @@ fn read_file(file: &Path) -> Result<String, Failed> {
     } else {
         std::fs::read(file).map_err(wrong)?
     };
-    String::from_utf8(bytes)
-        .map_err(|_| Failed(format!("{}: not UTF-8; send it with a tool that leaves bytes alone", file.display())))
+    let text = "of a character set with two bytes a character: send it with a tool that leaves bytes alone";
+    Text::of(bytes).ok_or_else(|| Failed(format!("{}: {text}", file.display())))
 }
 
 /// The messages of a file, each from MSH to the next, with CR ends.
@@ -279,6 +304,22 @@ mod tests {
         let messages = split("MSH|^~\\&|A|B|C|D|1||X|7|P\nPID|1\n\nMSH|^~\\&|A\r\nPID|2\r\n");
         assert_eq!(messages, ["MSH|^~\\&|A|B|C|D|1||X|7|P\rPID|1\r", "MSH|^~\\&|A\rPID|2\r"]);
         assert!(renumbered(&messages[0], 3).contains("|X|7-3|P\rPID|1\r"));
+    }
+
+    #[test]
+    fn bytes_go_as_they_came_whatever_set_they_are_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("in.hl7");
+        for name in [&b"J\xf6rg\x85"[..], "Jörg".as_bytes(), "\u{39b}".as_bytes()] {
+            let message = [b"MSH|^~\\&|A|B|C|D|1||X|7|P\rPID|1||||", name, b"\r"].concat();
+            std::fs::write(&file, &message).unwrap();
+            let again = String::from_utf8_lossy(&message).replace("|7|", "|7-1|");
+            let sent = read_all(&[file.clone()], 2).unwrap();
+            assert_eq!(sent[0], message);
+            assert_eq!(String::from_utf8_lossy(&sent[1]), again);
+        }
+        std::fs::write(&file, b"\xff\xfeM\0S\0H\0|\0").unwrap();
+        assert!(read_all(&[file], 1).is_err());
     }
 
     #[test]
