@@ -70,7 +70,7 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
     let header = charset::header(&bytes);
     let first = header.as_deref().and_then(|header| Message::parse(header).ok());
     let Some(feed) = feeds.choose(origin, first.as_ref()).cloned() else {
-        let error = if first.is_some() { nobodys() } else { no_message() };
+        let error = if first.is_some() { nobodys(&feeds, origin) } else { no_message() };
         return vec![refused_unseen(app, origin, header.clone().unwrap_or_default(), error)];
     };
     let decoded = match charset::decode(&bytes, feeds.charset(&feed, first.as_ref())) {
@@ -93,7 +93,7 @@ pub async fn receive(app: &Arc<App>, received: Received<'_>) -> Vec<Answered> {
         let raw = if alone { bytes.clone() } else { text.as_bytes().to_vec() };
         let own = if alone { Some(feed.clone()) } else { of_part(&feeds, origin, text) };
         let Some(feed) = own else {
-            answers.push(refused_unseen(app, origin, text.to_owned(), nobodys()));
+            answers.push(refused_unseen(app, origin, text.to_owned(), nobodys(&feeds, origin)));
             continue;
         };
         let reading = Reading { feeds: feeds.clone(), feed: feed.clone(), charset: decoded.charset };
@@ -146,8 +146,12 @@ fn of_part(feeds: &Feeds, origin: Origin<'_>, text: &str) -> Option<Arc<Feed>> {
     feeds.choose(origin, Message::parse(text).ok().as_ref()).cloned()
 }
 
-/// Nobody who may send here was meant.
-fn nobodys() -> IngestError {
+/// Nobody who may send here was meant, or it comes over a connection whose certificate does not count any more.
+fn nobodys(feeds: &Feeds, origin: Origin<'_>) -> IngestError {
+    if matches!(origin, Origin::Mllp(arrival) if feeds.doors.revokes(&arrival.shown)) {
+        let text = "the certificate of this connection is revoked, or no list in force speaks of it: connect anew";
+        return IngestError::Forbidden(Issue::new("forbidden", text));
+    }
     let place = mappings::path::Place { field: 3, ..mappings::path::Place::default() };
     let text = "no feed of this listener, or of the certificate that was shown, has this sender (MSH-3, MSH-4)";
     IngestError::Forbidden(Issue { source: Some(("MSH".into(), 1, place)), ..Issue::new("forbidden", text) })
