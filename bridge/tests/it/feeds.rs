@@ -447,7 +447,7 @@ async fn who_is_revoked_is_out_at_once_and_lists_that_do_not_count_let_nobody_in
     reloader.take(config.clone()).await.unwrap();
     assert_eq!((sent(&lab, "5").await, sent(&ward, "6").await), (None, good.clone()));
     let told = open.exchange(&raw("7")).await.unwrap();
-    assert!(code(&told) == "AE" && told.contains("no feed"), "who is connected already is out, too: {told}");
+    assert!(code(&told) == "AE" && told.contains("is revoked"), "who is connected already is out, too: {told}");
 
     ours.revoke(&[], 2021);
     reloader.take(config.clone()).await.unwrap();
