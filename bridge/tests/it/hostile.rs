@@ -1,11 +1,15 @@
 //! What should never have been sent: each with its status, and an outcome that says where.
 
 use super::world::World;
-use bridge::limits::MAX_BODY_BYTES;
+use bridge::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const JSON: &str = "application/fhir+json";
 
@@ -160,4 +164,34 @@ async fn hostile_input_gets_the_right_refusal() {
         assert_eq!(found, (expected.0, expected.1, expression), "{method} {path} {shown}: {outcome}");
     }
     assert_eq!(world.get("/fhir/_history").await.1.get("entry"), None, "nothing of it was stored");
+}
+
+/// What is answered to who sends a byte a second behind a beginning, until his connection ends.
+async fn dripped(address: SocketAddr, beginning: &str) -> String {
+    let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+    write.write_all(beginning.as_bytes()).await.unwrap();
+    let drip = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    // Its end may be a reset: there is more on the way that nobody reads.
+    _ = tokio::time::timeout(2 * BODY_TIMEOUT, read.read_to_end(&mut answer))
+        .await
+        .expect("it is waited for without end");
+    drip.abort();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_or_a_body_that_does_not_end_is_not_waited_for() {
+    let world = World::new().await;
+    let token = &world.token;
+    let head =
+        format!("POST /fhir/Patient HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: {JSON}\r\n");
+    let body = format!("{head}content-length: 1000\r\n\r\n");
+    let (header, body) = tokio::join!(dripped(world.running.http, &head), dripped(world.running.http, &body));
+    assert!(header.is_empty() || header.starts_with("HTTP/1.1 408"), "{header}");
+    assert!(body.starts_with("HTTP/1.1 413"), "{body}");
 }
