@@ -202,7 +202,8 @@ fn each_test_of_the_threat_model_exists() {
     for row in rows {
         let test = row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
         let quoted: Vec<&str> = test.split('`').skip(1).step_by(2).filter(|name| !name.contains(['/', '.'])).collect();
-        assert!(!quoted.is_empty() || test.contains("no test yet") || test.contains("ci/"), "{row}");
+        let honest = ["no test yet", "none: nothing stops it", "ci/"].iter().any(|words| test.contains(words));
+        assert!(!quoted.is_empty() || honest, "{row}");
         for name in quoted.into_iter().filter(|name| name.len() > 12) {
             let function = name.rsplit("::").next().unwrap();
             if !functions.contains(function) {
