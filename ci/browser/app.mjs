@@ -37,7 +37,7 @@ const home = `http://localhost:${app.address().port}/`
 
 const data = mkdtempSync(join(tmpdir(), 'medseal-app-'))
 const config = join(data, 'medseal.toml')
-writeFileSync(config, `data = ${JSON.stringify(join(data, 'd'))}\nhttp = "127.0.0.1:0"\nmllp = "127.0.0.1:0"\ncors = [${JSON.stringify(home.slice(0, -1))}]\n`)
+writeFileSync(config, `data = ${JSON.stringify(join(data, 'd'))}\nhttp = "127.0.0.1:0"\nmllp = "127.0.0.1:0"\ncors = [${JSON.stringify(home.slice(0, -1))}]\n[consent]\napps = "approved"\n`)
 const service = spawn(program, ['serve', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
 let log = ''
 service.stderr.on('data', (text) => { log += text })

@@ -33,7 +33,8 @@ pub struct Consents {
     pub emergency_minutes: u64,
     /// For how many seconds what was read of the registry counts: then no grant does, for a revocation may have been missed.
     pub stale_seconds: u64,
-    /// How patients let apps in: `approved`, or `signed`, each by a Consent that the patient signs.
+    /// How patients let apps in: `where_possible`, by a Consent that they sign if they can; `signed`, by that alone; or `approved`, with or
+    /// without one.
     pub apps: Apps,
     /// A file of sensitive codes of the house's own, beside those that come with medseal.
     pub labels: Option<PathBuf>,
@@ -41,10 +42,12 @@ pub struct Consents {
 
 /// How patients let apps in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Apps {
     /// With or without a Consent.
     Approved,
+    /// By a Consent where one can be signed: the patient has a key, and the app is the house's.
+    WherePossible,
     /// By a Consent alone.
     Signed,
 }
@@ -89,7 +92,7 @@ impl Default for Consents {
             emergency: Stance::UnlessRefused,
             emergency_minutes: LONGEST,
             stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
-            apps: Apps::Approved,
+apps: Apps::WherePossible,
             labels: None,
         }
     }

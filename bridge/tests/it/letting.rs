@@ -101,8 +101,11 @@ async fn asked(world: &World) -> (Browser<'_>, Passkey, String) {
 async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
     let world = house().await;
     let (mut ada, passkey, query) = asked(&world).await;
-    assert!(page(&mut ada, &query).await.contains("value=\"sign\""));
+    let offered = page(&mut ada, &query).await;
+    assert!(offered.contains("value=\"sign\"") && !offered.contains("value=\"approve\""), "who can sign does");
+    assert_eq!(told(&answer(&mut ada, &query, "approve", "").await)["error"], "access_denied");
     let code = signed(&mut ada, &passkey, &query).await;
+    assert!(page(&mut ada, &query).await.contains("value=\"approve\""), "once is enough");
     let token = let_in(&mut ada, &query).await;
     assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 200);
     let consent = world.only("/fhir/Consent?patient=Patient/ada&status=active").await;

@@ -4,7 +4,7 @@ use super::{contract, stores};
 use bridge::commands::client;
 use bridge::commands::send::Connection;
 use bridge::commands::serve::{self, Running};
-use bridge::config::{Config, Hidden};
+use bridge::config::{Apps, Config, Hidden};
 use bridge::ids::Name;
 use bridge::smart::scopes;
 use bridge::smart::token::Caller;
@@ -32,6 +32,8 @@ pub fn config(data: &Path) -> Config {
     config.log.checkpoint_ms = 20;
     config.log.anchor_ms = 40;
     config.feed.zone = Some("Europe/Berlin".into());
+    // Tests of apps that are about something else approve; `letting` is about signing.
+    config.consent.apps = Apps::Approved;
     config.index.postgres = stores::on_postgres().then(|| Hidden(stores::database(data)));
     config
 }

@@ -84,7 +84,9 @@ pub(super) async fn ask(app: &Arc<App>, request: &Request) -> Result<Reply, Refu
     }
     let (client, redirect, launch) = (&question.client, &question.redirect, wanted.launch.as_ref());
     let asked = pages::apps::Asked { client, redirect, granted: &granted, launch };
-    let ways = letting::ways(app, &session, client, &granted).await?;
+    let mut ways = letting::ways(app, &session, client, &granted).await?;
+    // What was signed before and still holds is not signed again.
+    ways.unsigned = letting::suffices(app, request, &ways).await?;
     let content = pages::apps::approval(&site(app), &session, &asked, &ways, &request.query);
     Ok(page_going_to(StatusCode::OK, &content, &origin(&question.redirect)))
 }

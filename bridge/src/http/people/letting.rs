@@ -45,7 +45,12 @@ pub(super) async fn ways(
         _ => None,
     };
     let opens = session.account.person.role == Role::Patient && kinds(granted).is_some();
-    Ok(Ways { consent, unsigned: !(opens && app.config.consent.apps == Apps::Signed) })
+    let unsigned = match app.config.consent.apps {
+        Apps::Approved => true,
+        Apps::WherePossible => consent.is_none(),
+        Apps::Signed => !opens,
+    };
+    Ok(Ways { consent, unsigned })
 }
 
 /// What the Consent would say. Nothing where none can be: the app gets nothing of a patient's own record, it registered itself and calls
