@@ -1,6 +1,23 @@
-"""What schemathesis cannot know: how HL7 v2 travels."""
+"""What schemathesis cannot know: how HL7 v2 travels, who people are, and what is there."""
+
+import json
+import os
+import random
 
 import schemathesis
+
+SESSIONS = json.load(open(os.environ["MEDSEAL_SESSIONS"], encoding="utf-8"))
+# Whose page it is; what is nobody's own is everybody's.
+ROLES = {
+    "patient": ("/me/records", "/me/access", "/me/wards", "/me/hospitals", "/auth/authorize", "/auth/apps"),
+    "clinician": ("/me/patients", "/me/emergency", "/me/hospitals", "/me/wards"),
+    "auditor": ("/me/log", "/me/emergencies"),
+    "administrator": ("/me/people", "/me/clients", "/me/keys", "/me/backups", "/me/network", "/me/feeds", "/me/quarantine",
+                      "/me/guardians", "/me/shares", "/me/emergencies"),
+}
+# What there is, for what would be found by chance only.
+KNOWN = {"patient": ["ada", "Patient/ada"], "from": ["south"], "to": ["south"], "for": ["Patient/ada"], "type": ["Observation", "Patient"]}
+LUCK = random.Random(1)
 
 
 @schemathesis.serializer("application/hl7-v2", "x-application/hl7-v2+er7")
@@ -11,3 +28,28 @@ def message(_context, value):
 @schemathesis.deserializer("application/hl7-v2")
 def text(_context, response):
     return response.content.decode()
+
+
+def known(values):
+    """Some values are of what there is."""
+    for name in values or {}:
+        if name in KNOWN and LUCK.random() < 0.5:
+            choice = LUCK.choice(KNOWN[name])
+            values[name] = [choice] if isinstance(values[name], list) else choice
+
+
+@schemathesis.hook
+def before_call(_context, case, kwargs):
+    path = case.operation.path
+    known(case.path_parameters)
+    if isinstance(case.body, dict):
+        known(case.body)
+    # To sign out would end it for all that follow.
+    if path.startswith(("/me", "/auth/")) and path != "/auth/logout":
+        fits = [role for role, pages in ROLES.items() if path.startswith(pages)] or list(ROLES)
+        session = SESSIONS[LUCK.choice(fits if LUCK.random() < 0.9 else list(ROLES))]
+        headers = kwargs.setdefault("headers", {})
+        headers["Cookie"] = session["cookie"]
+        headers["Origin"] = session["origin"]
+        if isinstance(case.body, dict) and "token" in case.body:
+            case.body["token"] = session["token"]
