@@ -16,7 +16,7 @@ use super::send::{Target, Totals, progress, send_all, split};
 use super::serve::{self, Running};
 use super::temporary::Directory;
 use super::{Failed, token::duration};
-use crate::config::Config;
+use crate::config::{Apps, Config};
 use bytes::Bytes;
 use call::{anchored, json, send};
 use notary::receipt::Receipt;
@@ -76,6 +76,8 @@ fn quick(data: &Path) -> Config {
 async fn open(mut config: Config) -> Result<Running, Failed> {
     config.custodian = "urn:oid:2.16.840.1.113883.19.5.99".into();
     config.feed.zone = Some("Europe/Berlin".into());
+    // Both ways to let an app in are to be seen.
+    config.consent.apps = Apps::Approved;
     // The app to try asks from its page.
     config.cors = vec![APP_REDIRECT.trim_end_matches('/').to_owned()];
     // Where people are invited to: passkeys know names alone, and apps are to send people to the very same.

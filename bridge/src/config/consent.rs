@@ -92,7 +92,7 @@ impl Default for Consents {
             emergency: Stance::UnlessRefused,
             emergency_minutes: LONGEST,
             stale_seconds: CLIENT_TOKEN_LIFE.as_secs(),
-apps: Apps::WherePossible,
+            apps: Apps::WherePossible,
             labels: None,
         }
     }

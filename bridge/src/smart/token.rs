@@ -460,8 +460,7 @@ mod tests {
         let own = key.sign(&claims).unwrap();
         assert!(key.check(&own, 2_000).is_ok(), "but for the key they would be");
         let (x, y) = (key.public["x"].as_str().unwrap(), key.public["y"].as_str().unwrap());
-        let point: Vec<u8> =
-            [vec![4], URL_SAFE_NO_PAD.decode(x).unwrap(), URL_SAFE_NO_PAD.decode(y).unwrap()].concat();
+        let point: Vec<u8> = [vec![4], URL_SAFE_NO_PAD.decode(x).unwrap(), URL_SAFE_NO_PAD.decode(y).unwrap()].concat();
         let jwk = key.public.to_string();
         for (algorithm, secret) in [
             (Algorithm::HS256, &point[..]),

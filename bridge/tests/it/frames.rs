@@ -24,6 +24,7 @@ const PATIENT: &[&str] = &[
     "/me/records/summary",
     "/me/access",
     "/me/access/new",
+    "/me/explain",
     "/me/shares",
     "/me/wards/kid",
     "/me/wards/kid/Observation",
@@ -44,7 +45,7 @@ const CLINICIAN: &[&str] = &[
     "/me/hospitals",
     "/me/emergency",
 ];
-const AUDITOR: &[&str] = &["/me/log"];
+const AUDITOR: &[&str] = &["/me/log", "/me/explain"];
 const ADMINISTRATOR: &[&str] = &[
     "/me/feeds",
     "/me/quarantine",
