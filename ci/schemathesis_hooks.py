@@ -9,11 +9,11 @@ import schemathesis
 SESSIONS = json.load(open(os.environ["MEDSEAL_SESSIONS"], encoding="utf-8"))
 # Whose page it is; what is nobody's own is everybody's.
 ROLES = {
-    "patient": ("/me/records", "/me/access", "/me/wards", "/me/hospitals", "/auth/authorize", "/auth/apps"),
+    "patient": ("/me/records", "/me/access", "/me/wards", "/me/shares", "/me/explain", "/auth/authorize", "/auth/apps"),
     "clinician": ("/me/patients", "/me/emergency", "/me/hospitals", "/me/wards"),
-    "auditor": ("/me/log", "/me/emergencies"),
+    "auditor": ("/me/log", "/me/explain"),
     "administrator": ("/me/people", "/me/clients", "/me/keys", "/me/backups", "/me/network", "/me/feeds", "/me/quarantine",
-                      "/me/guardians", "/me/shares", "/me/emergencies"),
+                      "/me/guardians", "/me/emergencies"),
 }
 # What there is, for what would be found by chance only.
 KNOWN = {"patient": ["ada", "Patient/ada"], "from": ["south"], "to": ["south"], "for": ["Patient/ada"], "type": ["Observation", "Patient"]}

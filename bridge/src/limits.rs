@@ -65,6 +65,9 @@ pub const MAX_PAGE_BYTES: usize = 16 << 20;
 pub const MAX_HTTP_CONNECTIONS: usize = 512;
 /// Open MLLP connections, of all listeners; a hospital has some dozens of feeds.
 pub const MAX_MLLP_CONNECTIONS: usize = 256;
+/// The longest head of a request: a line with a query of [`MAX_QUERY_BYTES`], a token, cookies, and what proxies add. So much is kept of each
+/// connection before it is known whose it is.
+pub const MAX_HEADER_BYTES: usize = 64 << 10;
 /// How long a client may take to send its header, and its body: slow ones hold a connection.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -182,6 +182,11 @@ impl Outgoing {
 
     async fn exchange(&self, outbound: Outbound, most: usize) -> Result<Answer, SendError> {
         let to = self.check(&outbound.url).await?;
+        self.exchange_with(to, outbound, most).await
+    }
+
+    /// With the very addresses that were checked: a name that leads elsewhere a moment later leads nobody there.
+    async fn exchange_with(&self, to: Checked, outbound: Outbound, most: usize) -> Result<Answer, SendError> {
         let stream = connect(&to.addresses).await?;
         let request = request(&to, outbound)?;
         if !to.https {
@@ -441,6 +446,27 @@ mod tests {
             assert_eq!(outgoing.allows(url).await, expected, "{url}");
         }
         assert_eq!(Outgoing::new(rules("")).allows("https://127.0.0.1:9/fhir").await, Err(Refusal::Address));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_not_resolved_again_once_it_was_checked() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = vec![listener.local_addr().unwrap()];
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1_024];
+            let read = stream.read(&mut asked).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&asked[..read]).into_owned()
+        });
+        let (host, authority) = ("rebound.invalid".to_owned(), "rebound.invalid:80".to_owned());
+        let to = Checked { https: false, host, authority, path: "/x".into(), addresses };
+        let url = "http://rebound.invalid:80/x".to_owned();
+        let outbound = Outbound { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() };
+        let answer = Outgoing::new(rules("allow_http = true")).exchange_with(to, outbound, 1_000).await.unwrap();
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "nobody resolves that name");
+        assert!(answering.await.unwrap().contains("host: rebound.invalid:80"));
     }
 
     #[tokio::test]

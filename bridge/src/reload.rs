@@ -26,7 +26,7 @@ enum Seen {
     Same,
     /// Something else, which may not be whole yet.
     Other(Digest),
-    /// Something else, which is not taken.
+    /// Something else, which could not be taken, and was told of.
     Refused(Digest),
 }
 
@@ -53,7 +53,11 @@ impl Reloader {
         let found = tokio::task::spawn_blocking(move || feeds.doors.replaced()).await.ok()?;
         let (now, done) = match found {
             None => (Seen::Same, None),
-            Some(found) if *seen == Seen::Refused(found) => (*seen, None),
+            // What hindered it may have gone.
+            Some(found) if *seen == Seen::Refused(found) => match self.renew().await {
+                Ok(done) => (Seen::Same, Some(Ok(done))),
+                Err(_) => (*seen, None),
+            },
             Some(found) if *seen == Seen::Other(found) => {
                 let done = self.renew().await;
                 (if done.is_ok() { Seen::Same } else { Seen::Refused(found) }, Some(done))

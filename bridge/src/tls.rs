@@ -39,7 +39,7 @@ pub struct Doors {
     pub ends: Option<i64>,
     pub lists_end: Option<i64>,
     /// From where all this was read, and what the files held then.
-    files: Option<(config::Tls, Option<Digest>)>,
+    files: Option<(config::Tls, Digest)>,
 }
 
 impl Doors {
@@ -66,7 +66,7 @@ impl Doors {
     /// What the files hold now, where that is not what was read.
     pub fn replaced(&self) -> Option<Digest> {
         let (tls, read) = self.files.as_ref()?;
-        held(tls).filter(|now| Some(*now) != *read)
+        Some(held(tls)).filter(|now| now != read)
     }
 
     /// Whether the lists of now keep somebody out whose certificate was good when his connection began: it is revoked, or no list that is in
@@ -129,14 +129,17 @@ fn judge(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> Jud
     }
 }
 
-/// What all files hold together; nothing where one of them cannot be read.
-fn held(tls: &config::Tls) -> Option<Digest> {
+/// What all files hold together. One that cannot be read holds something else: who put it there is to hear of it.
+fn held(tls: &config::Tls) -> Digest {
     let files = [Some(&tls.certificate), Some(&tls.key), tls.clients.as_ref(), tls.revoked.as_ref()];
     let mut all = Vec::new();
     for file in files.into_iter().flatten() {
-        all.extend(Digest::of(&Zeroizing::new(std::fs::read(file).ok()?)).0);
+        match std::fs::read(file).map(Zeroizing::new) {
+            Ok(bytes) => all.extend(Digest::of(&bytes).0),
+            Err(_) => all.extend(b"cannot be read"),
+        }
     }
-    Some(Digest::of(&all))
+    Digest::of(&all)
 }
 
 /// Why a handshake failed: what [`refusal`] says, one word each.

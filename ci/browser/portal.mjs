@@ -49,10 +49,10 @@ async function store(site, medseal) {
 
 const ROLES = [
   ['patient', ['--for', 'Patient/ada'], ['/me/records', '/me/records/Observation', '/me/records/Observation/g1',
-    '/me/records/DocumentReference/letter', '/me/records/access', '/me/shares']],
+    '/me/records/DocumentReference/letter', '/me/records/access', '/me/shares', '/me/explain']],
   ['clinician', ['--for', 'Practitioner/doc', '--organisation', 'Organization/clinic'], ['/me/patients', '/me/patients/ada', '/me/hospitals',
     '/me/emergency']],
-  ['auditor', [], ['/me/log']],
+  ['auditor', [], ['/me/log', '/me/explain']],
   ['administrator', [], ['/me/feeds', '/me/quarantine', '/me/people', '/me/guardians', '/me/emergencies', '/me/clients', '/me/keys', '/me/backups', '/me/network']],
 ]
 const PHONE = { viewport: { width: 375, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }

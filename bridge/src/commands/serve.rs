@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 /// A service that listens.
 pub struct Running {
@@ -118,6 +119,7 @@ pub async fn run(config: Config) -> Result<(), Failed> {
 async fn reload(reloader: Arc<Reloader>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     let mut looks = tokio::time::interval(RENEWAL_LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let told = tokio::select! {
             Some(()) = hangup.recv() => Some(reloader.reload().await),

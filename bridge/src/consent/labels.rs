@@ -1,4 +1,4 @@
-//! Labels that a resource gets on its way in, by the codes in it: what sort of sensitive information it is (v3-ActCode)
+//! Labels that a resource has whenever it is looked at, by the codes in it (ADR 0032): what sort of sensitive information it is (v3-ActCode)
 //! and how confidential that makes it (v3-Confidentiality). Rules are data; those that come with medseal are
 //! `data/sensitive-codes.tsv`, and a house adds its own. Pure.
 

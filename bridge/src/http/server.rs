@@ -10,8 +10,8 @@ use super::routes::{BadBody, Request, dispatch};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::limits::{
-    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_WITNESS_BYTES, ROOM_PATIENCE,
-    WRITE_TIMEOUT,
+    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_HEADER_BYTES,
+    MAX_WITNESS_BYTES, ROOM_PATIENCE, WRITE_TIMEOUT,
 };
 use crate::places::Places;
 use crate::rooms::Room;
@@ -53,7 +53,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     });
     // HTTP/1.1 alone: its header time-out also ends connections that are silent. HTTP/2 comes from the proxy.
     let mut builder = Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stopping| *stopping) => break,
@@ -146,7 +146,7 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Reply,), Error = Infallible> 
                 // Nothing is read for a stranger, and not more at once than memory has room for.
                 let mut room = None;
                 let turn = turn(&app, &request, from);
-                // Whose turn has not come has nothing checked that he signed.
+                // Whose turn has not come is not asked whether he is another organisation.
                 let sends = turn.is_ok() && takes_body(&request.method);
                 let who = if sends { sender(&app, &request).await } else { None };
                 let most = for_strangers(&request).or(who.as_ref().map(|_| MAX_BODY_BYTES));

@@ -4,18 +4,22 @@
 use super::fhir::may_all;
 use super::fhir::page::{Entry, Page, raw};
 use super::parameters::Given;
-use super::reply::{Reply, unreadable};
+use super::reply::{Reply, failure, unreadable};
 use super::routes::{Call, not_found};
 use super::search::surroundings;
 use super::subscription::is_own;
+use crate::error::Issue;
 use crate::fhir::subscription::Content;
 use crate::ids::{ResourceId, TypeName};
 use crate::index::notices::Subscribed;
+use crate::limits::MAX_QUERY_VALUES;
 use crate::notify::message::{Told, Why, status};
 use crate::notify::{Live, live};
 use crate::read::in_background;
 use crate::smart::scopes::Interaction;
 use serde_json::json;
+use std::collections::HashSet;
+use warp::http::StatusCode;
 
 /// `GET` or `POST /fhir/Subscription/$status`. An id that is none's is left out, as of a search; so is another's: its counter tells what
 /// happens.
@@ -37,7 +41,11 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
 
 /// Those that are named, or all that are on.
 async fn subscribed(call: &Call<'_>, given: &Given) -> Result<Vec<Subscribed>, Reply> {
-    let named: Vec<ResourceId> = given.list("id").into_iter().filter_map(ResourceId::parse).collect();
+    let named: HashSet<ResourceId> = given.list("id").into_iter().filter_map(ResourceId::parse).collect();
+    if named.len() > MAX_QUERY_VALUES {
+        let text = format!("at most {MAX_QUERY_VALUES} ids at once");
+        return Err(failure(StatusCode::BAD_REQUEST, Issue::new("too-costly", text)));
+    }
     let (store, all) = (call.app.core.store.clone(), given.list("id").is_empty());
     let found = in_background(move || match all {
         true => store.subscriptions(),

@@ -604,7 +604,7 @@ async fn until_revoked_on_chain(world: &World, key: GrantKey) {
 }
 
 /// A house whose grants stand on a node, where each block stays after two more.
-async fn on_chain() -> Option<(Anvil, World)> {
+pub(super) async fn on_chain() -> Option<(Anvil, World)> {
     let directory = tempfile::tempdir().unwrap();
     let (anvil, mut config) = chain::chain(&directory).await?;
     let settings = config.chain.as_mut().unwrap();
@@ -621,7 +621,7 @@ async fn on_chain() -> Option<(Anvil, World)> {
 }
 
 /// By the command that stands in the file of the code, from an account that is nobody's here; the same call where there is no cast.
-async fn relay(anvil: &Anvil, code: &RevocationCode) {
+pub(super) async fn relay(anvil: &Anvil, code: &RevocationCode) {
     if let Some(cast) = program("cast") {
         let text = code.to_text();
         let command = text[text.find("cast send").unwrap()..].split("\n\n").next().unwrap();
@@ -654,7 +654,7 @@ async fn settled(anvil: &Anvil, world: &World, browser: &mut Browser<'_>) {
 }
 
 /// Events of the registry.
-async fn registered(anvil: &Anvil, world: &World) -> usize {
+pub(super) async fn registered(anvil: &Anvil, world: &World) -> usize {
     let contract = world.running.app.core.grants.registry().unwrap().contract;
     let filter = json!([{"fromBlock": "0x0", "toBlock": "latest", "address": contract}]);
     anvil.ask("eth_getLogs", filter).await.as_array().unwrap().len()

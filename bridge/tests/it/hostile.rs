@@ -1,7 +1,7 @@
 //! What should never have been sent: each with its status, and an outcome that says where.
 
 use super::world::World;
-use bridge::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
+use bridge::limits::{BODY_TIMEOUT, MAX_BODY_BYTES, MAX_HEADER_BYTES};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -182,6 +182,23 @@ async fn dripped(address: SocketAddr, beginning: &str) -> String {
         .expect("it is waited for without end");
     drip.abort();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_is_bounded() {
+    let world = World::new().await;
+    let asked = async |length: usize| {
+        let mut stream = TcpStream::connect(world.running.http).await.unwrap();
+        let head =
+            format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(length));
+        // Who is refused may be cut off before all of it is sent.
+        _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).chars().take(12).collect::<String>()
+    };
+    assert_eq!(asked(MAX_HEADER_BYTES / 2).await, "HTTP/1.1 200");
+    assert_eq!(asked(MAX_HEADER_BYTES + 1).await, "HTTP/1.1 431");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,10 @@
 
 use super::backend::client;
 use super::door::{Browser, Passkey, invitation};
-use super::grants::{Pending, TERMS, give, house, opt_in, patient, until_shown, ward};
+use super::grants::{Pending, TERMS, give, house, on_chain, opt_in, patient, registered, relay, until_shown, ward};
 use super::launch::{answer, question, redeem, refresh, register, status, told};
-use super::replicas;
 use super::world::{World, config};
+use super::{replicas, stores};
 use bridge::config::Apps;
 use bridge::http::query::encode;
 use bridge::ids::Name;
@@ -128,6 +128,36 @@ async fn an_app_that_is_let_in_by_a_signed_consent_ends_with_it() {
     assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 401, "with the very next request");
     until_ended(&world, &token).await;
     assert_eq!(world.get("/fhir/Consent?patient=Patient/ada&status=active&_summary=count").await.1["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_ends_when_the_chain_shows_that_its_consent_was_withdrawn() {
+    if stores::on_postgres() {
+        return;
+    }
+    let Some((anvil, world)) = on_chain().await else { return };
+    let (mut ada, passkey, query) = asked(&world).await;
+    let code = signed(&mut ada, &passkey, &query).await;
+    while registered(&anvil, &world).await == 0 {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    anvil.mine(3).await;
+    until_shown(&mut ada, "It stands on the chain, and counts.").await;
+    let mut token = let_in(&mut ada, &query).await;
+    assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 200);
+    // Nobody asks this service to: the code is enough, and the chain.
+    relay(&anvil, &code).await;
+    for _ in 0..600 {
+        // What it has may have come to its end by itself meanwhile; that it gets no more is what the withdrawal does.
+        let (answered, fresh) = refresh(&world, &token, "").await;
+        if answered == 400 {
+            assert_eq!(status(&world, &token, "/fhir/Observation/o").await, 401);
+            return;
+        }
+        token = fresh;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the app goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

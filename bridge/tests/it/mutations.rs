@@ -10,15 +10,19 @@ use bridge::fhir::fhirpath::{Budget, Path, Scope};
 use bridge::fhir::patch::Patch;
 use bridge::fhir::search::criterion::Surroundings;
 use bridge::fhir::search::query::{Faulty, read_as};
+use bridge::fhir::validate::validate;
 use bridge::http::query;
 use bridge::ids::TypeName;
 use bridge::limits::MAX_STEPS;
 use bridge::people::passkey::{self, Assertion, Attestation};
 use bridge::people::site::Site;
 use bridge::smart::token::TokenKey;
-use bridge::smart::{assertion, keys};
+use bridge::smart::{assertion, keys, scopes};
 use notary::canonical::Json;
+use notary::chain::evm::{Address, B256};
 use notary::commitment::Digest;
+use notary::consent::{GrantKey, Preimage, Registry, RevocationCode};
+use notary::witness::AddCheckpoint;
 use serde_json::json;
 
 /// Changes of each seed, unless more are asked for.
@@ -214,6 +218,61 @@ fn bundles_and_documents_of_others_are_read_or_refused() {
         _ = Document::parse(bytes, Digest::of(bytes));
         assert!(Document::parse(bytes, Digest([0; 32])).is_err(), "a document counts by its digest alone");
         _ = keys::parse(bytes);
+    });
+}
+
+/// Names of elements and attributes that run something, or lead a reader away from what he reads.
+fn runs(name: &str) -> bool {
+    const ELEMENTS: &[&str] =
+        &["script", "iframe", "object", "embed", "form", "input", "link", "meta", "base", "style", "svg"];
+    ELEMENTS.contains(&name) || name.starts_with("on")
+}
+
+#[test]
+fn no_narrative_that_is_taken_runs_anything() {
+    let seeds = texts(&[
+        r#"<div xmlns="http://www.w3.org/1999/xhtml"><p class="x">Ada <b>Novak</b> &amp; <a href="https://a.example/x">more</a><br/></p></div>"#,
+        r##"<div xmlns="http://www.w3.org/1999/xhtml"><table border="1"><tr><td colspan="2">1</td></tr></table><img src="#x" alt="y"/></div>"##,
+        r#"<div xmlns="http://www.w3.org/1999/xhtml"><script>alert(1)</script><p onclick="x()">x</p><a href="javascript:x()">x</a></div>"#,
+        r#"<div xmlns="http://www.w3.org/1999/xhtml"><!-- x --><![CDATA[<iframe src="data:text/html,x"></iframe>]]><p style="x">&#x3c;script&#62;</p></div>"#,
+    ]);
+    hold(&seeds, |bytes| {
+        let Ok(div) = std::str::from_utf8(bytes) else { return };
+        let patient = json!({"resourceType": "Patient", "text": {"status": "generated", "div": div}}).to_string();
+        let Ok(resource) = Json::parse(patient.as_bytes()) else { return };
+        if validate(resource).is_err() {
+            return;
+        }
+        let document = roxmltree::Document::parse(div).expect("what is taken is XHTML");
+        for node in document.descendants().filter(roxmltree::Node::is_element) {
+            assert!(!runs(&node.tag_name().name().to_ascii_lowercase()), "{div}");
+            for attribute in node.attributes() {
+                let value = attribute.value().trim().to_ascii_lowercase();
+                assert!(!runs(&attribute.name().to_ascii_lowercase()) && !value.starts_with("javascript:"), "{div}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_anybody_may_send_without_a_token_is_read_or_refused() {
+    let registry = Registry { chain_id: 31_337, contract: Address::repeat_byte(0x42) };
+    let code = RevocationCode { registry, key: GrantKey(B256::repeat_byte(7)), preimage: Preimage([9; 32]) }.to_text();
+    let checkpoint = format!(
+        "old 4\n{}\n\nlog.example\n8\n{}\n\n\u{2014} log.example AAAA\n",
+        "A".repeat(43) + "=",
+        "B".repeat(43) + "="
+    );
+    hold(&[code, checkpoint], |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if let Ok(read) = RevocationCode::parse(text) {
+            // A digit of the key that is changed is another key; the secret bears a check of its own.
+            assert_eq!(read.preimage.0, [9; 32], "another secret is taken: {text}");
+        }
+        _ = AddCheckpoint::parse(bytes);
+        for scope in scopes::parse_known(text) {
+            assert_eq!(scopes::parse_known(&scopes::text(std::slice::from_ref(&scope))), [scope], "{text}");
+        }
     });
 }
 

@@ -98,11 +98,17 @@ fn outside(agent: &Json) -> Outside {
     }
 }
 
-/// The address that was asked, where it is told.
-fn asked(event: &Json) -> String {
-    let query = items(event, "entity").iter().find_map(|entity| entity.text("query"));
-    let bytes = query.and_then(|query| STANDARD.decode(query).ok());
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+/// The paths that were asked, where they are told: without what was asked there, which anybody puts together as he likes.
+fn asked(event: &Json) -> Vec<String> {
+    let queries = items(event, "entity").iter().filter_map(|entity| entity.text("query"));
+    let texts = queries.filter_map(|query| String::from_utf8(STANDARD.decode(query).ok()?).ok());
+    texts.map(|text| text.split('?').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Whether nothing was asked but who would be shown something.
+fn explains(asked: &[String]) -> bool {
+    let one = |path: &String| path == "me/explain" || path.rsplit('/').next() == Some("$explain-access");
+    !asked.is_empty() && asked.iter().all(one)
 }
 
 /// When a Provenance was recorded.
@@ -141,7 +147,8 @@ pub(super) fn kinds(named: &[Name]) -> String {
 }
 
 /// Of R4's `restful-interaction`; what goes to and from others by its address.
-fn did(code: &str, asked: &str, outside: bool) -> &'static str {
+fn did(code: &str, all: &[String], outside: bool) -> &'static str {
+    let asked = all.first().map_or("", String::as_str);
     match code {
         "operation" if asked.starts_with("me/hospitals/look") || asked.starts_with("exchange/view") => {
             "Looked at what another hospital has"
@@ -149,11 +156,11 @@ fn did(code: &str, asked: &str, outside: bool) -> &'static str {
         "operation" if asked.starts_with("me/hospitals") || asked.starts_with("exchange/pull") => {
             "Asked other hospitals"
         }
-        "operation" if asked.starts_with("me/explain") || asked.contains("$explain-access") => "Asked who may see it",
         "operation" if asked.starts_with("exchange/peer/pull") => "Asked for a copy, from another hospital",
         "operation" if asked.starts_with("exchange/peer/push") => "Sent entries from another hospital",
         "operation" if asked.starts_with("exchange/peer") => "Looked from another hospital",
         "operation" if outside => "Was sent entries",
+        "operation" if explains(all) => "Asked who may see it",
         "read" => "Looked at an entry",
         "vread" | "history-instance" | "history-type" | "history-system" => "Looked at older versions",
         "search-type" | "search-system" | "search" => "Looked through entries",
@@ -220,6 +227,26 @@ mod tests {
                 .unwrap(),
         );
         assert_eq!((told.person, told.program.as_str(), told.patient), (None, "somebody unknown", None));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_not_named_by_who_asks() {
+        const COPY: &str = "Took a summary, a receipt or a copy";
+        let at = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        let access = Access { who: None, did: Did("operation"), outcome: REFUSED, patient: None };
+        for (queries, told) in [
+            (&["fhir/Observation/o/$explain-access?actor=*"][..], "Asked who may see it"),
+            (&["me/explain?record=*"], "Asked who may see it"),
+            (&["me/patients/p/download?$explain-access=*"], COPY),
+            (&["fhir/Patient/p/$everything?_format=$explain-access"], COPY),
+            (&["fhir/Patient/p/$explain-access", "fhir/Patient/p/$summary"], COPY),
+            (&["exchange/peer/pull?$explain-access=*"], "Asked for a copy, from another hospital"),
+        ] {
+            let queries = queries.iter().map(|query| (*query).to_owned()).collect();
+            let detail = Detail { queries, ..Detail::at(at) };
+            let event = audit_event(&access, &detail, Naming::Reference, "H", "http://h/fhir").to_string();
+            assert_eq!(deed(&Json::parse(event.as_bytes()).unwrap()).did, told, "{:?}", detail.queries);
+        }
     }
 
     const REFUSED: crate::audit::event::Outcome = crate::audit::event::Outcome::Refused;

@@ -13,7 +13,7 @@ use crate::http::fhir::may;
 use crate::http::parameters::Given;
 use crate::http::reply::Reply;
 use crate::http::routes::Request;
-use crate::ids::Name;
+use crate::ids::{Name, Owner};
 use crate::people::Role;
 use crate::read::{self, Opened};
 use crate::smart::scopes::{Interaction, parse_known};
@@ -80,7 +80,14 @@ async fn decided(visit: &Visit<'_>, question: &Question) -> Result<Said, Refusal
     let ask = question.ask(visit)?;
     let opened = entry(visit, &Name::parse(&question.record).ok_or(UNCLEAR)?).await?;
     let said = visit.app.core.explained(&ask, &opened, |_| true).await?;
-    if is_auditor(visit) { Ok(said) } else { Ok(own(&visit.call(), said).await?) }
+    if !is_auditor(visit) {
+        return Ok(own(&visit.call(), said).await?);
+    }
+    // Nobody's Consent is asked whether he may ask: each whose decision he sees is told.
+    for (patient, _) in &said {
+        patient.iter().for_each(|patient| visit.caller.seen.shows_of(&Owner::patient(&patient.id)));
+    }
+    Ok(said)
 }
 
 /// The entry, to be decided about: a patient's own. For an auditor the service itself opens it and shows nothing of it, and the trail tells
@@ -97,8 +104,10 @@ async fn entry(visit: &Visit<'_>, name: &Name) -> Result<Opened, Refusal> {
 
 fn shown(visit: &Visit<'_>, question: &Question, said: Option<&Said>) -> Markup {
     let content = html! {
-        p.lead { "Whether somebody would be shown an entry, as its patient's Consents are now, and which provision decides. "
-            "What the entry says is not on this page. That you ask is written down, and the patient sees it." }
+        p.lead { "What its patient's Consents say, as they are now, to somebody of this hospital who would be shown an entry, and which provision "
+            "decides. What the entry says is not on this page. That you ask is written down, and the patient sees it." }
+        p.hint { "More may be held back: by what a program was let in for, by the rules for other hospitals, and of notices of emergencies, of the "
+            "access log and of files in documents." }
         (form(visit, question))
         @if let Some(said) = said { (told(said)) }
     };

@@ -81,12 +81,18 @@ pub(super) async fn open(chart: &Chart<'_>, name: &Name, number: &str) -> Result
 async fn behind(chart: &Chart<'_>, name: &Name, version: Option<Version>) -> Result<Opened, Refusal> {
     let core = &chart.visit.app.core;
     let permit = may(&chart.visit.caller, Interaction::Read, Some(name.kind))?;
-    let opened = read::read(core, &permit, name, version).await?;
-    let opened = opened.filter(|opened| !opened.stored.deleted).ok_or(Refusal::Nothing)?;
-    match core.is_only_of(&opened, chart.name()).await? {
-        Some(false) => Err(Refusal::Nothing),
-        Some(true) | None => Ok(opened),
+    let opened = read::read(core, &permit, name, version).await?.ok_or(Refusal::Nothing)?;
+    // An older version may have been filed under the wrong patient, and put right or deleted since.
+    let current = match version {
+        Some(_) => read::read(core, &permit, name, None).await?.ok_or(Refusal::Nothing)?,
+        None => opened.clone(),
+    };
+    for one in [&opened, &current] {
+        if one.stored.deleted || core.is_only_of(one, chart.name()).await? == Some(false) {
+            return Err(Refusal::Nothing);
+        }
     }
+    Ok(opened)
 }
 
 /// The content of an attachment or a Binary, to be saved. It is no longer than what a request could bring.

@@ -1,11 +1,13 @@
 //! Metrics: who may read them, what they count, that a Prometheus takes them, and that dashboard and alerts ask for nothing else.
 
 use super::{ask, eventually};
+use crate::consents;
 use crate::world::{World, admission, config, msa};
 use bridge::commands::send::Connection;
 use bridge::config::{NamedFeed, OnError};
 use bridge::feeds::Listener;
 use bridge::index::drills::Drill;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -93,6 +95,12 @@ async fn what_happens_is_counted() {
     copied_and_drilled(&world);
     world.only("/fhir/Patient?identifier=77").await;
     assert_eq!(world.get("/fhir/Patient/none").await.0, 404);
+    consents::ward(&world).await;
+    assert_eq!(consents::get_as(&world, consents::DOCTOR, "/fhir/Observation/o-ada").await.0, 200);
+    let kept_back = json!({"type": "deny", "actor": consents::to(consents::DOCTOR)});
+    consents::put(&world, consents::consent("active", kept_back)).await;
+    assert_eq!(consents::get_as(&world, consents::DOCTOR, "/fhir/Observation/o-ada").await.0, 404);
+    bridge::audit::worker::flush(&world.running.app).await.unwrap();
     let anchored = async || {
         let text = text(&world).await;
         let anchored = value(&text, "medseal_anchor_rounds_total{outcome=\"anchored\"}")? > 0.0;
@@ -113,6 +121,9 @@ async fn what_happens_is_counted() {
         ("medseal_records_total{kind=\"resource\"}", 2.0),
         ("medseal_anchor_gas_total", 50_000.0),
         ("medseal_log_size", 2.0),
+        ("medseal_consent_decisions_total{decision=\"permit\"}", 1.0),
+        ("medseal_consent_decisions_total{decision=\"deny\"}", 1.0),
+        ("medseal_audit_events_total{outcome=\"committed\"}", 1.0),
         ("medseal_feed_connections{feed=\"lab\"}", 0.0),
         ("medseal_feed_last_message_seconds{feed=\"default\"}", 1_700_000_000.0),
         ("process_resident_memory_bytes", 1_000_000.0),
