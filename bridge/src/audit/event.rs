@@ -18,6 +18,8 @@ pub(super) const ENTITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/obje
 const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 const PURPOSES: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 pub(super) const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
+/// The type of the details that say what others answered.
+pub const ANSWER: &str = "answer";
 
 /// Who asked: what his token says of him.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +58,41 @@ pub enum Outcome {
     Failed,
 }
 
+/// What another organisation answered who asked it about a patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    Gave,
+    Refused,
+    /// It refused, and asks the patient.
+    Asks,
+    /// It let in for a look.
+    Opened,
+    /// Nothing came, for another reason.
+    Nothing,
+}
+
+impl Answer {
+    const WORDS: [(Self, &'static str); 5] = [
+        (Self::Gave, "gave"),
+        (Self::Refused, "refused"),
+        (Self::Asks, "asks"),
+        (Self::Opened, "opened"),
+        (Self::Nothing, "nothing"),
+    ];
+
+    /// As an event says it.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(answer, _)| *answer == self).map_or("", |(_, word)| word)
+    }
+
+    /// Reads what an event says: who answered, and what.
+    pub fn read(text: &str) -> Option<(&str, Self)> {
+        let (from, said) = text.split_once(' ')?;
+        let (answer, _) = Self::WORDS.iter().find(|(_, word)| *word == said)?;
+        Some((from, *answer))
+    }
+}
+
 /// What is told together: the same caller did the same to the same record, within a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Access {
@@ -79,6 +116,8 @@ pub struct Detail {
     pub because: BTreeSet<String>,
     /// The purposes of the emergencies that did.
     pub emergencies: BTreeSet<String>,
+    /// What other organisations answered, by their ids.
+    pub answers: BTreeSet<(String, Answer)>,
     /// How many requests it was.
     pub times: u32,
 }
@@ -183,9 +222,9 @@ fn entities(patient: Option<&Name>, detail: &Detail, naming: Naming) -> Vec<Valu
         entity
     };
     let patient = patient.map(|patient| with(entity("1", "1"), "what", what(patient.to_string())));
-    let patient = patient.map(|patient| match because(detail) {
-        reasons if reasons.is_empty() => patient,
-        reasons => with(patient, "detail", reasons.into()),
+    let patient = patient.map(|patient| match details(detail) {
+        details if details.is_empty() => patient,
+        details => with(patient, "detail", details.into()),
     });
     let resources = detail
         .resources
@@ -195,9 +234,12 @@ fn entities(patient: Option<&Name>, detail: &Detail, naming: Naming) -> Vec<Valu
     patient.into_iter().chain(resources).chain(queries).collect()
 }
 
-/// Which provisions of the patient's Consents decided.
-fn because(detail: &Detail) -> Vec<Value> {
-    detail.because.iter().map(|reason| json!({"type": "consent", "valueString": reason})).collect()
+/// Which provisions of the patient's Consents decided, and what others answered about him.
+fn details(detail: &Detail) -> Vec<Value> {
+    let consents = detail.because.iter().map(|reason| json!({"type": "consent", "valueString": reason}));
+    let answer = |(from, answer): &(String, Answer)| format!("{from} {}", answer.word());
+    let answers = detail.answers.iter().map(|said| json!({"type": ANSWER, "valueString": answer(said)}));
+    consents.chain(answers).collect()
 }
 
 #[cfg(test)]
@@ -218,7 +260,8 @@ mod tests {
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
         let (queries, because) =
             (["Observation?code=1".into()].into(), ["permitted: Consent/k provision".into()].into());
-        let full = Detail { resources, queries, because, times: 7, ..Detail::at(at) };
+        let answers = [("0xb".to_owned(), Answer::Asks)].into();
+        let full = Detail { resources, queries, because, answers, times: 7, ..Detail::at(at) };
         let bare = Detail { times: 7, ..Detail::at(at) };
         for did in ["read", "search-type", "create", "update", "patch", "delete", "operation", "transaction"].map(Did) {
             for outcome in [Outcome::Done, Outcome::Refused, Outcome::Failed] {

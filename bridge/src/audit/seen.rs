@@ -1,6 +1,6 @@
 //! What one request was shown. It travels with the caller, so that whatever shows something can say so.
 
-use super::event::Who;
+use super::event::{Answer, Who};
 use crate::consent::policy::{Decision, Effect};
 use crate::ids::{Name, Owner, Version};
 use crate::limits::MAX_AUDIT_REASONS;
@@ -20,6 +20,9 @@ pub type Because = BTreeMap<Name, BTreeSet<(bool, String)>>;
 /// Purposes of emergencies under which something was shown, by patient: codes of v3-ActReason.
 pub type Emergencies = BTreeMap<Name, BTreeSet<String>>;
 
+/// What other organisations answered, by the patient whom they were asked about.
+pub type Answers = BTreeMap<Name, BTreeSet<(String, Answer)>>;
+
 /// All that is to be told of one request.
 #[derive(Default)]
 pub struct Taken {
@@ -28,6 +31,7 @@ pub struct Taken {
     pub withheld: Shown,
     pub because: Because,
     pub emergencies: Emergencies,
+    pub answers: Answers,
 }
 
 impl std::fmt::Debug for Seen {
@@ -79,6 +83,11 @@ impl Seen {
         if said.len() < MAX_AUDIT_REASONS {
             said.insert((decision.effect == Effect::Permit, decision.to_string()));
         }
+    }
+
+    /// Remembers what another organisation answered about a patient of ours.
+    pub fn answered(&self, patient: &Name, from: &str, answer: Answer) {
+        self.lock().answers.entry(patient.clone()).or_default().insert((from.to_owned(), answer));
     }
 
     /// Takes all but who asked.

@@ -124,18 +124,19 @@ impl Waiting {
         known.queries.extend(detail.queries);
         known.because.extend(detail.because);
         known.emergencies.extend(detail.emergencies);
+        known.answers.extend(detail.answers);
     }
 }
 
 impl Detail {
     /// Of a moment.
     pub fn at(time: Timestamp) -> Self {
-        let (resources, queries, because, emergencies) = Default::default();
-        Self { first: time, last: time, resources, queries, because, emergencies, times: 1 }
+        let (resources, queries, because, emergencies, answers) = Default::default();
+        Self { first: time, last: time, resources, queries, because, emergencies, answers, times: 1 }
     }
 
     fn entities(&self) -> usize {
-        let said = self.resources.len() + self.because.len();
+        let said = self.resources.len() + self.because.len() + self.answers.len();
         said + self.queries.iter().map(|query| 1 + query.len() / QUERY_UNIT).sum::<usize>()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::participants::DirectoryError;
 use super::signed::SignedError;
+use crate::audit::event::Answer;
 use crate::error::{Fault, IngestError, Issue, VaultError};
 use crate::outgoing::SendError;
 use crate::search::SearchError;
@@ -75,6 +76,20 @@ impl ExchangeError {
         match self {
             Self::Directory(DirectoryError::Unknown(_)) => "the receiver is no participant of this network".to_owned(),
             known => known.to_string(),
+        }
+    }
+
+    /// Whether the other organisation refused: its patient does not allow what was asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::FORBIDDEN)
+    }
+
+    /// What the trail says of it; `asks`: a refusal was to become a request to the patient.
+    pub fn answer(&self, asks: bool) -> Answer {
+        match self.is_refusal() {
+            true if asks => Answer::Asks,
+            true => Answer::Refused,
+            false => Answer::Nothing,
         }
     }
 

@@ -10,6 +10,7 @@ use super::respond::{Asked, derived};
 use super::store::{Evidence, Kept, Origin, keep};
 use super::{of, peers};
 use crate::app::App;
+use crate::audit::event::Answer;
 use crate::config::ParticipantId;
 use crate::fhir::matching::{Grade, score};
 use crate::ids::Name;
@@ -65,13 +66,23 @@ pub struct Got {
     pub kept: Option<Kept>,
 }
 
-/// Asks all of them at the same time.
+/// Asks all of them at the same time. What each answered about a patient of ours is told with who asked.
 pub async fn pull(app: &Arc<App>, caller: &Caller, wanted: &Wanted) -> Vec<Answered> {
     let one = |from: &ParticipantId| {
         let from = from.clone();
         async move { Answered { outcome: pull_one(app, caller, wanted, &from).await, from } }
     };
-    join_all(wanted.from.iter().map(one)).await
+    let all = join_all(wanted.from.iter().map(one)).await;
+    if let Some(here) = &wanted.here {
+        all.iter().for_each(|one| caller.seen.answered(here, one.from.as_str(), one.said(wanted.request_consent)));
+    }
+    all
+}
+
+impl Answered {
+    fn said(&self, asks: bool) -> Answer {
+        self.outcome.as_ref().map_or_else(|error| error.answer(asks), |_| Answer::Gave)
+    }
 }
 
 async fn pull_one(

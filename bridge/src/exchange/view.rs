@@ -10,6 +10,7 @@ use super::pull::{Answered, Got};
 use super::respond::{caller, let_in, select, whom};
 use super::{of, peers};
 use crate::app::{App, Core};
+use crate::audit::event::Answer;
 use crate::audit::seen::Seen;
 use crate::config::ParticipantId;
 use crate::consent::policy::Coding;
@@ -186,8 +187,24 @@ pub async fn dismiss(app: &Arc<App>, by: &Requester, ticket: &str) -> Result<(),
     }
 }
 
-/// Opens a view at another organisation; the text is what it is used by.
+/// Opens a view at another organisation; the text is what it is used by. What it answered about a patient of ours is told with who asked.
 pub async fn begin(
+    app: &App,
+    caller: &Caller,
+    from: &ParticipantId,
+    asked: &Opening,
+    here: Option<&Name>,
+    intent: &Intent,
+) -> Result<(String, View), ExchangeError> {
+    let begun = begun(app, caller, from, asked, here, intent).await;
+    if let Some(here) = here {
+        let said = begun.as_ref().map_or_else(|error| error.answer(asked.request_consent), |_| Answer::Opened);
+        caller.seen.answered(here, from.as_str(), said);
+    }
+    begun
+}
+
+async fn begun(
     app: &App,
     caller: &Caller,
     from: &ParticipantId,

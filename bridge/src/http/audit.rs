@@ -68,7 +68,7 @@ fn is_known(app: &App, patient: &Name) -> bool {
 /// What is to be told, and whether anything is shown.
 fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec<(Access, Detail)>) {
     let Some(did) = did(request) else { return (false, Vec::new()) };
-    let Taken { who, shown, withheld, because, emergencies } = request.seen.take();
+    let Taken { who, shown, withheld, because, emergencies, answers } = request.seen.take();
     // Who writes and is shown what was there has read that; what he wrote is told with the write.
     let did = if did.writes() && request.path.starts_with("/fhir") && !shown.is_empty() { Did("read") } else { did };
     let is_stranger = who.is_none();
@@ -81,12 +81,13 @@ fn accesses(request: &Request, status: StatusCode, now: Timestamp) -> (bool, Vec
         said.filter(|(permitted, _)| *permitted == permits).map(|(_, reason)| reason.clone()).collect()
     };
     let told = |all: Shown, outcome| {
-        let emergencies = &emergencies;
+        let (emergencies, answers) = (&emergencies, &answers);
         let one = move |(patient, resources): (Option<Name>, _)| {
             let because = reasons(&patient, outcome == Outcome::Done);
-            let under = patient.as_ref().filter(|_| outcome == Outcome::Done).and_then(|p| emergencies.get(p));
-            let emergencies = under.cloned().unwrap_or_default();
-            (access(outcome, patient), Detail { because, emergencies, ..detail(resources) })
+            let done = patient.as_ref().filter(|_| outcome == Outcome::Done);
+            let emergencies = done.and_then(|patient| emergencies.get(patient)).cloned().unwrap_or_default();
+            let answers = done.and_then(|patient| answers.get(patient)).cloned().unwrap_or_default();
+            (access(outcome, patient), Detail { because, emergencies, answers, ..detail(resources) })
         };
         all.into_iter().map(one)
     };
@@ -140,7 +141,7 @@ fn did(request: &Request) -> Option<Did> {
         ["fhir", _, _, "_history", _] => "vread",
         ["fhir", ..] => "search-type",
         ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
-        ["me", "patients" | "log" | "shares"] => "search-type",
+        ["me", "patients" | "log" | "shares" | "hospitals"] => "search-type",
         ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
         ["me", "hospitals" | "emergency" | "emergencies" | "explain", ..] => "operation",
         ["exchange", "participants"] => return None,
