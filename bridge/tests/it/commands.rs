@@ -243,6 +243,8 @@ async fn the_demos_people_fill_their_pages() {
         }
         if guest.role == Role::Clinician {
             pages.insert("a look", look(&mut browser).await);
+            bridge::audit::worker::flush(&world.running.app).await.unwrap();
+            pages.insert("/me/hospitals", browser.page("/me/hospitals").await);
         }
     }
     for (page, words) in [
@@ -272,6 +274,7 @@ async fn the_demos_people_fill_their_pages() {
         ("/me/patients/demo-runa", "Diabetes mellitus type 2"),
         ("/me/patients/demo-runa/MedicationRequest", "Ibuprofen"),
         ("/me/hospitals?patient=demo-runa", "Cardiology"),
+        ("/me/hospitals", "Eastmoor Hospital (eastmoor): opened for a look"),
         ("a look", "Harmless extra beats of the heart"),
         ("/me/log", "Practitioner/demo-weiss"),
         ("/me/people", "Patient/demo-runa"),

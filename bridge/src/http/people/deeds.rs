@@ -2,6 +2,7 @@
 
 use super::words::{moment, title};
 use crate::audit::emergency::{STARTED, STOPPED};
+use crate::audit::event::{ANSWER, Answer};
 use crate::audit::tells_of_emergency;
 use crate::fhir::display::items;
 use crate::ids::Name;
@@ -9,6 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use notary::canonical::Json;
 use std::collections::BTreeSet;
+
+/// What goes to other hospitals.
+pub(super) const ASKED: &str = "Asked other hospitals";
+pub(super) const LOOKED: &str = "Looked at what another hospital has";
 
 /// One event.
 pub(super) struct Deed {
@@ -24,6 +29,8 @@ pub(super) struct Deed {
     pub(super) outcome: Outcome,
     /// Who of another organisation, where one asked.
     pub(super) outside: Option<Outside>,
+    /// What other organisations answered, by their ids, where they were asked.
+    pub(super) answers: Vec<(String, Answer)>,
     /// The event itself: it has a receipt.
     pub(super) name: Option<Name>,
     /// It was done in an emergency, or began or ended one.
@@ -72,6 +79,7 @@ pub(super) fn deed(event: &Json) -> Deed {
             _ => Outcome::Failed,
         },
         outside: agents.iter().find(|agent| is_outside(agent)).map(outside),
+        answers: answers(event),
         name: event.text("id").and_then(|id| Name::parse(&format!("AuditEvent/{id}"))),
         emergency: tells_of_emergency(event),
     }
@@ -85,9 +93,9 @@ fn pleaded(event: &Json) -> String {
     format!("as {role}: {reason}")
 }
 
-/// Of our own events the agents of others alone bear a purpose of use.
+/// On whose behalf another organisation asks: he bears a purpose of use as who asks here may, and it is not he who asks here.
 fn is_outside(agent: &Json) -> bool {
-    agent.get("purposeOfUse").is_some()
+    agent.get("purposeOfUse").is_some() && agent.get("requestor") == Some(&Json::Bool(false))
 }
 
 fn outside(agent: &Json) -> Outside {
@@ -96,6 +104,13 @@ fn outside(agent: &Json) -> Outside {
         user: agent.get("who").and_then(|who| who.text("reference")).map(str::to_owned),
         purpose: coding.and_then(|coding| coding.text("code")).unwrap_or_default().to_owned(),
     }
+}
+
+fn answers(event: &Json) -> Vec<(String, Answer)> {
+    let details = items(event, "entity").iter().flat_map(|entity| items(entity, "detail"));
+    let told = details.filter(|detail| detail.text("type") == Some(ANSWER));
+    let read = told.filter_map(|detail| Answer::read(detail.text("valueString")?));
+    read.map(|(from, answer)| (from.to_owned(), answer)).collect()
 }
 
 /// The paths that were asked, where they are told: without what was asked there, which anybody puts together as he likes.
@@ -150,12 +165,8 @@ pub(super) fn kinds(named: &[Name]) -> String {
 fn did(code: &str, all: &[String], outside: bool) -> &'static str {
     let asked = all.first().map_or("", String::as_str);
     match code {
-        "operation" if asked.starts_with("me/hospitals/look") || asked.starts_with("exchange/view") => {
-            "Looked at what another hospital has"
-        }
-        "operation" if asked.starts_with("me/hospitals") || asked.starts_with("exchange/pull") => {
-            "Asked other hospitals"
-        }
+        "operation" if asked.starts_with("me/hospitals/look") || asked.starts_with("exchange/view") => LOOKED,
+        "operation" if asked.starts_with("me/hospitals/ask") || asked.starts_with("exchange/pull") => ASKED,
         "operation" if asked.starts_with("exchange/peer/pull") => "Asked for a copy, from another hospital",
         "operation" if asked.starts_with("exchange/peer/push") => "Sent entries from another hospital",
         "operation" if asked.starts_with("exchange/peer") => "Looked from another hospital",
@@ -186,7 +197,8 @@ mod tests {
         let name = |text: &str| Name::parse(text).unwrap();
         let at = jiff::Timestamp::from_second(1_700_000_000).unwrap();
         let resources = [(name("Observation/o"), Version(2)), (name("Patient/p"), Version(1))].into();
-        let detail = Detail { resources, ..Detail::at(at) };
+        let answers = [("0xb".to_owned(), Answer::Asks), ("0xc".to_owned(), Answer::Gave)];
+        let detail = Detail { resources, answers: answers.clone().into(), ..Detail::at(at) };
         let user = Some(name("Practitioner/d"));
         let who = Who { client: "portal/a".into(), user, purpose: None, behalf: None };
         let access = Access { who: Some(who), did: Did("read"), outcome: REFUSED, patient: Some(name("Patient/p")) };
@@ -201,6 +213,7 @@ mod tests {
         assert_eq!((told.did.as_str(), told.what.as_str()), ("Looked at an entry", "Results and measurements"));
         assert_eq!((told.patient, told.outcome), (Some(name("Patient/p")), Outcome::Refused));
         assert!(told.outside.is_none());
+        assert_eq!(told.answers, answers);
         let behalf = Behalf {
             user: Some("http://b/fhir/Practitioner/x".into()),
             system: "urn:p".into(),
@@ -220,6 +233,14 @@ mod tests {
             let outside = told.outside.unwrap();
             assert_eq!((told.program.as_str(), outside.purpose.as_str(), told.did.as_str()), ("0xb", "TREAT", did));
             assert_eq!((outside.user.as_deref(), told.person), (Some("http://b/fhir/Practitioner/x"), None));
+        }
+        // Who asks here says what for, too, and is no other organisation's.
+        for user in [Some(name("Practitioner/d")), None] {
+            let who = Some(Who { client: "portal/a".into(), user, purpose: Some("TREAT".into()), behalf: None });
+            let access = Access { who, did: Did("operation"), ..access.clone() };
+            let event = audit_event(&access, &detail, Naming::Reference, "H", "http://h/fhir").to_string();
+            let told = deed(&Json::parse(event.as_bytes()).unwrap());
+            assert!(told.outside.is_none() && told.did == "Took a summary, a receipt or a copy", "{}", told.did);
         }
         let nobody = Access { who: None, patient: None, ..access };
         let told = deed(

@@ -33,9 +33,12 @@ pub(super) async fn events(
     let kind = TypeName::parse("AuditEvent").ok_or(Refusal::Nothing)?;
     let found = visit.search(kind, asked, visit.position(kind)?).await?;
     let after = visit.after(kind, found.next)?;
-    // What this service tells has log entries of a kind of its own. What other systems have stored is theirs to answer for.
-    let own = found.matches.iter().filter(|event| matches!(event.kind, Kind::Access | Kind::Emergency));
-    Ok((own.map(|event| deed(&event.json())).collect(), after))
+    Ok((found.matches.iter().filter(|event| is_ours(event)).map(|event| deed(&event.json())).collect(), after))
+}
+
+/// What this service tells has log entries of a kind of its own. What other systems have stored is theirs to answer for.
+pub(super) fn is_ours(event: &Opened) -> bool {
+    matches!(event.kind, Kind::Access | Kind::Emergency)
 }
 
 /// `/me/records/access`.
@@ -71,13 +74,17 @@ impl Names {
             (Some(person), _) if Some(person) == own => "You".to_owned(),
             (Some(person), _) => self.people.get(person).cloned().unwrap_or_else(|| person.to_string()),
             (None, Some(outside)) => {
-                let id = &deed.program;
-                let called = self.organisations.get(id).map_or_else(|| id.clone(), |called| format!("{called} ({id})"));
+                let called = self.organisation(&deed.program);
                 let user = outside.user.as_ref().map_or_else(String::new, |user| format!(", {user}"));
                 format!("Another hospital: {called}{user}, for {}", purpose(&outside.purpose))
             }
             (None, None) => format!("A program: {}", deed.program),
         }
+    }
+
+    /// An organisation, by its id.
+    pub(super) fn organisation(&self, id: &str) -> String {
+        self.organisations.get(id).map_or_else(|| id.to_owned(), |called| format!("{called} ({id})"))
     }
 }
 
@@ -86,11 +93,17 @@ pub(super) async fn names(visit: &Visit<'_>, deeds: &[Deed]) -> Result<Names, Re
     Ok(Names { people: people(visit, deeds).await?, organisations: organisations(visit, deeds).await })
 }
 
+/// The same without people.
+pub(super) async fn names_of_organisations(visit: &Visit<'_>, deeds: &[Deed]) -> Names {
+    Names { organisations: organisations(visit, deeds).await, ..Names::default() }
+}
+
 async fn organisations(visit: &Visit<'_>, deeds: &[Deed]) -> HashMap<String, String> {
     let mut names = HashMap::new();
     let Some(exchange) = &visit.app.exchange else { return names };
-    let ids: BTreeSet<&str> =
-        deeds.iter().filter(|deed| deed.outside.is_some()).map(|deed| deed.program.as_str()).collect();
+    let asked_here = deeds.iter().filter(|deed| deed.outside.is_some()).map(|deed| deed.program.as_str());
+    let answered = deeds.iter().flat_map(|deed| &deed.answers).map(|(from, _)| from.as_str());
+    let ids: BTreeSet<&str> = asked_here.chain(answered).collect();
     for id in ids {
         if let Some(parsed) = ParticipantId::parse(id)
             && let Some(called) = exchange.directory.called(&parsed).await

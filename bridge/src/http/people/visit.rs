@@ -110,10 +110,21 @@ impl<'v> Visit<'v> {
         pairs: &[(&str, String)],
         from: Option<Position>,
     ) -> Result<Page, Refusal> {
+        self.search_as(&self.caller, kind, pairs, from).await
+    }
+
+    /// The same with other rights than the role's.
+    pub(super) async fn search_as(
+        &self,
+        caller: &Caller,
+        kind: TypeName,
+        pairs: &[(&str, String)],
+        from: Option<Position>,
+    ) -> Result<Page, Refusal> {
         let core = &self.app.core;
         let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
         let asked = read_as(kind, &pairs, &core.around(), Faulty::Refused).map_err(|_| Refusal::Form)?;
-        Ok(search(core, &self.caller, core.around(), &asked, from).await?)
+        Ok(search(core, caller, core.around(), &asked, from).await?)
     }
 
     /// Where a list goes on, of the address.

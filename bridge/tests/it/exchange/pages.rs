@@ -1,6 +1,7 @@
 //! Exchange in the portal: a clinician asks and looks, a patient is asked, allows, refuses and sees, an administrator sees the network.
 
 use super::network::{Hospital, Network};
+use crate::consents;
 use crate::door::{Browser, Passkey, invitation};
 use crate::frames::is_ours_alone;
 use crate::grants::{click, give};
@@ -131,6 +132,16 @@ async fn a_clinician_asks_the_patient_allows_and_takes_it_back() {
     assert!(page.contains("Ask the patient"), "{page}");
     assert!(ada.page("/me/shares").await.contains("Nobody asks."));
     until_answered(&mut doc, &format!("{form}&request=yes"), "The patient is asked.").await;
+    // Whom he has asked and what came of it stands on his own page.
+    let page = until(&mut doc, "/me/hospitals", "refused, and the patient was asked").await;
+    for words in ["Asked other hospitals", "/me/hospitals?patient=ada", "Patient/ada", &format!("({}): refused", b.id)]
+    {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    a.put(&json!({"resourceType": "Practitioner", "id": "other", "name": [{"family": "Okoye"}]})).await;
+    let (mut other, _) = person(&a.world, Role::Clinician, Some("Practitioner/other")).await;
+    let page = until(&mut other, "/me/hospitals", "You have asked nothing.").await;
+    assert!(!page.contains("the patient was asked") && !page.contains("Patient/ada"), "{page}");
 
     // The organisation, the purpose and the scope are those that were asked for.
     let page = until(&mut ada, "/me/shares", "Hospital Northquay").await;
@@ -268,6 +279,14 @@ async fn what_a_patient_refuses_is_not_asked_again() {
     until_answered(&mut doc, &form, "The patient is asked.").await;
     assert!(ada.page("/me/shares").await.contains("Nobody asks."));
     assert_eq!(b.world.get(&format!("/fhir/Task/{id}")).await.1["meta"]["versionId"], task["meta"]["versionId"]);
+
+    // Here she has said something, too: what is told of her record is for her and for auditors. What he has asked he still sees.
+    let own = json!({"type": "permit", "actor": consents::to("Practitioner/doc")});
+    a.put(&consents::consent("active", own)).await;
+    bridge::audit::worker::flush(&a.world.running.app).await.unwrap();
+    let trail = consents::get_as(&a.world, "Practitioner/doc", "/fhir/AuditEvent?agent=Practitioner/doc").await;
+    assert!(trail.0 == 200 && !trail.1.to_string().contains("Patient/ada"), "{}", trail.1);
+    until(&mut doc, "/me/hospitals", "refused, and the patient was asked").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

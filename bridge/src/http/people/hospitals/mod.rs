@@ -2,6 +2,7 @@
 //! What is shown is proved first; what is refused is told with what is missing.
 
 pub(super) mod ask;
+mod asked;
 pub(super) mod look;
 mod pages;
 mod shown;
@@ -61,8 +62,9 @@ pub(super) async fn form(app: &Arc<App>, request: &Request) -> Result<Reply, Ref
         None => None,
     };
     let network = network(&visit).await;
+    let lately = if matches!(network, Network::Alone) { None } else { Some(asked::lately(&visit).await?) };
     let status = if matches!(network, Network::Away) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    Ok(page(status, &pages::form(&visit, &network, patient.as_ref())))
+    Ok(page(status, &pages::form(&visit, &network, patient.as_ref(), lately.as_ref())))
 }
 
 /// One of our patients, whom the visitor may read.

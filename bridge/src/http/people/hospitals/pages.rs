@@ -5,6 +5,7 @@ use super::super::record_pages::parts;
 use super::super::visit::Visit;
 use super::super::words::{GROUPS, line, narrative, title, told};
 use super::ask::{Answers, Question};
+use super::asked::{self, Lately};
 use super::look::Looked;
 use super::shown::{Item, More, SHOWN, grouped, held_back, intact, section};
 use super::{HOME, Network, PURPOSES, purpose};
@@ -29,7 +30,7 @@ fn frame(visit: &Visit<'_>, title: &str, content: &Markup) -> Markup {
 }
 
 /// `/me/hospitals`.
-pub(super) fn form(visit: &Visit<'_>, network: &Network, patient: Option<&Opened>) -> Markup {
+pub(super) fn form(visit: &Visit<'_>, network: &Network, patient: Option<&Opened>, lately: Option<&Lately>) -> Markup {
     let content = html! {
         p.lead { "Ask other hospitals for what they have of a patient of yours. What comes is checked before you see it, and nothing of it "
             "is stored here unless you say so. The patient decides, there: each request is written down at both places with your name." }
@@ -41,6 +42,7 @@ pub(super) fn form(visit: &Visit<'_>, network: &Network, patient: Option<&Opened
                 (ask(visit, found, patient))
             }
         }
+        @if let Some(lately) = lately { (asked::section(visit, lately)) }
     };
     frame(visit, "Other hospitals", &content)
 }
@@ -192,7 +194,7 @@ fn gave(got: &Got) -> Markup {
 }
 
 fn failed(visit: &Visit<'_>, question: &Question, one: &Answered, called: &str, error: &ExchangeError) -> Markup {
-    let refused = matches!(error, ExchangeError::Refused { status, .. } if *status == StatusCode::FORBIDDEN);
+    let refused = error.is_refusal();
     let text = error.issues().into_iter().map(|issue| issue.text).collect::<Vec<_>>().join("; ");
     html! {
         @if refused && question.request {
