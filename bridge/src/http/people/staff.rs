@@ -88,8 +88,12 @@ async fn close(visit: &Visit<'_>, form: &HashMap<String, String>) -> Result<Repl
     }
     let account = id.clone();
     let known = at_desk(visit.app, move |desk| Ok(desk.store.close_account(&account, closed)?)).await?;
+    // What is no account is whatever a form said: the log has none of it.
+    if !known {
+        return Err(Refusal::Nothing);
+    }
     news(&id, if closed { "the account was closed" } else { "the account was opened again" });
-    if known { Ok(see_other(&site(visit.app).path(PEOPLE))) } else { Err(Refusal::Nothing) }
+    Ok(see_other(&site(visit.app).path(PEOPLE)))
 }
 
 fn everybody(visit: &Visit<'_>, people: &[Listed], code: Option<&Bearer>) -> Markup {
