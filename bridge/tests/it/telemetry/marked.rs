@@ -1,16 +1,19 @@
 //! No patient data in what the service tells of itself: messages, resources and requests are full of marked values, good ones and
 //! bad ones, with everything on, and no mark is found in a span, a metric, a log or the text of an error.
 
-use super::{Told, eventually};
+use super::{Receiver, Told, eventually, typed};
 use crate::world::msa;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use prost::Message;
 use warp::http::Response;
 
 /// In every value. Replies that refuse do not have it either.
-const VALUE: &str = "zqxjk";
+pub const VALUE: &str = "zqxjk";
 /// In names that a client makes up, of parameters and elements: a reply may name them to him, but nothing else does.
 const NAME: &str = "wvkqz";
 
-fn messages() -> Vec<(String, &'static str)> {
+pub fn messages() -> Vec<(String, &'static str)> {
     let admission = format!(
         "MSH|^~\\&|ADT|NORTH|MED|SEAL|20260302081500||ADT^A01^ADT_A01|{VALUE}-1|P|2.5.1\n\
          EVN|A01|20260302081500\n\
@@ -145,12 +148,12 @@ fn requests() -> Vec<(&'static str, String, String)> {
     ]
 }
 
-fn holds(bytes: &[u8], mark: &str) -> bool {
+pub fn holds(bytes: &[u8], mark: &str) -> bool {
     bytes.to_ascii_lowercase().windows(mark.len()).any(|window| window == mark.as_bytes())
 }
 
 /// A refusal does not say what was sent.
-fn is_discreet(what: &str, reply: &Response<bytes::Bytes>) {
+pub fn is_discreet(what: &str, reply: &Response<bytes::Bytes>) {
     let text = String::from_utf8_lossy(reply.body());
     assert!(reply.status().as_u16() < 400 || !holds(reply.body(), VALUE), "{what}: {text}");
 }
@@ -215,15 +218,29 @@ async fn hold_and_export(told: &Told) {
     assert!(holds(&sent, VALUE), "what was exported is marked");
 }
 
+/// Whether how long messages took has come, with a message that was counted.
+fn is_measured(collector: &Receiver) -> bool {
+    let bodies = collector.all().into_iter().filter(|got| got.line == "POST /v1/metrics");
+    let requests = bodies.map(|got| ExportMetricsServiceRequest::decode(got.body).unwrap());
+    let scopes = requests.flat_map(|request| request.resource_metrics).flat_map(|resource| resource.scope_metrics);
+    let mut named = scopes.flat_map(|scope| scope.metrics).filter(|metric| metric.name == "medseal_message_duration");
+    named.any(|metric| match metric.data {
+        Some(Data::Histogram(told)) => told.data_points.iter().any(|point| point.count > 0),
+        _ => false,
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_marked_value_is_in_a_span_a_metric_a_log_or_an_error() {
     let told = Told::start(CONFIG).await;
     say_everything(&told).await;
     hold_and_export(&told).await;
+    typed::everywhere(&told).await;
     // Something of each was told before it is said that nothing is in it.
     let got = |line: &str| told.collector.all().into_iter().any(|got| got.line == line);
     eventually(async || (got("POST /v1/traces") && got("POST /v1/metrics")).then_some(())).await;
     eventually(async || told.collector.all().iter().any(|got| holds(&got.body, "anchor")).then_some(())).await;
+    eventually(async || is_measured(&told.collector).then_some(())).await;
     let log = told.directory.path().join("log");
     let (collector, _directory) = told.end().await;
     let log = std::fs::read(log).unwrap();

@@ -3,6 +3,7 @@
 mod marked;
 mod metrics;
 mod traces;
+mod typed;
 
 use super::commands::{Served, token};
 use super::stores;
