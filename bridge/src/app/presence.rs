@@ -20,6 +20,13 @@ fn replica(core: &Core, config: &Config) -> Replica {
     Replica { id: core.lease.holder().to_owned(), place, root: core.keys.newest_id() }
 }
 
+impl App {
+    /// Which of the services on this index this is, as its operator knows it; nothing where there can be no other.
+    pub fn replica(&self) -> Option<String> {
+        self.core.store.is_shared().then(|| replica(&self.core, &self.config).place)
+    }
+}
+
 /// The machine's name, or the pod's.
 fn host() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();

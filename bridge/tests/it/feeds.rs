@@ -661,6 +661,8 @@ async fn an_administrator_sees_each_feed_and_replays_an_edited_message_and_both_
     for word in ["ward", "<svg", "50.0 %", "In quarantine: 1", "2 messages in the last hour"] {
         assert!(feeds.contains(word), "{word}: {feeds}");
     }
+    let own = format!("(process {}, http {})", std::process::id(), world.running.http);
+    assert_eq!(feeds.contains(&own), crate::stores::on_postgres(), "which of several: {feeds}");
     let list = admin.page("/me/quarantine").await;
     let (_, rest) = list.split_once("href=\"/me/quarantine/").expect("a link");
     let id = rest.split('"').next().unwrap().to_owned();

@@ -40,7 +40,10 @@ fn shown(visit: &Visit<'_>, waiting: usize) -> Markup {
     let read: Vec<(&Arc<Feed>, Reading)> = feeds.all().map(|feed| (feed, feed.meter.read(now))).collect();
     let waiting = if waiting == MANY { format!("{MANY} or more") } else { waiting.to_string() };
     let content = html! {
-        p.lead { "What came in by each feed since this process was started, as of " (time(now)) ". Of several replicas each counts its own. "
+        p.lead { "What came in by each feed since this process was started, as of " (time(now)) ". "
+            @if let Some(replica) = visit.app.replica() {
+                "This is the replica " (replica) ": each counts its own, and the dashboard sums them. "
+            }
             a href=(visit.site.path(FEEDS)) { "Look again" } }
         p { a href=(visit.site.path("/me/quarantine")) { "In quarantine: " (waiting) } }
         section.panel aria-labelledby="feeds-title" {
