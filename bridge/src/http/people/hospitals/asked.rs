@@ -21,7 +21,7 @@ const DAYS: i64 = 7;
 const OPERATIONS: &str = "100";
 const MOST: usize = 20;
 
-/// The newest requests, and what they went to is called.
+/// The newest requests, and what those are called who were asked.
 pub(super) struct Lately {
     deeds: Vec<Deed>,
     names: Names,
@@ -91,7 +91,8 @@ fn row(visit: &Visit<'_>, deed: &Deed, names: &Names) -> Markup {
             td.time { (deed.when) }
             td.mono {
                 @if let Some(patient) = &deed.patient {
-                    a href=(visit.site.path(&format!("{HOME}?patient={}", patient.id))) { "Ask again" span.unseen { " for" } } " " (patient)
+                    (patient) " "
+                    a href=(visit.site.path(&format!("{HOME}?patient={}", patient.id))) { "Ask again" span.unseen { " for " (patient) } }
                 } @else { "none" }
             }
             td { (deed.did) }
