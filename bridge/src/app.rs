@@ -1,5 +1,6 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
+mod away;
 pub mod keep;
 mod own_keys;
 mod presence;

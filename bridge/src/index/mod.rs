@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod alone;
 pub mod anchors;
+mod away;
 pub mod backup;
 pub mod blind;
 pub mod cells;
