@@ -1,5 +1,6 @@
 //! The two engines, and how a connection to them is had and given back.
 
+use super::away::Synced;
 use super::postgres::{Pool, Settings};
 use super::replicas::mark;
 use super::sql::{Connection, values};
@@ -69,6 +70,8 @@ pub(super) struct Files {
     idle: Mutex<Vec<rusqlite::Connection>>,
     /// The committer's, whose commits follow packs that are on disk.
     behind: Mutex<Vec<rusqlite::Connection>>,
+    /// After the connections: so it is dropped when they are.
+    pub(super) synced: Synced,
 }
 
 /// A connection that goes back when it is dropped.
@@ -215,7 +218,12 @@ impl Drop for Lent {
 
 impl Files {
     fn new(path: &Path, looked_at: bool) -> Self {
-        Self { path: path.to_owned(), looked_at, idle: Mutex::default(), behind: Mutex::default() }
+        let (idle, behind) = (Mutex::default(), Mutex::default());
+        Self { path: path.to_owned(), looked_at, idle, behind, synced: Synced::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The path of something that belongs to the index and lies beside it.

@@ -160,7 +160,7 @@ async fn what_the_house_calls_sensitive_is_held_back_like_what_comes_with_medsea
     assert_eq!(get_as(&world, DOCTOR, "/fhir/Observation/o-ada").await.0, 200);
     // With a line that makes no sense nothing starts: less would be held back than somebody thinks.
     let (_directory, _) = stopped(world).await;
-    std::fs::write(&file, "S\tours\turn:oid:1.2.3.4.99\nL\tEMPL\tours\tSTAFF-*\tour own people\n").unwrap();
+    std::fs::write(&file, "S\tours\turn:oid:1.2.3.4.99\nL\tNOSUCH\tours\tSTAFF-*\tour own people\n").unwrap();
     let Err(refused) = bridge::commands::serve::start(config).await else { panic!("it starts") };
     let told = refused.to_string();
     assert!(told.contains("own.tsv") && told.contains("line 2"), "{told}");

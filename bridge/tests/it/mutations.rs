@@ -221,11 +221,11 @@ fn bundles_and_documents_of_others_are_read_or_refused() {
     });
 }
 
-/// Names of elements and attributes that run something, or lead a reader away from what he reads.
+/// Elements that run something, or lead a reader away from what he reads.
 fn runs(name: &str) -> bool {
     const ELEMENTS: &[&str] =
         &["script", "iframe", "object", "embed", "form", "input", "link", "meta", "base", "style", "svg"];
-    ELEMENTS.contains(&name) || name.starts_with("on")
+    ELEMENTS.contains(&name)
 }
 
 #[test]
@@ -248,7 +248,8 @@ fn no_narrative_that_is_taken_runs_anything() {
             assert!(!runs(&node.tag_name().name().to_ascii_lowercase()), "{div}");
             for attribute in node.attributes() {
                 let value = attribute.value().trim().to_ascii_lowercase();
-                assert!(!runs(&attribute.name().to_ascii_lowercase()) && !value.starts_with("javascript:"), "{div}");
+                let acts = attribute.name().to_ascii_lowercase().starts_with("on") || value.starts_with("javascript:");
+                assert!(!acts, "{div}");
             }
         }
     });

@@ -100,6 +100,7 @@ async fn what_happens_is_counted() {
     let kept_back = json!({"type": "deny", "actor": consents::to(consents::DOCTOR)});
     consents::put(&world, consents::consent("active", kept_back)).await;
     assert_eq!(consents::get_as(&world, consents::DOCTOR, "/fhir/Observation/o-ada").await.0, 404);
+    assert_eq!(consents::get_as(&world, consents::OTHER, "/fhir/Observation/o-ada").await.0, 200);
     bridge::audit::worker::flush(&world.running.app).await.unwrap();
     let anchored = async || {
         let text = text(&world).await;
