@@ -314,7 +314,7 @@ mod tests {
             let message = [b"MSH|^~\\&|A|B|C|D|1||X|7|P\rPID|1||||", name, b"\r"].concat();
             std::fs::write(&file, &message).unwrap();
             let again = String::from_utf8_lossy(&message).replace("|7|", "|7-1|");
-            let sent = read_all(&[file.clone()], 2).unwrap();
+            let sent = read_all(std::slice::from_ref(&file), 2).unwrap();
             assert_eq!(sent[0], message);
             assert_eq!(String::from_utf8_lossy(&sent[1]), again);
         }

@@ -244,8 +244,8 @@ fn all(value: &Json, name: &str) -> String {
 pub(super) fn size(bytes: usize) -> String {
     match bytes {
         1 => "1 byte".to_owned(),
-        ..1_000 => format!("{bytes} bytes"),
-        ..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        0 | 2..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
         _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
     }
 }
