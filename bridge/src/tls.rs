@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
 };
@@ -190,7 +190,7 @@ fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
     let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(found) if found.is_empty() => Err(fault("holds no list of revoked certificates".into())),
-        read => read.map_err(|e| fault(format!("no lists of revoked certificates: {e}"))),
+        read => read.map_err(|e| fault(format!("no lists of revoked certificates: {}", told(&e)))),
     }
 }
 
@@ -252,7 +252,15 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     warn_if_open(path);
     PrivateKeyDer::from_pem_file(path)
-        .map_err(|e| TlsError::File { path: path.to_owned(), what: format!("no private key: {e}") })
+        .map_err(|e| TlsError::File { path: path.to_owned(), what: format!("no private key: {}", told(&e)) })
+}
+
+/// The library's words have the bytes of the marker, one by one.
+fn told(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section that begins does not end".to_owned(),
+        error => error.to_string(),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -260,7 +268,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(found) if found.is_empty() => Err(fault("holds no certificate".into())),
-        read => read.map_err(|e| fault(format!("no certificates: {e}"))),
+        read => read.map_err(|e| fault(format!("no certificates: {}", told(&e)))),
     }
 }
 

@@ -143,6 +143,8 @@ fn did(request: &Request) -> Option<Did> {
         ["me", "records", rest @ ..] | ["me", "patients" | "wards", _, rest @ ..] => of_page(rest),
         ["me", "patients" | "log" | "shares" | "hospitals"] => "search-type",
         ["me", "people" | "guardians", _] | ["me", "clients", _, ..] => "operation",
+        // An empty form asks about nobody.
+        ["me", "explain"] if request.query.is_empty() => return None,
         ["me", "hospitals" | "emergency" | "emergencies" | "explain", ..] => "operation",
         ["exchange", "participants"] => return None,
         ["exchange", ..] => "operation",

@@ -67,6 +67,7 @@ async fn admitted<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     let admitted: Vec<Arc<Feed>> = feeds.admitted(&arrival).into_iter().cloned().collect();
     if admitted.is_empty() {
+        app.core.metrics.refused_handshakes.add(1, "certificate");
         let shown = arrival.fingerprint().unwrap_or_else(|| "none".into());
         return Err(Error::other(format!("the certificate that was shown, {shown}, is no feed's of this listener")));
     }

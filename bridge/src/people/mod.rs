@@ -177,7 +177,7 @@ pub enum Refused {
     Passkey(#[from] passkey::PasskeyError),
     #[error("{0}")]
     OpenId(#[from] openid::OpenIdError),
-    #[error("the signature is not this wallet's over this message")]
+    #[error("the signature is not by this key over this message")]
     Signature,
     #[error("there are too many open invitations: they end after three days")]
     Invitations,

@@ -174,7 +174,7 @@ impl Metrics {
             ),
             refused_handshakes: make.count(
                 "medseal_tls_refused",
-                "TLS handshakes that failed; unlisted: no list of revoked certificates speaks of the one that was shown",
+                "Connections whose TLS or certificate was refused; unlisted: no list of revoked certificates speaks of the one that was shown",
                 "reason",
                 &REFUSALS,
             ),

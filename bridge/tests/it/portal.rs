@@ -330,6 +330,7 @@ async fn an_auditor_and_the_patient_are_told_why_somebody_sees_an_entry_and_nobo
         ("record=g1&actor=Practitioner/doc", 400),
         ("record=Observation/g1&actor=doc", 400),
         ("record=Observation/g1&actor=,", 400),
+        ("record=Observation/g1&actor=Practitioner/doc&purpose=nosuch", 400),
         ("record=Observation/g1", 200),
     ] {
         assert_eq!(auditor.get(&format!("/me/explain?{query}")).await.status(), status, "{query}");
@@ -343,7 +344,7 @@ async fn an_auditor_and_the_patient_are_told_why_somebody_sees_an_entry_and_nobo
         }
     }
     // She sees that an auditor asked.
-    page_with(&mut ada, "/me/records/access", "A program: portal/").await;
+    page_with(&mut ada, "/me/records/access", "An auditor or administrator: portal/").await;
     assert!(
         page_with(&mut ada, "/me/records/access", "Asked who may see it").await.contains("Results and measurements")
     );

@@ -171,6 +171,8 @@ fn did(code: &str, all: &[String], outside: bool) -> &'static str {
         "operation" if asked.starts_with("exchange/peer/push") => "Sent entries from another hospital",
         "operation" if asked.starts_with("exchange/peer") => "Looked from another hospital",
         "operation" if outside => "Was sent entries",
+        "operation" if asked.starts_with("me/people") => "Minded who may sign in",
+        "operation" if asked.starts_with("me/guardians") => "Minded who acts for whom",
         "operation" if explains(all) => "Asked who may see it",
         "read" => "Looked at an entry",
         "vread" | "history-instance" | "history-type" | "history-system" => "Looked at older versions",

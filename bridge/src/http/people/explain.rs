@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::visit::Visit;
 use super::{page, parameter};
 use crate::app::App;
-use crate::consent::policy::{Ask, Effect};
+use crate::consent::policy::{Ask, Effect, is_purpose};
 use crate::http::explain::{Said, asked, own};
 use crate::http::fhir::may;
 use crate::http::parameters::Given;
@@ -66,6 +66,9 @@ impl Question {
             return Err(UNCLEAR);
         }
         let purpose = Some(("purpose", self.purpose.as_str())).filter(|(_, code)| !code.is_empty());
+        if purpose.is_some_and(|(_, code)| !is_purpose(code)) {
+            return Err(UNCLEAR);
+        }
         let pairs = actors.into_iter().map(|actor| ("actor", actor)).chain(purpose);
         let given = Given::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         asked(&given, &visit.app.core.gate.purpose).map_err(|_| UNCLEAR)
@@ -106,7 +109,7 @@ fn shown(visit: &Visit<'_>, question: &Question, said: Option<&Said>) -> Markup 
     let content = html! {
         p.lead { "What its patient's Consents say, as they are now, to somebody of this hospital who would be shown an entry, and which provision "
             "decides. What the entry says is not on this page. That you ask is written down, and the patient sees it." }
-        p.hint { "More may be held back: by what a program was let in for, by the rules for other hospitals, and of notices of emergencies, of the "
+        p.hint { "Whether he is there, and may see records here at all, is not asked. More may be held back: by what a program was let in for, by the rules for other hospitals, and of notices of emergencies, of the "
             "access log and of files in documents." }
         (form(visit, question))
         @if let Some(said) = said { (told(said)) }

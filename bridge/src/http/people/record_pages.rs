@@ -48,7 +48,7 @@ impl Chart<'_> {
 /// `/me/records`.
 pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], (apps, notices): (bool, &Markup)) -> Markup {
     let patient = chart.patient.json();
-    let own = chart.is_own();
+    let (own, clinician) = (chart.is_own(), chart.role() == Role::Clinician);
     let content = html! {
         (notices)
         (facts(&patient))
@@ -57,8 +57,8 @@ pub(super) fn overview(chart: &Chart<'_>, found: &[(&Group, Vec<Json>)], (apps, 
             a href=(chart.at("/download")) { "Download everything" } " "
             a href=(chart.at(&format!("/{}", chart.name()))) { @if own { "About me" } @else { "About this person" } }
             @if apps { " " a href=(chart.at("/apps")) { "Open an app" } }
-            @if !own && chart.visit.app.exchange.is_some() { " " a href=(chart.visit.site.path(&format!("/me/hospitals?patient={}", chart.name().id))) { "Ask other hospitals" } }
-            @if !own { " " a href=(chart.visit.site.path(&format!("/me/emergency?patient={}", chart.name().id))) { "Emergency" } }
+            @if clinician && chart.visit.app.exchange.is_some() { " " a href=(chart.visit.site.path(&format!("/me/hospitals?patient={}", chart.name().id))) { "Ask other hospitals" } }
+            @if clinician { " " a href=(chart.visit.site.path(&format!("/me/emergency?patient={}", chart.name().id))) { "Emergency" } }
         }
         @for (group, entries) in found.iter().filter(|(_, entries)| !entries.is_empty()) {
             section.panel aria-labelledby=(format!("{}-title", group.kind)) {

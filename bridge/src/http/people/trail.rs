@@ -78,6 +78,9 @@ impl Names {
                 let user = outside.user.as_ref().map_or_else(String::new, |user| format!(", {user}"));
                 format!("Another hospital: {called}{user}, for {}", purpose(&outside.purpose))
             }
+            (None, None) if deed.program.starts_with("portal/") => {
+                format!("An auditor or administrator: {}", deed.program)
+            }
             (None, None) => format!("A program: {}", deed.program),
         }
     }
