@@ -39,7 +39,7 @@ def known(values):
 
 
 @schemathesis.hook
-def before_call(_context, case, kwargs):
+def before_call(_context, case, _kwargs):
     path = case.operation.path
     known(case.path_parameters)
     if isinstance(case.body, dict):
@@ -48,8 +48,6 @@ def before_call(_context, case, kwargs):
     if path.startswith(("/me", "/auth/")) and path != "/auth/logout":
         fits = [role for role, pages in ROLES.items() if path.startswith(pages)] or list(ROLES)
         session = SESSIONS[LUCK.choice(fits if LUCK.random() < 0.9 else list(ROLES))]
-        headers = kwargs.setdefault("headers", {})
-        headers["Cookie"] = session["cookie"]
-        headers["Origin"] = session["origin"]
+        case.headers = {**(case.headers or {}), "Cookie": session["cookie"], "Origin": session["origin"]}
         if isinstance(case.body, dict) and "token" in case.body:
             case.body["token"] = session["token"]
