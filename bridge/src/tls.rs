@@ -118,13 +118,10 @@ impl Shown {
 /// An authority that is not trusted any more leaves open connections alone: they have shown what was good when they began.
 fn judge(verifier: &dyn ClientCertVerifier, chain: &[CertificateDer<'_>]) -> Judgement {
     let Some((own, between)) = chain.split_first() else { return Judgement::Good };
-    match verifier.verify_client_cert(own, between, UnixTime::now()) {
-        Err(Error::InvalidCertificate(CertificateError::Revoked)) => Judgement::Revoked,
-        Err(Error::InvalidCertificate(
-            CertificateError::UnknownRevocationStatus
-            | CertificateError::ExpiredRevocationList
-            | CertificateError::ExpiredRevocationListContext { .. },
-        )) => Judgement::Unknown,
+    let refused = verifier.verify_client_cert(own, between, UnixTime::now()).err();
+    match refused.as_ref().map(Refusal::of_tls) {
+        Some(Refusal::Revoked) => Judgement::Revoked,
+        Some(Refusal::Unlisted | Refusal::ListExpired) => Judgement::Unknown,
         _ => Judgement::Good,
     }
 }
@@ -142,31 +139,56 @@ fn held(tls: &config::Tls) -> Digest {
     Digest::of(&all)
 }
 
-/// Why a handshake failed: what [`refusal`] says, one word each.
-pub const REFUSALS: [&str; 5] = ["revoked", "unlisted", "list_expired", "certificate", "other"];
-
-/// Why a handshake failed, in a word for counts.
-pub fn refusal(error: &std::io::Error) -> &'static str {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(CertificateError::Revoked)) => "revoked",
-        Some(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)) => "unlisted",
-        Some(Error::InvalidCertificate(
-            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
-        )) => "list_expired",
-        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => "certificate",
-        _ => "other",
-    }
+/// Why a handshake fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Revoked,
+    /// No list speaks of the certificate.
+    Unlisted,
+    ListExpired,
+    /// None was shown, or it is not good.
+    Certificate,
+    Other,
 }
 
-/// Why a handshake failed, where it is about revocation: in words for the log.
-pub fn revocation(error: &std::io::Error) -> Option<&'static str> {
-    match refusal(error) {
-        "revoked" => Some("the certificate that was shown is revoked"),
-        "unlisted" => {
-            Some("no list of tls.revoked speaks of the certificate that was shown: its authority's list is missing")
+impl Refusal {
+    /// What [`Self::word`] says, one word each.
+    pub const WORDS: [&'static str; 5] = ["revoked", "unlisted", "list_expired", "certificate", "other"];
+
+    /// Of a handshake.
+    pub fn of(error: &std::io::Error) -> Self {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).map_or(Self::Other, Self::of_tls)
+    }
+
+    fn of_tls(error: &Error) -> Self {
+        match error {
+            Error::InvalidCertificate(CertificateError::Revoked) => Self::Revoked,
+            Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => Self::Unlisted,
+            Error::InvalidCertificate(
+                CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+            ) => Self::ListExpired,
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Self::Certificate,
+            _ => Self::Other,
         }
-        "list_expired" => Some("the list of tls.revoked is past its time: nobody is let in by it until it is renewed"),
-        _ => None,
+    }
+
+    /// For counts.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    /// For the log, where it is about revocation.
+    pub fn about_revocation(self) -> Option<&'static str> {
+        match self {
+            Self::Revoked => Some("the certificate that was shown is revoked"),
+            Self::Unlisted => {
+                Some("no list of tls.revoked speaks of the certificate that was shown: its authority's list is missing")
+            }
+            Self::ListExpired => {
+                Some("the list of tls.revoked is past its time: nobody is let in by it until it is renewed")
+            }
+            Self::Certificate | Self::Other => None,
+        }
     }
 }
 
@@ -318,19 +340,22 @@ mod tests {
     }
 
     #[test]
-    fn revocation_is_told_in_words() {
-        let told = |error: CertificateError| {
-            revocation(&std::io::Error::new(std::io::ErrorKind::InvalidData, Error::InvalidCertificate(error)))
-        };
-        assert!(told(CertificateError::Revoked).is_some_and(|text| text.contains("is revoked")));
-        assert!(told(CertificateError::UnknownRevocationStatus).is_some_and(|text| text.contains("is missing")));
-        assert!(told(CertificateError::ExpiredRevocationList).is_some_and(|text| text.contains("past its time")));
-        assert_eq!(told(CertificateError::Expired), None);
-        assert_eq!(revocation(&std::io::Error::other("x")), None);
-        for error in [Error::InvalidCertificate(CertificateError::Expired), Error::NoCertificatesPresented] {
-            assert_eq!(refusal(&std::io::Error::new(std::io::ErrorKind::InvalidData, error)), "certificate");
+    fn a_refusal_is_told_in_a_word_and_revocation_in_more() {
+        let of = |error| Refusal::of(&std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        for (error, word, part) in [
+            (Error::InvalidCertificate(CertificateError::Revoked), "revoked", "is revoked"),
+            (Error::InvalidCertificate(CertificateError::UnknownRevocationStatus), "unlisted", "is missing"),
+            (Error::InvalidCertificate(CertificateError::ExpiredRevocationList), "list_expired", "past its time"),
+            (Error::InvalidCertificate(CertificateError::Expired), "certificate", ""),
+            (Error::NoCertificatesPresented, "certificate", ""),
+            (Error::DecryptError, "other", ""),
+        ] {
+            let refusal = of(error);
+            assert_eq!(refusal.word(), word);
+            assert_eq!(refusal.about_revocation().is_some(), !part.is_empty(), "{word}");
+            assert!(refusal.about_revocation().unwrap_or_default().contains(part), "{word}");
         }
-        assert_eq!(refusal(&std::io::Error::other("x")), "other");
+        assert_eq!(Refusal::of(&std::io::Error::other("x")), Refusal::Other);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::reply::{Reply, body, failure};
 use super::routes::{Request, not_found, only};
 use crate::app::App;
 use crate::error::Issue;
-use crate::limits::{HEADER_TIMEOUT, MAX_METRICS_CONNECTIONS, WRITE_TIMEOUT};
+use crate::limits::{HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_METRICS_CONNECTIONS, WRITE_TIMEOUT};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::server::conn::http1::Builder;
@@ -47,7 +47,7 @@ async fn metrics(app: &Arc<App>) -> Reply {
 pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_METRICS_CONNECTIONS));
     let mut builder = Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stopping| *stopping) => return,

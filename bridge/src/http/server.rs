@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::places::Places;
 use crate::rooms::Room;
-use crate::tls::refusal;
+use crate::tls::Refusal;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::{Stream, unfold};
 use http_body_util::{self as body, StreamBody};
@@ -88,7 +88,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
                     let stream = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
                     let _ = watcher.watch(builder.serve_connection(stream, service)).await;
                 }
-                Err(error) => core.metrics.refused_handshakes.add(1, refusal(&error)),
+                Err(error) => core.metrics.refused_handshakes.add(1, Refusal::of(&error).word()),
             }
             drop(place);
         });

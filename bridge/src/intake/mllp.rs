@@ -11,7 +11,7 @@ use crate::limits::{
     MAX_FRAME_BYTES, SMALL_FRAME_BYTES, WRITE_TIMEOUT,
 };
 use crate::rooms::Room;
-use crate::tls::{Shown, refusal, revocation};
+use crate::tls::{Refusal, Shown};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -42,8 +42,9 @@ pub(super) async fn connection(
     let begun = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(door.clone()).accept(stream)).await;
     let begun = begun.unwrap_or_else(|_| Err(Error::other("TLS did not begin in time")));
     let stream = begun.inspect_err(|error| {
-        app.core.metrics.refused_handshakes.add(1, refusal(error));
-        if let Some(why) = revocation(error) {
+        let refusal = Refusal::of(error);
+        app.core.metrics.refused_handshakes.add(1, refusal.word());
+        if let Some(why) = refusal.about_revocation() {
             tracing::warn!(why, %peer, "a sender was refused");
         }
     })?;
@@ -67,7 +68,7 @@ async fn admitted<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     let admitted: Vec<Arc<Feed>> = feeds.admitted(&arrival).into_iter().cloned().collect();
     if admitted.is_empty() {
-        app.core.metrics.refused_handshakes.add(1, "certificate");
+        app.core.metrics.refused_handshakes.add(1, Refusal::Certificate.word());
         let shown = arrival.fingerprint().unwrap_or_else(|| "none".into());
         return Err(Error::other(format!("the certificate that was shown, {shown}, is no feed's of this listener")));
     }

@@ -3,7 +3,7 @@
 //! Names and units follow OpenTelemetry; `/metrics` gives them as Prometheus has them (`_total`, `_seconds`).
 
 use crate::feeds::Feed;
-use crate::tls::REFUSALS;
+use crate::tls::Refusal;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -176,7 +176,7 @@ impl Metrics {
                 "medseal_tls_refused",
                 "Connections whose TLS or certificate was refused; unlisted: no list of revoked certificates speaks of the one that was shown",
                 "reason",
-                &REFUSALS,
+                &Refusal::WORDS,
             ),
             registry,
             provider,
