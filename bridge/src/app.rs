@@ -1,6 +1,5 @@
 //! What a running medseal holds, and how it starts: open everything, check that it fits together, begin to work.
 
-mod away;
 pub mod keep;
 mod own_keys;
 mod presence;
@@ -8,6 +7,7 @@ pub mod probe;
 mod refusal;
 pub(crate) mod roots;
 mod rules;
+mod wal;
 mod workers;
 
 use own_keys::OwnKeys;

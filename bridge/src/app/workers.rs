@@ -2,7 +2,7 @@
 
 use super::probe::Probe;
 use super::rules::profiles;
-use super::{App, Core, Opened, StartError, away, open, presence, roots};
+use super::{App, Core, Opened, StartError, open, presence, roots, wal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::consent::worker;
@@ -71,7 +71,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<(Arc<App>, W
         tokio::spawn(lease::run(app.core.clone())),
         tokio::spawn(presence::run(app.clone())),
         tokio::spawn(roots::tidy(app.core.clone())),
-        tokio::spawn(away::run(app.core.clone())),
+        tokio::spawn(wal::run(app.core.clone())),
         tokio::spawn(upkeep::run(app.clone())),
         tokio::spawn(audit::worker::run(app.clone())),
         tokio::spawn(exchange::deliver::run(app.clone())),

@@ -1,10 +1,10 @@
 //! The two engines, and how a connection to them is had and given back.
 
-use super::away::Synced;
 use super::postgres::{Pool, Settings};
 use super::replicas::mark;
 use super::sql::{Connection, values};
 use super::store::StoreError;
+use super::wal::Log;
 use crate::vault::objects::private;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ const EMERGENCY: &str = include_str!("schema.emergency.sql");
 const RECEIVERS: &str = include_str!("schema.receivers.sql");
 const LAPSED: &str = include_str!("schema.lapsed.sql");
 /// How long a writer waits for the other one (the committer, the sequencer).
-const BUSY: Duration = Duration::from_secs(20);
+pub(super) const BUSY: Duration = Duration::from_secs(20);
 /// Readers kept open.
 const MAX_IDLE: usize = 8;
 /// PostgreSQL's schema, step by step: its version is how many of them were taken. What was released is never changed.
@@ -71,7 +71,7 @@ pub(super) struct Files {
     /// The committer's, whose commits follow packs that are on disk.
     behind: Mutex<Vec<rusqlite::Connection>>,
     /// After the connections: so it is dropped when they are.
-    pub(super) synced: Synced,
+    pub(super) log: Log,
 }
 
 /// A connection that goes back when it is dropped.
@@ -86,7 +86,7 @@ pub(super) struct Lent {
 const READER_CACHE: i64 = 2_000;
 const WRITER_CACHE: i64 = 16_000;
 /// After how many pages of 4 KiB a commit itself puts the write-ahead log into the file, and waits for it: 256 MiB. Long before, that is done
-/// beside it (`away`).
+/// beside it (`wal`).
 const MOST_PAGES: i64 = 65_536;
 
 /// Whether a commit of SQLite's is on disk when it has ended (`PRAGMA synchronous`).
@@ -219,7 +219,7 @@ impl Drop for Lent {
 impl Files {
     fn new(path: &Path, looked_at: bool) -> Self {
         let (idle, behind) = (Mutex::default(), Mutex::default());
-        Self { path: path.to_owned(), looked_at, idle, behind, synced: Synced::default() }
+        Self { path: path.to_owned(), looked_at, idle, behind, log: Log::default() }
     }
 
     pub(super) fn path(&self) -> &Path {

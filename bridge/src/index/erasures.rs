@@ -120,8 +120,7 @@ impl Store {
             secure(c)?;
             c.execute("DELETE FROM data_key WHERE owner = ?1", values![owner.as_str()]).map(|_| ())
         })?;
-        // A reader may hold on to the old pages; then a later checkpoint overwrites them.
-        self.with(|c| if let Connection::Sqlite(_) = c { c.batch("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) })
+        self.empty_log()
     }
 }
 

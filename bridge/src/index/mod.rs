@@ -3,7 +3,6 @@
 pub mod accounts;
 pub mod alone;
 pub mod anchors;
-mod away;
 pub mod backup;
 pub mod blind;
 pub mod cells;
@@ -33,6 +32,7 @@ mod sql;
 pub mod standing;
 pub mod store;
 pub mod tokens;
+mod wal;
 pub mod witnessed;
 pub mod write;
 

@@ -14,7 +14,7 @@ pub(super) async fn run(core: Arc<Core>) {
     while !core.store.is_shared() {
         tokio::time::sleep(EVERY).await;
         let store = core.store.clone();
-        let done = in_background(move || store.put_away()).await;
+        let done = in_background(move || store.put_log_away()).await;
         if let Err(error) = &done
             && !failing
         {
