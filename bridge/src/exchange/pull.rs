@@ -40,7 +40,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// What is asked of the others: where it is to be stored, also who he is there.
-    fn queries(&self) -> Vec<String> {
+    pub fn queries(&self) -> Vec<String> {
         let mut queries = self.queries.clone();
         if self.store && !queries.iter().any(|query| matches!(query.as_str(), "*" | "Patient")) {
             queries.push("Patient".to_owned());

@@ -256,9 +256,7 @@ pub async fn select(
     patient: &Name,
     queries: &[String],
 ) -> Result<(Vec<Opened>, bool), ExchangeError> {
-    if queries.is_empty() || queries.len() > MAX_PULL_QUERIES {
-        return Err(ExchangeError::Malformed("`queries`: 1 to 20 of them, `*` or `Type?parameters`"));
-    }
+    are_asked_well(app, queries)?;
     let (mut basket, mut more) = (Basket::default(), false);
     for text in queries.iter().collect::<BTreeSet<_>>() {
         more |= match text.as_str() {
@@ -267,6 +265,14 @@ pub async fn select(
         };
     }
     Ok((basket.all, more))
+}
+
+/// Whether queries are such as another organisation answers: what is wrong with them is for who asks to mend, and nobody else is asked.
+pub fn are_asked_well(app: &App, queries: &[String]) -> Result<(), ExchangeError> {
+    if queries.is_empty() || queries.len() > MAX_PULL_QUERIES {
+        return Err(ExchangeError::Malformed("`queries`: 1 to 20 of them, `*` or `Type?parameters`"));
+    }
+    queries.iter().filter(|text| *text != "*").try_for_each(|text| read(app, text).map(drop))
 }
 
 /// What was found, each resource once, up to what one parcel holds.

@@ -196,26 +196,12 @@ pub async fn begin(
     here: Option<&Name>,
     intent: &Intent,
 ) -> Result<(String, View), ExchangeError> {
-    let begun = begun(app, caller, from, asked, here, intent).await;
+    let opened = opened(app, from, asked, intent).await;
     if let Some(here) = here {
-        let said = begun.as_ref().map_or_else(|error| error.answer(asked.request_consent), |_| Answer::Opened);
+        let said = opened.as_ref().map_or_else(|error| error.answer(asked.request_consent), |_| Answer::Opened);
         caller.seen.answered(here, from.as_str(), said);
     }
-    begun
-}
-
-async fn begun(
-    app: &App,
-    caller: &Caller,
-    from: &ParticipantId,
-    asked: &Opening,
-    here: Option<&Name>,
-    intent: &Intent,
-) -> Result<(String, View), ExchangeError> {
-    let partner = of(app)?.directory.partner(from, &app.partners, peers::now(app)).await?;
-    let body = serde_json::to_vec(asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
-    let answer = granted(ask(app, &partner, OPEN, body, intent).await?)?;
-    let Opened { ticket, expires } = serde_json::from_slice(&answer).map_err(|_| ExchangeError::Answer)?;
+    let Opened { ticket, expires } = opened?;
     let view = View {
         id: new_id()?,
         by: caller.subject.clone(),
@@ -227,6 +213,14 @@ async fn begun(
         expires: expires.min(peers::now(app) + VIEW_LIFE.as_secs()),
     };
     Ok((seal(&app.core, HERE, &view)?, view))
+}
+
+/// What the other organisation answers.
+async fn opened(app: &App, from: &ParticipantId, asked: &Opening, intent: &Intent) -> Result<Opened, ExchangeError> {
+    let partner = of(app)?.directory.partner(from, &app.partners, peers::now(app)).await?;
+    let body = serde_json::to_vec(asked).map_err(|_| ExchangeError::Malformed("the request cannot be written"))?;
+    let answer = granted(ask(app, &partner, OPEN, body, intent).await?)?;
+    serde_json::from_slice(&answer).map_err(|_| ExchangeError::Answer)
 }
 
 /// The view of a text, of who opened it.

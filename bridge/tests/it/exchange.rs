@@ -34,6 +34,10 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     let missing = told(&refused);
     assert!(missing.contains(&format!("urn:medseal:participant|{}", a.id)) && missing.contains("/me"), "{missing}");
     assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 0);
+    for nonsense in [json!([]), json!(["Observation?nonsense=x"]), json!(["AuditEvent"]), json!(vec!["Condition"; 21])] {
+        let (status, refused) = a.ask("POST", "/exchange/pull", &with(&everything, "queries", nonsense)).await;
+        assert_eq!(status, 400, "nobody else is asked: {refused}");
+    }
     let (_, _) = a.ask("POST", "/exchange/pull", &with(&everything, "requestConsent", json!(true))).await;
     let (_, _) = a.ask("POST", "/exchange/pull", &with(&everything, "requestConsent", json!(true))).await;
     assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 1, "she is told once");
@@ -326,6 +330,10 @@ async fn a_look_lasts_as_long_as_the_patient_lets_it_and_leaves_nothing() {
     let path = format!("/exchange/view/{}", view["id"].as_str().unwrap());
     let (status, found) = a.world.get(&format!("{path}/Observation?status=final")).await;
     assert_eq!((status, names(&found)), (200, vec!["Observation/o-lovelace".to_owned()]));
+    for nonsense in ["AuditEvent", "Nothing", "Observation?nonsense=x"] {
+        let (status, told) = a.world.get(&format!("{path}/{nonsense}")).await;
+        assert_eq!(status, 400, "nobody else is asked: {nonsense} {told}");
+    }
     let token = format!("Bearer {}", a.world.token);
     let page = a.world.request("GET", &path, &[("authorization", &token), ("accept", "text/html")], b"").await;
     assert_eq!((page.status().as_u16(), page.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));

@@ -17,6 +17,7 @@ use crate::exchange::of;
 use crate::exchange::participants::Participant;
 use crate::exchange::peers::{Intent, now};
 use crate::exchange::pull::{self, Answered, Got, Wanted};
+use crate::exchange::respond::are_asked_well;
 use crate::exchange::signed::purpose;
 use crate::fhir::{matching, outcome};
 use crate::http::fhir::page::raw;
@@ -125,7 +126,7 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
     if asked.store && here.is_none() {
         return Err(refused(&ExchangeError::Malformed("`store` needs a `patient` of this server: Patient/id")));
     }
-    Ok(Wanted {
+    let wanted = Wanted {
         from: asked.from,
         described,
         here,
@@ -134,7 +135,9 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
         store: asked.store,
         intent,
         emergency: asked.emergency,
-    })
+    };
+    are_asked_well(call.app, &wanted.queries()).map_err(|error| refused(&error))?;
+    Ok(wanted)
 }
 
 /// Whether the caller may do this with every resource.

@@ -12,6 +12,7 @@ use crate::exchange::emergency::Urgent;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::of;
 use crate::exchange::pull::Answered;
+use crate::exchange::respond::are_asked_well;
 use crate::exchange::view::{Opening, View, begin as open, of_caller};
 use crate::ids::{Name, Owner};
 use crate::smart::scopes::Interaction;
@@ -83,7 +84,9 @@ pub(super) async fn look(call: Call<'_>, id: &str, kind: Option<&str>) -> Result
         (Some(kind), "") => kind.to_owned(),
         (Some(kind), query) => format!("{kind}?{query}"),
     };
-    let answered = view.look(call.app, vec![query]).await;
+    let queries = vec![query];
+    are_asked_well(call.app, &queries).map_err(|error| refused(&error))?;
+    let answered = view.look(call.app, queries).await;
     tell(&call, &view);
     let mark = watermark(&call);
     let wants_page = kind.is_none() && Wanted::of(call.request).first_of(&["html", "json"]) == Some("html");
