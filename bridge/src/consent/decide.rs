@@ -1,7 +1,6 @@
 //! Decides, and nothing else: pure. The read path takes the [`Permit`] that only this module makes, so that a read
 //! without a decision does not compile; and the permit is asked about each resource that was opened.
 
-use super::labels::Rules;
 use super::outside::Outside;
 use super::policy::{Action, Ask, Coding};
 use crate::audit::seen::Seen;
@@ -218,8 +217,11 @@ impl Permit {
         };
         // It was read when the scope was; for another type it may mean nothing, and lets nothing through.
         let found = |only: &Criteria| {
-            let rules = around.labels.unwrap_or(Rules::built_in());
-            let labelled = only.asks_labels().then(|| rules.labelled(resource));
+            // Where nobody has said by which rules, a scope that asks for labels lets nothing through.
+            if only.asks_labels() && around.labels.is_none() {
+                return false;
+            }
+            let labelled = around.labels.filter(|_| only.asks_labels()).map(|rules| rules.labelled(resource));
             let (resource, filters) = (labelled.as_ref().unwrap_or(resource), only.filters(name.kind, around));
             filters.is_ok_and(|filters| filters.iter().all(|filter| holds(filter, resource, around)))
         };
@@ -230,6 +232,7 @@ impl Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consent::labels::Rules;
     use crate::smart::scopes;
 
     const AROUND: Surroundings<'_> = Surroundings { base: "http://here/fhir", now: 0, labels: None };
@@ -305,7 +308,9 @@ mod tests {
             for interaction in [Interaction::Read, Interaction::Create] {
                 let caller = caller(&format!("system/Condition.cr?{constraint}"), None, None);
                 let permit = decide(&caller, interaction, Some(name.kind)).unwrap();
-                assert_eq!([&hiv, &diabetes].map(|one| permit.covers(&name, one, &AROUND)), expected, "{constraint}");
+                let around = Surroundings { labels: Some(Rules::built_in()), ..AROUND };
+                assert_eq!([&hiv, &diabetes].map(|one| permit.covers(&name, one, &around)), expected, "{constraint}");
+                assert!(!permit.covers(&name, &diabetes, &AROUND), "by no rules nothing is let through");
             }
         }
     }

@@ -74,7 +74,7 @@ pub struct Surroundings<'s> {
     pub base: &'s str,
     /// Microseconds since 1970.
     pub now: i64,
-    /// By what a resource is labelled where scopes ask for labels; what comes with medseal where nothing is said.
+    /// By what a resource is labelled where scopes ask for labels. Without it they find none.
     pub labels: Option<&'s Rules>,
 }
 
