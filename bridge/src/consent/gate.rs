@@ -210,6 +210,7 @@ impl Core {
                 asking.ask.get_or_try_init(|| self.belonging(asking.asker.ask(&self.gate.purpose))).await?.clone();
             let policy = self.gate.policy(asking.asker);
             let mut decision = self.decided(ask.clone(), asking.newest, (patient, &facts), policy).await?;
+            self.metrics.consents.add(1, if decision.effect == Effect::Permit { "permit" } else { "deny" });
             if decision.effect != Effect::Permit {
                 let declared = asking.emergencies.get_or_try_init(|| self.declared(asking.asker)).await?;
                 decision = self.anew((ask, asking.newest), (patient, &facts), (policy, declared), decision).await?;
@@ -266,9 +267,7 @@ impl Core {
     ) -> Result<Decision, VaultError> {
         let consents = self.consents_of(patient, newest).await?;
         let ask = Ask { now: self.clock.now().as_microsecond(), ..ask };
-        let decision = decide_by(&consents, &ask, facts, policy, &self.standing());
-        self.metrics.consents.add(1, if decision.effect == Effect::Permit { "permit" } else { "deny" });
-        Ok(decision)
+        Ok(decide_by(&consents, &ask, facts, policy, &self.standing()))
     }
 
     async fn asking<'p>(&self, permit: &'p Permit, asker: &'p Asker) -> Result<Asking<'p>, VaultError> {
