@@ -56,7 +56,9 @@ fn validate(place: &str, schema: &Value, value: &Value) {
 
 fn described(method: &str, path: &str, status: u16) -> Option<&'static Value> {
     let Some((_, item)) = item(path) else {
-        return (status == 404).then(|| &CONTRACT["components"]["responses"]["NotFound"]);
+        // Where there are pages, one says that there is none.
+        let said = if path.starts_with("/me/") { "RefusedPage" } else { "NotFound" };
+        return (status == 404).then(|| &CONTRACT["components"]["responses"][said]);
     };
     if (method, status) == ("OPTIONS", 204) {
         return Some(&CONTRACT["components"]["responses"]["Preflight"]);

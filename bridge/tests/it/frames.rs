@@ -113,7 +113,7 @@ async fn no_page_of_anybody_stands_in_a_frame() {
     let held = world.running.app.core.store.held(false, i64::MAX, 10).unwrap();
     look(&mut chief, &[&format!("/me/quarantine/{}", held[0].id)], 200).await;
     // What is refused is a page, too.
-    look(&mut ada, &["/me/records/Observation/none", "/me/wards/none"], 404).await;
+    look(&mut ada, &["/me/records/Observation/none", "/me/wards/none", "/me/nothing"], 404).await;
     look(&mut ada, &["/me/patients", "/me/log", "/me/keys"], 403).await;
 }
 
@@ -135,7 +135,7 @@ fn fits(pattern: &str, path: &str) -> bool {
 #[test]
 fn each_page_that_there_is_was_looked_at() {
     let source = include_str!("../../src/http/people/paths.rs");
-    let shown = source.split("async fn show(").nth(1).unwrap().split("_ => return").next().unwrap();
+    let shown = source.split("async fn show(").nth(1).unwrap().split("_ => Err(").next().unwrap();
     let patterns: Vec<&str> =
         shown.lines().filter_map(|line| line.trim().strip_prefix('[')?.split(']').next()).collect();
     assert!(patterns.len() > 30, "the pages were found");

@@ -9,7 +9,7 @@ use super::{refused, see_other, site};
 use crate::app::App;
 use crate::http::query;
 use crate::http::reply::Reply;
-use crate::http::routes::{Request, not_found, only};
+use crate::http::routes::{Request, only};
 use std::sync::Arc;
 use warp::http::{Method, header};
 
@@ -31,8 +31,8 @@ pub(in crate::http) async fn answer(app: &Arc<App>, request: &Request, path: &[&
         _ => {}
     }
     let done = match request.method == Method::POST {
-        true => act(app, request, path).await?,
-        false => show(app, request, path).await?,
+        true => act(app, request, path).await,
+        false => show(app, request, path).await,
     };
     Ok(done.unwrap_or_else(|refusal| refused(app, &refusal)))
 }
@@ -67,8 +67,8 @@ fn methods(path: &[&str]) -> &'static [Method] {
 }
 
 /// What a form does.
-async fn act(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result<Reply, Refusal>, Reply> {
-    Ok(match path {
+async fn act(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Reply, Refusal> {
+    match path {
         ["auth", "authorize"] => door::asked_by_form(app, request),
         ["auth", "authorize", "answer"] => authorize::answer(app, request).await,
         ["auth", "logout"] => door::logout(app, request).await,
@@ -96,16 +96,16 @@ async fn act(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result<
         ["me", "shares", "refuse"] => shares::refuse(app, request).await,
         ["me", "network", "retry"] => network::retry(app, request).await,
         ["withdraw"] => access::by_code(app, request).await,
-        _ => return Err(not_found()),
-    })
+        _ => Err(Refusal::Nothing),
+    }
 }
 
 /// A page.
-async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result<Reply, Refusal>, Reply> {
+async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Reply, Refusal> {
     if let Some(elsewhere) = by_name(app, request) {
-        return Ok(Ok(elsewhere));
+        return Ok(elsewhere);
     }
-    Ok(match path {
+    match path {
         ["me"] => door::me(app, request).await,
         ["auth", "login"] => door::login(app, request).await,
         ["auth", "join"] => door::join(app, request).await,
@@ -141,8 +141,8 @@ async fn show(app: &Arc<App>, request: &Request, path: &[&str]) -> Result<Result
         ["me", "clients", id, "remove"] => programs::ask(app, request, id).await,
         ["me", "keys"] => upkeep::keys(app, request).await,
         ["me", "backups"] => upkeep::backups(app, request).await,
-        _ => return Err(not_found()),
-    })
+        _ => Err(Refusal::Nothing),
+    }
 }
 
 /// Browsers bind cookies and keys to a name: who came by a loopback address goes on to the same by name.
