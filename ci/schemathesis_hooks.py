@@ -17,6 +17,7 @@ ROLES = {
 }
 # What there is, for what would be found by chance only.
 KNOWN = {"patient": ["ada", "Patient/ada"], "from": ["south"], "to": ["south"], "for": ["Patient/ada"], "type": ["Observation", "Patient"]}
+IN_PATHS = {name: [value for value in values if "/" not in value] for name, values in KNOWN.items()}
 LUCK = random.Random(1)
 
 
@@ -30,18 +31,18 @@ def text(_context, response):
     return response.content.decode()
 
 
-def known(values):
+def known(values, what=KNOWN):
     """Some values are of what there is."""
     for name in values or {}:
-        if name in KNOWN and LUCK.random() < 0.5:
-            choice = LUCK.choice(KNOWN[name])
+        if name in what and LUCK.random() < 0.5:
+            choice = LUCK.choice(what[name])
             values[name] = [choice] if isinstance(values[name], list) else choice
 
 
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     path = case.operation.path
-    known(case.path_parameters)
+    known(case.path_parameters, IN_PATHS)
     if isinstance(case.body, dict):
         known(case.body)
     # To sign out would end it for all that follow.

@@ -16,14 +16,7 @@ async function until(page, words, times = 1) {
   assert.fail(`${words} is not there: ${await page.textContent('main')}`)
 }
 
-export async function access({ site, person, invitation, accessible, press, at, step }) {
-  const join = async (...who) => {
-    const page = await person()
-    await page.goto(invitation(...who))
-    await press(page, 'Make a passkey')
-    await at(page, '/me')
-    return page
-  }
+export async function access({ site, person, invitation, join, accessible, press, at, step }) {
   const ada = await join('--role', 'patient', '--for', 'Patient/ada')
   const doctor = await join('--role', 'clinician', '--for', 'Practitioner/doc', '--organisation', 'Organization/clinic')
   const chart = async () => (await doctor.goto(`${site}/me/patients/ada`)).status()

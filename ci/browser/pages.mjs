@@ -9,14 +9,7 @@ import { LETTER, SCAN } from './portal.mjs'
 const HOME = 'http://localhost:9000/'
 const APP = ['--app', '--public', '--name', 'Growth', '--redirect', HOME, '--launch', `${HOME}open`, '--scope', 'launch launch/encounter openid patient/*.rs']
 
-export async function pages({ site, data, program, person, invitation, accessible, press, at, step }) {
-  const join = async (...who) => {
-    const page = await person()
-    await page.goto(invitation(...who))
-    await press(page, 'Make a passkey')
-    await at(page, '/me')
-    return page
-  }
+export async function pages({ site, data, program, person, join, accessible, press, at, step }) {
   /** Goes to a page, which says something. */
   const show = async (page, path, words) => {
     assert.equal((await page.goto(`${site}${path}`)).status(), 200, path)

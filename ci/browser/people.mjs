@@ -185,9 +185,17 @@ try {
     await page.goto(`http://127.0.0.1:${port}/me`)
     await at(page, '/auth/login?next=%2Fme')
   })
+  /** A browser of somebody who was invited. */
+  const join = async (...who) => {
+    const page = await person()
+    await page.goto(invitation(...who))
+    await press(page, 'Make a passkey')
+    await at(page, '/me')
+    return page
+  }
   await portal({ site, data, program, person, invitation, accessible, press, at, step })
-  await pages({ site, data, program, person, invitation, accessible, press, at, step })
-  await access({ site, person, invitation, accessible, press, at, step })
+  await pages({ site, data, program, person, join, accessible, press, at, step })
+  await access({ site, person, invitation, join, accessible, press, at, step })
   assert.deepEqual(violations, [])
 } finally {
   await browser.close()
