@@ -193,6 +193,8 @@ struct Group<'c> {
     moment: Moment,
     /// Milliseconds since 1970; one time for the whole group.
     now: i64,
+    /// What the ids begin with that the group makes: their rows lie together in the index, however large it is.
+    beginning: [u8; 4],
 }
 
 /// What the group's transactions have changed and the index does not know yet.
@@ -253,6 +255,7 @@ impl<'c> Group<'c> {
             drafts: view::Drafts::default(),
             looked_at: AtomicUsize::new(0),
             now: moment.time,
+            beginning: moment::by_chance(),
         }
     }
 
@@ -400,7 +403,9 @@ impl<'c> Group<'c> {
     }
 
     fn new_id(&self) -> Result<ResourceId, VaultError> {
-        Ok(ResourceId::from_bytes(bytes(&system_random)?))
+        let mut id = bytes(&system_random)?;
+        id[..self.beginning.len()].copy_from_slice(&self.beginning);
+        Ok(ResourceId::from_bytes(id))
     }
 }
 

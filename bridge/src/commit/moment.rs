@@ -32,10 +32,15 @@ impl Moment {
         }
     }
 
-    /// Unique by time and chance; without chance the write fails later, with a reason.
+    /// Unique by time and chance.
     pub(super) fn pack(self) -> String {
-        let mut unique = [0; 6];
-        let _ = system_random(&mut unique);
-        format!("packs/{:013x}-{:04x}{}", self.time, self.nth, hex::encode(unique))
+        format!("packs/{:013x}-{:04x}{}", self.time, self.nth, hex::encode(by_chance::<6>()))
     }
+}
+
+/// Of a group. Without chance its write fails later, with a reason.
+pub(super) fn by_chance<const N: usize>() -> [u8; N] {
+    let mut chance = [0; N];
+    _ = system_random(&mut chance);
+    chance
 }

@@ -25,7 +25,7 @@ CREATE TABLE record (
 );
 CREATE INDEX record_type ON record (type, row);
 
--- token: 16 bytes of HMAC-SHA256; row: the version that it finds; generation: the row by the thousand, so that the postings of
+-- token: 16 bytes of HMAC-SHA256; row: the version that it finds; generation: the row by 32,768, so that the postings of
 -- what is new lie together.
 CREATE TABLE posting (
     generation INTEGER NOT NULL,

@@ -92,6 +92,24 @@ async fn a_batch_invokes_operations_and_a_transaction_refuses_them_by_name() {
     assert_eq!(answer["entry"][0]["response"]["status"], "403 Forbidden", "with the scopes of the caller");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_are_made_together_begin_alike_and_no_others_do() {
+    let world = World::new().await;
+    let mut beginnings = Vec::new();
+    for _ in 0..2 {
+        let entries = [post(&patient("1")), post(&patient("2")), post(&json!({"resourceType": "Basic", "code": {"text": "x"}}))];
+        let (status, answer) = world.call("POST", "/fhir", &bundle("transaction", &entries)).await;
+        assert_eq!(status, 200, "{answer}");
+        let entries = answer["entry"].as_array().unwrap();
+        let places = entries.iter().map(|entry| entry["response"]["location"].as_str().unwrap());
+        let ids: Vec<_> = places.map(|p| p.rsplit('/').nth(2).unwrap().split_once('-').unwrap()).collect();
+        assert!(ids.iter().all(|(beginning, _)| *beginning == ids[0].0), "{ids:?}");
+        assert!(ids[0].1 != ids[1].1 && ids[1].1 != ids[2].1, "{ids:?}");
+        beginnings.push(ids[0].0.to_owned());
+    }
+    assert_ne!(beginnings[0], beginnings[1]);
+}
+
 #[tokio::test]
 async fn a_transaction_does_everything_in_the_standards_order() {
     let world = World::new().await;
