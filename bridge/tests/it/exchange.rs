@@ -20,6 +20,7 @@ use bridge::smart::token::TokenKey;
 use cutter::Fault;
 use network::{Network, names, told};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents() {
@@ -182,7 +183,7 @@ async fn wherever_the_connection_is_cut_a_push_arrives_whole_and_once() {
             break state;
         }
         assert!(state["failures"].as_u64().unwrap() <= cuts.len() as u64, "{state}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert!(state["failures"].as_u64().unwrap() >= 8, "{state}");
     for kind in ["Patient", "Observation", "Condition"] {
@@ -206,7 +207,7 @@ async fn who_has_another_key_since_signs_anew_for_what_was_kept() {
         if b.world.get("/fhir/Observation").await.1["total"] == 1 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let before = b.world.get("/fhir/Provenance").await.1["entry"][0]["resource"].clone();
     let b = b.with_another_key().await;
@@ -315,6 +316,30 @@ async fn a_plain_fhir_server_gets_a_transaction() {
             "who receives it must know how confidential it is"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_at_an_address_within_the_network_is_not_connected_to() {
+    let Some(network) = Network::of(2).await else { return };
+    let [a, b] = <[_; 2]>::try_from(network.hospitals).ok().unwrap();
+    a.knows_ada("ada").await;
+    a.consent("ada", &b.id, "active", json!({})).await;
+    let connections = || b.cutter.as_ref().unwrap().connections();
+    let pull = json!({"from": [b.id], "patient": "Patient/ada", "queries": ["*"]});
+    let look = json!({"from": b.id, "patient": "Patient/ada"});
+    a.ask("POST", "/exchange/pull", &pull).await;
+    let before = connections();
+    assert!(before > 0, "it was asked");
+    let a = a.guarded().await;
+    for (path, body) in [("/exchange/pull", &pull), ("/exchange/view", &look)] {
+        let (status, refused) = a.ask("POST", path, body).await;
+        assert!(status >= 500 && !refused.to_string().contains("127.0.0.1"), "{status} {refused}");
+    }
+    let push = json!({"to": b.id, "patient": "Patient/ada", "queries": ["Observation"]});
+    let (_, queued) = a.ask("POST", "/exchange/push", &push).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_, state) = a.world.get(&format!("/exchange/push/{}", queued["id"].as_str().unwrap())).await;
+    assert_eq!((state["state"].as_str(), connections()), (Some("waiting"), before), "{state}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

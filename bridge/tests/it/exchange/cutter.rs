@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +22,7 @@ pub enum Fault {
 struct Shared {
     to: Mutex<Option<SocketAddr>>,
     faults: Mutex<VecDeque<Fault>>,
+    connections: AtomicUsize,
 }
 
 pub struct Cutter {
@@ -36,6 +38,7 @@ impl Cutter {
         let own = shared.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                own.connections.fetch_add(1, Ordering::SeqCst);
                 let to = *own.to.lock().unwrap();
                 let fault = own.faults.lock().unwrap().pop_front();
                 if let Some(to) = to {
@@ -48,6 +51,11 @@ impl Cutter {
 
     pub fn lead_to(&self, to: SocketAddr) {
         *self.shared.to.lock().unwrap() = Some(to);
+    }
+
+    /// How many there were.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// What happens to the next connections, one after the other.

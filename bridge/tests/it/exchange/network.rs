@@ -160,6 +160,15 @@ impl Hospital {
         Self { world, config, ..self }
     }
 
+    /// Starts again, and does not connect to addresses within the network but where the configuration names them.
+    pub async fn guarded(self) -> Self {
+        let (directory, _) = stopped(self.world).await;
+        let mut config = self.config;
+        config.outgoing.allow_private = false;
+        let world = World::with(directory, config.clone()).await;
+        Self { world, config, ..self }
+    }
+
     pub async fn put(&self, resource: &Value) {
         let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
         let (status, reply) = self.world.call("PUT", &path, &resource.to_string()).await;
