@@ -54,7 +54,10 @@ fn account_of(world: &World, person: &str) -> AccountId {
 async fn a_guardian_sees_and_grants_for_a_child_until_it_is_ended() {
     let world = house().await;
     let (mut ada, passkey, mut administrator) = family(&world).await;
-    assert_eq!(ada.get("/me/wards/kid").await.status(), 404, "nobody has linked them");
+    let explain = "/me/explain?ward=kid&record=Observation/k&actor=Practitioner/doc";
+    for path in ["/me/wards/kid", explain] {
+        assert_eq!(ada.get(path).await.status(), 404, "nobody has linked them");
+    }
     assert_eq!(link(&mut administrator, "ada", "kid").await, 303);
     assert_eq!(link(&mut administrator, "ada", "kid").await, 303, "twice is once");
     let page = administrator.page("/me/guardians").await;
@@ -63,7 +66,15 @@ async fn a_guardian_sees_and_grants_for_a_child_until_it_is_ended() {
     let record = ada.page("/me/wards/kid").await;
     assert!(record.contains("Kim Novak") && record.contains("Height") && !record.contains("<h1>My record"), "{record}");
     assert!(record.contains("/me/wards/kid/Observation/k"), "{record}");
-    assert!(ada.page("/me/wards/kid/Observation/k").await.contains("Height"));
+    let entry = ada.page("/me/wards/kid/Observation/k").await;
+    assert!(entry.contains("Height") && entry.contains("/me/explain?ward=kid&amp;record=Observation/k"), "{entry}");
+    let why = ada.page(explain).await;
+    assert!(why.contains("<td class=\"mono\">Patient/kid") && why.contains("the default for TREAT"), "{why}");
+    assert!(!why.contains("Height"), "{why}");
+    for other in ["ward=kid&record=Observation/o", "record=Observation/k", "ward=other&record=Observation/k"] {
+        let asked = format!("/me/explain?{other}&actor=Practitioner/doc");
+        assert_eq!(ada.get(&asked).await.status(), 404, "{other}");
+    }
     for path in ["Observation", "summary", "download", "access"] {
         assert_eq!(ada.get(&format!("/me/wards/kid/{path}")).await.status(), 200, "{path}");
     }

@@ -1,5 +1,5 @@
-//! Why somebody would be shown an entry, or would not: for the patient whose it is, and for an auditor, who sees what decides and nothing
-//! of the entry.
+//! Why somebody would be shown an entry, or would not: for the patient whose it is, or who acts for him, and for an auditor, who sees what
+//! decides and nothing of the entry.
 
 use super::frame::Frame;
 use super::hospitals::PURPOSES;
@@ -34,10 +34,11 @@ struct Question {
     purpose: String,
 }
 
-/// `GET /me/explain?record=&actor=&purpose=`.
+/// `GET /me/explain?record=&actor=&purpose=`; `ward=`: of whom one acts for.
 pub(super) async fn answer(app: &Arc<App>, request: &Request) -> Result<Reply, Refusal> {
+    let ward = parameter(request, "ward");
     let visit = match Visit::of(app, request, Role::Auditor).await {
-        Err(Refusal::Role) => Visit::of(app, request, Role::Patient).await?,
+        Err(Refusal::Role) => Visit::of_patient(app, request, ward.as_deref()).await?,
         visit => visit?,
     };
     let visit = match visit {
@@ -111,10 +112,15 @@ fn shown(visit: &Visit<'_>, question: &Question, said: Option<&Said>) -> Markup 
             "decides. What the entry says is not on this page. That you ask is written down, and the patient sees it." }
         p.hint { "Whether he is there, and may see records here at all, is not asked. More may be held back: by what a program was let in for, by the rules for other hospitals, and of notices of emergencies, of the "
             "access log and of files in documents." }
+        @if let Some(ward) = &visit.ward { p.notice { "You act for " code { (ward) } "." } }
         (form(visit, question))
         @if let Some(said) = said { (told(said)) }
     };
-    let here = if is_auditor(visit) { HOME } else { "/me/access" };
+    let here = match &visit.ward {
+        Some(_) => "/me",
+        None if is_auditor(visit) => HOME,
+        None => "/me/access",
+    };
     let role = Some(visit.session.account.person.role);
     Frame { site: &visit.site, title: "Why somebody sees it", here, script: false, role }.around(&content)
 }
@@ -122,6 +128,7 @@ fn shown(visit: &Visit<'_>, question: &Question, said: Option<&Said>) -> Markup 
 fn form(visit: &Visit<'_>, question: &Question) -> Markup {
     html! {
         form.filters.many method="get" action=(visit.site.path(HOME)) {
+            @if let Some(ward) = &visit.ward { input type="hidden" name="ward" value=(ward.id); }
             div {
                 label for="record" { "Entry" }
                 input #record type="text" name="record" value=(question.record) placeholder="Observation/id" autocomplete="off";

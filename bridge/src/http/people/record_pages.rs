@@ -156,8 +156,8 @@ pub(super) fn entry(chart: &Chart<'_>, (name, resource): (&Name, &Json), stands:
                 p.hint { "Keep the receipt: with it anybody can check this entry later, without us." }
             }
             p.hint { "Entry " code { (name) } ", version " (resource.get("meta").and_then(|m| m.text("versionId")).unwrap_or("1")) }
-            @if chart.is_own() {
-                p.ways { a href=(chart.visit.site.path(&format!("/me/explain?record={name}"))) { "Who may see it, and why?" } }
+            @if chart.role() == Role::Patient {
+                p.ways { a href=(chart.visit.site.path(&chart.visit.explain(Some(name)))) { "Who may see it, and why?" } }
             }
         }
     };

@@ -170,4 +170,11 @@ impl<'v> Visit<'v> {
     pub(super) fn grants(&self) -> String {
         self.ward.as_ref().map_or_else(|| "/me/access".to_owned(), |ward| format!("/me/wards/{}/grants", ward.id))
     }
+
+    /// Where a patient, or who acts for one, asks why somebody sees an entry, if one is named.
+    pub(super) fn explain(&self, record: Option<&Name>) -> String {
+        let ward = self.ward.iter().map(|ward| format!("ward={}", ward.id));
+        let asked: Vec<String> = ward.chain(record.map(|name| format!("record={name}"))).collect();
+        if asked.is_empty() { "/me/explain".to_owned() } else { format!("/me/explain?{}", asked.join("&")) }
+    }
 }

@@ -51,10 +51,10 @@ pub(in crate::http::people) fn overview(
     let path = |path: &str| visit.site.path(path);
     let (over, running): (Vec<_>, Vec<_>) = all.iter().partition(|shown| shown.state.is_over());
     let content = html! {
-        p.lead { "Here you see whom you have given access to your record, and take it back with one click. "
+        p.lead { "Here you see who was given access to " (whose(visit)) " record, and take it back with one click. "
             a href=(path(&format!("{}/access", visit.records()))) { "Who looked" } " is another page, and "
             a href=(path("/me")) { "My account" } " has the apps that you have let in."
-            @if visit.ward.is_none() { " " a href=(path("/me/explain")) { "Why somebody sees an entry" } " can be asked." } }
+            " " a href=(path(&visit.explain(None))) { "Why somebody sees an entry" } " can be asked." }
         @if let Some(ward) = &visit.ward { p.notice { "You act for " code { (ward) } "." } }
         @else if !guardians.is_empty() { (guarded(guardians)) }
         @if is_set_up { p { a.button href=(path(&format!("{}/new", visit.grants()))) { "Give access" } } }
@@ -85,10 +85,15 @@ fn otherwise(visit: &Visit<'_>) -> &'static str {
     let gate = &visit.app.core.gate;
     match gate.policy.default_for(&gate.purpose) {
         Effect::Permit => {
-            "Where no consent says otherwise, all who treat patients in this house see your record, and so do its programs."
+            "Where no consent says otherwise, all who treat patients in this house see the record, and so do its programs."
         }
-        Effect::Deny => "Where no consent says so, nobody but you sees your record.",
+        Effect::Deny => "Where no consent says so, nobody but the patient and who acts for him sees the record.",
     }
+}
+
+/// Whose record it is.
+fn whose(visit: &Visit<'_>) -> &'static str {
+    if visit.ward.is_some() { "this" } else { "your" }
 }
 
 /// Who acts for the patient whose page it is.
