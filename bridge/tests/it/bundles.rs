@@ -97,7 +97,8 @@ async fn ids_that_are_made_together_begin_alike_and_no_others_do() {
     let world = World::new().await;
     let mut beginnings = Vec::new();
     for _ in 0..2 {
-        let entries = [post(&patient("1")), post(&patient("2")), post(&json!({"resourceType": "Basic", "code": {"text": "x"}}))];
+        let entries =
+            [post(&patient("1")), post(&patient("2")), post(&json!({"resourceType": "Basic", "code": {"text": "x"}}))];
         let (status, answer) = world.call("POST", "/fhir", &bundle("transaction", &entries)).await;
         assert_eq!(status, 200, "{answer}");
         let entries = answer["entry"].as_array().unwrap();

@@ -35,7 +35,8 @@ async fn what_two_hospitals_have_comes_proved_and_as_far_as_the_patient_consents
     let missing = told(&refused);
     assert!(missing.contains(&format!("urn:medseal:participant|{}", a.id)) && missing.contains("/me"), "{missing}");
     assert_eq!(b.world.get("/fhir/Task?code=consent-request").await.1["total"], 0);
-    for nonsense in [json!([]), json!(["Observation?nonsense=x"]), json!(["AuditEvent"]), json!(vec!["Condition"; 21])] {
+    for nonsense in [json!([]), json!(["Observation?nonsense=x"]), json!(["AuditEvent"]), json!(vec!["Condition"; 21])]
+    {
         let (status, refused) = a.ask("POST", "/exchange/pull", &with(&everything, "queries", nonsense)).await;
         assert_eq!(status, 400, "nobody else is asked: {refused}");
     }
