@@ -75,7 +75,7 @@ export async function access({ site, person, invitation, join, accessible, press
     const anybody = await person()
     await anybody.goto(`${site}/withdraw`)
     await accessible(anybody, 'withdraw')
-    await anybody.getByLabel('The code').fill(code.replace(/secret: MSR1-./, 'secret: MSR1-Z'))
+    await anybody.getByLabel('The code').fill(code.replace(/secret: MSR1-(.)/, (_, first) => `secret: MSR1-${first === 'Z' ? 'Y' : 'Z'}`))
     await press(anybody, 'Withdraw')
     assert.match(await anybody.textContent('[role=alert]'), /no revocation code/)
     await anybody.goto(`${site}/withdraw`)
