@@ -15,7 +15,7 @@ export async function pages({ site, data, program, person, join, accessible, pre
     assert.equal((await page.goto(`${site}${path}`)).status(), 200, path)
     assert.match(await page.textContent('body'), words)
     await accessible(page, `pages${path.replace(/\W/g, '-')}`)
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `${path} is too wide`)
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= page.viewportSize().width, `${path} is too wide`)
   }
   /** What a link saves. */
   const saved = async (page, link, name) => {

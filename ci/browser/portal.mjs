@@ -71,7 +71,7 @@ export async function portal({ site, data, program, person, invitation, accessib
         for (const path of paths) {
           await page.goto(`${site}${path}`)
           await accessible(page, `portal-${where}${path.replaceAll('/', '-')}`)
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth) - page.viewportSize().width
           assert.ok(wide <= 0, `${path}: ${wide} pixels too wide`)
         }
         if (role === 'administrator') {
@@ -79,7 +79,7 @@ export async function portal({ site, data, program, person, invitation, accessib
           await page.getByRole('link', { name: /^waits/ }).click()
           await page.getByRole('button', { name: 'Replay' }).waitFor()
           await accessible(page, `portal-${where}-held`)
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth) - page.viewportSize().width
           assert.ok(wide <= 0, `a message in quarantine: ${wide} pixels too wide`)
         }
         if (role === 'administrator') {

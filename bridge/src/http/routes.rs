@@ -94,7 +94,7 @@ async fn route(app: &Arc<App>, request: &Request) -> Result<Reply, Reply> {
     let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     let get = || only(request, &[Method::GET]);
     match segments.as_slice() {
-        [""] => get().map(|()| portal::landing(landing(app))),
+        [""] => get().map(|()| portal::landing(people::front(app))),
         ["healthz"] => get().map(|()| alive(app)),
         ["openapi.yaml"] => get().map(|()| body(StatusCode::OK, "application/yaml", OPENAPI)),
         ["readyz"] => {
@@ -249,21 +249,3 @@ pub fn not_found() -> Reply {
 
 /// The API's description, as served and as tested.
 pub const OPENAPI: &str = include_str!("../../../openapi/medseal.yaml");
-
-fn landing(app: &App) -> String {
-    let custodian = app.core.custodian.replace('&', "&amp;").replace('<', "&lt;");
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>medseal</title>\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <h1>medseal</h1><p>Records of <b>{custodian}</b>, sealed and notarised.</p><ul>\
-         <li><a href=\"/fhir/metadata\">/fhir/metadata</a> what this FHIR R4 server does</li>\
-         <li><a href=\"/openapi.yaml\">/openapi.yaml</a> every address, described</li>\
-         <li><a href=\"/verify\">/verify</a> check a receipt, in your browser</li>\
-         <li><a href=\"/ledger\">/ledger</a> log, anchors, and each record held against them</li>\
-         <li><a href=\"/log/key\">/log/key</a> the key that signs it</li>\
-         <li><a href=\"/log/checkpoint\">/log/checkpoint</a> the signed head of the log</li>\
-         <li><a href=\"/me\">/me</a> sign in, and what you sign in with</li>\
-         <li><a href=\"/readyz\">/readyz</a> whether all is well</li></ul>\
-         <p>Records need a token: run <code>medseal token --scope 'system/*.rs'</code> at the machine.</p></html>\n"
-    )
-}
