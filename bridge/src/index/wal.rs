@@ -15,7 +15,7 @@ const ENOUGH: i64 = 8_192;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What is known of the log of a file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
     /// The file once more, to wait until what was written to it is on the disk. Not closed as long as SQLite has it open: with any descriptor
     /// of a file that is closed a process loses its locks on it.
@@ -24,12 +24,29 @@ pub(super) struct Log {
     is_stale: AtomicBool,
 }
 
+impl Default for Log {
+    /// It may be of a process that was killed before it had emptied it.
+    fn default() -> Self {
+        Self { file: OnceLock::new(), is_stale: AtomicBool::new(true) }
+    }
+}
+
 impl Files {
     /// Until the disk has what was copied. SQLite waits for that, too: what fails here fails there.
     fn synced(&self) {
         if let Some(file) = self.log.file.get_or_init(|| File::open(self.path()).ok()) {
             _ = file.sync_data();
         }
+    }
+
+    /// Whether the log is empty now. Who is erased meanwhile is not forgotten.
+    fn empty(&self, c: &Connection) -> Result<bool, StoreError> {
+        self.log.is_stale.store(false, Ordering::SeqCst);
+        let done = begun_anew(c, "TRUNCATE");
+        if !matches!(done, Ok(true)) {
+            self.log.is_stale.store(true, Ordering::SeqCst);
+        }
+        done
     }
 }
 
@@ -71,18 +88,6 @@ impl Store {
     }
 }
 
-impl Files {
-    /// Whether the log is empty now. Who is erased meanwhile is not forgotten.
-    fn empty(&self, c: &Connection) -> Result<bool, StoreError> {
-        self.log.is_stale.store(false, Ordering::SeqCst);
-        let done = begun_anew(c, "TRUNCATE");
-        if !matches!(done, Ok(true)) {
-            self.log.is_stale.store(true, Ordering::SeqCst);
-        }
-        done
-    }
-}
-
 /// Nobody waits for it. How many pages are in the log.
 fn copied(c: &Connection) -> Result<i64, StoreError> {
     Ok(c.first("PRAGMA wal_checkpoint(PASSIVE)", &[], |row| row.int(1))?.unwrap_or(0))
@@ -118,6 +123,22 @@ mod tests {
             }
             done.store(true, Ordering::SeqCst);
         });
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_in_the_log_goes_at_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, copy) = (directory.path().join("index.sqlite"), directory.path().join("copy.sqlite"));
+        let store = Store::open(&path).unwrap();
+        store.set_setting("a", "1").unwrap();
+        for of in ["sqlite", "sqlite-wal"] {
+            std::fs::copy(path.with_extension(of), copy.with_extension(of)).unwrap();
+        }
+        let left = || std::fs::metadata(copy.with_extension("sqlite-wal")).unwrap().len();
+        let again = Store::open(&copy).unwrap();
+        assert!(left() > 0);
+        again.put_log_away().unwrap();
+        assert_eq!((left(), again.setting("a").unwrap()), (0, Some("1".into())));
     }
 
     #[test]
