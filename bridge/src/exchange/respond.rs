@@ -256,7 +256,7 @@ pub async fn select(
     patient: &Name,
     queries: &[String],
 ) -> Result<(Vec<Opened>, bool), ExchangeError> {
-    are_asked_well(app, queries)?;
+    check_queries(app, queries)?;
     let (mut basket, mut more) = (Basket::default(), false);
     for text in queries.iter().collect::<BTreeSet<_>>() {
         more |= match text.as_str() {
@@ -267,8 +267,8 @@ pub async fn select(
     Ok((basket.all, more))
 }
 
-/// Whether queries are such as another organisation answers: what is wrong with them is for who asks to mend, and nobody else is asked.
-pub fn are_asked_well(app: &App, queries: &[String]) -> Result<(), ExchangeError> {
+/// Refuses queries that no organisation would answer: what is wrong with them is for who asks to mend, and nobody else is asked.
+pub fn check_queries(app: &App, queries: &[String]) -> Result<(), ExchangeError> {
     if queries.is_empty() || queries.len() > MAX_PULL_QUERIES {
         return Err(ExchangeError::Malformed("`queries`: 1 to 20 of them, `*` or `Type?parameters`"));
     }

@@ -17,7 +17,7 @@ use crate::exchange::of;
 use crate::exchange::participants::Participant;
 use crate::exchange::peers::{Intent, now};
 use crate::exchange::pull::{self, Answered, Got, Wanted};
-use crate::exchange::respond::are_asked_well;
+use crate::exchange::respond::check_queries;
 use crate::exchange::signed::purpose;
 use crate::fhir::{matching, outcome};
 use crate::http::fhir::page::raw;
@@ -136,7 +136,7 @@ async fn wanted(call: &Call<'_>) -> Result<Wanted, Reply> {
         intent,
         emergency: asked.emergency,
     };
-    are_asked_well(call.app, &wanted.queries()).map_err(|error| refused(&error))?;
+    check_queries(call.app, &wanted.queries()).map_err(|error| refused(&error))?;
     Ok(wanted)
 }
 

@@ -12,7 +12,7 @@ use crate::exchange::emergency::Urgent;
 use crate::exchange::error::ExchangeError;
 use crate::exchange::of;
 use crate::exchange::pull::Answered;
-use crate::exchange::respond::are_asked_well;
+use crate::exchange::respond::check_queries;
 use crate::exchange::view::{Opening, View, begin as open, of_caller};
 use crate::ids::{Name, Owner};
 use crate::smart::scopes::Interaction;
@@ -85,7 +85,7 @@ pub(super) async fn look(call: Call<'_>, id: &str, kind: Option<&str>) -> Result
         (Some(kind), query) => format!("{kind}?{query}"),
     };
     let queries = vec![query];
-    are_asked_well(call.app, &queries).map_err(|error| refused(&error))?;
+    check_queries(call.app, &queries).map_err(|error| refused(&error))?;
     let answered = view.look(call.app, queries).await;
     tell(&call, &view);
     let mark = watermark(&call);
