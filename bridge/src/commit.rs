@@ -1,5 +1,5 @@
 //! Group commit. One committer takes all transactions that wait, resolves them in order, writes ONE pack and then ONE
-//! database transaction, and only then answers each sender. While a pack is being written the next group gathers.
+//! database transaction, and only then answers each sender. While a group is being written the next one gathers (ADR 0034).
 
 mod allowed;
 mod committer;
@@ -10,6 +10,7 @@ mod seal;
 mod told;
 mod transaction;
 mod view;
+mod write;
 
 pub use committer::{Waiting, run};
 pub use transaction::{Author, Committed, Deleted, Done, KeptAs, RawMessage, Transaction, Written};
@@ -20,13 +21,10 @@ use crate::fhir::bundle::at_entry;
 use crate::fhir::write::Write;
 use crate::ids::{Name, Owner, ResourceId, TypeName};
 use crate::index::blind::{Blinded, Mark};
-use crate::index::store::{Batch, NewRecord, Place, StoreError};
+use crate::index::store::{Batch, NewRecord, Place};
 use crate::index::tokens::Token;
-use crate::index::write::Turn;
 use crate::secret::{Key, bytes, system_random};
-use crate::upkeep::key_objects;
 use crate::vault::keys::Wrapped;
-use crate::vault::objects::ObjectError;
 use crate::vault::pack::{PackWriter, Record};
 use crate::vault::seal::{Label, RecordKind};
 use allowed::Rights;
@@ -34,6 +32,7 @@ use moment::Moment;
 use notary::commitment::Digest;
 use seal::Links;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 /// The code of the issue that something was changed since (FHIR's issue type for edits that cross).
@@ -45,6 +44,8 @@ struct Group<'c> {
     pack_name: String,
     pack: PackWriter,
     batch: Batch,
+    /// What the group did that is being written.
+    ahead: Option<Arc<Seen>>,
     /// What earlier transactions of the group did, and what the present one has done so far.
     seen: Seen,
     fresh: Seen,
@@ -59,7 +60,7 @@ struct Group<'c> {
     beginning: [u8; 4],
 }
 
-/// What the group's transactions have changed and the index does not know yet.
+/// What a group's transactions have changed and the index does not know yet.
 #[derive(Default)]
 struct Seen {
     resources: HashMap<Name, view::Pending>,
@@ -104,7 +105,8 @@ impl Seen {
 }
 
 impl<'c> Group<'c> {
-    fn new(core: &'c Core, last: Moment) -> Self {
+    /// A group whose moment is after the last one's, behind the one that is being written.
+    fn new(core: &'c Core, last: Moment, ahead: Option<Arc<Seen>>) -> Self {
         let moment = Moment::after(last, core);
         Self {
             core,
@@ -112,6 +114,7 @@ impl<'c> Group<'c> {
             pack_name: moment.pack(),
             pack: PackWriter::default(),
             batch: Batch::default(),
+            ahead,
             seen: Seen::default(),
             fresh: Seen::default(),
             drafts: view::Drafts::default(),
@@ -221,47 +224,21 @@ impl<'c> Group<'c> {
         Committed { done: done.unwrap_or_default(), message: stage.message.map(|(_, id)| id), duplicate }
     }
 
-    /// Makes the group durable: keys and pack, at the same time, then the index, in the turn that was taken for it or in one of
-    /// its own. The pack is the journal: SQLite follows it, and is synced by whatever needs more than that.
-    async fn write(mut self, turn: Option<Turn>) -> Result<(), VaultError> {
-        if self.pack.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<_> = self.seen.keys.iter().map(|(o, (_, w))| (o.clone(), w.clone())).collect();
-        let parts = self.batch.records.iter().map(|record| record.place.extent).collect();
-        let pack = self.core.objects.put_pack(&self.pack_name, self.pack.finish(), parts);
-        tokio::try_join!(put_keys(self.core, &self.pack_name, &keys), pack)?;
-        // A crash before here leaves a pack or keys that nothing refers to, perhaps cut short; no sender was answered. A crash
-        // after here leaves a whole pack that the next start puts into SQLite; with PostgreSQL nothing refers to it.
-        self.batch.keys = keys;
-        let (records, messages) = (self.batch.records.len() as u64, self.batch.messages.len() as u64);
-        let (store, batch) = (self.core.store.clone(), self.batch);
-        let committed = tokio::task::spawn_blocking(move || match turn {
-            Some(turn) => store.commit_in(turn, &batch),
-            None => store.commit_behind(&batch),
-        })
-        .await;
-        let committed = committed.map_err(|e| {
-            VaultError::Object(ObjectError::Io { name: "index".into(), source: std::io::Error::other(e) })
-        })?;
-        if let Err(error) = committed {
-            return Err(refused(self.core, &self.pack_name, error).await.into());
-        }
-        // A crash here leaves everything stored and some senders unanswered: they send again, and the messages are
-        // recognised.
-        self.core.metrics.records.add(records - messages, "resource");
-        self.core.metrics.records.add(messages, "message");
-        for (owner, (key, _)) in self.seen.keys {
-            self.core.keys.keep(owner, key);
-        }
-        Ok(())
-    }
-
     fn taken(&self, token: &Token) -> Result<Option<ResourceId>, VaultError> {
-        match self.seen.messages.get(token) {
+        match self.known(|seen| seen.messages.get(token)) {
             Some(id) => Ok(Some(id.clone())),
             None => Ok(self.core.store.taken(token)?),
         }
+    }
+
+    /// The newest that is known of something and may not be in the index yet.
+    fn known<'s, T>(&'s self, of: impl FnMut(&'s Seen) -> Option<T>) -> Option<T> {
+        [Some(&self.fresh), Some(&self.seen), self.ahead.as_deref()].into_iter().flatten().find_map(of)
+    }
+
+    /// Whether nothing was done that is not in the index yet.
+    fn is_first(&self) -> bool {
+        self.pack.is_empty() && self.ahead.is_none()
     }
 
     fn new_id(&self) -> Result<ResourceId, VaultError> {
@@ -277,30 +254,6 @@ fn located(error: IngestError, entry: Option<usize>) -> IngestError {
         Some(n) => error.located(|issue| at_entry(issue, n)),
         None => error,
     }
-}
-
-/// The wrapped keys that were made for a group.
-async fn put_keys(core: &Core, pack: &str, keys: &[(Owner, Wrapped)]) -> Result<(), ObjectError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    core.objects.put(&pack.replace("packs/", "keys/"), key_objects::to_bytes(keys)).await
-}
-
-/// What the index has refused leaves nothing behind: recovery could not tell it from what was committed a moment ago.
-async fn refused(core: &Core, pack: &str, error: StoreError) -> StoreError {
-    if let StoreError::Erased { owner } = &error {
-        // Erased a moment ago, elsewhere: who tries again is told.
-        core.keys.destroy(owner);
-    }
-    // Where nobody else could have committed it, it was not.
-    if error.is_refusal() || !core.store.is_shared() {
-        for name in [pack.to_owned(), pack.replace("packs/", "keys/")] {
-            // Where this fails too, the pack is one that nothing refers to.
-            _ = core.objects.remove(&name).await;
-        }
-    }
-    error
 }
 
 /// What a record is recognised by: the identities that its resource claims, or the token of the message.

@@ -1,14 +1,19 @@
-//! The committer: groups what waits, has it written, and answers each sender.
+//! The committer: groups what waits, has it written, and answers each sender. While one group is being written the next one gathers
+//! behind it and sees what it did; where that one is not stored, the next one is gathered anew.
 
 use super::moment::Moment;
-use super::{Committed, Group, Transaction};
+use super::write::Closed;
+use super::{Committed, Group, Seen, Transaction};
 use crate::app::Core;
 use crate::error::{IngestError, VaultError};
 use crate::index::store::StoreError;
+use crate::index::write::Turn;
 use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES, MAX_RACES};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, info_span};
 
 /// A waiting transaction and who waits for it.
@@ -20,48 +25,196 @@ pub struct Waiting {
 }
 
 /// The committer's loop: ends when the last sender is gone and all that waited is committed.
-pub async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<Waiting>) {
-    let mut last = Moment::default();
-    while let Some(first) = queue.recv().await {
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP {
-            match queue.try_recv() {
-                Ok(next) => group.push(next),
-                Err(_) => break,
-            }
-        }
-        last = commit_group(&core, group, last).await;
+pub async fn run(core: Arc<Core>, queue: mpsc::Receiver<Waiting>) {
+    let (again, last) = (VecDeque::new(), Moment::default());
+    let mut committer = Committer { core: core.clone(), queue, again, last, races: 0, turn: None };
+    let mut ahead: Option<Flight> = None;
+    loop {
+        let gathered = match committer.next(ahead.as_mut(), true).await {
+            Some(first) => Some(committer.gather(&core, first, ahead.as_mut()).await),
+            None if ahead.is_some() => None,
+            None => return,
+        };
+        let landed = match ahead.take() {
+            Some(flight) => Some(flight.end().await),
+            None => None,
+        };
+        ahead = committer.go_on(landed, gathered);
     }
 }
 
-/// Commits what waits and tells the time of it, which the next group's is after. A group that somebody else came before is
-/// gathered anew: another replica, and then with the turn taken first, so that nobody can come before it again; or an
-/// erasure, of a patient of one of its transactions, which alone is refused then.
-async fn commit_group(core: &Core, mut waiting: Vec<Waiting>, mut last: Moment) -> Moment {
-    let (mut races, mut turn) = (0, None);
-    while !waiting.is_empty() {
-        let Gathered { group, done, rest } = gather(core, waiting, last).await;
-        last = group.moment;
-        let (began, spans) = (Instant::now(), committing(&done));
-        let outcome = group.write(turn.take()).await;
-        drop(spans);
-        waiting = match outcome {
-            Err(error) if races < MAX_RACES && lost_race(core, &error) => {
-                races += 1;
-                tracing::debug!(%error, races, "a group is gathered anew");
-                turn = core.store.is_shared().then(|| core.store.turn().ok()).flatten();
-                done.into_iter().map(Waited::again).chain(rest).collect()
+/// What is gathered from, and what happened to the groups before.
+struct Committer {
+    core: Arc<Core>,
+    queue: mpsc::Receiver<Waiting>,
+    /// Gathered before, in groups that were not written.
+    again: VecDeque<Waiting>,
+    last: Moment,
+    /// How often, one after the other, somebody else came before.
+    races: u32,
+    turn: Option<Turn>,
+}
+
+/// A group with those who wait for it.
+struct Gathered<'c> {
+    group: Group<'c>,
+    done: Vec<Waited>,
+}
+
+/// One whose transaction is in a group, or was refused beside it.
+struct Waited {
+    reply: oneshot::Sender<Result<Committed, IngestError>>,
+    outcome: Result<Committed, IngestError>,
+    /// To do it again, if somebody else comes before.
+    transaction: Transaction,
+    span: Span,
+}
+
+/// A group that is being written.
+struct Flight {
+    seen: Arc<Seen>,
+    task: JoinHandle<Landed>,
+    landed: Option<Landed>,
+}
+
+/// What became of a group.
+enum Landed {
+    Stored,
+    /// Those whose senders were not told so, since it is worth another try.
+    NotStored(Vec<Waiting>),
+}
+
+impl Committer {
+    /// What is to be gathered next. None: the group ahead has landed, or nobody else waits, or nobody can send any more. Nobody waits for
+    /// company, but behind a group that is being written there is nothing else to do. Where others write the index, too, what was
+    /// gathered so early would mostly come too late.
+    async fn next(&mut self, ahead: Option<&mut Flight>, is_first: bool) -> Option<Waiting> {
+        match ahead {
+            Some(flight) if self.core.store.is_shared() => {
+                flight.land().await;
+                None
             }
-            outcome => {
-                races = 0;
-                core.metrics.commits.took(began.elapsed(), &[if outcome.is_ok() { "stored" } else { "failed" }]);
-                core.metrics.group.record(done.len() as u64, &[]);
-                answer(core, done, outcome);
-                rest
-            }
-        };
+            _ if !self.again.is_empty() => self.again.pop_front(),
+            Some(flight) => tokio::select! {
+                biased;
+                () = flight.land() => None,
+                next = self.queue.recv() => next,
+            },
+            None if is_first => self.queue.recv().await,
+            None => self.queue.try_recv().ok(),
+        }
     }
-    last
+
+    /// A group that begins with one: what waits beside it, and what comes until the group ahead has landed.
+    async fn gather<'c>(&mut self, core: &'c Core, first: Waiting, mut ahead: Option<&mut Flight>) -> Gathered<'c> {
+        let seen = ahead.as_ref().map(|flight| flight.seen.clone());
+        let mut gathered = Gathered { group: Group::new(core, self.last, seen), done: Vec::new() };
+        self.last = gathered.group.moment;
+        gathered.add(first).await;
+        while !gathered.is_full()
+            && let Some(waiting) = self.next(ahead.as_deref_mut(), false).await
+        {
+            gathered.add(waiting).await;
+        }
+        gathered
+    }
+
+    /// Has the next group written, if the one ahead is stored.
+    fn go_on(&mut self, landed: Option<Landed>, gathered: Option<Gathered<'_>>) -> Option<Flight> {
+        match landed {
+            Some(Landed::NotStored(raced)) => {
+                self.start_anew(raced, gathered.map_or_else(Vec::new, |gathered| gathered.done));
+                return None;
+            }
+            Some(Landed::Stored) => self.races = 0,
+            None => {}
+        }
+        gathered.filter(|gathered| !gathered.done.is_empty()).map(|gathered| self.launch(gathered))
+    }
+
+    fn launch(&mut self, gathered: Gathered<'_>) -> Flight {
+        let closed = gathered.group.finish();
+        let seen = closed.seen.clone();
+        let may_race = self.races < MAX_RACES;
+        let task = tokio::spawn(fly(self.core.clone(), closed, gathered.done, self.turn.take(), may_race));
+        Flight { seen, task, landed: None }
+    }
+
+    /// The group ahead is not stored: what was gathered behind it saw what is not so. Where somebody else came before it, it is gathered
+    /// anew, too, with the turn taken first, so that nobody can come before it again.
+    fn start_anew(&mut self, raced: Vec<Waiting>, behind: Vec<Waited>) {
+        match raced.is_empty() {
+            true => self.races = 0,
+            false => {
+                self.races += 1;
+                self.turn = self.core.store.is_shared().then(|| self.core.store.turn().ok()).flatten();
+            }
+        }
+        let later = std::mem::take(&mut self.again);
+        self.again = raced.into_iter().chain(behind.into_iter().map(Waited::again)).chain(later).collect();
+    }
+}
+
+impl Gathered<'_> {
+    fn is_full(&self) -> bool {
+        self.done.len() >= MAX_GROUP || self.group.pack.len() >= MAX_GROUP_BYTES
+    }
+
+    async fn add(&mut self, Waiting { transaction, reply, span }: Waiting) {
+        let sealing = within(&span, || info_span!("seal"));
+        match self.group.add(transaction.clone()).instrument(sealing).await {
+            // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
+            Err(error) if self.group.is_first() => _ = reply.send(Err(error)),
+            // What others did may be why it was refused, and if that is lost they did not do it.
+            outcome => self.done.push(Waited { reply, outcome, transaction, span }),
+        }
+    }
+}
+
+impl Waited {
+    fn again(self) -> Waiting {
+        Waiting { transaction: self.transaction, reply: self.reply, span: self.span }
+    }
+}
+
+impl Flight {
+    /// Waits until it is known what became of the group; it may be asked again.
+    async fn land(&mut self) {
+        if self.landed.is_some() {
+            return;
+        }
+        self.landed = Some(match (&mut self.task).await {
+            Ok(landed) => landed,
+            // Nobody knows what is stored of it: the process is not worth keeping.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Landed::NotStored(Vec::new()),
+        });
+    }
+
+    async fn end(mut self) -> Landed {
+        self.land().await;
+        self.landed.unwrap_or(Landed::Stored)
+    }
+}
+
+/// Writes a group and answers those who wait for it.
+async fn fly(core: Arc<Core>, group: Closed, done: Vec<Waited>, turn: Option<Turn>, may_race: bool) -> Landed {
+    let (began, spans) = (Instant::now(), committing(&done));
+    let outcome = group.write(&core, turn).await;
+    drop(spans);
+    match outcome {
+        Err(error) if may_race && lost_race(&core, &error) => {
+            tracing::debug!(%error, "a group is gathered anew");
+            Landed::NotStored(done.into_iter().map(Waited::again).collect())
+        }
+        outcome => {
+            core.metrics.commits.took(began.elapsed(), &[if outcome.is_ok() { "stored" } else { "failed" }]);
+            core.metrics.group.record(done.len() as u64, &[]);
+            let landed = if outcome.is_ok() { Landed::Stored } else { Landed::NotStored(Vec::new()) };
+            answer(&core, done, outcome);
+            landed
+        }
+    }
 }
 
 /// A span for each one that belongs to a trace: the group is committed for all of them at once.
@@ -81,47 +234,6 @@ fn lost_race(core: &Core, error: &VaultError) -> bool {
         VaultError::Index(StoreError::Erased { .. }) => true,
         _ => false,
     }
-}
-
-/// A group with those who wait for it, and those for whom it had no room.
-struct Gathered<'c> {
-    group: Group<'c>,
-    done: Vec<Waited>,
-    rest: Vec<Waiting>,
-}
-
-/// One whose transaction is in a group, or was refused beside it.
-struct Waited {
-    reply: oneshot::Sender<Result<Committed, IngestError>>,
-    outcome: Result<Committed, IngestError>,
-    /// To do it again, if somebody else comes before.
-    transaction: Transaction,
-    span: Span,
-}
-
-impl Waited {
-    fn again(self) -> Waiting {
-        Waiting { transaction: self.transaction, reply: self.reply, span: self.span }
-    }
-}
-
-async fn gather<'c>(core: &'c Core, waiting: Vec<Waiting>, last: Moment) -> Gathered<'c> {
-    let mut group = Group::new(core, last);
-    let mut queue = waiting.into_iter();
-    let mut done = Vec::new();
-    for Waiting { transaction, reply, span } in queue.by_ref() {
-        let sealing = within(&span, || info_span!("seal"));
-        match group.add(transaction.clone()).instrument(sealing).await {
-            // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
-            Err(error) if group.pack.is_empty() => _ = reply.send(Err(error)),
-            // What others of the group did may be why it was refused, and if the group is lost they did not do it.
-            outcome => done.push(Waited { reply, outcome, transaction, span }),
-        }
-        if group.pack.len() >= MAX_GROUP_BYTES {
-            break;
-        }
-    }
-    Gathered { group, done, rest: queue.collect() }
 }
 
 fn answer(core: &Core, done: Vec<Waited>, outcome: Result<(), VaultError>) {

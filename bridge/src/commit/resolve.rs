@@ -178,7 +178,7 @@ impl Group<'_> {
     }
 
     fn claimed(&self, token: &Token) -> Result<Option<Name>, VaultError> {
-        match self.fresh.identities.get(token).or_else(|| self.seen.identities.get(token)) {
+        match self.known(|seen| seen.identities.get(token)) {
             Some(name) => Ok(Some(name.clone())),
             None => Ok(self.core.store.identity(token)?),
         }

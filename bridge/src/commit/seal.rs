@@ -325,7 +325,7 @@ impl Group<'_> {
         if self.core.keys.is_destroyed(owner) {
             return Err(VaultError::Erased);
         }
-        if let Some((key, _)) = self.fresh.keys.get(owner).or_else(|| self.seen.keys.get(owner)) {
+        if let Some((key, _)) = self.known(|seen| seen.keys.get(owner)) {
             return Ok(key.clone());
         }
         if let Some(key) = self.core.stored_key(owner).await? {

@@ -1,5 +1,5 @@
-//! What the store holds as the group sees it: committed, done by earlier transactions of the group, done by this one; and
-//! for conditions, what this one is about to do.
+//! What the store holds as the group sees it: committed, done by the group ahead, by earlier transactions of its own, by this
+//! one; and for conditions, what this one is about to do.
 
 use super::seal::owner;
 use super::{Author, Group};
@@ -55,7 +55,7 @@ impl Group<'_> {
     /// The newest version of a resource, deleted or not.
     pub(super) async fn newest(&self, name: &Name) -> Result<Option<Newest>, IngestError> {
         let parse = |bytes: &[u8]| Json::parse(bytes).unwrap_or(Json::Null);
-        let kept = self.fresh.resources.get(name).or_else(|| self.seen.resources.get(name));
+        let kept = self.known(|seen| seen.resources.get(name));
         if let Some(Pending { version, updated, resource }) = kept {
             let resource = resource.as_deref().map(|bytes| parse(bytes));
             return Ok(Some(Newest { version: *version, updated: *updated, resource }));
@@ -145,7 +145,7 @@ impl Group<'_> {
         Ok(shown)
     }
 
-    /// The resources that the filters find, tested on their opened content, including those of this group.
+    /// The resources that the filters find, tested on their opened content, including those of this group and of the one ahead.
     async fn matches(
         &self,
         kind: TypeName,
@@ -164,7 +164,8 @@ impl Group<'_> {
         self.looked_at(stored.len())?;
         let mut names: Vec<Name> = stored.into_iter().map(|s| s.name).collect();
         names.extend(ids.into_iter().flatten().map(|id| Name { kind, id }));
-        for marks in [&self.seen.marks, &self.fresh.marks, &self.drafts.marks] {
+        let ahead = self.ahead.as_ref().map(|ahead| &ahead.marks);
+        for marks in ahead.into_iter().chain([&self.seen.marks, &self.fresh.marks, &self.drafts.marks]) {
             let marked = marks.get(&kind).map_or(&[][..], Vec::as_slice);
             let fits = |(_, marks): &&(Name, Vec<Mark>)| scan.clauses.iter().all(|clause| clause.holds(marks));
             names.extend(marked.iter().filter(fits).map(|(name, _)| name.clone()));

@@ -31,6 +31,7 @@ mod files;
 mod frames;
 mod fuzz_seeds;
 mod grants;
+mod groups;
 mod guardians;
 mod hostile;
 mod interactions;
