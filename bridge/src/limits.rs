@@ -100,9 +100,10 @@ pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_WAITING: usize = 4_096;
 /// How often a group may lose against another replica's: from the second time on it has the turn first, and can only lose it.
 pub const MAX_RACES: u32 = 4;
-/// The most transactions, and sealed bytes, of one group commit: bounds its latency and memory.
+/// The most transactions, and sealed bytes, of one group commit: bounds its latency and memory. There are two at once: one is written,
+/// one gathers.
 pub const MAX_GROUP: usize = 512;
-pub const MAX_GROUP_BYTES: usize = 64 << 20;
+pub const MAX_GROUP_BYTES: usize = 16 << 20;
 /// The longest bearer token.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// The most scopes of one token: each is held against what is asked for.
