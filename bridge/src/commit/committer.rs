@@ -52,6 +52,7 @@ struct Committer {
     last: Moment,
     /// How often, one after the other, somebody else came before.
     races: u32,
+    /// Taken for the next group: until it is written nobody else commits.
     turn: Option<Turn>,
 }
 
@@ -129,7 +130,12 @@ impl Committer {
             Some(Landed::Stored) => self.races = 0,
             None => {}
         }
-        gathered.filter(|gathered| !gathered.done.is_empty()).map(|gathered| self.launch(gathered))
+        let Some(gathered) = gathered.filter(|gathered| !gathered.done.is_empty()) else {
+            // Others wait for their turn.
+            self.turn = None;
+            return None;
+        };
+        Some(self.launch(gathered))
     }
 
     fn launch(&mut self, gathered: Gathered<'_>) -> Flight {
