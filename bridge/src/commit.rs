@@ -5,6 +5,7 @@ mod allowed;
 mod committer;
 mod keep;
 mod moment;
+mod names;
 mod resolve;
 mod seal;
 mod told;
@@ -41,7 +42,6 @@ pub const NEWER: &str = "conflict";
 /// The group being gathered: what its transactions did, visible to the later ones among them.
 struct Group<'c> {
     core: &'c Core,
-    pack_name: String,
     pack: PackWriter,
     batch: Batch,
     /// What the group did that is being written.
@@ -111,7 +111,6 @@ impl<'c> Group<'c> {
         Self {
             core,
             moment,
-            pack_name: moment.pack(),
             pack: PackWriter::default(),
             batch: Batch::default(),
             ahead,
@@ -196,12 +195,13 @@ impl<'c> Group<'c> {
                 blinded.lookups.push(self.core.tokens.owner(&label.owner));
                 self.batch.owners.push(label.owner);
             }
+            // Which pack it is, is known when the group is closed.
             let extent = self.pack.add(&record);
             self.batch.records.push(NewRecord {
                 type_name: label.type_name,
                 id: label.id,
                 version: label.version,
-                place: Place { pack: self.pack_name.clone(), extent },
+                place: Place { pack: String::new(), extent },
                 updated: record.time,
                 deleted,
                 blinded,

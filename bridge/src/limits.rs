@@ -100,6 +100,8 @@ pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_WAITING: usize = 4_096;
 /// How often a group may lose against another replica's: from the second time on it has the turn first, and can only lose it.
 pub const MAX_RACES: u32 = 4;
+/// The packs of which the names are made ahead in a directory: its sync is shared by that many groups.
+pub const PACKS_AHEAD: usize = 16;
 /// The most transactions, and sealed bytes, of one group commit: bounds its latency and memory. There are two at once: one is written,
 /// one gathers.
 pub const MAX_GROUP: usize = 512;

@@ -2,6 +2,7 @@
 //! behind it and sees what it did; where that one is not stored, the next one is gathered anew.
 
 use super::moment::Moment;
+use super::names::Names;
 use super::write::Closed;
 use super::{Committed, Group, Seen, Transaction};
 use crate::app::Core;
@@ -27,19 +28,21 @@ pub struct Waiting {
 /// The committer's loop: ends when the last sender is gone and all that waited is committed.
 pub async fn run(core: Arc<Core>, queue: mpsc::Receiver<Waiting>) {
     let (again, last) = (VecDeque::new(), Moment::default());
-    let mut committer = Committer { core: core.clone(), queue, again, last, races: 0, turn: None };
+    let names = Names::default();
+    let mut committer = Committer { core: core.clone(), queue, again, last, names, races: 0, turn: None };
+    committer.names.send_for_more(&core);
     let mut ahead: Option<Flight> = None;
     loop {
         let gathered = match committer.next(ahead.as_mut(), true).await {
             Some(first) => Some(committer.gather(&core, first, ahead.as_mut()).await),
             None if ahead.is_some() => None,
-            None => return,
+            None => return committer.names.give_up(&core).await,
         };
         let landed = match ahead.take() {
             Some(flight) => Some(flight.end().await),
             None => None,
         };
-        ahead = committer.go_on(landed, gathered);
+        ahead = committer.go_on(landed, gathered).await;
     }
 }
 
@@ -50,6 +53,7 @@ struct Committer {
     /// Gathered before, in groups that were not written.
     again: VecDeque<Waiting>,
     last: Moment,
+    names: Names,
     /// How often, one after the other, somebody else came before.
     races: u32,
     /// Taken for the next group: until it is written nobody else commits.
@@ -121,10 +125,10 @@ impl Committer {
     }
 
     /// Has the next group written, if the one ahead is stored.
-    fn go_on(&mut self, landed: Option<Landed>, gathered: Option<Gathered<'_>>) -> Option<Flight> {
+    async fn go_on(&mut self, landed: Option<Landed>, gathered: Option<Gathered<'_>>) -> Option<Flight> {
         match landed {
             Some(Landed::NotStored(raced)) => {
-                self.start_anew(raced, gathered.map_or_else(Vec::new, |gathered| gathered.done));
+                self.start_anew(raced, gathered.map_or_else(Vec::new, |gathered| gathered.done)).await;
                 return None;
             }
             Some(Landed::Stored) => self.races = 0,
@@ -135,11 +139,12 @@ impl Committer {
             self.turn = None;
             return None;
         };
-        Some(self.launch(gathered))
+        Some(self.launch(gathered).await)
     }
 
-    fn launch(&mut self, gathered: Gathered<'_>) -> Flight {
-        let closed = gathered.group.finish();
+    async fn launch(&mut self, gathered: Gathered<'_>) -> Flight {
+        let name = self.names.next(&self.core, gathered.group.moment).await;
+        let closed = gathered.group.finish(name);
         let seen = closed.seen.clone();
         let may_race = self.races < MAX_RACES;
         let task = tokio::spawn(fly(self.core.clone(), closed, gathered.done, self.turn.take(), may_race));
@@ -148,11 +153,14 @@ impl Committer {
 
     /// The group ahead is not stored: what was gathered behind it saw what is not so. Where somebody else came before it, it is gathered
     /// anew, too, with the turn taken first, so that nobody can come before it again.
-    fn start_anew(&mut self, raced: Vec<Waiting>, behind: Vec<Waited>) {
+    async fn start_anew(&mut self, raced: Vec<Waiting>, behind: Vec<Waited>) {
         match raced.is_empty() {
             true => self.races = 0,
             false => {
                 self.races += 1;
+                // What came before is newer than what is known of here.
+                self.last = Moment::default();
+                self.names.give_up(&self.core).await;
                 self.turn = self.core.store.is_shared().then(|| self.core.store.turn().ok()).flatten();
             }
         }
@@ -236,8 +244,8 @@ fn within(of: &Span, make: impl FnOnce() -> Span) -> Span {
 /// Somebody else wrote first: another replica, or who erases a patient.
 fn lost_race(core: &Core, error: &VaultError) -> bool {
     match error {
-        VaultError::Index(StoreError::Conflict | StoreError::Stale) => core.store.is_shared(),
-        VaultError::Index(StoreError::Erased { .. }) => true,
+        VaultError::Index(StoreError::Conflict) => core.store.is_shared(),
+        VaultError::Index(StoreError::Stale | StoreError::Erased { .. }) => true,
         _ => false,
     }
 }

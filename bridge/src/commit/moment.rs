@@ -1,8 +1,8 @@
-//! When a group is committed, and what its pack is called: names are in the order of the commits, so that the packs that an index
-//! lacks after a power cut are put in again in that order.
+//! When a group is committed, and how a pack is named after a moment.
 
 use crate::app::Core;
 use crate::secret::system_random;
+use crate::upkeep::recover::packs::FOLDER;
 
 /// The time of a group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,10 +21,7 @@ impl Moment {
         if core.store.is_shared() {
             return Self { time: now.max(last.time).max(core.store.newest_time().unwrap_or(0)), nth: 0 };
         }
-        let last = match last.time {
-            0 => Self { time: core.store.newest_time().unwrap_or(0), nth: u16::MAX },
-            _ => last,
-        };
+        let last = if last.time == 0 { Self::newest(core) } else { last };
         match last.nth.checked_add(1) {
             _ if now > last.time => Self { time: now, nth: 0 },
             Some(nth) => Self { nth, ..last },
@@ -32,10 +29,22 @@ impl Moment {
         }
     }
 
+    /// That of the newest row, or of the name of its pack, if that is later.
+    fn newest(core: &Core) -> Self {
+        let named = core.store.newest_pack().ok().flatten().and_then(|name| time_of(&name));
+        Self { time: core.store.newest_time().unwrap_or(0).max(named.unwrap_or(0)), nth: u16::MAX }
+    }
+
     /// Unique by time and chance.
     pub(super) fn pack(self) -> String {
-        format!("packs/{:013x}-{:04x}{}", self.time, self.nth, hex::encode(by_chance::<6>()))
+        format!("{FOLDER}{:013x}-{:04x}{}", self.time, self.nth, hex::encode(by_chance::<6>()))
     }
+}
+
+/// The time that a pack is named after.
+fn time_of(pack: &str) -> Option<i64> {
+    let (time, _) = pack.strip_prefix(FOLDER)?.split_once('-')?;
+    i64::from_str_radix(time, 16).ok()
 }
 
 /// Of a group. Without chance its write fails later, with a reason.

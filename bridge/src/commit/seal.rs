@@ -316,7 +316,7 @@ impl Group<'_> {
     ) -> Result<Record, IngestError> {
         let key = self.key(&label.owner).await?;
         let sealed = seal(&key, &self.core.custodian, label, plain, &system_random).map_err(|source| {
-            VaultError::Seal { pack: self.pack_name.clone(), offset: self.pack.len() as u64, source }
+            VaultError::Seal { pack: "(being filled)".into(), offset: self.pack.len() as u64, source }
         })?;
         Ok(Record { sealed, time: self.now, entry, claims: Vec::new() })
     }

@@ -21,11 +21,13 @@ pub(super) struct Closed {
 }
 
 impl Group<'_> {
-    pub(super) fn finish(mut self) -> Closed {
+    /// Closes the group; its pack gets that name.
+    pub(super) fn finish(mut self, pack_name: String) -> Closed {
         let pack = if self.pack.is_empty() { Vec::new() } else { self.pack.finish() };
         let keys = self.seen.keys.iter().map(|(owner, (_, wrapped))| (owner.clone(), wrapped.clone()));
         self.batch.keys = keys.collect();
-        Closed { pack_name: self.pack_name, pack, batch: self.batch, seen: Arc::new(self.seen) }
+        self.batch.records.iter_mut().for_each(|record| record.place.pack.clone_from(&pack_name));
+        Closed { pack_name, pack, batch: self.batch, seen: Arc::new(self.seen) }
     }
 }
 
@@ -68,10 +70,12 @@ impl Closed {
 
 /// The wrapped keys that were made for a group.
 async fn put_keys(core: &Core, pack: &str, keys: &[(Owner, Wrapped)]) -> Result<(), ObjectError> {
+    let name = key_objects::of_pack(pack);
     if keys.is_empty() {
+        core.objects.give_up(&name).await;
         return Ok(());
     }
-    core.objects.put(&pack.replace("packs/", "keys/"), key_objects::to_bytes(keys)).await
+    core.objects.put(&name, key_objects::to_bytes(keys)).await
 }
 
 /// What the index has refused leaves nothing behind: recovery could not tell it from what was committed a moment ago.
@@ -82,7 +86,7 @@ async fn refused(core: &Core, pack: &str, error: StoreError) -> StoreError {
     }
     // Where nobody else could have committed it, it was not.
     if error.is_refusal() || !core.store.is_shared() {
-        for name in [pack.to_owned(), pack.replace("packs/", "keys/")] {
+        for name in [pack.to_owned(), key_objects::of_pack(pack)] {
             // Where this fails too, the pack is one that nothing refers to.
             _ = core.objects.remove(&name).await;
         }

@@ -14,6 +14,9 @@ use crate::ids::Version;
 /// PostgreSQL's turn. In a statement of its own: the next one sees what was committed while this one waited.
 const TURN: &str = "BEGIN; SELECT pg_advisory_xact_lock(7881706498110001)";
 
+/// The pack of the newest record.
+pub(super) const NEWEST_PACK: &str = "SELECT pack FROM record ORDER BY row DESC LIMIT 1";
+
 /// The turn to commit, in an open transaction. Dropped unused, it is as if it had never been.
 #[derive(Debug)]
 pub struct Turn {
@@ -33,6 +36,11 @@ impl Turn {
 
     pub(super) fn commit(self, batch: &Batch) -> Result<(), StoreError> {
         self.end(|c| write_batch(c, batch))
+    }
+
+    /// The same for a pack that SQLite follows.
+    pub(super) fn follow(self, batch: &Batch) -> Result<(), StoreError> {
+        self.end(|c| in_order(c, batch).and_then(|()| write_batch(c, batch)))
     }
 
     /// Does the work that the turn was taken for.
@@ -71,6 +79,13 @@ pub(super) fn is_there(turn: &Turn, batch: &Batch) -> Result<bool, StoreError> {
 /// The newest row and when it was made.
 pub(super) fn newest(c: &Connection) -> Result<Option<(i64, i64)>, StoreError> {
     c.first("SELECT row, updated FROM record ORDER BY row DESC LIMIT 1", &[], |r| Ok((r.int(0)?, r.int(1)?)))
+}
+
+/// What a power cut takes from SQLite is found by the names of the packs: they grow with the rows. PostgreSQL's rows are on disk.
+fn in_order(c: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    let (Connection::Sqlite(_), Some(record)) = (c, batch.records.first()) else { return Ok(()) };
+    let newest = c.first(NEWEST_PACK, &[], |r| r.string(0))?;
+    if newest.is_some_and(|newest| newest >= record.place.pack) { Err(StoreError::Stale) } else { Ok(()) }
 }
 
 fn write_batch(c: &Connection, batch: &Batch) -> Result<(), StoreError> {

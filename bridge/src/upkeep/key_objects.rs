@@ -16,6 +16,11 @@ const PAGE: usize = 10_000;
 /// The keys of an object, in its order.
 pub type Keys = Vec<(Owner, Wrapped)>;
 
+/// The object of the keys that were made with a pack.
+pub fn of_pack(pack: &str) -> String {
+    pack.replace(super::recover::packs::FOLDER, FOLDER)
+}
+
 /// A walk over all objects of a folder.
 pub struct Walk<'o> {
     objects: &'o Objects,

@@ -25,7 +25,11 @@ pub(crate) async fn catch_up(keep: &Keep, base: String) -> Result<u64, VaultErro
     let erased: HashSet<Owner> = keep.store.erasures()?.into_iter().map(|erasure| erasure.owner).collect();
     let (positions, displaced) = (HashMap::new(), HashMap::new());
     let recovery = Recovery { keep: keep.clone(), base, erased, positions, displaced };
-    let (mut after, mut count) = (keep.store.newest_pack()?.unwrap_or_default(), 0);
+    let newest = keep.store.newest_pack()?.unwrap_or_else(|| super::packs::FOLDER.to_owned());
+    // Names that a service had made ahead before it was killed.
+    keep.objects.give_up_after(&newest).await?;
+    keep.objects.give_up_after(&key_objects::of_pack(&newest)).await?;
+    let (mut after, mut count) = (newest, 0);
     loop {
         let page = keep.objects.list(super::packs::FOLDER, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
@@ -56,7 +60,7 @@ impl Recovery {
 
     /// The keys that were made with a pack.
     async fn keys_of(&self, pack: &str) -> Result<(), VaultError> {
-        let name = pack.replace(super::packs::FOLDER, key_objects::FOLDER);
+        let name = key_objects::of_pack(pack);
         let keys = match key_objects::read(&self.keep.objects, &name).await {
             Err(VaultError::Object(ObjectError::Missing { .. })) => return Ok(()),
             // Cut short like its pack, or never on disk.

@@ -1,7 +1,7 @@
 //! Objects as files: written beside, synced, renamed, the directory synced.
 
 use super::{Found, ObjectError, io};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -56,12 +56,19 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Writes a file whose name nobody else uses and nothing refers to yet: one that a power cut cut short is found out by its end,
-/// and a second name would cost a second sync.
+/// and a second name would cost a second sync. One that was prepared has its name on disk.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let prepared = prepared(path)?;
+    let is_named = prepared.is_some();
     let directory = path.parent().unwrap_or(Path::new("."));
-    private_directory(directory)?;
     let written = (|| {
-        let mut file = private().create(true).truncate(true).open(path)?;
+        let mut file = match prepared {
+            Some(file) => file,
+            None => {
+                private_directory(directory)?;
+                private().create(true).truncate(true).open(path)?
+            }
+        };
         file.write_all(bytes)?;
         file.sync_data()
     })();
@@ -69,7 +76,45 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         // As above.
         let _ = std::fs::remove_file(path);
     }
-    written.and_then(|()| sync_directory(directory))
+    if is_named { written } else { written.and_then(|()| sync_directory(directory)) }
+}
+
+/// A file that waits for what will be written to it.
+fn prepared(path: &Path) -> std::io::Result<Option<std::fs::File>> {
+    match private().open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+        Ok(file) => Ok((file.metadata()?.len() == 0).then_some(file)),
+    }
+}
+
+/// Makes empty files, durably. Nobody takes them for objects.
+pub(super) fn prepare(paths: &[PathBuf]) -> std::io::Result<()> {
+    let directories: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).collect();
+    directories.iter().try_for_each(|directory| private_directory(directory))?;
+    let made = paths.iter().try_for_each(|path| private().create_new(true).open(path).map(drop));
+    made.and_then(|()| directories.iter().try_for_each(|directory| sync_directory(directory))).inspect_err(|_| {
+        // A failure here leaves an empty file.
+        paths.iter().for_each(|path| _ = give_up(path));
+    })
+}
+
+/// Removes a file that was prepared and not written. It may come back at a power cut, as empty as it was.
+pub(super) fn give_up(path: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() == 0 => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// The same for all those of a folder whose names come after a name.
+pub(super) fn give_up_after(root: &Path, after: &str) -> Result<(), ObjectError> {
+    let folder = after.split_inclusive('/').next().unwrap_or_default();
+    for name in names(root, folder)?.filter(|name| name.as_deref().map_or(true, |name| name > after)) {
+        let name = name?;
+        give_up(&root.join(&name)).map_err(|e| io(&name, e))?;
+    }
+    Ok(())
 }
 
 /// Makes a directory and those that it lies in, durably: a name stands when the directory that it lies in is synced.
@@ -111,26 +156,35 @@ pub(super) fn remove_file(root: &Path, name: &str) -> Result<(), ObjectError> {
     }
 }
 
-/// The first files of a folder by name, after a name. The folder is walked for each page: memory stays that of one page.
+/// The first objects of a folder by name, after a name. The folder is walked for each page: memory stays that of one page.
 pub(super) fn list_page(root: &Path, folder: &str, after: &str, limit: usize) -> Result<Vec<Found>, ObjectError> {
-    let entries = match std::fs::read_dir(root.join(folder)) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(io(folder, e)),
-    };
     let mut first = BinaryHeap::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| io(folder, e))?;
-        let name = format!("{folder}{}", entry.file_name().to_string_lossy());
-        let is_file = entry.file_type().is_ok_and(|t| t.is_file());
-        if is_file && !name.ends_with(".new") && name.as_str() > after {
-            first.push(name);
-            if first.len() > limit {
-                first.pop();
-            }
+    for name in names(root, folder)? {
+        let name = name?;
+        let comes_in = first.len() < limit || first.peek().is_some_and(|last: &Found| name < last.name);
+        if name.as_str() > after && comes_in {
+            first.extend(found(root, name)?);
+        }
+        if first.len() > limit {
+            first.pop();
         }
     }
-    first.into_sorted_vec().into_iter().filter_map(|name| found(root, name).transpose()).collect()
+    Ok(first.into_sorted_vec())
+}
+
+/// The names of the files of a folder, in no order, but for those that are being written beside.
+fn names(root: &Path, folder: &str) -> Result<impl Iterator<Item = Result<String, ObjectError>>, ObjectError> {
+    let entries = match std::fs::read_dir(root.join(folder)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        entries => Some(entries.map_err(|e| io(folder, e))?),
+    };
+    let name = move |entry: std::fs::DirEntry| {
+        let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+        let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+        (is_file && !name.ends_with(".new")).then_some(name)
+    };
+    let told = move |entry: std::io::Result<_>| entry.map(&name).map_err(|e| io(folder, e)).transpose();
+    Ok(entries.into_iter().flatten().filter_map(told))
 }
 
 /// What lies beside the folders, and in them beside files.
@@ -156,12 +210,15 @@ pub(super) fn strangers(root: &Path, folders: &[&str], limit: usize) -> Result<V
     Ok(found)
 }
 
-/// Nothing for a file that went while the folder was walked.
+/// Nothing for a file that went while the folder was walked, or waits for what will be written to it.
 pub(super) fn found(root: &Path, name: String) -> Result<Option<Found>, ObjectError> {
     let metadata = match std::fs::metadata(root.join(&name)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         metadata => metadata.map_err(|e| io(&name, e))?,
     };
+    if metadata.len() == 0 {
+        return Ok(None);
+    }
     let changed = metadata.modified().map_err(|e| io(&name, e))?;
     let changed = changed.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
     Ok(Some(Found { name, length: metadata.len(), changed }))
@@ -188,6 +245,29 @@ mod tests {
         let names: Vec<_> = list_page(root, "a/", "", 9).unwrap().into_iter().map(|f| f.name).collect();
         assert_eq!(names, ["a/b"]);
         assert!(!root.join("a/c.new").exists());
+    }
+
+    #[test]
+    fn a_name_that_was_prepared_is_no_object_until_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let all = || list_page(root, "a/", "", 9).unwrap().into_iter().map(|found| found.name).collect::<Vec<_>>();
+        prepare(&["a/1", "a/2", "a/3", "b/1"].map(|name| root.join(name))).unwrap();
+        assert!(all().is_empty() && found(root, "a/1".into()).unwrap().is_none());
+        write_new(&root.join("a/2"), b"two").unwrap();
+        assert_eq!((all(), read_file(root, "a/2", 0, 3).unwrap()), (vec!["a/2".to_owned()], b"two".to_vec()));
+        assert!(prepare(&[root.join("a/2"), root.join("a/9")]).is_err(), "it is there");
+        assert!(!root.join("a/9").exists() && root.join("a/2").exists());
+        give_up(&root.join("a/2")).unwrap();
+        give_up(&root.join("a/0")).unwrap();
+        give_up_after(root, "a/2").unwrap();
+        assert!(root.join("a/1").exists() && root.join("a/2").exists() && root.join("b/1").exists());
+        assert!(!root.join("a/3").exists(), "nobody has used it");
+        give_up_after(root, "a/").unwrap();
+        assert!(!root.join("a/1").exists() && root.join("a/2").exists());
+        // A second try at what was written before begins anew.
+        write_new(&root.join("a/2"), b"2").unwrap();
+        assert_eq!(std::fs::read(root.join("a/2")).unwrap(), b"2");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub enum Objects {
 }
 
 /// An object that a listing tells of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
     pub name: String,
     pub length: u64,
@@ -92,6 +92,35 @@ impl Objects {
             Self::S3(bucket) => bucket.place(),
             Self::Above(above) => above.place(),
         }
+    }
+
+    /// Whether it is quicker to write an object whose name was prepared.
+    pub fn prepares(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
+    /// Makes names durable before there is what will be put there: `put` waits for one sync then, not for its folder's, too. Until then
+    /// there is no such object.
+    pub async fn prepare(&self, names: Vec<String>) -> Result<(), ObjectError> {
+        let Self::Directory(root) = self else { return Ok(()) };
+        let paths: Vec<_> = names.iter().map(|name| root.join(name)).collect();
+        let first = names.into_iter().next().unwrap_or_default();
+        let name = first.clone();
+        blocking(&first, move || directory::prepare(&paths).map_err(|e| io(&name, e))).await
+    }
+
+    /// Lets go of a name that was prepared and not used. If that fails, it is one that nobody sees.
+    pub async fn give_up(&self, name: &str) {
+        let Self::Directory(root) = self else { return };
+        let path = root.join(name);
+        _ = blocking(name, move || directory::give_up(&path).map_err(|e| io("(prepared)", e))).await;
+    }
+
+    /// The same for all those that come after a name (`packs/1`) in its folder, when nobody is about to write to one.
+    pub async fn give_up_after(&self, name: &str) -> Result<(), ObjectError> {
+        let Self::Directory(root) = self else { return Ok(()) };
+        let (root, after) = (root.clone(), name.to_owned());
+        blocking(name, move || directory::give_up_after(&root, &after)).await
     }
 
     /// Writes a new object durably. Its name is one that nobody else uses.
