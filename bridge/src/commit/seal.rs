@@ -206,6 +206,9 @@ impl Group<'_> {
         };
         let version = newest.version.next();
         self.seal_version(Content::Nothing(owner(&name, &old, &self.core.base)), &name, version, None, stage).await?;
+        if let Some(pending) = self.fresh.resources.get_mut(&name) {
+            pending.gone = Some(Arc::new(old.compact()));
+        }
         Ok(Done::Deleted(Deleted { name, version, updated: self.now }))
     }
 
@@ -303,7 +306,8 @@ impl Group<'_> {
         self.fresh.marks.entry(name.kind).or_default().push((name.clone(), blinded.marks.clone()));
         stage.records.push((record, deleted, blinded));
         let resource = Arc::new(plain.resource);
-        let pending = Pending { version, updated: self.now, resource: (!deleted).then(|| resource.clone()) };
+        let current = (!deleted).then(|| resource.clone());
+        let pending = Pending { version, updated: self.now, resource: current, gone: None };
         self.fresh.resources.insert(name.clone(), pending);
         Ok(resource)
     }

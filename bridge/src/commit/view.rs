@@ -26,6 +26,8 @@ pub(super) struct Pending {
     pub(super) updated: i64,
     /// None for a deletion.
     pub(super) resource: Option<Arc<Vec<u8>>>,
+    /// What a deletion deleted.
+    pub(super) gone: Option<Arc<Vec<u8>>>,
 }
 
 /// The newest version of a resource.
@@ -56,7 +58,7 @@ impl Group<'_> {
     pub(super) async fn newest(&self, name: &Name) -> Result<Option<Newest>, IngestError> {
         let parse = |bytes: &[u8]| Json::parse(bytes).unwrap_or(Json::Null);
         let kept = self.known(|seen| seen.resources.get(name));
-        if let Some(Pending { version, updated, resource }) = kept {
+        if let Some(Pending { version, updated, resource, .. }) = kept {
             let resource = resource.as_deref().map(|bytes| parse(bytes));
             return Ok(Some(Newest { version: *version, updated: *updated, resource }));
         }
@@ -69,6 +71,10 @@ impl Group<'_> {
 
     /// What a resource was before it was deleted with this version; nothing where that was erased.
     pub(super) async fn before(&self, name: &Name, deleted: Version) -> Result<Option<Json>, IngestError> {
+        let pending = self.known(|seen| seen.resources.get(name));
+        if let Some(gone) = pending.and_then(|pending| pending.gone.as_deref()) {
+            return Ok(Json::parse(gone).ok());
+        }
         let before = Version(deleted.0.saturating_sub(1));
         let Some(stored) = self.core.store.version(name, before).map_err(VaultError::from)? else { return Ok(None) };
         let opened = if stored.erased { None } else { self.core.open_unless_erased(&stored).await? };

@@ -426,3 +426,25 @@ async fn a_label_is_not_lost_by_who_does_not_send_it() {
     put(&world, observation).await;
     assert!(world.get("/fhir/Observation/o-ada").await.1["meta"].get("security").is_none(), "a system takes it away");
 }
+
+/// The same where nothing of it is in the index yet: all three wait for the committer together.
+#[tokio::test]
+async fn a_label_is_not_lost_by_who_is_quick() {
+    let world = World::new().await;
+    ward(&world).await;
+    let code = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"});
+    for n in 0..20 {
+        let (path, id) = (format!("/fhir/Observation/o-{n}"), format!("o-{n}"));
+        let plain = json!({"resourceType": "Observation", "id": id, "status": "final", "code": {"text": "x"},
+            "subject": {"reference": "Patient/ada"}});
+        let mut labelled = plain.clone();
+        labelled["meta"] = json!({"security": [code]});
+        put(&world, labelled).await;
+        let nothing = json!(null);
+        let writes = [("PUT", &plain), ("DELETE", &nothing), ("PUT", &plain)];
+        let all = writes.map(|(method, body)| write_as(&world, OTHER, method, &path, body));
+        futures_util::future::join_all(all).await;
+        write_as(&world, OTHER, "PUT", &path, &plain).await;
+        assert_eq!(world.get(&path).await.1["meta"]["security"], json!([code]), "round {n}");
+    }
+}
