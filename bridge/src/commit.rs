@@ -54,7 +54,7 @@ struct Group<'c> {
     /// How many resources the conditions of the present transaction were held against.
     looked_at: AtomicUsize,
     moment: Moment,
-    /// Milliseconds since 1970; one time for the whole group.
+    /// Milliseconds since 1970: one time for a transaction, and none before it came.
     now: i64,
     /// What the ids begin with that the group makes: their rows lie together in the index, however large it is.
     beginning: [u8; 4],
@@ -125,6 +125,7 @@ impl<'c> Group<'c> {
 
     /// Resolves and seals one transaction. On an error the group is as it was before.
     async fn add(&mut self, transaction: Transaction) -> Result<Committed, IngestError> {
+        self.now = self.core.clock.now().as_millisecond().max(self.now);
         let staged = self.stage(transaction).await;
         let fresh = std::mem::take(&mut self.fresh);
         self.drafts = view::Drafts::default();

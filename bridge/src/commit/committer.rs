@@ -63,6 +63,8 @@ struct Committer {
 /// A group with those who wait for it.
 struct Gathered<'c> {
     group: Group<'c>,
+    /// How many it was, with those who were refused and are answered already.
+    taken: usize,
     done: Vec<Waited>,
 }
 
@@ -106,6 +108,8 @@ impl Committer {
                 next = self.queue.recv() => next,
             },
             None if is_first => self.queue.recv().await,
+            // Others wait for the turn.
+            None if self.turn.is_some() => None,
             None => self.queue.try_recv().ok(),
         }
     }
@@ -113,14 +117,14 @@ impl Committer {
     /// A group that begins with one: what waits beside it, and what comes until the group ahead has landed.
     async fn gather<'c>(&mut self, core: &'c Core, first: Waiting, mut ahead: Option<&mut Flight>) -> Gathered<'c> {
         let seen = ahead.as_ref().map(|flight| flight.seen.clone());
-        let mut gathered = Gathered { group: Group::new(core, self.last, seen), done: Vec::new() };
-        self.last = gathered.group.moment;
+        let mut gathered = Gathered { group: Group::new(core, self.last, seen), taken: 0, done: Vec::new() };
         gathered.add(first).await;
         while !gathered.is_full()
             && let Some(waiting) = self.next(ahead.as_deref_mut(), false).await
         {
             gathered.add(waiting).await;
         }
+        self.last = gathered.group.moment.until(gathered.group.now);
         gathered
     }
 
@@ -171,10 +175,11 @@ impl Committer {
 
 impl Gathered<'_> {
     fn is_full(&self) -> bool {
-        self.done.len() >= MAX_GROUP || self.group.pack.len() >= MAX_GROUP_BYTES
+        self.taken >= MAX_GROUP || self.group.pack.len() >= MAX_GROUP_BYTES
     }
 
     async fn add(&mut self, Waiting { transaction, reply, span }: Waiting) {
+        self.taken += 1;
         let sealing = within(&span, || info_span!("seal"));
         match self.group.add(transaction.clone()).instrument(sealing).await {
             // Refused alone: it leaves no trace in the group. A sender that has gone needs no answer.
@@ -265,9 +270,10 @@ fn answer(core: &Core, done: Vec<Waited>, outcome: Result<(), VaultError>) {
         if outcome.is_ok() && own.is_ok() && core.lease.held().is_some() {
             core.traces.committed(&span);
         }
-        _ = reply.send(match (own, &outcome) {
-            (Ok(_), Err(error)) => Err(IngestError::NotStored(error.clone())),
-            (own, _) => own,
+        // Who was refused beside others was perhaps refused for what they did, and that is not so.
+        _ = reply.send(match &outcome {
+            Err(error) => Err(IngestError::NotStored(error.clone())),
+            Ok(()) => own,
         });
     }
 }

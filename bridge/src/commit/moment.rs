@@ -29,6 +29,17 @@ impl Moment {
         }
     }
 
+    /// The next millisecond at least.
+    pub(super) fn beyond(last: Self, core: &Core) -> Self {
+        let last = if last.time == 0 { Self::newest(core) } else { last };
+        Self { time: core.clock.now().as_millisecond().max(last.time + 1), nth: 0 }
+    }
+
+    /// The same moment, as long as it has lasted.
+    pub(super) fn until(self, time: i64) -> Self {
+        Self { time: time.max(self.time), ..self }
+    }
+
     /// That of the newest row, or of the name of its pack, if that is later.
     fn newest(core: &Core) -> Self {
         let named = core.store.newest_pack().ok().flatten().and_then(|name| time_of(&name));

@@ -41,7 +41,14 @@ impl Closed {
         }
         let parts = batch.records.iter().map(|record| record.place.extent).collect();
         let pack = core.objects.put_pack(&pack_name, pack, parts);
-        tokio::try_join!(put_keys(core, &pack_name, &batch.keys), pack)?;
+        let (keys, pack) = tokio::join!(put_keys(core, &pack_name, &batch.keys), pack);
+        if let Err(error) = keys.and(pack) {
+            // A bucket that has just failed would keep everybody waiting, and may take in later what it did not answer.
+            if core.objects.prepares() {
+                remove(core, &pack_name).await;
+            }
+            return Err(error.into());
+        }
         // A crash before here leaves a pack or keys that nothing refers to, perhaps cut short; no sender was answered. A crash
         // after here leaves a whole pack that the next start puts into SQLite; with PostgreSQL nothing refers to it.
         let (records, messages) = (batch.records.len() as u64, batch.messages.len() as u64);
@@ -86,10 +93,14 @@ async fn refused(core: &Core, pack: &str, error: StoreError) -> StoreError {
     }
     // Where nobody else could have committed it, it was not.
     if error.is_refusal() || !core.store.is_shared() {
-        for name in [pack.to_owned(), key_objects::of_pack(pack)] {
-            // Where this fails too, the pack is one that nothing refers to.
-            _ = core.objects.remove(&name).await;
-        }
+        remove(core, pack).await;
     }
     error
+}
+
+/// Of a group that is not stored. Where this fails, too, the pack is one that nothing refers to.
+async fn remove(core: &Core, pack: &str) {
+    for name in [pack.to_owned(), key_objects::of_pack(pack)] {
+        _ = core.objects.remove(&name).await;
+    }
 }
