@@ -4,7 +4,7 @@ use super::{CanonError, Fault, Json, MAX_DEPTH, MAX_VALUES};
 
 /// Reads one JSON document.
 pub(super) fn document(text: &str) -> Result<Json, CanonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0, values: 0 };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0, values: 0, items: Vec::new(), members: Vec::new() };
     reader.space();
     let value = reader.value()?;
     reader.space();
@@ -17,6 +17,9 @@ struct Reader<'a> {
     at: usize,
     depth: usize,
     values: usize,
+    /// What was read of arrays and objects that have not ended: each takes its own from the end, in a room of just its size.
+    items: Vec<Json>,
+    members: Vec<(String, Json)>,
 }
 
 impl Reader<'_> {
@@ -72,44 +75,43 @@ impl Reader<'_> {
     }
 
     fn array(&mut self) -> Result<Json, CanonError> {
-        let mut items = Vec::new();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(Json::Array(items));
+        let first = self.items.len();
+        let mut ended = self.is_empty(b']');
+        while !ended {
+            let value = self.value()?;
+            self.items.push(value);
+            ended = self.ends(b']')?;
         }
-        loop {
-            items.push(self.value()?);
-            if self.ends(b']')? {
-                return Ok(Json::Array(items));
-            }
-        }
+        Ok(Json::Array(self.items.drain(first..).collect()))
     }
 
     fn object(&mut self) -> Result<Json, CanonError> {
-        let mut members: Vec<(String, Json)> = Vec::new();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(Json::Object(members));
-        }
+        let first = self.members.len();
         let mut keys = Keys::default();
-        loop {
+        let mut ended = self.is_empty(b'}');
+        while !ended {
             let at = self.at;
             if self.peek() != Some(b'"') {
                 return Err(self.fail(Fault::Syntax));
             }
             let key = self.string()?;
-            if !keys.add(&members, &key) {
+            if !keys.add(&self.members[first..], &key) {
                 return Err(CanonError { at, kind: Fault::DuplicateKey });
             }
             self.space();
             self.word(":")?;
             self.space();
             let value = self.value()?;
-            members.push((key, value));
-            if self.ends(b'}')? {
-                return Ok(Json::Object(members));
-            }
+            self.members.push((key, value));
+            ended = self.ends(b'}')?;
         }
+        Ok(Json::Object(self.members.drain(first..).collect()))
+    }
+
+    fn is_empty(&mut self, close: u8) -> bool {
+        let empty = self.peek() == Some(close);
+        self.at += usize::from(empty);
+        empty
     }
 
     fn ends(&mut self, close: u8) -> Result<bool, CanonError> {

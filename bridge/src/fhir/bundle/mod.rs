@@ -34,7 +34,7 @@ pub enum Entry {
 }
 
 /// Reads a Bundle.
-pub fn read(bundle: Json) -> Result<Bundle, Vec<Issue>> {
+pub fn read(mut bundle: Json) -> Result<Bundle, Vec<Issue>> {
     let fail = |issue| Err(vec![issue]);
     if bundle.text("resourceType") != Some("Bundle") {
         return fail(Issue::at(
@@ -50,15 +50,15 @@ pub fn read(bundle: Json) -> Result<Bundle, Vec<Issue>> {
         Some("batch") => false,
         _ => return fail(Issue::at("value", "Bundle.type", "must be transaction or batch")),
     };
-    let entries = match bundle.get("entry") {
-        Some(Json::Array(entries)) => entries.as_slice(),
-        None => &[],
+    let entries = match bundle.remove("entry") {
+        Some(Json::Array(entries)) => entries,
+        None => Vec::new(),
         Some(_) => return fail(Issue::at("structure", "Bundle.entry", "must be an array")),
     };
     if entries.len() > MAX_BUNDLE_ENTRIES {
         return fail(Issue::at("too-costly", "Bundle.entry", format!("more than {MAX_BUNDLE_ENTRIES} entries")));
     }
-    let entries = entries.iter().enumerate().map(|(n, entry)| self::entry(entry, n));
+    let entries = entries.into_iter().enumerate().map(|(n, entry)| self::entry(entry, n));
     if transaction {
         entries.enumerate().map(|(n, entry)| no_operation(entry?, n)).collect::<Result<_, _>>().map(Bundle::Transaction)
     } else {
@@ -75,9 +75,9 @@ fn no_operation(entry: Entry, n: usize) -> Result<Entry, Vec<Issue>> {
     Err(vec![Issue::at("not-supported", &format!("Bundle.entry[{n}].request.url"), text)])
 }
 
-fn entry(entry: &Json, n: usize) -> Result<Entry, Vec<Issue>> {
+fn entry(mut entry: Json, n: usize) -> Result<Entry, Vec<Issue>> {
     let path = format!("Bundle.entry[{n}]");
-    known_members(entry, "Bundle.entry").map_err(|issue| vec![inside(issue, &path)])?;
+    known_members(&entry, "Bundle.entry").map_err(|issue| vec![inside(issue, &path)])?;
     let missing = || vec![Issue::at("required", &format!("{path}.request"), "is required")];
     let request = entry.get("request").ok_or_else(missing)?;
     let request = request::read(request).map_err(|issue| vec![inside(issue, &format!("{path}.request"))])?;
@@ -87,10 +87,10 @@ fn entry(entry: &Json, n: usize) -> Result<Entry, Vec<Issue>> {
             let body = entry.get("resource").filter(|_| operation.posted).map(Json::compact);
             return Ok(Entry::Operation(operation, body.unwrap_or_default().into()));
         }
-        Request::Create { kind, if_none_exist } => Act::Create { resource: resource(entry, n, kind)?, if_none_exist },
-        Request::Update(target) => Act::Update { resource: updated(entry, n, &target)?, target },
+        Request::Create { kind, if_none_exist } => Act::Create { resource: resource(&mut entry, n, kind)?, if_none_exist },
+        Request::Update(target) => Act::Update { resource: updated(&mut entry, n, &target)?, target },
         Request::Patch(target) => {
-            let patch = Patch::in_bundle(given(entry, n)?).map_err(|issue| vec![below(issue, n)])?;
+            let patch = Patch::in_bundle(&given(&mut entry, n)?).map_err(|issue| vec![below(issue, n)])?;
             Act::Patch { target, patch }
         }
         Request::Delete(target) => Act::Delete { target },
@@ -103,13 +103,13 @@ fn entry(entry: &Json, n: usize) -> Result<Entry, Vec<Issue>> {
     Ok(Entry::Write(Write { entry: Some(n), full_url, act }))
 }
 
-fn given(entry: &Json, n: usize) -> Result<&Json, Vec<Issue>> {
+fn given(entry: &mut Json, n: usize) -> Result<Json, Vec<Issue>> {
     let missing = || vec![Issue::at("required", &format!("Bundle.entry[{n}].resource"), "is required")];
-    entry.get("resource").ok_or_else(missing)
+    entry.remove("resource").ok_or_else(missing)
 }
 
-fn resource(entry: &Json, n: usize, kind: TypeName) -> Result<Validated, Vec<Issue>> {
-    let resource = validate(given(entry, n)?.clone())
+fn resource(entry: &mut Json, n: usize, kind: TypeName) -> Result<Validated, Vec<Issue>> {
+    let resource = validate(given(entry, n)?)
         .map_err(|issues| issues.into_iter().map(|issue| below(issue, n)).collect::<Vec<_>>())?;
     if resource.kind() != kind {
         let path = format!("Bundle.entry[{n}].request.url");
@@ -119,7 +119,7 @@ fn resource(entry: &Json, n: usize, kind: TypeName) -> Result<Validated, Vec<Iss
 }
 
 /// An update by id brings a resource of that id.
-fn updated(entry: &Json, n: usize, target: &Target) -> Result<Validated, Vec<Issue>> {
+fn updated(entry: &mut Json, n: usize, target: &Target) -> Result<Validated, Vec<Issue>> {
     let resource = resource(entry, n, target.kind)?;
     if let By::Id(id) = &target.by {
         same_id(&resource, id).map_err(|issue| vec![below(issue, n)])?;

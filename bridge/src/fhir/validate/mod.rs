@@ -17,12 +17,14 @@ use crate::fhir::fhirpath::node::Node;
 use crate::ids::TypeName;
 use crate::limits::{MAX_CHECKED_REFERENCES, MAX_ISSUES, MAX_STEPS};
 use notary::canonical::Json;
+use std::sync::Arc;
 
 /// A resource that was checked. Only [`validate`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validated {
     kind: TypeName,
-    json: Json,
+    /// Large, and kept by who may have to try it again.
+    json: Arc<Json>,
 }
 
 impl Validated {
@@ -38,7 +40,7 @@ impl Validated {
 
     /// The resource, given away.
     pub fn into_json(self) -> Json {
-        self.json
+        Arc::unwrap_or_clone(self.json)
     }
 }
 
@@ -46,7 +48,7 @@ impl Validated {
 pub fn validate(json: Json) -> Result<Validated, Vec<Issue>> {
     let kind = resource_type(&json).map_err(|issue| vec![issue])?;
     let issues = structure::check(&json, kind.as_str());
-    if issues.is_empty() { Ok(Validated { kind, json }) } else { Err(issues) }
+    if issues.is_empty() { Ok(Validated { kind, json: Arc::new(json) }) } else { Err(issues) }
 }
 
 /// How much a finding weighs.
