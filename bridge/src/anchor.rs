@@ -25,13 +25,16 @@ use notary::commitment::Entry;
 use notary::receipt::{FORMAT, Opening, Receipt, TlogProof};
 use notary::tree::{self, LeafHash, TreeError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use cosign::Witnesses;
 pub use erased::erased_receipt;
 pub use evm::Evm;
 pub use ledger::Embedded;
+
+/// How often it is looked whether what was published last still lies there, where others may write there, too.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
 
 /// Why the log or the chain did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +181,9 @@ pub async fn run(core: Arc<Core>, settings: Log, stop: CancellationToken) {
 }
 
 async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration, stop: &CancellationToken) {
-    while stop.run_until_cancelled(core.lease.wait()).await.is_some() {
+    let mut looked = None;
+    while let Some(epoch) = stop.run_until_cancelled(core.lease.wait()).await {
+        look_after(core, epoch, &mut looked).await;
         match sign(core).await {
             // Another replica goes on with it.
             Ok(()) | Err(AnchorError::NotHeld | AnchorError::Store(StoreError::Fenced)) => {}
@@ -190,6 +195,18 @@ async fn sign_on(core: &Arc<Core>, pause: Duration, idle: Duration, stop: &Cance
             let _ = tokio::time::timeout(idle, core.wake_sequencer.notified()).await;
         };
         stop.run_until_cancelled(gather).await;
+    }
+}
+
+/// What was on its way to the bucket when its sender lost the lease may arrive when it likes, and lie over what was published since: who
+/// takes over looks, and from time to time whoever goes on.
+async fn look_after(core: &Core, epoch: i64, looked: &mut Option<(i64, Instant)>) {
+    if !core.store.is_shared() || looked.is_some_and(|(of, at)| of == epoch && at.elapsed() < LOOK_AFTER) {
+        return;
+    }
+    match publish::mend(&core.keep()).await {
+        Ok(()) => *looked = Some((epoch, Instant::now())),
+        Err(error) => tracing::error!(%error, "the published log cannot be looked at"),
     }
 }
 

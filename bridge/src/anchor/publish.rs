@@ -65,7 +65,7 @@ pub async fn check(keep: &Keep) -> Result<(), StartError> {
     }
 }
 
-/// At the start: where `log/` was lost, or put back from before, it is published anew, from the index, which has every entry. What
+/// At the start, and where others may write there, too: where `log/` was lost, or put back from before, it is published anew, from the index, which has every entry. What
 /// the index remembers as published would be left out otherwise, and recovery would find a log with a hole.
 pub async fn mend(keep: &Keep) -> Result<(), StartError> {
     // In this order: what is remembered was published before.

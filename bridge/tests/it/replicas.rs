@@ -133,6 +133,35 @@ async fn one_replica_notarises_and_when_it_goes_the_other_goes_on_with_the_same_
     third.running.stop().await;
 }
 
+/// A bucket may take in a request long after its sender has lost the lease, and given it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_checkpoint_that_arrives_late_does_not_stay() {
+    use bridge::anchor::publish::{CHECKPOINT, checkpoint};
+    let Some((one, other)) = pair().await else { return };
+    let keep = other.running.app.core.keep();
+    let published = async || checkpoint(&keep.objects, &keep.log_key).await.unwrap().unwrap();
+    let (mut notes, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+    for number in ["1", "2"] {
+        assert_eq!(create(&one, number).await.status(), 201);
+        let before =
+            notes.last().map_or(0, |(_, checkpoint): &(String, notary::checkpoint::Checkpoint)| checkpoint.size);
+        while notes.last().is_none_or(|(_, checkpoint)| checkpoint.size <= before) {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            notes.extend(checkpoint(&keep.objects, &keep.log_key).await.unwrap());
+        }
+    }
+    let (old, newest) = (notes[0].0.clone(), published().await.1.size);
+    keep.objects.replace(CHECKPOINT, old.into_bytes()).await.unwrap();
+    assert!(published().await.1.size < newest);
+    one.running.stop().await;
+    while published().await.1.size < newest {
+        assert!(Instant::now() < deadline, "who takes over publishes it again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    other.running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_and_comes_again_loses_nothing() {
     let Some(server) = Server::start() else { return };
