@@ -220,9 +220,17 @@ impl Objects {
         }
     }
 
-    /// Tries whether an object can be written, and takes it away again.
+    /// Tries whether an object can be written, and takes it away again; in a directory also whether packs and keys can be made.
     pub async fn probe(&self, id: &str) -> Result<(), ObjectError> {
         let name = format!("{PROBES}{id}");
+        let made = ["packs/", "keys/"].map(|folder| format!("{folder}probe-{id}"));
+        for name in &made {
+            self.give_up(name).await;
+        }
+        self.prepare(made.to_vec()).await?;
+        for name in &made {
+            self.give_up(name).await;
+        }
         // A disk that is full takes some bytes yet; a bucket takes a thousand as it takes one.
         let length = if matches!(self, Self::Directory(_)) { PROBE_BYTES } else { 1 };
         self.replace(&name, vec![0; length]).await?;
@@ -286,5 +294,25 @@ fn io(name: &str, source: std::io::Error) -> ObjectError {
     match source.kind() {
         std::io::ErrorKind::NotFound => ObjectError::Missing { name: name.to_owned() },
         _ => ObjectError::Io { name: name.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_cannot_make_packs_or_keys_is_told_so_beforehand() {
+        let directory = tempfile::tempdir().unwrap();
+        let objects = Objects::directory(directory.path()).unwrap();
+        for folder in ["packs", "keys"] {
+            objects.probe("a").await.unwrap();
+            let place = directory.path().join(folder);
+            assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing is left of it");
+            std::fs::remove_dir(&place).unwrap();
+            std::fs::write(&place, "in the way").unwrap();
+            assert!(objects.probe("a").await.is_err(), "{folder}");
+            std::fs::remove_file(&place).unwrap();
+        }
     }
 }
