@@ -255,8 +255,14 @@ async fn keep_record(keep: &Keep, record: &Record) -> Result<String, VaultError>
         entry: record.entry.clone(),
     };
     let store = keep.store.clone();
-    in_background(move || store.commit(&Batch { records: vec![new], ..Batch::default() })).await?;
-    Ok(name)
+    let committed = in_background(move || store.commit(&Batch { records: vec![new], ..Batch::default() })).await;
+    if let Err(VaultError::Index(error)) = &committed
+        && error.is_refusal()
+    {
+        // Where this fails, it is one that nothing refers to: recovery leaves it out.
+        _ = keep.objects.remove(&name).await;
+    }
+    committed.map(|()| name)
 }
 
 /// Writes beside the packs who was erased, so that recovery does not look for his key.

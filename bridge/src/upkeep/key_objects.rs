@@ -6,7 +6,7 @@ use crate::error::VaultError;
 use crate::ids::Owner;
 use crate::index::alone::Alone;
 use crate::vault::keys::{KeyError, Wrapped};
-use crate::vault::objects::{Found, Objects};
+use crate::vault::objects::{Found, ObjectError, Objects};
 
 /// Where they lie.
 pub const FOLDER: &str = "keys/";
@@ -73,7 +73,11 @@ pub async fn destroy(
 ) -> Result<usize, VaultError> {
     let (mut walk, mut count) = (Walk::new(objects, FOLDER), 0);
     while let Some(found) = walk.next().await? {
-        let mut keys = read(objects, &found.name).await?;
+        let mut keys = match read(objects, &found.name).await {
+            // That of a group that was refused meanwhile.
+            Err(VaultError::Object(ObjectError::Missing { .. })) => continue,
+            keys => keys?,
+        };
         let before = keys.len();
         keys.retain(|(of, _)| of != owner);
         if keys.len() < before {
@@ -118,6 +122,20 @@ fn parse(bytes: &[u8]) -> Option<Keys> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_object_that_goes_meanwhile_is_not_missed() {
+        let directory = tempfile::tempdir().unwrap();
+        let objects = Objects::directory(directory.path()).unwrap();
+        let store = crate::index::store::Store::open(&directory.path().join("index.sqlite")).unwrap();
+        let (alone, owner) = (store.alone().unwrap().unwrap(), Owner::from_stored("Patient/a"));
+        for n in 1..=3 {
+            write(&alone, &objects, &format!("keys/{n}"), &vec![(owner.clone(), Wrapped(vec![n]))]).await.unwrap();
+        }
+        let goes = || _ = std::fs::remove_file(directory.path().join("keys/2"));
+        assert_eq!(destroy(&alone, &objects, &owner, goes).await.unwrap(), 2);
+        assert!(objects.list(FOLDER, "", 9).await.unwrap().is_empty());
+    }
 
     #[tokio::test]
     async fn a_key_is_destroyed_wherever_it_lies_and_the_others_stay() {
