@@ -53,6 +53,8 @@ impl Keep {
         if !keep.store.is_shared()
             && let Ok(_lock) = lock(config)
         {
+            // An index that was restored from before has not just missed the newest packs.
+            publish::check(&keep).await?;
             recover::tail::catch_up(&keep, config.base()).await?;
         }
         Ok(keep)

@@ -45,7 +45,7 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         (0, None) => Ok(()),
         (0, Some(error)) => Err(Failed::from_error(error)),
         (faults, _) => {
-            Err(Failed(format!("{faults} faults: what they name is not recovered; put it back and recover again")))
+            Err(Failed(format!("{faults} faults: what they name is not recovered: put it back, and recover again from the index as it was before (your backup of it, or none: move this one away)")))
         }
     }
 }

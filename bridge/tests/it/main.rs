@@ -38,6 +38,7 @@ mod interactions;
 mod kms;
 mod launch;
 mod ledger;
+mod leftovers;
 mod letting;
 mod messages;
 mod mutations;

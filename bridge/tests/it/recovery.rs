@@ -174,6 +174,9 @@ async fn an_older_backup_is_brought_up_to_date_and_does_not_bring_the_erased_bac
     std::fs::copy(&copy, data.join("index.sqlite")).unwrap();
     let refused = serve::start(config(&data)).await.err().unwrap().to_string();
     assert!(refused.contains("older backup"), "{refused}");
+    let listed = medseal(&data, &["quarantine", "list"]).await;
+    assert!(!listed.status.success() && out(&listed).contains("older backup"), "{}", out(&listed));
+    assert!(!data.join("objects/aside").exists(), "nor does a command take away what it does not know");
     let recovered = medseal(&data, &["recover"]).await;
     assert!(recovered.status.success(), "{}", out(&recovered));
     let world = World::with(directory, config(&data)).await;
@@ -252,6 +255,10 @@ async fn an_index_that_has_not_followed_the_newest_packs_does_so_at_the_start() 
     let bytes = std::fs::read(&newest).unwrap();
     std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
     let count = packs().count();
+    // Compaction has joined the keys meanwhile.
+    let keys = std::fs::read_dir(data.join("objects/keys")).unwrap().flatten().map(|entry| entry.path());
+    let newest = keys.filter(|path| std::fs::metadata(path).unwrap().len() > 0).max().unwrap();
+    std::fs::rename(&newest, newest.with_file_name("0000000000001-00000000000000aa")).unwrap();
     let world = World::with(directory, config(&data)).await;
     assert_eq!(packs().count(), count - 1, "what was cut short is set aside");
     assert!(data.join("objects/aside").join(torn.file_name().unwrap()).exists());

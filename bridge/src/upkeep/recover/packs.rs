@@ -4,7 +4,7 @@ use super::record::Found;
 use super::{Recovery, Report};
 use crate::error::VaultError;
 use crate::index::places::Move;
-use crate::index::store::Batch;
+use crate::index::store::{Batch, StoreError};
 use crate::read::in_background;
 use crate::upkeep::key_objects::Walk;
 use crate::vault::objects::ObjectError;
@@ -29,7 +29,7 @@ impl Recovery {
         let present: HashSet<String> = names.iter().cloned().collect();
         let known: HashSet<String> = self.keep.store.packs()?.into_iter().map(|(name, _)| name).collect();
         let newest = self.newest_logged(&names).await?;
-        let (total, mut done) = (names.len() as u64, 0);
+        let (total, mut done, mut late) = (names.len() as u64, 0, Vec::new());
         // Packs of the same millisecond are put in the order of the log.
         for some in names.chunk_by(|a, b| time_of(a) == time_of(b)) {
             let mut packs = Vec::new();
@@ -38,14 +38,17 @@ impl Recovery {
             }
             packs.sort_by_key(|pack| self.first_position(pack));
             for pack in packs {
-                if self.was_committed(&pack, newest) {
-                    self.put(pack, &present, report).await?;
-                } else {
+                if !self.was_committed(&pack, newest) {
                     report.never_committed += 1;
+                } else if !self.put(&pack, &present, report).await? {
+                    late.push(pack.name);
                 }
             }
             done += some.len() as u64;
             tell("packs", done, total);
+        }
+        for name in late {
+            self.came_late(&name, report).await?;
         }
         // Not before: what an older index looks for where it was, compaction may have moved since.
         let known: HashSet<String> = self.keep.store.packs()?.into_iter().map(|(name, _)| name).collect();
@@ -101,7 +104,26 @@ impl Recovery {
         !has_entries || self.first_position(pack) < u64::MAX || time + NEVER >= newest
     }
 
-    async fn put(&self, pack: Pack, present: &HashSet<String>, report: &mut Report) -> Result<(), VaultError> {
+    /// Tells of a pack that is older than what the index had when its turn came. Where the index has what it holds, it is what a refused
+    /// commit left; else it was put back after a recovery without it.
+    async fn came_late(&self, name: &str, report: &mut Report) -> Result<(), VaultError> {
+        for (_, record) in self.read(name, report).await?.into_iter().flat_map(|pack| pack.records) {
+            let label = &record.sealed.label;
+            if self.keep.store.place_of(&label.type_name, label.id.as_str(), label.version)?.is_none() {
+                report.fault(format!(
+                    "{name} is older than what was put into this index without it: recover again from the index as it was before \
+                     (your backup of it, or none: move this one away)"
+                ));
+                return Ok(());
+            }
+        }
+        report.never_committed += 1;
+        Ok(())
+    }
+
+    /// Tells whether it could be put in: rows and times grow together.
+    async fn put(&self, pack: &Pack, present: &HashSet<String>, report: &mut Report) -> Result<bool, VaultError> {
+        let before = (report.records, report.messages);
         let (mut batch, mut erasures, mut moves) = (Batch::default(), Vec::new(), Vec::new());
         for (extent, record) in &pack.records {
             let found = self.found(&pack.name, *extent, record).await;
@@ -120,13 +142,20 @@ impl Recovery {
             }
         }
         let store = self.keep.store.clone();
-        in_background(move || {
+        let put = in_background(move || {
             store.move_records(&moves)?;
             // Before the pack: one that is in the index is not looked at again.
             erasures.iter().try_for_each(|erasure| store.begin_erasure(erasure).map(|_| ()))?;
-            store.commit(&batch)
-        })
-        .await
+            match store.commit(&batch) {
+                Err(StoreError::Stale) => Ok(false),
+                done => done.map(|()| true),
+            }
+        });
+        let is_in = put.await?;
+        if !is_in {
+            (report.records, report.messages) = before;
+        }
+        Ok(is_in)
     }
 
     pub(super) fn add(

@@ -5,9 +5,9 @@ use super::{Recovery, Report};
 use crate::app::keep::Keep;
 use crate::error::VaultError;
 use crate::ids::Owner;
-use crate::index::store::Batch;
+use crate::index::store::{Batch, StoreError};
 use crate::read::in_background;
-use crate::upkeep::key_objects;
+use crate::upkeep::key_objects::{self, Walk};
 use crate::vault::objects::ObjectError;
 use crate::vault::pack::{Extent, Record, read_pack};
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,8 @@ pub(crate) async fn catch_up(keep: &Keep, base: String) -> Result<u64, VaultErro
     if keep.store.is_shared() {
         return Ok(0);
     }
-    let erased: HashSet<Owner> = keep.store.erasures()?.into_iter().map(|erasure| erasure.owner).collect();
+    let mut erased: HashSet<Owner> = keep.store.erasures()?.into_iter().map(|erasure| erasure.owner).collect();
+    erased.extend(super::erased(keep).await?);
     let (positions, displaced) = (HashMap::new(), HashMap::new());
     let recovery = Recovery { keep: keep.clone(), base, erased, positions, displaced };
     let newest = keep.store.newest_pack()?.unwrap_or_else(|| super::packs::FOLDER.to_owned());
@@ -51,17 +52,29 @@ impl Recovery {
         let Ok(records) = read_pack(&bytes) else {
             return self.set_aside(name, bytes).await.map(|()| false);
         };
-        self.keys_of(name).await?;
+        let own = key_objects::of_pack(name);
+        self.keys_of(&own).await?;
         if self.lacks_key(&records)? {
-            return self.set_aside(name, bytes).await.map(|()| false);
+            // Compaction joins objects of keys.
+            let mut walk = Walk::new(&self.keep.objects, key_objects::FOLDER);
+            while let Some(found) = walk.next().await? {
+                self.keys_of(&found.name).await?;
+            }
         }
-        self.put_in(name, &records).await
+        let put = match self.lacks_key(&records)? {
+            true => Err(VaultError::Index(StoreError::Stale)),
+            false => self.put_in(name, &records).await,
+        };
+        match put {
+            // Nobody was answered for it: its keys are not on disk, or it was refused for being too late.
+            Err(VaultError::Index(StoreError::Stale)) => self.set_aside(name, bytes).await.map(|()| false),
+            put => put,
+        }
     }
 
-    /// The keys that were made with a pack.
-    async fn keys_of(&self, pack: &str) -> Result<(), VaultError> {
-        let name = key_objects::of_pack(pack);
-        let keys = match key_objects::read(&self.keep.objects, &name).await {
+    /// Those keys of an object that the index lacks.
+    async fn keys_of(&self, name: &str) -> Result<(), VaultError> {
+        let keys = match key_objects::read(&self.keep.objects, name).await {
             Err(VaultError::Object(ObjectError::Missing { .. })) => return Ok(()),
             // Cut short like its pack, or never on disk.
             Err(VaultError::Key(_)) => return Ok(()),
@@ -111,7 +124,10 @@ impl Recovery {
     }
 
     async fn set_aside(&self, name: &str, bytes: Vec<u8>) -> Result<(), VaultError> {
-        tracing::warn!(pack = name, "a pack was cut short while it was written; nobody was answered for it");
+        tracing::warn!(
+            pack = name,
+            "a pack was cut short while it was written, or its keys were; nobody was answered for it"
+        );
         let aside = name.replace(super::packs::FOLDER, ASIDE);
         self.keep.objects.replace(&aside, bytes).await?;
         Ok(self.keep.objects.remove(name).await?)
