@@ -6,11 +6,12 @@ use std::time::Duration;
 pub const MAX_BODY_BYTES: usize = 32 << 20;
 /// The longest request for a cosignature, which a stranger may send: a signed note with some dozens of signatures, and 64 hashes.
 pub const MAX_WITNESS_BYTES: usize = 32 << 10;
-/// Bytes of bodies in memory at the same time, from their first byte to their answer; what is read out of them takes several
-/// times as much.
+/// Bytes of bodies in memory at the same time, from their first byte to their answer, and about those of what is read out of them.
 pub const MAX_BODIES_BYTES: usize = 256 << 20;
 /// The most of them of one client: there is room for others whatever one does.
 pub const MAX_BODIES_OF_ONE: usize = MAX_BODIES_BYTES / 2;
+/// What a value that is read out of a body takes of that: a string or number with its name, of which there are many, some 50 bytes; objects more.
+pub const VALUE_BYTES: usize = 48;
 /// How long a body waits for room before its client is told to come back.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// Longer bodies are read and checked beside the network threads, which others wait for.

@@ -10,8 +10,8 @@ use super::routes::{BadBody, Request, dispatch};
 use crate::app::App;
 use crate::audit::seen::Seen;
 use crate::limits::{
-    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODY_BYTES, MAX_HEADER_BYTES,
-    MAX_WITNESS_BYTES, ROOM_PATIENCE, WRITE_TIMEOUT,
+    BODY_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_AUTH_BYTES, MAX_BODIES_OF_ONE, MAX_BODY_BYTES,
+    MAX_HEADER_BYTES, MAX_WITNESS_BYTES, ROOM_PATIENCE, VALUE_BYTES, WRITE_TIMEOUT,
 };
 use crate::places::Places;
 use crate::rooms::Room;
@@ -25,6 +25,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use notary::canonical::MAX_VALUES;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -186,7 +187,19 @@ async fn taken_in<B: Buf>(
     if headers.contains_key(header::CONTENT_ENCODING) && !room.grow(whole.len() + MAX_BODY_BYTES, ROOM_PATIENCE).await {
         return Err(BadBody::Full);
     }
-    unpacked(headers, whole).await
+    let body = unpacked(headers, whole).await?;
+    let needed = needs(&body);
+    room.shrink(needed);
+    if room.grow(needed, ROOM_PATIENCE).await { Ok(body) } else { Err(BadBody::Full) }
+}
+
+// Whatever can be read finds room, if nothing else of that client is there.
+const _: () = assert!(MAX_BODY_BYTES + MAX_VALUES * VALUE_BYTES <= MAX_BODIES_OF_ONE);
+
+/// What a body and what is read out of it take in memory: some kilobytes may be packed that become millions of values.
+fn needs(body: &[u8]) -> usize {
+    let begins = body.iter().filter(|byte| matches!(byte, b',' | b'{' | b'[')).count();
+    body.len() + begins.min(MAX_VALUES) * VALUE_BYTES
 }
 
 /// How much a stranger may send where his request proves itself: a log asks for a cosignature, a client for a token.
@@ -241,4 +254,17 @@ async fn collect<B: Buf>(
     };
     tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| BadBody::TooLong)??;
     Ok(whole.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_taken_for_what_is_read_out_of_a_body() {
+        let small = br#"{"resourceType":"Patient","name":[{"family":"a"},{"family":"b"}]}"#;
+        assert_eq!(needs(small), small.len() + 6 * VALUE_BYTES);
+        let bomb = [b"[".as_slice(), &b"{},".repeat(900_000)].concat();
+        assert!(needs(&bomb) > MAX_BODIES_OF_ONE / 2, "one at a time of a client");
+    }
 }
