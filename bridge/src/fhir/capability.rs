@@ -147,8 +147,7 @@ fn resource(name: &str) -> Value {
     let interactions =
         ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
     let parameters: Vec<Value> = TypeName::parse(name).into_iter().flat_map(table::parameters).map(parameter).collect();
-    let references =
-        TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.kind == Kind::Reference);
+    let references = TypeName::parse(name).into_iter().flat_map(table::parameters).filter(|p| p.is_followed());
     let includes: Vec<String> =
         std::iter::once("*".to_owned()).chain(references.map(|p| format!("{name}:{}", p.name))).collect();
     let mut described = json!({
@@ -203,7 +202,7 @@ fn operations(kind: &str) -> Vec<Value> {
 
 /// The references of other types that may point to this one.
 fn referring(name: &str) -> Vec<String> {
-    let points = |p: &&Parameter| p.kind == Kind::Reference && p.targets.contains(&name);
+    let points = |p: &&Parameter| p.is_followed() && (p.targets.is_empty() || p.targets.contains(&name));
     let of = |kind: TypeName| table::parameters(kind).filter(points).map(move |p| format!("{kind}:{}", p.name));
     r4::model().resource_types().into_iter().filter_map(TypeName::parse).flat_map(of).collect()
 }

@@ -1,8 +1,8 @@
 //! `Patient/$match`: who here could be the person that is described. Answers, and changes nothing.
 
-use super::fhir::may;
 use super::fhir::page::{Entry, Page, raw};
-use super::parameters::{Given, named, refused, resource};
+use super::fhir::{may, read_json};
+use super::parameters::{Given, named, parameters, refused};
 use super::reply::{Reply, failures};
 use super::routes::{Call, not_found};
 use super::search::{self, one, surroundings};
@@ -26,8 +26,14 @@ const GRADE: &str = "http://hl7.org/fhir/StructureDefinition/match-grade";
 pub async fn answer(call: Call<'_>) -> Result<Reply, Reply> {
     let kind = TypeName::parse("Patient").ok_or_else(not_found)?;
     may(&call.caller, Interaction::Search, Some(kind))?;
-    let asked = patient(&resource(&call).await?)?;
-    let given = Given::read(&call, &["count", "onlyCertainMatches"]).await?;
+    let body = read_json(&call).await?;
+    // The one resource that it takes may come without Parameters around it (R4 operations, 3.2.0.1.1).
+    let is_alone = body.text("resourceType") == Some("Patient");
+    let (asked, beside) = match is_alone {
+        true => (described(body)?, Json::Null),
+        false => parameters(body).and_then(|body| Ok((patient(&body)?, body)))?,
+    };
+    let given = Given::of(&call, &beside, &["count", "onlyCertainMatches"])?;
     let count = given.count("count")?.unwrap_or(DEFAULT_MATCHES).min(MAX_PAGE);
     let certain = given.truth("onlyCertainMatches")?;
     let around = surroundings(call.app);
@@ -55,7 +61,11 @@ fn patient(parameters: &Json) -> Result<Json, Reply> {
     let missing = || {
         refused(Issue::at("required", "Parameters.parameter", "the parameter `resource` holds the Patient to match"))
     };
-    let checked = validate(given.ok_or_else(missing)?.clone());
+    described(given.ok_or_else(missing)?.clone())
+}
+
+fn described(resource: Json) -> Result<Json, Reply> {
+    let checked = validate(resource);
     let checked = checked.map_err(|issues| failures(StatusCode::UNPROCESSABLE_ENTITY, &issues))?;
     if checked.kind().as_str() != "Patient" {
         return Err(refused(Issue::at("value", "Parameters.parameter.resource", "must be a Patient")));

@@ -79,7 +79,11 @@ impl Given {
 
 /// The Parameters that a POST brings.
 pub(super) async fn resource(call: &Call<'_>) -> Result<Json, Reply> {
-    let json = super::fhir::read_json(call).await?;
+    parameters(super::fhir::read_json(call).await?)
+}
+
+/// A body that is Parameters.
+pub(super) fn parameters(json: Json) -> Result<Json, Reply> {
     if json.text("resourceType") == Some("Parameters") {
         return Ok(json);
     }

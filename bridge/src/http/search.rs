@@ -91,6 +91,10 @@ fn read(app: &App, kind: TypeName, query_text: &str, handling: Handling) -> Resu
         (search.count, search.total) = (Some(0), Total::Accurate);
         search.includes.clear();
     }
+    if view == View::Text && !search.includes.is_empty() {
+        // R4 3.1.1.5.9.
+        return Err(bad(Issue::new("not-supported", "_summary=text is not mixed with _include or _revinclude")));
+    }
     if handling == Handling::Strict && !search.unknown.is_empty() {
         let names = search.unknown.join(", ");
         let text = format!("{kind} has no search parameter {names}; `Prefer: handling=lenient` ignores such");

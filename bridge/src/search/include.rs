@@ -6,7 +6,7 @@ use crate::consent::decide::decide;
 use crate::fhir::search::check::{found, holds};
 use crate::fhir::search::criterion::{Criterion, Target};
 use crate::fhir::search::query::{Filter, Include};
-use crate::fhir::search::table::{Kind, Parameter, parameters};
+use crate::fhir::search::table::{Parameter, parameters};
 use crate::ids::{Name, TypeName};
 use crate::index::scan::Scan;
 use crate::limits::{MAX_INCLUDED, MAX_PAGE_BYTES};
@@ -76,7 +76,7 @@ async fn step(
 }
 
 fn references(kind: TypeName, name: Option<&str>) -> impl Iterator<Item = &'static Parameter> {
-    parameters(kind).filter(move |p| p.kind == Kind::Reference && name.is_none_or(|n| n == p.name))
+    parameters(kind).filter(move |p| p.is_followed() && name.is_none_or(|n| n == p.name))
 }
 
 async fn forward(

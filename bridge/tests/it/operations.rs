@@ -238,6 +238,8 @@ async fn match_grades_whom_it_finds_and_changes_nothing() {
         matches(&found),
         expected(&[("ada", "probable", "0.80"), ("rival", "probable", "0.80"), ("slip", "possible", "0.65")])
     );
+    let (_, alone) = world.call("POST", "/fhir/Patient/$match?count=2", &by_name.to_string()).await;
+    assert_eq!(matches(&alone), matches(&found)[..2], "without Parameters around it");
     let by_number = numbered(by_name.clone(), "1");
     let found = matches(&ask(&world, &by_number, &[]).await.1);
     assert_eq!(
@@ -257,13 +259,14 @@ async fn match_grades_whom_it_finds_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn match_takes_a_patient_in_parameters_and_nothing_else() {
+async fn match_takes_a_patient_and_nothing_else() {
     let world = World::new().await;
     let ada = person("x", "Novak", "Ada", "1980");
-    let (status, outcome) = world.call("POST", "/fhir/Patient/$match", &ada.to_string()).await;
+    assert_eq!(world.call("POST", "/fhir/Patient/$match", &ada.to_string()).await.0, 200, "or alone");
+    let group = json!({"resourceType": "Group", "type": "person", "actual": true});
+    let (status, outcome) = world.call("POST", "/fhir/Patient/$match", &group.to_string()).await;
     assert_eq!(status, 400);
     assert!(outcome.to_string().contains("parameter `resource`"), "{outcome}");
-    let group = json!({"resourceType": "Group", "type": "person", "actual": true});
     for (parameter, expected) in [
         (json!([]), 400),
         (json!([{"name": "resource", "resource": group}]), 400),

@@ -243,3 +243,64 @@ async fn a_page_that_leaves_out_what_it_was_to_include_says_so() {
         assert_eq!((included, told), if part == 0 { (600, 0) } else { (1_000, 1) });
     }
 }
+
+/// Who follows a canonical URL would have to know where in the world it leads.
+#[tokio::test]
+async fn canonicals_are_found_and_not_followed() {
+    let world = World::new().await;
+    let form = json!({"resourceType": "Questionnaire", "id": "q", "url": "http://a.example/q", "version": "2", "status": "active"});
+    let answers = json!({"resourceType": "QuestionnaireResponse", "id": "r", "questionnaire": "http://a.example/q|2", "status": "completed"});
+    for resource in [form, answers] {
+        let path = format!("/fhir/{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
+        assert_eq!(world.call("PUT", &path, &resource.to_string()).await.0, 201);
+    }
+    assert_eq!(ids(&search(&world, "QuestionnaireResponse?questionnaire=http://a.example/q").await), ["r"]);
+    for query in [
+        "QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire",
+        "QuestionnaireResponse?questionnaire.version=2",
+        "Questionnaire?_revinclude=QuestionnaireResponse:questionnaire",
+        "Questionnaire?_has:QuestionnaireResponse:questionnaire:status=completed",
+    ] {
+        assert_eq!(world.get(&format!("/fhir/{query}")).await.0, 400, "{query}");
+    }
+    let statement = world.get("/fhir/metadata").await.1;
+    let resources = statement["rest"][0]["resource"].as_array().unwrap();
+    let told = |kind: &str, what: &str| resources.iter().find(|r| r["type"] == kind).unwrap()[what].clone();
+    let has = |list: Value, one: &str| list.as_array().is_some_and(|list| list.iter().any(|told| told == one));
+    assert!(!has(told("QuestionnaireResponse", "searchInclude"), "QuestionnaireResponse:questionnaire"));
+    assert!(!has(told("Questionnaire", "searchRevInclude"), "QuestionnaireResponse:questionnaire"));
+    assert!(has(told("QuestionnaireResponse", "searchInclude"), "QuestionnaireResponse:subject"));
+    assert!(
+        has(told("CareTeam", "searchRevInclude"), "Provenance:target"),
+        "what may refer to anything refers to it, too"
+    );
+}
+
+#[tokio::test]
+async fn of_a_timing_the_outer_limits_matter() {
+    let world = World::new().await;
+    let observation = json!({"resourceType": "Observation", "id": "t", "status": "final", "code": {"text": "x"},
+        "effectiveTiming": {"event": ["2013-03-24", "2013-01-31"]}});
+    assert_eq!(world.call("PUT", "/fhir/Observation/t", &observation.to_string()).await.0, 201);
+    for (date, is_found) in [
+        ("2013", true),
+        ("2013-01-31", false),
+        ("2013-03", false),
+        ("ge2013-01-31", true),
+        ("sa2013-01-30", true),
+        ("sa2013-02-01", false),
+        ("eb2013-03-01", false),
+        ("eb2013-03-25", true),
+        ("lt2013-02-01", true),
+    ] {
+        let found = ids(&search(&world, &format!("Observation?date={date}")).await);
+        assert_eq!(!found.is_empty(), is_found, "{date}");
+    }
+}
+
+#[tokio::test]
+async fn a_narrative_alone_comes_without_what_others_would_include() {
+    let world = people().await;
+    assert_eq!(world.get("/fhir/Observation?_summary=text&_include=Observation:subject").await.0, 400);
+    assert_eq!(world.get("/fhir/Observation?_summary=text").await.0, 200);
+}

@@ -20,6 +20,9 @@ pub(super) fn chain(
     if parameter.kind != Kind::Reference {
         return Err(bad(head, "only references can be followed"));
     }
+    if !parameter.is_followed() {
+        return Err(bad(head, "is a canonical URL, which is not followed here: search by the URL itself"));
+    }
     let types: Vec<TypeName> = match target {
         Some(target) => {
             let kind = TypeName::parse(target).filter(|k| allows(parameter, *k));
@@ -54,7 +57,7 @@ pub(super) fn has(
         return Err(bad(name, "takes _has:Type:reference:parameter"));
     };
     let kind = TypeName::parse(kind).ok_or_else(|| bad(name, "names no resource type"))?;
-    let reference = parameter(kind, reference).filter(|p| p.kind == Kind::Reference && allows(p, of));
+    let reference = parameter(kind, reference).filter(|p| p.is_followed() && allows(p, of));
     let reference = reference.ok_or_else(|| bad(name, format!("{kind} has no such reference to {of}")))?;
     let inner = filter(kind, rest, value, around, depth + 1)?;
     let inner = inner.ok_or_else(|| bad(name, format!("{kind} has no such parameter")))?;

@@ -252,7 +252,7 @@ fn include(reverse: bool, modifier: Option<&str>, value: &str) -> Option<Include
     };
     let name = match name {
         "*" => None,
-        name => Some(parameter(kind, name).filter(|p| p.kind == Kind::Reference)?.name),
+        name => Some(parameter(kind, name).filter(|p| p.is_followed())?.name),
     };
     Some(Include { reverse, iterate, kind: Some(kind), parameter: name, target })
 }

@@ -82,6 +82,13 @@ pub struct Parameter {
     pub composite: Option<Composite>,
 }
 
+impl Parameter {
+    /// Whether it leads to resources: a reference does, a canonical URL names what may be anywhere, in any version.
+    pub fn is_followed(&self) -> bool {
+        self.kind == Kind::Reference && self.paths.iter().any(|path| path.leaf != Leaf::Canonical)
+    }
+}
+
 /// What a composite parameter pairs.
 #[derive(Debug)]
 pub struct Composite {

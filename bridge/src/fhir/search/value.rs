@@ -106,11 +106,14 @@ fn deceased(patient: &Json) -> bool {
     patient.get("deceasedDateTime").is_some() || patient.get("deceasedBoolean").and_then(truth) == Some(true)
 }
 
+/// Only the outer limits matter (R4 3.1.1.4.7).
 fn timing<'r>(element: &'r Json, found: &mut Vec<Value<'r>>) {
     let events = element.get("event").map_or(&[][..], Json::items);
-    found.extend(events.iter().filter_map(Json::as_str).filter_map(moment).map(Value::Span));
+    let events = events.iter().filter_map(Json::as_str).filter_map(moment);
     let bounds = element.get("repeat").and_then(|r| r.get("boundsPeriod"));
-    found.extend(bounds.and_then(|b| period(b.text("start"), b.text("end"))).map(Value::Span));
+    let all = events.chain(bounds.and_then(|b| period(b.text("start"), b.text("end"))));
+    let outer = all.reduce(|a, b| Span { from: a.from.min(b.from), to: a.to.max(b.to) });
+    found.extend(outer.map(Value::Span));
 }
 
 fn lexeme(element: Option<&Json>) -> Option<&str> {
