@@ -44,9 +44,9 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     match (report.faults.len(), opened.err()) {
         (0, None) => Ok(()),
         (0, Some(error)) => Err(Failed::from_error(error)),
-        (faults, _) => {
-            Err(Failed(format!("{faults} faults: what they name is not recovered: put it back, and recover again from the index as it was before (your backup of it, or none: move this one away)")))
-        }
+        (faults, _) => Err(Failed(format!(
+            "{faults} faults: what they name is not recovered: put it back, and recover again from the index as it was before (your backup of it, or none: move this one away)"
+        ))),
     }
 }
 

@@ -4,7 +4,8 @@ use super::{CanonError, Fault, Json, MAX_DEPTH, MAX_VALUES};
 
 /// Reads one JSON document.
 pub(super) fn document(text: &str) -> Result<Json, CanonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0, values: 0, items: Vec::new(), members: Vec::new() };
+    let mut reader =
+        Reader { text, bytes: text.as_bytes(), at: 0, depth: 0, values: 0, items: Vec::new(), members: Vec::new() };
     reader.space();
     let value = reader.value()?;
     reader.space();

@@ -87,7 +87,9 @@ fn entry(mut entry: Json, n: usize) -> Result<Entry, Vec<Issue>> {
             let body = entry.get("resource").filter(|_| operation.posted).map(Json::compact);
             return Ok(Entry::Operation(operation, body.unwrap_or_default().into()));
         }
-        Request::Create { kind, if_none_exist } => Act::Create { resource: resource(&mut entry, n, kind)?, if_none_exist },
+        Request::Create { kind, if_none_exist } => {
+            Act::Create { resource: resource(&mut entry, n, kind)?, if_none_exist }
+        }
         Request::Update(target) => Act::Update { resource: updated(&mut entry, n, &target)?, target },
         Request::Patch(target) => {
             let patch = Patch::in_bundle(&given(&mut entry, n)?).map_err(|issue| vec![below(issue, n)])?;
